@@ -1,0 +1,1 @@
+"""Codecs of telephony as numpy arrays; useful without the media server."""

@@ -1,0 +1,1 @@
+"""A real-time media server for Telnyx voice calls."""

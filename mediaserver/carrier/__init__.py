@@ -1,0 +1,1 @@
+"""A fake Telnyx: what a call does, without a phone number."""

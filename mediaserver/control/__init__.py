@@ -1,0 +1,1 @@
+"""Telnyx's call control over REST, and its webhooks."""

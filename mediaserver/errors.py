@@ -1,0 +1,19 @@
+"""The exception tree: one root, the blame in the type."""
+
+from __future__ import annotations
+
+
+class MediaServerError(Exception):
+    """Root of every error this package raises on purpose."""
+
+
+class ConfigurationError(MediaServerError):
+    """A setting, flag or processor name of ours cannot be used; one clear line."""
+
+
+class CallEndedError(MediaServerError):
+    """The call is over, so it can no longer be played to or commanded."""
+
+
+class PeerError(MediaServerError):
+    """The far end broke a rule of the protocol."""

@@ -1,0 +1,1 @@
+"""Frames, their order and their playout; no I/O, time is an argument."""

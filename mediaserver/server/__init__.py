@@ -1,0 +1,1 @@
+"""The listener, the media WebSocket, the session of one call, HTTP routes."""

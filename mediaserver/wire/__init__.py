@@ -1,0 +1,1 @@
+"""Telnyx's JSON and the states of one stream; no I/O, time is an argument."""
