@@ -1,0 +1,283 @@
+"""CPU per echoed 20 ms PCMU frame, in and out: our server between a floor and a usual one.
+
+  a  mediaserver serve --processor echo
+  b  a bare uvloop socket echo: no WebSocket, no JSON (the floor)
+  c  websockets on plain asyncio with json, base64, audioop (what one writes first)
+
+All three carry the same paced load from another process in one run, interleaved; every
+reply is verified (all audio back, bit for bit, in order). The server's CPU is the
+scheduler's own account of it, over the steady window only.
+
+What this does NOT show
+  - the carrier's side, TLS, a real network, loss or jitter;
+  - the cost of processors, other codecs, resampling, recording;
+  - how many calls a core carries (latency under overload is another question);
+  - kernel time of loopback TCP spent in softirq context, which lands on whoever runs;
+  - absolute figures worth quoting: those are this machine's, today. Compare ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+A_TO_B_MAX = 3.0
+C_TO_A_MIN = 2.7
+READY_S = 10.0
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A server to measure."""
+
+    title: str
+    command: Callable[[int], list[str]]
+    """The command line that makes it listen on a port."""
+    raw: bool = False
+    """It returns bytes as they come, and speaks no WebSocket."""
+
+
+def _script(name: str) -> Callable[[int], list[str]]:
+    return lambda port: [sys.executable, str(HERE / name), "--port", str(port)]
+
+
+def _mediaserver(port: int) -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "mediaserver",
+        "serve",
+        "--port",
+        str(port),
+        "--processor",
+        "echo",
+    ]
+
+
+VARIANTS = {
+    "a": Variant("mediaserver", _mediaserver),
+    "b": Variant("bare uvloop socket", _script("echo_socket.py"), raw=True),
+    "c": Variant("websockets+json", _script("echo_tutorial.py")),
+}
+RATIOS = {"a/b": ("a", "b"), "c/a": ("c", "a"), "c/b": ("c", "b")}
+
+Run = dict[str, Any]
+
+
+class Failed(Exception):
+    """A server did not come up, or a reply was wrong; the text says which and why."""
+
+
+@contextlib.contextmanager
+def _serving(variant: Variant) -> Iterator[tuple[int, int]]:
+    """The port and process id of a fresh server, ended on leaving."""
+    port = _free_port()
+    server = subprocess.Popen(
+        variant.command(port), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        _await_listening(variant, server, port)
+        yield port, server.pid
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _await_listening(variant: Variant, server: subprocess.Popen[str], port: int) -> None:
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            _, errors = server.communicate()
+            raise Failed(
+                f"{variant.title} exited with {server.returncode}: {errors[-500:].strip()}"
+            )
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        time.sleep(0.05)
+    raise Failed(f"{variant.title} did not listen within {READY_S:.0f} s")
+
+
+def measure(variant: Variant, args: argparse.Namespace) -> Run:
+    """One run against a fresh server.
+
+    Raises:
+        Failed: no server, or a reply was wrong.
+    """
+    with _serving(variant) as (port, pid):
+        load = {"port": port, "pid": pid, "calls": args.calls, "seconds": args.seconds}
+        command = [sys.executable, str(HERE / "load_client.py"), *(["--raw"] * variant.raw)]
+        for name, value in {**load, "warmup": args.warmup}.items():
+            command += [f"--{name}", str(value)]
+        client = subprocess.run(command, capture_output=True, text=True, check=False)
+    if client.returncode:
+        raise Failed(f"{variant.title}: {client.stderr.strip()}")
+    run: Run = json.loads(client.stdout)
+    return run
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median, quartiles and extremes."""
+    low, high = (
+        statistics.quantiles(values, n=4, method="inclusive")[::2]
+        if len(values) > 1
+        else values * 2
+    )
+    return {
+        "median": statistics.median(values),
+        "q1": low,
+        "q3": high,
+        "min": min(values),
+        "max": max(values),
+    }
+
+
+def summarise(runs: dict[str, list[Run]]) -> dict[str, Any]:
+    """Spread of cost per variant, of each ratio pair by pair, and median latencies."""
+    cost = {key: [run["cpu_us_per_frame"] for run in found] for key, found in runs.items()}
+    return {
+        "cpu_us_per_frame": {key: spread(values) for key, values in cost.items()},
+        "ratios": {
+            name: spread([over / under for over, under in zip(cost[top], cost[base], strict=True)])
+            for name, (top, base) in RATIOS.items()
+            if top in cost and base in cost
+        },
+        "latency_ms": {key: _median_of(found, "latency_ms") for key, found in runs.items()},
+        "client_late_ms": {key: _median_of(found, "client_late_ms") for key, found in runs.items()},
+    }
+
+
+def _median_of(runs: list[Run], name: str) -> dict[str, float]:
+    return {rank: statistics.median(run[name][rank] for run in runs) for rank in runs[0][name]}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    models = (
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    )
+    return {
+        "cpu": next(models, platform.machine()),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """The tables, for people."""
+    summary, runs = report["summary"], report["runs"]
+    columns = "".join(f"{name:>9}" for name in ("median", "q1", "q3", "min", "max"))
+    print(f"\nCPU, µs per frame in and out{'':<4}{columns}")
+    for key, row in summary["cpu_us_per_frame"].items():
+        print(f"  {key}  {VARIANTS[key].title:<27}" + "".join(f"{row[n]:9.2f}" for n in row))
+    print(f"\nratio, pair by pair{'':<13}{columns}")
+    for name, row in summary["ratios"].items():
+        print(f"  {name:<30}" + "".join(f"{row[n]:9.2f}" for n in row))
+    print("\nlatency from when a frame was due, ms (in it: the client's own lateness)")
+    for key, row in summary["latency_ms"].items():
+        late, found = summary["client_late_ms"][key], runs[key]
+        ranks = "   ".join(f"{n} {row[n]:7.2f} ({late[n]:.2f})" for n in row)
+        marks = statistics.median(run["marks"] for run in found)
+        print(f"  {key}  {ranks}   pace {min(r['pace'] for r in found):.1%}   marks {marks:.0f}")
+    print(f"\nCPU from {next(iter(runs.values()))[0]['cpu_source']}; every reply verified")
+
+
+def verdict(ratios: dict[str, dict[str, float]]) -> list[str]:
+    """What ``--check`` finds wrong with the median ratios, a line each."""
+    wrong = []
+    if "a/b" in ratios and ratios["a/b"]["median"] > A_TO_B_MAX:
+        wrong.append(f"a/b is {ratios['a/b']['median']:.2f}, above {A_TO_B_MAX}")
+    if "c/a" in ratios and ratios["c/a"]["median"] < C_TO_A_MIN:
+        wrong.append(f"c/a is {ratios['c/a']['median']:.2f}, below {C_TO_A_MIN}")
+    return wrong
+
+
+def run_all(args: argparse.Namespace) -> dict[str, Any]:
+    """Every variant once per repeat, in turn; the whole report as JSON-ready data."""
+    about = machine()
+    runs: dict[str, list[Run]] = {key: [] for key in args.only}
+    for repeat in range(args.repeats):
+        for key in args.only:
+            run = measure(VARIANTS[key], args)
+            runs[key].append(run)
+            print(
+                f"repeat {repeat + 1}/{args.repeats}  {key}"
+                f"  {run['cpu_us_per_frame']:7.2f} µs/frame  p99 {run['latency_ms']['p99']:.2f} ms",
+                file=sys.stderr,
+            )
+    settings = {name: getattr(args, name) for name in ("calls", "repeats", "seconds", "warmup")}
+    return {"machine": about, "settings": settings, "summary": summarise(runs), "runs": runs}
+
+
+def _variants(text: str) -> list[str]:
+    chosen = text.split(",")
+    if unknown := set(chosen) - set(VARIANTS):
+        raise argparse.ArgumentTypeError(f"no variant {', '.join(sorted(unknown))}")
+    return chosen
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--calls", type=int, default=150)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=7.0, help="counted, of each run")
+    parser.add_argument("--warmup", type=float, default=1.5, help="seconds before, not counted")
+    parser.add_argument("--only", type=_variants, default=list(VARIANTS), help="such as b,c")
+    parser.add_argument("--json", action="store_true", help="the report as JSON on stdout")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help=f"exit 1 if a/b > {A_TO_B_MAX} or c/a < {C_TO_A_MIN} (medians)",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run as the command line says; 0, or 1 if a reply was wrong or ``--check`` found one."""
+    args = _arguments(argv)
+    if not args.json:
+        about = machine()
+        print(f"{__doc__}\nmachine: {', '.join(f'{name} {about[name]}' for name in about)}")
+    try:
+        report = run_all(args)
+    except Failed as failure:
+        print(f"frame_cost: {failure}", file=sys.stderr)
+        return 1
+    if args.json:
+        print(json.dumps(report, indent=1))
+    else:
+        print_report(report)
+    wrong = verdict(report["summary"]["ratios"]) if args.check else []
+    for line in wrong:
+        print(f"frame_cost: {line}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
