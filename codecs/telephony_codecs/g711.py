@@ -1,0 +1,211 @@
+"""PCMU and PCMA: ITU-T G.711 at 8 kHz, one octet a sample.
+
+``audioop`` (``audioop-lts`` from Python 3.13 on) is used where it is exact. Its µ-law
+encoder differs from ITU-T G.191 on 508 of the 65,536 inputs, all negative, so µ-law is
+encoded by a table; tables do everything where ``audioop`` is absent.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from telephony_codecs.concealment import ConcealingDecoder
+from telephony_codecs.contract import INT16, MAX_PAYLOAD_S, Codec, Int16Array, check_samples
+from telephony_codecs.errors import PayloadError
+
+RATE_HZ = 8000
+MAX_SAMPLES = MAX_PAYLOAD_S * RATE_HZ
+ULAW_SILENCE = b"\xff"
+ALAW_SILENCE = b"\xd5"
+
+OCTET = np.dtype(np.uint8)
+OctetArray = npt.NDArray[np.uint8]
+
+
+@cache
+def ulaw_to_linear() -> Int16Array:
+    """Return the sample of each of the 256 µ-law codes (G.711 table 2)."""
+    code = ~np.arange(256, dtype=np.uint8)
+    segment, step = (code >> 4) & 7, code & 15
+    magnitude = (((step.astype(np.int32) << 3) + 132) << segment) - 132
+    return np.where(code & 0x80, -magnitude, magnitude).astype(np.int16)
+
+
+@cache
+def alaw_to_linear() -> Int16Array:
+    """Return the sample of each of the 256 A-law codes (G.711 table 1)."""
+    code = np.arange(256, dtype=np.uint8) ^ 0x55
+    segment, step = ((code >> 4) & 7).astype(np.int32), code & 15
+    magnitude = (step.astype(np.int32) << 4) + 8
+    magnitude = np.where(segment > 0, (magnitude + 256) << np.maximum(segment - 1, 0), magnitude)
+    return np.where(code & 0x80, magnitude, -magnitude).astype(np.int16)
+
+
+@cache
+def linear_to_ulaw() -> OctetArray:
+    """Return the µ-law code of each sample, indexed by the sample (negatives from the end).
+
+    One's complement magnitude in 14 bits, as ITU-T G.191's ``ulaw_compress``.
+    """
+    sample = np.arange(65536, dtype=np.uint16).view(np.int16).astype(np.int32)
+    biased = np.minimum((np.where(sample < 0, ~sample, sample) >> 2) + 33, 0x1FFF)
+    segment = np.floor(np.log2(biased)).astype(np.int32) - 5
+    code = (segment << 4) | ((biased >> (segment + 1)) & 15)
+    table: OctetArray = (~np.where(sample < 0, code | 0x80, code)).astype(np.uint8)
+    return table
+
+
+@cache
+def linear_to_alaw() -> OctetArray:
+    """Return the A-law code of each sample, indexed by the sample (negatives from the end)."""
+    sample = np.arange(65536, dtype=np.uint16).view(np.int16).astype(np.int32)
+    magnitude = np.where(sample < 0, ~sample, sample) >> 4
+    exponent = np.log2(np.maximum(magnitude, 8)).astype(np.int32) - 3
+    mantissa = (magnitude >> np.maximum(exponent - 1, 0)) & 15
+    code = (exponent << 4) | mantissa
+    table: OctetArray = (np.where(sample < 0, code, code | 0x80) ^ 0x55).astype(np.uint8)
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """One companding law: how octets become samples and back.
+
+    Attributes:
+        codec: wire name.
+        silence: the octet of zero.
+        expand: octets to samples, read-only.
+        compress: samples to octets.
+    """
+
+    codec: str
+    silence: bytes
+    expand: Callable[[bytes], Int16Array]
+    compress: Callable[[Int16Array], bytes]
+
+
+def table_laws() -> tuple[Law, Law]:
+    """Return µ-law and A-law made of numpy tables alone."""
+
+    def expander(table: Int16Array) -> Callable[[bytes], Int16Array]:
+        def expand(payload: bytes) -> Int16Array:
+            samples = table.take(np.frombuffer(payload, OCTET))
+            samples.flags.writeable = False
+            return samples
+
+        return expand
+
+    def compressor(table: OctetArray) -> Callable[[Int16Array], bytes]:
+        return lambda samples: table.take(samples).tobytes()
+
+    return (
+        Law("PCMU", ULAW_SILENCE, expander(ulaw_to_linear()), compressor(linear_to_ulaw())),
+        Law("PCMA", ALAW_SILENCE, expander(alaw_to_linear()), compressor(linear_to_alaw())),
+    )
+
+
+def audioop_laws(audioop: Any) -> tuple[Law, Law]:
+    """Return µ-law and A-law on ``audioop``, but for its inexact µ-law encoder."""
+    ulaw2lin, alaw2lin, lin2alaw = audioop.ulaw2lin, audioop.alaw2lin, audioop.lin2alaw
+    frombuffer = np.frombuffer
+    ulaw_table = linear_to_ulaw()
+    return (
+        Law(
+            "PCMU",
+            ULAW_SILENCE,
+            lambda payload: frombuffer(ulaw2lin(payload, 2), INT16),
+            lambda samples: ulaw_table.take(samples).tobytes(),
+        ),
+        Law(
+            "PCMA",
+            ALAW_SILENCE,
+            lambda payload: frombuffer(alaw2lin(payload, 2), INT16),
+            # tobytes() first: audioop takes no strided array.
+            lambda samples: bytes(lin2alaw(samples.tobytes(), 2)),
+        ),
+    )
+
+
+def load_audioop() -> Any:
+    """Return the module, or None where there is none."""
+    with warnings.catch_warnings():
+        # Python 3.12 announces the removal; the replacement is a declared dependency.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            return importlib.import_module("audioop")
+        except ImportError:
+            return None
+
+
+class G711Decoder(ConcealingDecoder):
+    """Octets of one law in, samples at 8 kHz out; every octet is legal."""
+
+    delay_samples = 0
+
+    def __init__(self, law: Law) -> None:
+        super().__init__(RATE_HZ)
+        self.codec = law.codec
+        self._expand = law.expand
+
+    def decode(self, payload: bytes) -> Int16Array:
+        """Return one sample per octet, read-only; PayloadError past 30 s."""
+        if len(payload) > MAX_SAMPLES:
+            raise PayloadError(self.codec, f"{len(payload)} octets, at most {MAX_SAMPLES}")
+        samples = self._expand(payload)
+        self._recent.append(samples)
+        return samples
+
+
+class G711Encoder:
+    """Samples at 8 kHz in, octets of one law out."""
+
+    rate_hz = RATE_HZ
+    delay_samples = 0
+    unit_samples = 1
+    max_samples = MAX_SAMPLES
+
+    def __init__(self, law: Law) -> None:
+        self.codec = law.codec
+        self._silence = law.silence
+        self._compress = law.compress
+
+    def encode(self, samples: Int16Array) -> bytes:
+        """Return one octet per sample; AudioFormatError if not int16 ``(n,)``, 30 s at most."""
+        check_samples(samples, 1, MAX_SAMPLES)
+        return self._compress(samples)
+
+    def silence(self, n_samples: int) -> bytes:
+        """Return ``n_samples`` octets of silence."""
+        return self._silence * n_samples
+
+    def reset(self) -> None:
+        """Do nothing: G.711 has no history."""
+
+
+def g711_codec(law: Law) -> Codec:
+    """Return the codec of one law, as data."""
+
+    def make_decoder(rate_hz: int) -> G711Decoder:  # noqa: ARG001 (8000 is all there is)
+        return G711Decoder(law)
+
+    def make_encoder(rate_hz: int) -> G711Encoder:  # noqa: ARG001 (8000 is all there is)
+        return G711Encoder(law)
+
+    return Codec(law.codec, (RATE_HZ,), RATE_HZ, make_decoder, make_encoder)
+
+
+def installed_laws() -> tuple[Law, Law]:
+    """Return µ-law and A-law on the fastest exact means there are here."""
+    audioop = load_audioop()
+    return table_laws() if audioop is None else audioop_laws(audioop)
+
+
+PCMU, PCMA = map(g711_codec, installed_laws())
