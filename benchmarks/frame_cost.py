@@ -27,6 +27,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -85,15 +86,20 @@ class Failed(Exception):
 def _serving(variant: Variant) -> Iterator[tuple[int, int]]:
     """The port and process id of a fresh server, ended on leaving."""
     port = _free_port()
-    server = subprocess.Popen(
-        variant.command(port), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        _await_listening(variant, server, port)
-        yield port, server.pid
-    finally:
-        server.kill()
-        server.communicate()
+    # A file, not a pipe: nobody reads while the server runs, and a full pipe would stop it.
+    with tempfile.TemporaryFile("w+") as log:
+        server = subprocess.Popen(variant.command(port), stdout=log, stderr=log)
+        try:
+            if not _await_listening(server, port):
+                log.seek(0)
+                raise Failed(
+                    f"{variant.title} did not listen within {READY_S:.0f} s"
+                    f" (exit code {server.poll()}): {log.read()[-500:].strip()}"
+                )
+            yield port, server.pid
+        finally:
+            server.kill()
+            server.wait()
 
 
 def _free_port() -> int:
@@ -103,19 +109,14 @@ def _free_port() -> int:
         return port
 
 
-def _await_listening(variant: Variant, server: subprocess.Popen[str], port: int) -> None:
+def _await_listening(server: subprocess.Popen[bytes], port: int) -> bool:
     deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            _, errors = server.communicate()
-            raise Failed(
-                f"{variant.title} exited with {server.returncode}: {errors[-500:].strip()}"
-            )
+    while time.monotonic() < deadline and server.poll() is None:
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", port), 1).close()
-            return
+            return True
         time.sleep(0.05)
-    raise Failed(f"{variant.title} did not listen within {READY_S:.0f} s")
+    return False
 
 
 def measure(variant: Variant, args: argparse.Namespace) -> Run:

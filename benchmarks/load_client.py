@@ -8,7 +8,7 @@ same frames go to a server that returns bytes as they come.
 Prints one JSON object; exit code 1, and the reason on stderr, if anything came back wrong.
 
 Does not show: how the server behaves with TLS, loss, jitter, or real networks; latency
-includes this client's own lateness, given beside it (timers here tick in milliseconds).
+includes this client's own lateness, given beside it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import sys
 import time
 from array import array
@@ -28,7 +29,7 @@ from typing import Any, cast
 import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import cpu_time, load_wire
+from benchmarks import cpu_time, fine_timer, load_wire
 
 PERIOD_S = 0.020
 DRAIN_S = 5.0
@@ -247,20 +248,20 @@ class Pacer:
         self._calls = calls
         self._step_s = PERIOD_S / len(calls)
         self._sent = 0
-        self._loop = asyncio.get_running_loop()
         self._start = time.monotonic() + PERIOD_S
-        self._timer = self._loop.call_later(PERIOD_S, self._tick)
+        self._timer = fine_timer.open_timer(self._start, self._step_s)
+        asyncio.get_running_loop().add_reader(self._timer, self._tick)
 
     def stop(self) -> None:
         """Send no more."""
-        self._timer.cancel()
+        asyncio.get_running_loop().remove_reader(self._timer)
+        os.close(self._timer)
 
     def _tick(self) -> None:
+        os.read(self._timer, 8)
         while (due := self._start + self._sent * self._step_s) <= time.monotonic():
             self._calls[self._sent % len(self._calls)].send(due)
             self._sent += 1
-        # uvloop's timers count whole milliseconds: a shorter one would spin.
-        self._timer = self._loop.call_later(max(0.001, due - time.monotonic()), self._tick)
 
 
 class Failed(Exception):
