@@ -1,0 +1,320 @@
+"""Chunks of a stream put back in order: bounded waiting, every chunk accounted for once.
+
+Rules, for one line of numbers (a track, or both tracks where they share their numbers):
+
+1. The first chunk starts the line; one that comes later but is numbered lower is late.
+2. The expected number is delivered at once, together with what was held behind it.
+3. A higher number is held until the gap before it is filled or its time is up. The gap's
+   time runs from the arrival of the first chunk behind it. Then each number of the gap is
+   given out as `Lost` and counted as missing.
+4. A lower number is late if it was given out as lost or lies before the line's start, else
+   a duplicate; either way it is dropped.
+5. More than `MAX_JUMP` numbers away, or `RESTART_RUN` duplicates that count up with nothing
+   new between them: the numbering restarted. What is held goes out, the line starts anew,
+   nothing is given out as lost for the jump. A wrap at 16, 31 or 32 bits is no restart.
+
+Whether Telnyx numbers per track or across tracks is unknown (protocol.md 1.1). ``auto``
+takes the numbers as shared until one is seen on both tracks, or until a track begins far
+below where the other one stands; from then on each track has its own line.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, Literal, NamedTuple, TypeVar
+
+from mediaserver.media.frames import Track
+
+Numbering = Literal["auto", "per_track", "shared"]
+
+MAX_JUMP = 100
+"""Numbers, two seconds at 20 ms: further away is a new numbering, not a gap."""
+RESTART_RUN = 5
+"""Duplicates counting up one by one that prove a restart close to the old numbers."""
+
+# What a reordered start can reach below its first number; further below is another line.
+_START_REACH = 8
+_WRAPS = (1 << 16, 1 << 31, 1 << 32)
+
+T = TypeVar("T")
+
+
+class Lost(NamedTuple):
+    """A chunk that did not come in time: conceal it, as long as its track's last chunk.
+
+    Attributes:
+        track: whose it was. Where tracks share their numbers this is inferred: the number
+            two before it was on the same track, as when tracks alternate or one is alone.
+        chunk: its number.
+    """
+
+    track: Track
+    chunk: int
+
+
+class _Line(Generic[T]):
+    """One line of numbers."""
+
+    __slots__ = ("base", "held", "lost", "next", "run", "run_at", "run_next", "started", "wrap")
+
+    def __init__(self, start: int = -1) -> None:
+        self.started = start >= 0
+        self.next = start
+        self.base = start
+        # Number -> (track, item, arrival); oldest arrival first, as dicts keep their order.
+        self.held: dict[int, tuple[Track, T, float]] = {}
+        self.lost: set[int] = set()
+        self.wrap = 0
+        self.run = 0
+        self.run_next = -1
+        self.run_at = -1
+
+
+class _Lane(Generic[T]):
+    """One track: the line it is on, and the number after its last one there (-1: none yet)."""
+
+    __slots__ = ("line", "next", "track")
+
+    def __init__(self, track: Track, line: _Line[T]) -> None:
+        self.track = track
+        self.line = line
+        self.next = -1
+
+
+class Reorder(Generic[T]):
+    """Puts the chunks of one stream in order; what comes in order is never held.
+
+    Call `push` for each chunk, `poll` when `next_at` has come, `drain` at the end. Each
+    gives what is now deliverable, in order per track: items as pushed, and `Lost` between.
+
+    Attributes:
+        next_at: when `poll` has work, in the seconds of ``now``; None while nothing waits.
+        shared: the tracks are taken to share one line of numbers.
+        received: chunks pushed. Once drained, equal to delivered + late + duplicate.
+        delivered: chunks given out.
+        late: chunks dropped because their gap had been given up.
+        duplicate: chunks dropped because their number had been seen.
+        missing: numbers given out as `Lost`.
+        restarts: times the numbering began anew.
+    """
+
+    __slots__ = (
+        "_auto",
+        "_lanes",
+        "_wait_s",
+        "delivered",
+        "duplicate",
+        "late",
+        "missing",
+        "next_at",
+        "received",
+        "restarts",
+        "shared",
+    )
+
+    def __init__(self, wait_s: float = 0.06, numbering: Numbering = "auto") -> None:
+        """Wait at most ``wait_s`` seconds for a missing chunk; 0 waits for nothing."""
+        self._wait_s = wait_s
+        self._auto = numbering == "auto"
+        self.shared = numbering != "per_track"
+        line: _Line[T] = _Line()
+        self._lanes: dict[Track, _Lane[T]] = {
+            "inbound": _Lane("inbound", line),
+            "outbound": _Lane("outbound", line if self.shared else _Line()),
+        }
+        self.next_at: float | None = None
+        self.received = 0
+        self.delivered = 0
+        self.late = 0
+        self.duplicate = 0
+        self.missing = 0
+        self.restarts = 0
+
+    def push(self, track: Track, chunk: int | None, item: T, now: float) -> tuple[T | Lost, ...]:
+        """Give what is deliverable now that this chunk has come; empty while it waits.
+
+        Args:
+            track: the chunk's track.
+            chunk: its number; None (the message had none) is delivered at once.
+            item: what to give back, in order.
+            now: seconds, monotonic.
+        """
+        self.received += 1
+        lane = self._lanes[track]
+        line = lane.line
+        if chunk == line.next and not line.held:
+            line.next = lane.next = chunk + 1
+            self.delivered += 1
+            return (item,)
+        if chunk is None:
+            self.delivered += 1
+            return (item,)
+        return self._place(lane, chunk, item, now)
+
+    def poll(self, now: float) -> tuple[T | Lost, ...]:
+        """Give what is deliverable now that time has passed, gaps as `Lost`."""
+        if self.next_at is None or now < self.next_at:
+            return ()
+        out: list[T | Lost] = []
+        for line in self._lines():
+            self._expire(line, now, out)
+        self._arm()
+        return tuple(out)
+
+    def drain(self) -> tuple[T | Lost, ...]:
+        """Give all that is held, at the end of the stream; gaps before it as `Lost`."""
+        out: list[T | Lost] = []
+        for line in self._lines():
+            self._empty(line, out)
+        self._arm()
+        return tuple(out)
+
+    def _lines(self) -> list[_Line[T]]:
+        return list(dict.fromkeys(lane.line for lane in self._lanes.values()))
+
+    def _arm(self) -> None:
+        """Set `next_at` from the oldest chunk held on any line."""
+        arrivals = [next(iter(line.held.values()))[2] for line in self._lines() if line.held]
+        self.next_at = min(arrivals) + self._wait_s if arrivals else None
+
+    def _place(self, lane: _Lane[T], chunk: int, item: T, now: float) -> tuple[T | Lost, ...]:
+        """The way of every chunk that is not simply the next one."""
+        out: list[T | Lost] = []
+        number = self._unwrapped(lane.line, chunk)
+        if self._auto and self.shared and self._contradicts(lane, chunk, number):
+            self._split(out)
+            number = self._unwrapped(lane.line, chunk)
+        line = lane.line
+        if number is None or (number < line.next and self._restarted(line, number)):
+            self._begin(lane, chunk, item, out)
+        elif number < line.next:
+            self._drop(line, number)
+        elif number in line.held:
+            self.duplicate += 1
+        else:
+            line.held[number] = (lane.track, item, now)
+            self._release(line, out)
+            self._expire(line, now, out)
+        self._arm()
+        return tuple(out)
+
+    def _contradicts(self, lane: _Lane[T], chunk: int, number: int | None) -> bool:
+        """Whether this chunk proves that the tracks are numbered apart."""
+        line = lane.line
+        first_of_track = lane.next == -1
+        if number is None:
+            return line.started and first_of_track and chunk < line.next
+        if number in line.held:
+            return line.held[number][0] != lane.track
+        if number < line.base:
+            return first_of_track and number < line.base - _START_REACH
+        # Below the line's next and not lost means seen; not before this track's own next
+        # means that it was seen on the other one.
+        return lane.next <= number < line.next and number not in line.lost
+
+    def _split(self, out: list[T | Lost]) -> None:
+        """Give each track a line of its own and move to it what waits."""
+        self.shared = False
+        for lane in self._lanes.values():
+            old = lane.line
+            line = lane.line = _Line(lane.next)
+            line.base = old.base if line.started else -1
+            line.lost = set(old.lost)
+            line.held = {n: held for n, held in old.held.items() if held[0] == lane.track}
+            if line.held and not line.started:
+                line.started = True
+                line.next = line.base = min(line.held)
+            self._release(line, out)
+
+    def _restarted(self, line: _Line[T], number: int) -> bool:
+        """Whether this seen number is the last of a run that only a restart explains."""
+        counts_up = number == line.run_next and line.next == line.run_at
+        line.run = line.run + 1 if counts_up else 1
+        line.run_next = number + 1
+        line.run_at = line.next
+        return line.run >= RESTART_RUN and number not in line.lost
+
+    def _begin(self, lane: _Lane[T], chunk: int, item: T, out: list[T | Lost]) -> None:
+        """Start the line, or start it anew, at this chunk."""
+        line = lane.line
+        self._empty(line, out)
+        self.restarts += line.started
+        line.started = True
+        line.lost.clear()
+        line.base = chunk
+        line.next = chunk + 1
+        line.run = 0
+        for other in self._lanes.values():
+            if other.line is line and other.next >= 0:
+                other.next = chunk
+        lane.next = chunk + 1
+        self.delivered += 1
+        out.append(item)
+
+    def _drop(self, line: _Line[T], number: int) -> None:
+        if number in line.lost or number < line.base:
+            self.late += 1
+        else:
+            self.duplicate += 1
+
+    def _release(self, line: _Line[T], out: list[T | Lost]) -> None:
+        """Deliver the held chunks that are next, up to the next gap."""
+        held = line.held
+        while line.next in held:
+            track, item, _ = held.pop(line.next)
+            line.next += 1
+            self._lanes[track].next = line.next
+            self.delivered += 1
+            out.append(item)
+
+    def _expire(self, line: _Line[T], now: float, out: list[T | Lost]) -> None:
+        while line.held and next(iter(line.held.values()))[2] + self._wait_s <= now:
+            self._give_up(line, out)
+
+    def _empty(self, line: _Line[T], out: list[T | Lost]) -> None:
+        while line.held:
+            self._give_up(line, out)
+
+    def _give_up(self, line: _Line[T], out: list[T | Lost]) -> None:
+        """Give out the first gap as lost and deliver what stood behind it."""
+        for number in range(line.next, min(line.held)):
+            lane = self._owner(line, number)
+            lane.next = line.next = number + 1
+            line.lost.add(number)
+            self.missing += 1
+            out.append(Lost(lane.track, number if number >= 0 else number + line.wrap))
+        self._release(line, out)
+        if len(line.lost) > 2 * MAX_JUMP:
+            line.lost = {number for number in line.lost if number >= line.next - MAX_JUMP}
+
+    def _owner(self, line: _Line[T], number: int) -> _Lane[T]:
+        """The track a lost number is taken to be of: see `Lost`."""
+        lanes = [lane for lane in self._lanes.values() if lane.line is line]
+        for lane in lanes:
+            if lane.next == number - 1:
+                return lane
+        return max(lanes, key=lambda lane: lane.next)
+
+    def _unwrapped(self, line: _Line[T], chunk: int) -> int | None:
+        """The chunk's place on the line, across a wrap; None if it is nowhere near."""
+        if not line.started:
+            return None
+        if abs(chunk - line.next) <= MAX_JUMP:
+            return chunk
+        for wrap in _WRAPS:
+            if abs(chunk - wrap - line.next) <= MAX_JUMP:
+                return chunk - wrap
+            if abs(chunk + wrap - line.next) <= MAX_JUMP:
+                self._move_down(line, wrap)
+                return chunk
+        return None
+
+    def _move_down(self, line: _Line[T], wrap: int) -> None:
+        """Renumber the line at a wrap, so that all after it is the plain case again."""
+        line.wrap = wrap
+        line.next -= wrap
+        line.base -= wrap
+        line.lost = {number - wrap for number in line.lost}
+        line.held = {number - wrap: held for number, held in line.held.items()}
+        for lane in self._lanes.values():
+            if lane.line is line and lane.next >= 0:
+                lane.next -= wrap
