@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from telephony_codecs.availability import Availability, status
+from telephony_codecs.clips import open_audio, resample_clip
 from telephony_codecs.contract import Codec, Decoder, Encoder, Int16Array
 from telephony_codecs.errors import (
     AudioFormatError,
@@ -17,6 +19,7 @@ __all__ = [
     "CODECS",
     "RESAMPLE_RATES_HZ",
     "AudioFormatError",
+    "Availability",
     "Codec",
     "CodecError",
     "CodecUnavailableError",
@@ -28,4 +31,7 @@ __all__ = [
     "UnknownCodecError",
     "codec",
     "names",
+    "open_audio",
+    "resample_clip",
+    "status",
 ]

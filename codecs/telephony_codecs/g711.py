@@ -18,7 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from telephony_codecs.concealment import ConcealingDecoder
-from telephony_codecs.contract import INT16, MAX_PAYLOAD_S, Codec, Int16Array, check_samples
+from telephony_codecs.contract import (
+    INT16,
+    MAX_PAYLOAD_S,
+    Codec,
+    Int16Array,
+    check_length,
+    check_samples,
+)
 from telephony_codecs.errors import PayloadError
 
 RATE_HZ = 8000
@@ -184,6 +191,7 @@ class G711Encoder:
 
     def silence(self, n_samples: int) -> bytes:
         """Return ``n_samples`` octets of silence."""
+        check_length(n_samples, 1, MAX_SAMPLES)
         return self._silence * n_samples
 
     def reset(self) -> None:

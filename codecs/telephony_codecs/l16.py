@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from telephony_codecs.concealment import ConcealingDecoder
-from telephony_codecs.contract import MAX_PAYLOAD_S, Codec, Int16Array, check_samples
+from telephony_codecs.contract import MAX_PAYLOAD_S, Codec, Int16Array, check_length, check_samples
 from telephony_codecs.errors import AudioFormatError, PayloadError
 
 ByteOrder = Literal["little", "big"]
@@ -127,6 +127,7 @@ class L16Encoder:
 
     def silence(self, n_samples: int) -> bytes:
         """Return ``n_samples`` of digital silence."""
+        check_length(n_samples, 1, self.max_samples)
         return bytes(2 * n_samples)
 
     def reset(self) -> None:

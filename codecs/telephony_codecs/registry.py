@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from telephony_codecs.amrwb import AMR_WB
 from telephony_codecs.contract import Codec
 from telephony_codecs.errors import UnknownCodecError
 from telephony_codecs.g711 import PCMA, PCMU
+from telephony_codecs.g722 import G722
 from telephony_codecs.l16 import L16
+from telephony_codecs.mp3 import MP3
+from telephony_codecs.opus import OPUS
 
 
 class Registry:
@@ -38,6 +42,6 @@ class Registry:
         return tuple(self._codecs)
 
 
-CODECS = Registry(PCMU, PCMA, L16)
+CODECS = Registry(PCMU, PCMA, G722, OPUS, AMR_WB, L16, MP3)
 codec = CODECS.codec
 names = CODECS.names

@@ -1,0 +1,212 @@
+"""AMR-WB: ITU-T G.722.2 in the packings of RFC 4867, audio at 16 kHz in 20 ms frames.
+
+Decoding is PyAV's ``libopencore_amrwb``: unlike FFmpeg's own decoder it plays comfort
+noise. Encoding needs the system's libvo-amrwbenc: no wheel carries an encoder.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import weakref
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from telephony_codecs.amrwb_framing import (
+    FRAME_SAMPLES,
+    MAX_FRAMES,
+    PACKINGS,
+    SPEECH_LOST,
+    STORAGE_MAGIC,
+    Packing,
+    pack,
+    read_storage,
+    unpack,
+)
+from telephony_codecs.concealment import ConcealingDecoder
+from telephony_codecs.contract import Codec, Int16Array, check_length, check_samples
+from telephony_codecs.errors import AudioFormatError, CodecUnavailableError, PayloadError
+from telephony_codecs.libraries import load_amrwb_encoder
+
+__all__ = [
+    "AMR_WB",
+    "PACKINGS",
+    "STORAGE_MAGIC",
+    "AmrWbDecoder",
+    "AmrWbEncoder",
+    "Packing",
+    "pack",
+    "read_storage",
+    "unpack",
+]
+
+PackingOption = Literal["auto", "be", "oa", "storage"]
+
+RATE_HZ = 16000
+MAX_SAMPLES = MAX_FRAMES * FRAME_SAMPLES
+QUALITY_BIT = 0x04
+LOST_FRAME = bytes([SPEECH_LOST << 3 | QUALITY_BIT])
+# One octet and 477 bits, the longest frame.
+FRAME_ROOM = 61
+
+
+class AmrWbDecoder(ConcealingDecoder):
+    """Payloads of one or more frames in, 320 samples a frame out.
+
+    Options: ``packing`` "be" (bandwidth-efficient), "oa" (octet-aligned), "storage", or
+    "auto", which takes what fits, and what fitted last where several do.
+
+    Attributes:
+        packing: the packing of the newest payload; None before the first.
+    """
+
+    codec = "AMR-WB"
+    delay_samples = 0
+
+    def __init__(self, rate_hz: int, packing: PackingOption = "auto") -> None:
+        if packing not in get_args(PackingOption):
+            raise AudioFormatError(f"AMR-WB packing {packing!r}, must be auto, be, oa or storage")
+        super().__init__(rate_hz)
+        self._option: PackingOption = packing
+        self.packing: Packing | None = None
+        self._av = load_av()
+        self._core = self._new_core()
+
+    def decode(self, payload: bytes) -> Int16Array:
+        """Return 320 samples per frame, read-only; comfort noise where it says so.
+
+        Raises:
+            PayloadError: it fits no packing (of those allowed), or the decoder refuses it.
+        """
+        parts = [self._synthesise(frame) for frame in self._unpack(payload)]
+        samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        samples.flags.writeable = False
+        self._recent.append(samples)
+        return samples
+
+    def reset(self) -> None:
+        """Forget all history, as if new."""
+        super().reset()
+        self.packing = None
+        self._core = self._new_core()
+
+    def _unpack(self, payload: bytes) -> list[bytes]:
+        if self._option != "auto":
+            frames = unpack(payload, self._option)
+            self.packing = self._option
+            return frames
+        first = () if self.packing is None else (self.packing,)
+        refusal: PayloadError | None = None
+        for packing in (*first, *PACKINGS):
+            try:
+                frames = unpack(payload, packing)
+            except PayloadError as error:
+                refusal = refusal or error
+            else:
+                self.packing = packing
+                return frames
+        raise PayloadError("AMR-WB", "it fits no packing of RFC 4867") from refusal
+
+    def _synthesise(self, frame: bytes) -> Int16Array:
+        """Return the 320 samples of one frame; a frame marked as damaged counts as lost."""
+        if not frame[0] & QUALITY_BIT:
+            frame = LOST_FRAME
+        try:
+            # Never an empty packet: it ends a PyAV decoder for good.
+            decoded = self._core.decode(self._av.Packet(frame))
+        except self._av.FFmpegError as error:
+            self._core = self._new_core()
+            raise PayloadError("AMR-WB", "the decoder refuses a frame") from error
+        samples: Int16Array = decoded[0].to_ndarray()[0]
+        return samples
+
+    def _new_core(self) -> Any:
+        core = self._av.CodecContext.create("libopencore_amrwb", "r")
+        core.sample_rate = RATE_HZ
+        core.layout = "mono"
+        return core
+
+
+def load_av() -> Any:
+    """Return PyAV; CodecUnavailableError if it, or its AMR-WB decoder, is missing."""
+    try:
+        av = importlib.import_module("av")
+    except ImportError as error:
+        raise CodecUnavailableError(
+            "AMR-WB", "decode", "PyAV does not import", "pip install av"
+        ) from error
+    if "libopencore_amrwb" not in av.codecs_available:
+        raise CodecUnavailableError(
+            "AMR-WB", "decode", "this PyAV is built without opencore-amr", "install PyAV's wheel"
+        )
+    return av
+
+
+class AmrWbEncoder:
+    """Audio at 16 kHz in whole 20 ms frames in, one payload out.
+
+    Options: ``packing`` as the far end wants it; ``mode`` 0 to 8 for 6.60, 8.85, 12.65,
+    14.25, 15.85, 18.25, 19.85, 23.05, 23.85 kbit/s; ``dtx`` sends comfort noise in silence.
+    """
+
+    codec = "AMR-WB"
+    rate_hz = RATE_HZ
+    # Looking ahead 5 ms, and the filters between 16 and 12.8 kHz.
+    delay_samples = 80
+    unit_samples = FRAME_SAMPLES
+    max_samples = MAX_SAMPLES
+
+    def __init__(
+        self,
+        rate_hz: int,
+        *,
+        packing: Packing = "be",
+        mode: int = 2,
+        dtx: bool = False,
+        library: str | None = None,
+    ) -> None:
+        if packing not in PACKINGS:
+            raise AudioFormatError(f"AMR-WB packing {packing!r}, must be be, oa or storage")
+        if mode not in range(9):
+            raise AudioFormatError(f"AMR-WB mode {mode!r}, must be 0 to 8")
+        self._packing: Packing = packing
+        self._mode = mode
+        self._dtx = int(dtx)
+        self._library = load_amrwb_encoder(library)
+        self._library.E_IF_init.restype = ctypes.c_void_p
+        self._library.E_IF_exit.argtypes = [ctypes.c_void_p]
+        self._library.E_IF_encode.argtypes = [
+            ctypes.c_void_p,
+            ctypes.c_int,
+            ctypes.c_char_p,
+            ctypes.c_void_p,
+            ctypes.c_int,
+        ]
+        self._frame = ctypes.create_string_buffer(FRAME_ROOM)
+        self.reset()
+
+    def encode(self, samples: Int16Array) -> bytes:
+        """Return one frame per 320 samples, packed; AudioFormatError if not whole frames."""
+        check_samples(samples, FRAME_SAMPLES, MAX_SAMPLES)
+        pcm = samples.tobytes()
+        n_octets = 2 * FRAME_SAMPLES
+        frames = [self._compress(pcm[at : at + n_octets]) for at in range(0, len(pcm), n_octets)]
+        return pack(frames, self._packing)
+
+    def silence(self, n_samples: int) -> bytes:
+        """Return ``n_samples`` of zeros, encoded in continuation of what went before."""
+        check_length(n_samples, FRAME_SAMPLES, MAX_SAMPLES)
+        return self.encode(np.zeros(n_samples, np.int16))
+
+    def reset(self) -> None:
+        """Forget all history, as if new."""
+        self._state = ctypes.c_void_p(self._library.E_IF_init())
+        weakref.finalize(self._state, self._library.E_IF_exit, self._state.value)
+
+    def _compress(self, pcm: bytes) -> bytes:
+        n_octets = self._library.E_IF_encode(self._state, self._mode, pcm, self._frame, self._dtx)
+        return ctypes.string_at(self._frame, n_octets)
+
+
+AMR_WB = Codec("AMR-WB", (RATE_HZ,), RATE_HZ, AmrWbDecoder, AmrWbEncoder)

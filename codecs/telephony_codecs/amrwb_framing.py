@@ -1,0 +1,158 @@
+"""AMR-WB frames in and out of payloads: the three packings of RFC 4867.
+
+A *frame* here is always in storage form (RFC 4867, 5.3): one octet ``0 FT(4) Q 0 0``, then
+the speech bits, padded to whole octets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from telephony_codecs.errors import PayloadError
+
+Packing = Literal["be", "oa", "storage"]
+PACKINGS: tuple[Packing, ...] = ("be", "oa", "storage")
+
+STORAGE_MAGIC = b"#!AMR-WB\n"
+FRAME_SAMPLES = 320
+# A payload holds at most 30 s.
+MAX_FRAMES = 1500
+
+# Bits by frame type: nine modes (6.60 to 23.85 kbit/s), comfort noise, lost, no data.
+FRAME_BITS = dict(enumerate((132, 177, 253, 285, 317, 365, 397, 461, 477, 40))) | {14: 0, 15: 0}
+SPEECH_LOST = 14
+NO_DATA = 15
+# Codec mode request "no request" (RFC 4867, 4.3.1), and the modes that may be requested.
+NO_REQUEST = 15
+REQUESTS = {*range(9), NO_REQUEST}
+
+Toc = list[tuple[int, int]]
+
+
+def frame_type(frame: bytes) -> int:
+    """Return the frame type: 0–8 speech, 9 comfort noise, 14 lost, 15 no data."""
+    return frame[0] >> 3 & 15
+
+
+def frame_octets(kind: int) -> int:
+    """Return the octets of a frame's bits, without its first octet; PayloadError if reserved."""
+    if kind not in FRAME_BITS:
+        raise PayloadError("AMR-WB", f"reserved frame type {kind}")
+    return -(-FRAME_BITS[kind] // 8)
+
+
+def unpack(payload: bytes, packing: Packing) -> list[bytes]:
+    """Return the frames of one payload, in storage form.
+
+    Raises:
+        PayloadError: not exactly such a payload; padding bits must be zero.
+    """
+    if not payload:
+        raise PayloadError("AMR-WB", "it is empty")
+    frames = UNPACKERS[packing](payload)
+    if len(frames) > MAX_FRAMES:
+        raise PayloadError("AMR-WB", f"{len(frames)} frames, at most {MAX_FRAMES}")
+    return frames
+
+
+def pack(frames: Iterable[bytes], packing: Packing) -> bytes:
+    """Return one payload of frames in storage form; no mode is requested of the far end."""
+    listed = list(frames)
+    if packing == "storage" or not listed:
+        return b"".join(listed)
+    more = [0x80] * (len(listed) - 1) + [0]
+    if packing == "oa":
+        toc = bytes(frame[0] | bit for frame, bit in zip(listed, more, strict=True))
+        return bytes([NO_REQUEST << 4]) + toc + b"".join(frame[1:] for frame in listed)
+    bits, n_bits = NO_REQUEST, 4
+    for frame, bit in zip(listed, more, strict=True):
+        bits, n_bits = bits << 6 | (frame[0] | bit) >> 2, n_bits + 6
+    for frame in listed:
+        n_frame = FRAME_BITS[frame_type(frame)]
+        speech = int.from_bytes(frame[1:], "big") >> (-n_frame % 8)
+        bits, n_bits = bits << n_frame | speech, n_bits + n_frame
+    return (bits << (-n_bits % 8)).to_bytes(-(-n_bits // 8), "big")
+
+
+def read_storage(data: bytes) -> list[bytes]:
+    """Return the frames of a single-channel AMR-WB file (RFC 4867, 5).
+
+    Raises:
+        PayloadError: no such file, or cut short.
+    """
+    if not data.startswith(STORAGE_MAGIC):
+        raise PayloadError("AMR-WB", "not a storage file")
+    return unpack_storage(data[len(STORAGE_MAGIC) :])
+
+
+def unpack_storage(payload: bytes) -> list[bytes]:
+    """Return the frames of storage form that ``payload`` consists of."""
+    frames = []
+    at = 0
+    while at < len(payload):
+        if payload[at] & 0x83:
+            raise PayloadError("AMR-WB", "padding bits are set")
+        end = at + 1 + frame_octets(payload[at] >> 3 & 15)
+        frames.append(payload[at:end])
+        at = end
+    if at != len(payload):
+        raise PayloadError("AMR-WB", "the last frame is cut short")
+    return frames
+
+
+def unpack_octet_aligned(payload: bytes) -> list[bytes]:
+    """Return the frames of an octet-aligned payload (RFC 4867, 4.4), without CRC or robust sort."""
+    if payload[0] & 15 or payload[0] >> 4 not in REQUESTS:
+        raise PayloadError("AMR-WB", "no octet-aligned header")
+    heads = []
+    at, more = 1, 0x80
+    while more:
+        if at == len(payload) or payload[at] & 3:
+            raise PayloadError("AMR-WB", "no octet-aligned table of contents")
+        more = payload[at] & 0x80
+        heads.append(payload[at] & 0x7F)
+        at += 1
+    frames = []
+    for head in heads:
+        end = at + frame_octets(head >> 3)
+        frames.append(bytes([head]) + payload[at:end])
+        at = end
+    if at != len(payload):
+        raise PayloadError("AMR-WB", "length and table of contents disagree")
+    return frames
+
+
+def unpack_bandwidth_efficient(payload: bytes) -> list[bytes]:
+    """Return the frames of a bandwidth-efficient payload (RFC 4867, 4.3)."""
+    bits, left = int.from_bytes(payload, "big"), 8 * len(payload)
+
+    def take(n_bits: int) -> int:
+        nonlocal left
+        left -= n_bits
+        if left < 0:
+            raise PayloadError("AMR-WB", "length and table of contents disagree")
+        return bits >> left & (1 << n_bits) - 1
+
+    if take(4) not in REQUESTS:
+        raise PayloadError("AMR-WB", "no such mode to request")
+    heads = []
+    more = True
+    while more:
+        head = take(6)
+        more = head >= 0x20
+        heads.append((head & 0x1F) << 2)
+    frames = []
+    for head in heads:
+        n_octets, n_frame = frame_octets(head >> 3), FRAME_BITS[head >> 3]
+        frames.append(bytes([head]) + (take(n_frame) << (-n_frame % 8)).to_bytes(n_octets, "big"))
+    if left > 7 or take(left):
+        raise PayloadError("AMR-WB", "octets or bits are left over")
+    return frames
+
+
+UNPACKERS: dict[Packing, Callable[[bytes], list[bytes]]] = {
+    "be": unpack_bandwidth_efficient,
+    "oa": unpack_octet_aligned,
+    "storage": unpack_storage,
+}
