@@ -1,0 +1,173 @@
+"""The far end's judgement on each message of the server: play it, complain, or stay silent.
+
+The rules, from protocol.md 1.1 and 1.2:
+
+- not one of media, mark, clear in JSON text: 100003. Binary: silence, no complaint.
+- payload not base64: 100004. Shorter than 20 ms or longer than 30 s: 100004 (the code is
+  undocumented, the rejection is reported). Not what the codec allows: 100002.
+- mp3 mode: more than one message a second: 100005. Not an MP3 file: silence, no complaint.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from pybase64 import b64decode
+
+import telephony_codecs
+from mediaserver.carrier.ear import Ear
+from mediaserver.carrier.frames import ClearIn, Command, MalformedFrameError, MarkIn, MediaIn, parse
+from mediaserver.carrier.plan import Audio, CallPlan
+from mediaserver.carrier.script import at_rate
+from telephony_codecs import CodecError, Int16Array
+
+MIN_MESSAGE_S = 0.020
+MAX_MESSAGE_S = 30
+# Networks jitter: a sender that keeps one second apart must not be blamed for arriving
+# a little closer than it sent.
+MP3_INTERVAL_S = 1.0 - 0.02
+
+
+class Received(NamedTuple):
+    """One message of the server that could be read, and when it came."""
+
+    at_s: float
+    command: Command
+
+
+class Complaint(NamedTuple):
+    """An error that Telnyx reports."""
+
+    code: int
+    detail: str
+
+
+class Answer(NamedTuple):
+    """What goes back at once: marks that a ``clear`` set free, or a complaint."""
+
+    cleared_marks: list[str]
+    complaint: Complaint | None
+
+
+_NOTHING = Answer([], None)
+
+
+@dataclass
+class Arrivals:
+    """The audio that came, message by message.
+
+    Attributes:
+        at_s: when each came.
+        samples: what each held.
+    """
+
+    at_s: list[float] = field(default_factory=list)
+    samples: list[Int16Array] = field(default_factory=list)
+
+    def audio(self) -> Int16Array:
+        """Return all of it in one array."""
+        return np.concatenate([np.zeros(0, np.int16), *self.samples])
+
+
+class _RefusedError(Exception):
+    """The payload is not played; holds the complaint, or None for silence."""
+
+    def __init__(self, complaint: Complaint | None) -> None:
+        super().__init__(complaint)
+        self.complaint = complaint
+
+
+class Intake:
+    """Takes the server's messages for one call.
+
+    Attributes:
+        ear: what the caller hears.
+        arrivals: the audio accepted.
+        received: every message that could be read.
+        silent: messages swallowed without a complaint, by reason.
+    """
+
+    def __init__(self, plan: CallPlan) -> None:
+        self.ear = Ear(plan.out_rate_hz)
+        self.arrivals = Arrivals()
+        self.received: list[Received] = []
+        self.silent: Counter[str] = Counter()
+        self._mp3 = plan.mode == "mp3"
+        self._decoder = telephony_codecs.codec(plan.out_codec).decoder(plan.out_rate_hz)
+        self._last_mp3_s = float("-inf")
+
+    def accept(self, message: str | bytes, now: float) -> Answer:
+        """Judge one message and act on it; return what must be sent back."""
+        if isinstance(message, bytes):
+            self.silent["binary message"] += 1
+            return _NOTHING
+        try:
+            command = parse(message)
+        except MalformedFrameError as error:
+            return Answer([], Complaint(100003, str(error)))
+        self.received.append(Received(now, command))
+        return self._obey(command, now)
+
+    def _obey(self, command: Command, now: float) -> Answer:
+        match command:
+            case MediaIn():
+                return self._play(command.media.payload, now)
+            case MarkIn():
+                self.ear.mark(command.mark.name, now)
+                return _NOTHING
+            case ClearIn():
+                return Answer(self.ear.clear(now), None)
+
+    def _play(self, payload_base64: str, now: float) -> Answer:
+        try:
+            payload = _unpack(payload_base64)
+            samples = self._mp3_audio(payload, now) if self._mp3 else self._raw_audio(payload)
+        except _RefusedError as refused:
+            return Answer([], refused.complaint)
+        self.ear.feed(samples, now)
+        self.arrivals.at_s.append(now)
+        self.arrivals.samples.append(samples)
+        return _NOTHING
+
+    def _raw_audio(self, payload: bytes) -> Int16Array:
+        try:
+            samples = self._decoder.decode(payload)
+        except CodecError as error:
+            raise _RefusedError(Complaint(100002, str(error))) from error
+        rate_hz = self._decoder.rate_hz
+        if not MIN_MESSAGE_S * rate_hz <= len(samples) <= MAX_MESSAGE_S * rate_hz:
+            length_ms = 1000 * len(samples) / rate_hz
+            detail = f"{length_ms:g} ms of audio, a message holds 20 ms to 30 s"
+            raise _RefusedError(Complaint(100004, detail))
+        return samples
+
+    def _mp3_audio(self, payload: bytes, now: float) -> Int16Array:
+        if now - self._last_mp3_s < MP3_INTERVAL_S:
+            raise _RefusedError(Complaint(100005, "at most one mp3 message per second"))
+        self._last_mp3_s = now
+        try:
+            if not _looks_like_mp3(payload):
+                raise CodecError
+            samples, rate_hz = telephony_codecs.open_audio(payload)
+        except CodecError:
+            self.silent["not an mp3 file"] += 1
+            raise _RefusedError(None) from None
+        return at_rate(Audio(samples, rate_hz), self.ear.rate_hz)
+
+
+def _unpack(payload_base64: str) -> bytes:
+    try:
+        return b64decode(payload_base64, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _RefusedError(Complaint(100004, "the payload is not base64")) from error
+
+
+def _looks_like_mp3(payload: bytes) -> bool:
+    """Tell a file (ID3 tag, or an MPEG layer III header) from raw audio."""
+    if payload[:3] == b"ID3":
+        return True
+    return len(payload) > 1 and payload[0] == 0xFF and payload[1] & 0xE6 == 0xE2

@@ -1,0 +1,191 @@
+"""A finished call measured: how long its audio was under way and what became of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from mediaserver.carrier.frames import ClearIn
+from mediaserver.carrier.intake import Complaint, Intake
+from mediaserver.carrier.plan import TRACKS, Audio, CallPlan
+from mediaserver.carrier.report import CallReport, Milliseconds
+from mediaserver.carrier.script import Voices, at_rate
+from telephony_codecs import CodecError, Int16Array, codec
+
+MAX_LAG_S = 0.5
+# Enough speech to find the lag by; correlating an hour would find the same one.
+_LAG_WINDOW_S = 10
+
+
+class SentChunk(NamedTuple):
+    """One media message that went out.
+
+    Attributes:
+        track: its track.
+        position: which chunk of the track's audio, counted from 0.
+        due_s: when it was to be sent.
+        late_s: how much later it was.
+    """
+
+    track: str
+    position: int
+    due_s: float
+    late_s: float
+
+
+class ReturnedMark(NamedTuple):
+    """One mark given back, and whether a ``clear`` had set it free."""
+
+    at_s: float
+    name: str
+    cleared: bool
+
+
+@dataclass
+class Record:
+    """The raw events of one call; attributes as in CallReport where named alike.
+
+    Attributes:
+        plan: what was to be done.
+        intake: what the server sent and the caller heard.
+        voices: the payloads of one lap of each track.
+        sent: each media message.
+        marks: each mark given back.
+        complaints: each error sent.
+    """
+
+    plan: CallPlan
+    intake: Intake
+    voices: Voices
+    sent: list[SentChunk] = field(default_factory=list)
+    marks: list[ReturnedMark] = field(default_factory=list)
+    complaints: list[Complaint] = field(default_factory=list)
+    dtmf: str = ""
+    reconnects: int = 0
+    setup_s: float | None = None
+    close_code: int | None = None
+    close_reason: str = ""
+    hung_up: bool = False
+    error: str | None = None
+
+
+def failed(plan: CallPlan, error: str) -> CallReport:
+    """Return the report of a call that never came to be."""
+    return CallReport(plan, error=error)
+
+
+def measure(record: Record) -> CallReport:
+    """Return what the events of a call amount to."""
+    plan, intake = record.plan, record.intake
+    main = TRACKS[plan.tracks][0]
+    chunks = [chunk for chunk in record.sent if chunk.track == main]
+    trips_ms = round_trips_ms(chunks, plan, intake)
+    returned = intake.arrivals.audio()
+    likeness = _likeness(record, main, returned)
+    return CallReport(
+        plan,
+        sent=len(record.sent),
+        sent_s=_n_positions(chunks) * plan.chunk_ms / 1000,
+        returned=len(intake.arrivals.at_s),
+        returned_s=len(returned) / intake.ear.rate_hz,
+        round_trips_ms=trips_ms[np.isfinite(trips_ms)],
+        late_ms=1000 * np.array([chunk.late_s for chunk in record.sent]),
+        lost=int(np.count_nonzero(np.isinf(trips_ms))),
+        lag_ms=likeness.lag_ms,
+        snr_db=likeness.snr_db,
+        bit_exact=likeness.snr_db == math.inf if _same_format(plan) else None,
+        marks=sum(not mark.cleared for mark in record.marks),
+        cleared_marks=sum(mark.cleared for mark in record.marks),
+        clears=sum(isinstance(r.command, ClearIn) for r in intake.received),
+        dtmf=record.dtmf,
+        errors=tuple(complaint.code for complaint in record.complaints),
+        silent=dict(intake.silent),
+        reconnects=record.reconnects,
+        setup_ms=None if record.setup_s is None else 1000 * record.setup_s,
+        close_code=record.close_code,
+        close_reason=record.close_reason,
+        hung_up=record.hung_up,
+        error=record.error,
+        heard=intake.ear,
+    )
+
+
+def _same_format(plan: CallPlan) -> bool:
+    return (plan.codec, plan.in_rate_hz) == (plan.out_codec, plan.out_rate_hz)
+
+
+def _n_positions(chunks: Sequence[SentChunk]) -> int:
+    return max((chunk.position + 1 for chunk in chunks), default=0)
+
+
+def round_trips_ms(chunks: Sequence[SentChunk], plan: CallPlan, intake: Intake) -> Milliseconds:
+    """Return for each chunk how long it took until that much audio had come back.
+
+    Matched by position in the audio, so that the server is free to cut its messages as it
+    likes. Counted from when the chunk was due, so that a sender held up by the server
+    does not hide it. Infinite: it never came back.
+    """
+    arrivals = intake.arrivals
+    ends = np.cumsum([len(samples) for samples in arrivals.samples], dtype=float)
+    # Half a chunk of tolerance: a resampler may keep back its last few samples.
+    wanted_s = (np.array([chunk.position for chunk in chunks]) + 0.5) * plan.chunk_ms / 1000
+    which = np.searchsorted(ends, wanted_s * intake.ear.rate_hz)
+    back_at_s = np.append(np.array(arrivals.at_s), math.inf)[which]
+    due_s = np.array([chunk.due_s for chunk in chunks])
+    return np.asarray(1000 * (back_at_s - due_s), np.float64)
+
+
+class Likeness(NamedTuple):
+    """How well returned audio resembles the sent one; None: it cannot be said."""
+
+    lag_ms: float | None
+    snr_db: float | None
+
+
+def _likeness(record: Record, track: str, returned: Int16Array) -> Likeness:
+    plan, ear = record.plan, record.intake.ear
+    n_chunks = _n_positions([chunk for chunk in record.sent if chunk.track == track])
+    if not n_chunks or not len(returned):
+        return Likeness(None, None)
+    try:
+        sent = _decoded(plan, record.voices[track], n_chunks)
+    except CodecError:
+        return Likeness(None, None)
+    return compare(at_rate(Audio(sent, plan.in_rate_hz), ear.rate_hz), returned, ear.rate_hz)
+
+
+def _decoded(plan: CallPlan, lap: Sequence[bytes], n_chunks: int) -> Int16Array:
+    """Return the audio sent as the best of servers would decode it."""
+    decoder = codec(plan.codec).decoder(plan.in_rate_hz)
+    return np.concatenate([decoder.decode(lap[k % len(lap)]) for k in range(n_chunks)])
+
+
+def compare(sent: Int16Array, returned: Int16Array, rate_hz: int) -> Likeness:
+    """Return lag and sound-to-noise ratio of ``returned``, both int16 ``(n,)`` at one rate.
+
+    The ratio is infinite only where all that was sent came back, unchanged and in time.
+    """
+    if len(returned) >= len(sent) and np.array_equal(sent, returned[: len(sent)]):
+        return Likeness(0.0, math.inf)
+    lag = best_lag(sent[: _LAG_WINDOW_S * rate_hz], returned[: _LAG_WINDOW_S * rate_hz], rate_hz)
+    returned = returned[lag:]
+    n_samples = min(len(sent), len(returned))
+    wanted = sent[:n_samples].astype(float)
+    noise = float(np.sum((returned[:n_samples] - wanted) ** 2))
+    power = float(np.sum(wanted**2))
+    if not power or not noise:
+        # All that came back is right, but some did not: a ratio would hide that.
+        return Likeness(1000 * lag / rate_hz, None)
+    return Likeness(1000 * lag / rate_hz, 10 * math.log10(power / noise))
+
+
+def best_lag(sent: Int16Array, returned: Int16Array, rate_hz: int) -> int:
+    """Return the delay in samples, 0 to ``MAX_LAG_S``, at which the two agree best."""
+    size = 1 << (len(sent) + len(returned)).bit_length()
+    spectrum = np.conj(np.fft.rfft(sent, size)) * np.fft.rfft(returned, size)
+    correlation = np.fft.irfft(spectrum, size)[: int(MAX_LAG_S * rate_hz)]
+    return int(np.argmax(correlation))

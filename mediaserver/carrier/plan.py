@@ -1,0 +1,170 @@
+"""What one fake call does, as data: audio, formats, script and faults."""
+
+from __future__ import annotations
+
+import functools
+import uuid
+import wave
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Literal
+
+import numpy as np
+
+from mediaserver.carrier.frames import ErrorShape
+from telephony_codecs import Int16Array, codec
+
+TRACKS: Mapping[str, tuple[str, ...]] = {
+    "inbound": ("inbound",),
+    "outbound": ("outbound",),
+    "both": ("inbound", "outbound"),
+}
+
+
+class PlanError(ValueError):
+    """The plan asks for something no call can do; one clear line."""
+
+
+@dataclass(frozen=True, eq=False)
+class Audio:
+    """A clip.
+
+    Attributes:
+        samples: int16, shape ``(n,)``, mono.
+        rate_hz: sample rate.
+    """
+
+    samples: Int16Array
+    rate_hz: int
+
+
+@functools.cache
+def speech() -> Audio:
+    """Return the clip that ships with the package: 8.64 s of speech at 16 kHz."""
+    path = resources.files(__package__).joinpath("speech.wav")
+    with path.open("rb") as file, wave.open(file) as clip:
+        octets = clip.readframes(clip.getnframes())
+        return Audio(np.frombuffer(octets, "<i2").astype(np.int16), clip.getframerate())
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What goes wrong on the way to the server; the default is nothing.
+
+    Attributes:
+        reorder_window: chunks are shuffled among so many neighbours; 0 or 1: not at all.
+        duplicate: probability that a chunk is sent twice.
+        drop: probability that a chunk is never sent.
+        jitter_s: each chunk is late by up to so much; order is kept.
+        stall: ``(at_s, for_s)``: for a while nothing is sent, then all of it at once.
+        abrupt_close_at_s: the connection is cut without stop or close.
+    """
+
+    reorder_window: int = 0
+    duplicate: float = 0.0
+    drop: float = 0.0
+    jitter_s: float = 0.0
+    stall: tuple[float, float] | None = None
+    abrupt_close_at_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.duplicate <= 1 and 0 <= self.drop <= 1):
+            raise PlanError("duplicate and drop are probabilities from 0 to 1")
+        if self.reorder_window < 0 or self.jitter_s < 0:
+            raise PlanError("the reorder window and the jitter must not be negative")
+
+
+@dataclass(frozen=True)
+class CallPlan:
+    """One call from connected to close. Times are seconds since ``start`` was sent.
+
+    Attributes:
+        codec: of the audio sent to the server.
+        rate_hz: its rate; None: the codec's own default.
+        announced_rate_hz: what ``start`` says instead, as Telnyx does for G722.
+        audio: what the caller says, repeated to fill ``seconds``; None: the shipped speech.
+        outbound_audio: the same of the other track; None: ``audio`` half its length later.
+        payloads: already encoded chunks to send instead of ``audio``, likewise repeated.
+        seconds: length of the media; None: once through the audio.
+        tracks: ``inbound``, ``outbound`` or ``both``.
+        holds: ``(track, from_s, to_s)``: the track is silent and uses up no chunk numbers.
+        chunk_numbering: whether the tracks count their chunks together.
+        chunk_ms: audio per message.
+        first_chunk: number of the first chunk.
+        send_codec: what the server shall send; None: the same as ``codec``. Told to the
+            server in the custom parameters ``send_codec`` and ``send_rate``.
+        send_rate_hz: None: as ``rate_hz`` where that codec has it, else its default.
+        mode: how payloads from the server are read, as ``stream_bidirectional_mode``.
+        dtmf: ``(at_s, digit)`` pairs.
+        hang_up_at_s: the call ends then; None: when the audio has been sent and has had
+            ``linger_s`` to come back.
+        linger_s: the longest wait for audio to come back.
+        reconnect_at_s: the socket is lost then, and a second one opened for the same call.
+        reconnect_stream_id: stream id on the second one; None: the same.
+        reconnect_numbering: whether chunks go on counting there or start again.
+        custom_parameters: as in ``start``.
+        token: sent in the handshake and in ``connected``.
+        error_shape: which of the two documented shapes ``error`` messages take.
+        faults: what goes wrong.
+        seed: of all that is random.
+    """
+
+    codec: str = "PCMU"
+    rate_hz: int | None = None
+    announced_rate_hz: int | None = None
+    audio: Audio | None = None
+    outbound_audio: Audio | None = None
+    payloads: Sequence[bytes] | None = None
+    seconds: float | None = None
+    tracks: Literal["inbound", "outbound", "both"] = "inbound"
+    holds: Sequence[tuple[str, float, float]] = ()
+    chunk_numbering: Literal["per_track", "shared"] = "per_track"
+    chunk_ms: int = 20
+    first_chunk: int = 1
+    send_codec: str | None = None
+    send_rate_hz: int | None = None
+    mode: Literal["rtp", "mp3"] = "rtp"
+    dtmf: Sequence[tuple[float, str]] = ()
+    hang_up_at_s: float | None = None
+    linger_s: float = 0.5
+    reconnect_at_s: float | None = None
+    reconnect_stream_id: str | None = None
+    reconnect_numbering: Literal["restart", "continue"] = "restart"
+    custom_parameters: Mapping[str, str] = field(default_factory=dict)
+    call_control_id: str = field(default_factory=lambda: f"v3:{uuid.uuid4().hex}")
+    stream_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    token: str | None = None
+    error_shape: ErrorShape = "payload"
+    faults: Faults = Faults()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.tracks not in TRACKS:
+            raise PlanError(f"tracks is one of {', '.join(TRACKS)}, not {self.tracks}")
+        if self.chunk_ms <= 0 or (self.seconds is not None and self.seconds < 0):
+            raise PlanError("chunk_ms and seconds must be positive")
+
+    @property
+    def in_rate_hz(self) -> int:
+        """Rate of the audio sent to the server."""
+        return codec(self.codec).audio_rate_hz(self.rate_hz)
+
+    @property
+    def out_codec(self) -> str:
+        """Codec of what the server shall send."""
+        return self.send_codec or self.codec
+
+    @property
+    def out_rate_hz(self) -> int:
+        """Rate of the audio that the server shall send."""
+        wanted = codec(self.out_codec)
+        if self.send_rate_hz is not None:
+            return wanted.audio_rate_hz(self.send_rate_hz)
+        return wanted.audio_rate_hz(self.in_rate_hz if self.in_rate_hz in wanted.rates_hz else None)
+
+    @property
+    def start_parameters(self) -> dict[str, str]:
+        """The custom parameters of ``start``, what the server shall send among them."""
+        wanted = {"send_codec": self.out_codec, "send_rate": str(self.out_rate_hz)}
+        return {**wanted, **self.custom_parameters}
