@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mediaserver.carrier.call import FakeCall, Progress, place_call
+from mediaserver.carrier.call import FakeCall, Progress, place_call, place_calls
 from mediaserver.carrier.plan import Audio, CallPlan, Faults, PlanError, speech
 from mediaserver.carrier.report import CallReport, Summary
 
@@ -16,5 +16,6 @@ __all__ = [
     "Progress",
     "Summary",
     "place_call",
+    "place_calls",
     "speech",
 ]

@@ -73,11 +73,6 @@ class Record:
     error: str | None = None
 
 
-def failed(plan: CallPlan, error: str) -> CallReport:
-    """Return the report of a call that never came to be."""
-    return CallReport(plan, error=error)
-
-
 def measure(record: Record) -> CallReport:
     """Return what the events of a call amount to."""
     plan, intake = record.plan, record.intake

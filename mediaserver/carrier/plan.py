@@ -6,14 +6,15 @@ import functools
 import uuid
 import wave
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Literal
 
 import numpy as np
 
 from mediaserver.carrier.frames import ErrorShape
-from telephony_codecs import Int16Array, codec
+from telephony_codecs import CodecUnavailableError, Int16Array, codec
+from telephony_codecs.amrwb_framing import pack, read_storage
 
 TRACKS: Mapping[str, tuple[str, ...]] = {
     "inbound": ("inbound",),
@@ -48,6 +49,24 @@ def speech() -> Audio:
         return Audio(np.frombuffer(octets, "<i2").astype(np.int16), clip.getframerate())
 
 
+@functools.cache
+def stored_speech(frames_each: int) -> tuple[bytes, ...]:
+    """Return the same clip as AMR-WB payloads of so many frames of 20 ms; needs no encoder."""
+    stored = read_storage(resources.files(__package__).joinpath("speech.awb").read_bytes())
+    cuts = range(0, len(stored) - frames_each + 1, frames_each)
+    return tuple(pack(stored[at : at + frames_each], "be") for at in cuts)
+
+
+@functools.cache
+def can_encode(name: str) -> bool:
+    """Whether this machine has an encoder of the codec."""
+    try:
+        codec(name).encoder()
+    except CodecUnavailableError:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class Faults:
     """What goes wrong on the way to the server; the default is nothing.
@@ -75,6 +94,16 @@ class Faults:
             raise PlanError("the reorder window and the jitter must not be negative")
 
 
+def new_call_control_id() -> str:
+    """Return an id as Telnyx gives calls."""
+    return f"v3:{uuid.uuid4().hex}"
+
+
+def new_stream_id() -> str:
+    """Return an id as Telnyx gives streams."""
+    return str(uuid.uuid4())
+
+
 @dataclass(frozen=True)
 class CallPlan:
     """One call from connected to close. Times are seconds since ``start`` was sent.
@@ -83,7 +112,8 @@ class CallPlan:
         codec: of the audio sent to the server.
         rate_hz: its rate; None: the codec's own default.
         announced_rate_hz: what ``start`` says instead, as Telnyx does for G722.
-        audio: what the caller says, repeated to fill ``seconds``; None: the shipped speech.
+        audio: what the caller says, repeated to fill ``seconds``; None: the shipped speech
+            (in AMR-WB from stored frames, so that it needs no encoder).
         outbound_audio: the same of the other track; None: ``audio`` half its length later.
         payloads: already encoded chunks to send instead of ``audio``, likewise repeated.
         seconds: length of the media; None: once through the audio.
@@ -92,10 +122,12 @@ class CallPlan:
         chunk_numbering: whether the tracks count their chunks together.
         chunk_ms: audio per message.
         first_chunk: number of the first chunk.
-        send_codec: what the server shall send; None: the same as ``codec``. Told to the
-            server in the custom parameters ``send_codec`` and ``send_rate``.
+        send_codec: what the server shall send; None: the same as ``codec``, but G722 for
+            AMR-WB where this machine has no encoder of it.
         send_rate_hz: None: as ``rate_hz`` where that codec has it, else its default.
-        mode: how payloads from the server are read, as ``stream_bidirectional_mode``.
+        mode: how payloads from the server are read, as ``stream_bidirectional_mode``. It is
+            told to the server together with codec and rate in the custom parameters
+            ``send_mode``, ``send_codec`` and ``send_rate``.
         dtmf: ``(at_s, digit)`` pairs.
         hang_up_at_s: the call ends then; None: when the audio has been sent and has had
             ``linger_s`` to come back.
@@ -132,8 +164,8 @@ class CallPlan:
     reconnect_stream_id: str | None = None
     reconnect_numbering: Literal["restart", "continue"] = "restart"
     custom_parameters: Mapping[str, str] = field(default_factory=dict)
-    call_control_id: str = field(default_factory=lambda: f"v3:{uuid.uuid4().hex}")
-    stream_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    call_control_id: str = field(default_factory=new_call_control_id)
+    stream_id: str = field(default_factory=new_stream_id)
     token: str | None = None
     error_shape: ErrorShape = "payload"
     faults: Faults = Faults()
@@ -145,6 +177,15 @@ class CallPlan:
         if self.chunk_ms <= 0 or (self.seconds is not None and self.seconds < 0):
             raise PlanError("chunk_ms and seconds must be positive")
 
+    def again(self, seed: int) -> CallPlan:
+        """Return the plan of another call just like it, with ids of its own."""
+        return replace(
+            self,
+            call_control_id=new_call_control_id(),
+            stream_id=new_stream_id(),
+            seed=seed,
+        )
+
     @property
     def in_rate_hz(self) -> int:
         """Rate of the audio sent to the server."""
@@ -153,6 +194,8 @@ class CallPlan:
     @property
     def out_codec(self) -> str:
         """Codec of what the server shall send."""
+        if self.send_codec is None and self.codec == "AMR-WB" and not can_encode("AMR-WB"):
+            return "G722"
         return self.send_codec or self.codec
 
     @property
@@ -166,5 +209,7 @@ class CallPlan:
     @property
     def start_parameters(self) -> dict[str, str]:
         """The custom parameters of ``start``, what the server shall send among them."""
-        wanted = {"send_codec": self.out_codec, "send_rate": str(self.out_rate_hz)}
+        wanted: dict[str, str] = {"send_mode": self.mode}
+        if self.mode == "rtp":
+            wanted |= {"send_codec": self.out_codec, "send_rate": str(self.out_rate_hz)}
         return {**wanted, **self.custom_parameters}

@@ -130,7 +130,7 @@ class CallReport:
             return "nothing came back"
         return f"{self.lost} chunks lost" if self.lost else None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, *, expect_echo: bool = False) -> dict[str, Any]:
         """Return the figures as plain data; an infinite ratio is the string ``inf``."""
         plain = {name: getattr(self, name) for name in _PLAIN}
         return {
@@ -143,7 +143,7 @@ class CallReport:
             "snr_db": "inf" if self.snr_db == math.inf else self.snr_db,
             "round_trip_ms": _spread_json(self.round_trip_ms),
             "late_ms": _spread_json(Spread.of(self.late_ms)),
-            "problem": self.problem,
+            "problem": self.echo_problem if expect_echo else self.problem,
         }
 
 
@@ -216,8 +216,7 @@ def _all(times_ms: Sequence[Milliseconds]) -> Spread | None:
     return Spread.of(np.concatenate([_no_times(), *times_ms]))
 
 
-COLUMNS = ("call", "in", "back", "sent", "returned", "lost", "p50 ms", "p99 ms", "max ms",
-           "lag ms", "SNR dB", "result")  # fmt: skip
+COLUMNS = ("#", "in", "out", "sent", "back", "lost", "p50 ms", "p99", "max", "lag", "SNR", "")
 
 
 def rows(reports: Sequence[CallReport], *, expect_echo: bool = False) -> list[tuple[str, ...]]:
@@ -231,15 +230,15 @@ def _row(number: int, report: CallReport, expect_echo: bool) -> tuple[str, ...]:
     problem = report.echo_problem if expect_echo else report.problem
     return (
         str(number),
-        f"{report.plan.codec} {report.plan.in_rate_hz}",
-        f"{report.plan.out_codec} {report.plan.out_rate_hz}",
+        f"{report.plan.codec} {report.plan.in_rate_hz / 1000:g}k",
+        f"{report.plan.out_codec} {report.plan.out_rate_hz / 1000:g}k",
         str(report.sent),
         str(report.returned),
         str(report.lost),
         *(figure(time) for time in times),
         figure(report.lag_ms),
         "exact" if report.bit_exact else figure(report.snr_db),
-        problem or "ok",
+        "failed" if problem else "ok",
     )
 
 

@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pybase64 import b64encode
 
-from mediaserver.carrier.plan import TRACKS, Audio, CallPlan, PlanError, speech
-from telephony_codecs import Int16Array, Resampler, codec
+from mediaserver.carrier.plan import TRACKS, Audio, CallPlan, PlanError, speech, stored_speech
+from telephony_codecs import Int16Array, codec, resample_clip
 
 Lap = tuple[bytes, ...]
 Voices = dict[str, Lap]
@@ -44,12 +44,7 @@ class Cue(NamedTuple):
 
 def at_rate(audio: Audio, rate_hz: int) -> Int16Array:
     """Return the clip's samples at another rate."""
-    if audio.rate_hz == rate_hz:
-        return audio.samples
-    resampler = Resampler(audio.rate_hz, rate_hz)
-    parts = [resampler.process(audio.samples), resampler.flush()]
-    n_samples = round(len(audio.samples) * rate_hz / audio.rate_hz)
-    return np.concatenate(parts)[resampler.delay_samples :][:n_samples]
+    return resample_clip(audio.samples, audio.rate_hz, rate_hz)
 
 
 def voices(plan: CallPlan) -> Voices:
@@ -61,6 +56,8 @@ def voices(plan: CallPlan) -> Voices:
     """
     if plan.payloads is not None:
         return {track: _some(tuple(plan.payloads)) for track in TRACKS[plan.tracks]}
+    if plan.codec == "AMR-WB" and plan.audio is None:
+        return {track: _some(stored_speech(plan.chunk_ms // 20)) for track in TRACKS[plan.tracks]}
     first = plan.audio or speech()
     second = plan.outbound_audio or (first if plan.tracks == "outbound" else _half_later(first))
     clips = {"inbound": first, "outbound": second}

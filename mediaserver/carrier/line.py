@@ -1,0 +1,294 @@
+"""The open line of a fake call: its WebSocket, what goes over it, what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+
+from mediaserver.carrier import frames
+from mediaserver.carrier.intake import Complaint, Intake, Received
+from mediaserver.carrier.measure import Record, ReturnedMark, SentChunk, measure
+from mediaserver.carrier.plan import CallPlan
+from mediaserver.carrier.report import CallReport
+from mediaserver.carrier.script import Voices
+
+CONNECT_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 5.0
+CONNECT_ERRORS = (OSError, InvalidHandshake, InvalidURI)
+
+USER_ID = "3E6F995F-85F7-4705-9741-53B116D28237"
+SESSION_ID = "ff55a038-6f5d-11ef-9692-02420aeffb1f"
+
+
+def no_connection(error: Exception) -> str:
+    """Return in a few words why the connection could not be had."""
+    return f"no connection: {str(error) or type(error).__name__}"
+
+
+class Line:
+    """A live call that only listens: it judges messages, plays them and gives marks back.
+
+    Entering connects and, unless told otherwise, sends ``connected`` and ``start``. Leaving
+    hangs up. All times are seconds since the first connection stood: ``now()``.
+
+    Attributes:
+        plan: what the call is.
+        record: everything that happened, for ``report()``.
+        stream_id: of the present connection.
+        over: set when the call ends, whoever ends it.
+        closed: set when the connection is gone for good.
+    """
+
+    def __init__(self, url: str, plan: CallPlan, voices: Voices, *, greet: bool) -> None:
+        self.plan = plan
+        self.record = Record(plan, Intake(plan), voices)
+        self.stream_id = plan.stream_id
+        self.over = asyncio.Event()
+        self.closed = asyncio.Event()
+        self._url = url
+        self._greet = greet
+        self._sequence = 0
+        self._on_line = asyncio.Event()
+        self._marks_changed = asyncio.Event()
+        self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._loop = asyncio.get_running_loop()
+        self._origin_s = self._loop.time()
+        self._started_at = datetime.now(UTC)
+        self._ws: ClientConnection
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._give_marks())]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await self.hang_up()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # What there is to see.
+
+    def now(self) -> float:
+        """Return the seconds since the first connection stood."""
+        return self._loop.time() - self._origin_s
+
+    @property
+    def intake(self) -> Intake:
+        """What came from the server, and the ear that hears it."""
+        return self.record.intake
+
+    @property
+    def received(self) -> list[Received]:
+        """Every readable message of the server so far."""
+        return self.record.intake.received
+
+    def report(self) -> CallReport:
+        """Return what the call amounts to so far."""
+        return measure(self.record)
+
+    async def wait_until(self, check: Callable[[], bool], timeout_s: float = 5.0) -> None:
+        """Return once ``check()`` holds; it is looked at after everything that happens.
+
+        Raises:
+            TimeoutError: it did not come true in time.
+        """
+        if check():
+            return
+        waiter = (check, self._loop.create_future())
+        self._waiters.append(waiter)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await waiter[1]
+        finally:
+            self._waiters.remove(waiter)
+
+    async def wait_for_mark(self, name: str | None = None, timeout_s: float = 5.0) -> ReturnedMark:
+        """Return the first mark, or the first called ``name``, that was given back.
+
+        Raises:
+            TimeoutError: there was none in time.
+        """
+
+        def found() -> list[ReturnedMark]:
+            return [mark for mark in self.record.marks if name in (None, mark.name)]
+
+        await self.wait_until(lambda: bool(found()), timeout_s)
+        return found()[0]
+
+    # What can be done by hand.
+
+    def next_sequence(self) -> int:
+        """Return the next sequence number and use it up."""
+        self._sequence += 1
+        return self._sequence
+
+    async def send(self, message: str | bytes | dict[str, Any]) -> None:
+        """Send one message as it is; a dict as JSON. A lost connection swallows it."""
+        text = json.dumps(message) if isinstance(message, dict) else message
+        with suppress(ConnectionClosed):
+            await self._ws.send(text)
+
+    async def press(self, digit: str) -> None:
+        """Send a key press that happens now."""
+        at = self._started_at + timedelta(seconds=self.now())
+        self.record.dtmf += digit
+        await self.send(frames.dtmf(self.next_sequence(), digit, at, self.stream_id))
+
+    async def hang_up(self) -> None:
+        """End the call as Telnyx does: ``stop``, then close. Does nothing once it is over."""
+        self.over.set()
+        if self.closed.is_set():
+            return
+        self.record.hung_up = True
+        ids = (USER_ID, self.plan.call_control_id, self.stream_id)
+        await self.send(frames.stop(self.next_sequence(), *ids))
+        await self._ws.close()
+        await self.closed.wait()
+
+    def cut(self) -> None:
+        """End the call as a broken network does: neither stop nor close."""
+        self.over.set()
+        self.record.hung_up = True
+        self._ws.transport.abort()
+
+    async def reconnect(self) -> None:
+        """Lose the socket and open a second one for the same call, as Telnyx does.
+
+        What was queued plays on; its marks are gone with the socket they came by.
+        """
+        self._on_line.clear()
+        self._ws.transport.abort()
+        self.intake.ear.forget_marks()
+        self._sequence = 0
+        self.stream_id = self.plan.reconnect_stream_id or self.stream_id
+        try:
+            await self._open()
+            self.record.reconnects += 1
+        except CONNECT_ERRORS as error:
+            self.record.error = no_connection(error)
+        finally:
+            self._on_line.set()
+
+    async def greet(self) -> None:
+        """Send ``connected`` and ``start``."""
+        await self.send(frames.connected(self.plan.token))
+        await self.send(frames.start(self.next_sequence(), self.start_body(), self.stream_id))
+
+    def start_body(self) -> frames.StartBody:
+        """Return what ``start`` says of this call."""
+        plan = self.plan
+        return frames.StartBody(
+            user_id=USER_ID,
+            call_control_id=plan.call_control_id,
+            call_session_id=SESSION_ID,
+            from_="+13122010094",
+            to="+13122123456",
+            tags=None,
+            client_state=None,
+            custom_parameters=plan.start_parameters,
+            media_format=frames.MediaFormat(plan.codec, plan.announced_rate_hz or plan.in_rate_hz),
+        )
+
+    # What goes on by itself.
+
+    async def _open(self) -> None:
+        token = self.plan.token
+        began_s = self._loop.time()
+        self._ws = await connect(
+            self._url,
+            additional_headers={frames.TOKEN_HEADER: token} if token is not None else None,
+            compression=None,
+            open_timeout=CONNECT_TIMEOUT_S,
+            close_timeout=CLOSE_TIMEOUT_S,
+            ping_interval=None,
+            max_size=None,
+            user_agent_header=None,
+            proxy=None,
+        )
+        if self.record.setup_s is None:
+            self._origin_s = self._loop.time()
+            self._started_at = datetime.now(UTC)
+            self.record.setup_s = self._origin_s - began_s
+        if self._greet:
+            await self.greet()
+        self._on_line.set()
+
+    async def _listen(self) -> None:
+        """Hear the server out, on whichever socket is the call's at the time."""
+        heard_out: ClientConnection | None = None
+        try:
+            while heard_out is not self._ws:
+                heard_out = self._ws
+                with suppress(ConnectionClosed):
+                    while True:
+                        await self._take(await heard_out.recv())
+                await self._on_line.wait()
+        finally:
+            self.record.close_code = self._ws.close_code
+            self.record.close_reason = self._ws.close_reason or ""
+            self.closed.set()
+            self.over.set()
+            self._look()
+
+    async def _take(self, message: str | bytes) -> None:
+        ear = self.intake.ear
+        due_before = ear.next_due()
+        answer = self.intake.accept(message, self.now())
+        for name in answer.cleared_marks:
+            await self._give(name, cleared=True)
+        if answer.complaint is not None:
+            await self._complain(answer.complaint)
+        if ear.next_due() != due_before:
+            self._marks_changed.set()
+        self._look()
+
+    async def _complain(self, complaint: Complaint) -> None:
+        self.record.complaints.append(complaint)
+        code, detail = complaint
+        shape = self.plan.error_shape
+        await self.send(frames.error(self.next_sequence(), code, detail, self.stream_id, shape))
+
+    async def _give_marks(self) -> None:
+        """Give each mark back when the audio before it has been heard."""
+        ear = self.intake.ear
+        while True:
+            self._marks_changed.clear()
+            for name in ear.due_marks(self.now()):
+                await self._give(name, cleared=False)
+            due = ear.next_due()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if due is None else due - self.now()):
+                    await self._marks_changed.wait()
+
+    async def _give(self, name: str, *, cleared: bool) -> None:
+        self.record.marks.append(ReturnedMark(self.now(), name, cleared))
+        await self.send(frames.mark(self.next_sequence(), name, self.stream_id))
+        self._look()
+
+    def _look(self) -> None:
+        """Wake those whose condition has come true."""
+        for check, waiter in self._waiters:
+            if not waiter.done() and check():
+                waiter.set_result(None)
+
+    async def _send_media(self, sequence: int, chunk: int, sent: SentChunk, payload: str) -> None:
+        self.record.sent.append(sent)
+        at_ms = round(sent.due_s * 1000)
+        await self.send(frames.media(sequence, sent.track, chunk, at_ms, payload, self.stream_id))
