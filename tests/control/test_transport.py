@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from mediaserver.carrier.rest_server import serving
+from mediaserver.control.client import TelnyxClient
+from mediaserver.control.errors import CommandTimeoutError, NetworkError
+from mediaserver.control.retry import RetryPolicy
+from mediaserver.control.transport import MAX_REPLY_BYTES
+
+
+async def slow(request: Request) -> Response:
+    await asyncio.sleep(random.uniform(0, 0.01))
+    # A new connection each time: most of what a mistimed cancel can spoil is in connecting.
+    return JSONResponse({"data": {"result": "ok"}}, headers={"connection": "close"})
+
+
+async def test_a_storm_of_cancelled_commands_leaves_the_pool_whole() -> None:
+    """After 800 commands cancelled at random moments, 10 of 10 commands are carried out."""
+    app = Starlette(routes=[Route("/v2/calls/{id}/actions/hangup", slow, methods=["POST"])])
+    rng = random.Random(7)
+    async with serving(app) as url:
+        policy = RetryPolicy(try_s=30, max_tries=1)
+        async with TelnyxClient(
+            "KEY", base_url=url + "/v2", max_connections=10, policy=policy
+        ) as client:
+
+            async def cancelled(delay_s: float) -> bool:
+                task = asyncio.create_task(client.calls.actions.hangup("v3:a"))
+                await asyncio.sleep(delay_s)
+                task.cancel()
+                (result,) = await asyncio.gather(task, return_exceptions=True)
+                return isinstance(result, asyncio.CancelledError)
+
+            storms = await asyncio.gather(*(cancelled(rng.uniform(0, 0.5)) for _ in range(800)))
+            assert sum(storms) > 100  # the storm did hit commands under way
+            results = await asyncio.gather(
+                *(client.calls.actions.hangup("v3:b") for _ in range(10))
+            )
+            assert [result.result for result in results] == ["ok"] * 10
+
+
+async def test_a_command_cancelled_in_the_queue_is_never_sent() -> None:
+    """A request still waiting for a free connection goes away with its command."""
+    seen: list[str] = []
+    arrived, release = asyncio.Event(), asyncio.Event()
+
+    async def hold(request: Request) -> Response:
+        seen.append(request.path_params["id"])
+        arrived.set()
+        await release.wait()
+        return JSONResponse({"data": {"result": "ok"}})
+
+    app = Starlette(routes=[Route("/v2/calls/{id}/actions/hangup", hold, methods=["POST"])])
+    async with (
+        serving(app) as url,
+        TelnyxClient("KEY", base_url=url + "/v2", max_connections=1) as client,
+    ):
+        first = asyncio.create_task(client.calls.actions.hangup("first"))
+        await arrived.wait()
+        second = asyncio.create_task(client.calls.actions.hangup("second"))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        release.set()
+        await first
+        await client.calls.actions.hangup("third")
+    assert seen == ["first", "third"]
+
+
+async def test_a_closed_client_sends_nothing() -> None:
+    """A command of a closed client fails at once, and says that nothing was sent."""
+    client = TelnyxClient("KEY", base_url="http://127.0.0.1:9", policy=RetryPolicy(max_tries=1))
+    await client.aclose()
+    with pytest.raises(NetworkError, match="closed") as caught:
+        await client.calls.actions.hangup("v3:a")
+    assert not caught.value.sent
+
+
+async def test_closing_ends_requests_under_way() -> None:
+    """Closing the client gives requests a moment and then ends them."""
+    started = asyncio.Event()
+
+    async def hang(request: httpx.Request) -> httpx.Response:
+        started.set()
+        await asyncio.Event().wait()
+        raise AssertionError("never reached")
+
+    client = TelnyxClient(
+        "KEY", transport=httpx.MockTransport(hang), policy=RetryPolicy(max_tries=1)
+    )
+    task = asyncio.create_task(client.calls.actions.hangup("v3:a"))
+    await started.wait()
+    await client._transport.aclose(grace_s=0.01)
+    with pytest.raises(NetworkError, match="was closed"):
+        await task
+
+
+async def test_nobody_listens_means_not_sent() -> None:
+    """A refused connection is known not to have carried the command."""
+    client = TelnyxClient("KEY", base_url="http://127.0.0.1:1", policy=RetryPolicy(max_tries=1))
+    async with client:
+        with pytest.raises(NetworkError) as caught:
+            await client.calls.actions.hangup("v3:a")
+    assert not caught.value.sent
+
+
+async def test_an_endless_answer_is_cut() -> None:
+    """An answer longer than any answer of Telnyx's is no answer."""
+
+    def flood(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=b" " * (MAX_REPLY_BYTES + 1))
+
+    client = TelnyxClient(
+        "KEY", transport=httpx.MockTransport(flood), policy=RetryPolicy(max_tries=1)
+    )
+    async with client:
+        with pytest.raises(NetworkError, match="too long"):
+            await client.calls.actions.hangup("v3:a")
+
+
+async def test_a_dripping_answer_does_not_hold_its_connection() -> None:
+    """A server that sends a little for ever loses the request at the time limit."""
+
+    async def drip(request: httpx.Request) -> httpx.Response:
+        async def content() -> AsyncIterator[bytes]:
+            while True:
+                yield b" "
+                await asyncio.sleep(0.01)
+
+        return httpx.Response(200, content=content())
+
+    client = TelnyxClient(
+        "KEY",
+        transport=httpx.MockTransport(drip),
+        policy=RetryPolicy(deadline_s=0.05),
+        max_connections=1,
+    )
+    async with client:
+        with pytest.raises(CommandTimeoutError):
+            await client.calls.actions.hangup("v3:a")
+        async with asyncio.timeout(5), client._transport._slots:
+            pass  # the slot is free again
