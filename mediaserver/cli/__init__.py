@@ -1,1 +1,7 @@
 """The command line; prints and exits nowhere else."""
+
+from __future__ import annotations
+
+from mediaserver.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,9 @@
+"""``python -m mediaserver``."""
+
+from __future__ import annotations
+
+import sys
+
+from mediaserver.cli import main
+
+sys.exit(main())

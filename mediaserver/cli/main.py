@@ -1,0 +1,57 @@
+"""The entry point: one parser, one module for each command."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from mediaserver.errors import ConfigurationError
+
+# Each module has ``register(commands)``; imported only when its command may be meant.
+COMMANDS = {
+    "serve": "run the media server",
+    "demo": "fake Telnyx and server on loopback, real speech, a report",
+    "simulate": "place fake Telnyx calls to a server",
+    "processors": "which processors there are, and why one is not available",
+    "codecs": "which codecs work here, and how to get what is missing",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors are one line and exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where help is."""
+        fail(f"{message} (see {self.prog} --help)")
+
+
+def fail(message: str) -> NoReturn:
+    """One clear line on stderr, exit code 2."""
+    print(f"mediaserver: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    parser = Parser(prog="mediaserver", description="A real-time media server for Telnyx calls.")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=Parser
+    )
+    named = next((a for a in arguments if a in COMMANDS), None)
+    for name, text in COMMANDS.items():
+        if name == named:
+            importlib.import_module(f"mediaserver.cli.{name}").register(commands)
+        else:
+            commands.add_parser(name, help=text)
+    args = parser.parse_args(arguments)
+    try:
+        code: int = args.run(args)
+    except ConfigurationError as exc:
+        fail(str(exc))
+    except KeyboardInterrupt:
+        return 130
+    return code

@@ -1,0 +1,120 @@
+"""A call's processors in order; a plain loop over guarded stages. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from mediaserver.media.frames import Frame
+from mediaserver.processors.core import Filter
+from telephony_codecs import Resampler
+
+
+class Stage(Protocol):
+    """One place in the chain."""
+
+    name: str
+
+    def process(self, frame: Frame) -> Frame | None:
+        """The frame to pass on, or None to swallow it."""
+
+    def close(self) -> None:
+        """The call is over."""
+
+
+class BadFrameError(TypeError):
+    """A filter returned something that is no frame of audio."""
+
+
+class FilterStage:
+    """A user's filter: its input resampled as declared, its output validated."""
+
+    def __init__(self, name: str, filter_: Filter) -> None:
+        self.name = name
+        self._filter = filter_
+        self._rates = RateConverter(filter_.rate) if filter_.rate is not None else None
+
+    def process(self, frame: Frame) -> Frame | None:
+        """Run the filter; raises what it raises, and ``BadFrameError``."""
+        if self._rates is not None:
+            frame = self._rates.convert(frame)
+        result = self._filter.process(frame)
+        if result is not frame and result is not None:
+            _check(result)
+        return result
+
+    def close(self) -> None:
+        """Close the filter."""
+        self._filter.close()
+
+
+class RateConverter:
+    """Frames at one rate, whatever rate they come at; state kept per track."""
+
+    def __init__(self, rate_hz: int) -> None:
+        self._rate_hz = rate_hz
+        self._resamplers: dict[tuple[str, int], Resampler] = {}
+
+    def convert(self, frame: Frame) -> Frame:
+        """``frame`` at the wanted rate; the same object where it has it already."""
+        if frame.rate == self._rate_hz:
+            return frame
+        key = (frame.track, frame.rate)
+        resampler = self._resamplers.get(key)
+        if resampler is None:
+            resampler = self._resamplers[key] = Resampler(frame.rate, self._rate_hz)
+        samples = resampler.process(frame.samples)
+        return Frame(samples, self._rate_hz, frame.track, frame.index, frame.start, frame.lost)
+
+
+class Chain:
+    """Stages run in order on each frame.
+
+    Args:
+        stages: in order.
+        failed: told of a stage that raised; its answer says whether the stage is
+            run again on the next frame (True) or bypassed for good (False). The
+            frame it failed on passes it unchanged.
+    """
+
+    def __init__(self, stages: list[Stage], failed: Callable[[str, Exception], bool]) -> None:
+        self._stages = stages
+        self._failed = failed
+
+    def run(self, frame: Frame) -> None:
+        """Send one frame through."""
+        current: Frame | None = frame
+        for stage in self._stages:
+            assert current is not None
+            try:
+                following = stage.process(current)
+            except Exception as exc:  # the border to a user's code
+                self._fail(stage, exc)
+                continue
+            if following is None:
+                return
+            current = following
+
+    def close(self) -> None:
+        """Close every stage; one that raises does not keep the others from it."""
+        for stage in self._stages:
+            try:
+                stage.close()
+            except Exception as exc:  # the border to a user's code
+                self._failed(stage.name, exc)
+
+    def _fail(self, stage: Stage, exc: Exception) -> None:
+        if not self._failed(stage.name, exc):
+            self._stages = [s for s in self._stages if s is not stage]
+
+
+def _check(result: object) -> None:
+    if not isinstance(result, Frame):
+        raise BadFrameError(f"a filter must return a Frame or None, not {type(result).__name__}")
+    samples = result.samples
+    if not isinstance(samples, np.ndarray) or samples.dtype != np.int16 or samples.ndim != 1:
+        raise BadFrameError("a frame's samples must be int16 of shape (n,)")
+    if result.rate <= 0:
+        raise BadFrameError("a frame's rate must be positive")

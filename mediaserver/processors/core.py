@@ -1,0 +1,255 @@
+"""What a user writes, as types: the call, its events, the two forms of processor.
+
+Pure: no asyncio, no clock, no socket. The server implements ``Call``; this module
+says what it can do.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar, overload
+
+import msgspec
+
+from mediaserver.media.frames import Frame, Int16Array, Track
+
+PlayState = Literal["queued", "playing", "played", "cleared", "failed"]
+AudioSource = Int16Array | AsyncIterator[Int16Array] | Path | bytes
+
+
+class Dtmf(msgspec.Struct, frozen=True):
+    """The caller pressed ``digit``; ``occurred_at`` is Telnyx's time stamp."""
+
+    digit: str
+    occurred_at: str | None = None
+
+
+class StreamError(msgspec.Struct, frozen=True):
+    """Telnyx refused something we sent."""
+
+    code: int | None
+    title: str | None
+    detail: str | None
+    meaning: str
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """The call's media ended; ``reason`` is ``stop``, ``lost`` or ``hangup``."""
+
+    reason: str
+
+
+class Draining(msgspec.Struct, frozen=True):
+    """The server takes no new calls; this one may go on until ``within_s``."""
+
+    within_s: float | None
+
+
+class Reconnected(msgspec.Struct, frozen=True):
+    """A second socket took this call over; processors keep their state."""
+
+    stream_id: str | None
+
+
+class Hint(msgspec.Struct, frozen=True):
+    """Something about this call looks wrong; once per call and ``name``."""
+
+    name: str
+    text: str
+
+
+class Webhook(msgspec.Struct, frozen=True):
+    """A verified webhook about this call; ``event`` is the typed one of ``control``."""
+
+    event: Any
+
+
+Event = Dtmf | StreamError | Stop | Draining | Reconnected | Hint | Webhook
+
+
+class Play(Protocol):
+    """One piece of audio on its way to the caller's ear."""
+
+    @property
+    def state(self) -> PlayState:
+        """Last known state; each play ends exactly once."""
+
+    @property
+    def heard(self) -> float:
+        """Seconds of it the caller has heard, as far as known."""
+
+    async def finished(self) -> PlayState:
+        """Wait for its end: ``played``, ``cleared`` or ``failed``."""
+
+    def cancel(self) -> None:
+        """Send no more of it."""
+
+
+class Mark(Protocol):
+    """A point in the output that reports when the caller gets there."""
+
+    @property
+    def state(self) -> PlayState:
+        """``queued`` until it ends as ``played`` or ``cleared``."""
+
+    async def finished(self) -> PlayState:
+        """Wait for its end."""
+
+
+class Call(Protocol):
+    """One live call, as a processor sees it.
+
+    Attributes:
+        id: Telnyx's ``call_control_id``, or the stream's id where none came.
+        stream_id: Telnyx's id of the media stream.
+        caller: the calling number or None.
+        callee: the called number or None.
+        client_state: as given when the stream was started, still encoded.
+        parameters: the stream's custom parameters.
+        codec: what the caller's audio arrives in, such as ``PCMU``.
+        rate: its sample rate in Hz.
+        send_codec: what goes back.
+        send_rate: its sample rate in Hz.
+    """
+
+    id: str
+    stream_id: str | None
+    caller: str | None
+    callee: str | None
+    client_state: str | None
+    parameters: Mapping[str, str]
+    codec: str
+    rate: int
+    send_codec: str
+    send_rate: int
+
+    def frames(self, track: Track | None = "inbound") -> AsyncIterator[Frame]:
+        """Frames of one track, or of both (None), from now to the call's end.
+
+        Frames queue from the first use on; when the reader is 10 s behind, the
+        oldest are dropped and counted.
+        """
+
+    def pairs(self) -> AsyncIterator[Int16Array]:
+        """Both tracks aligned: int16, shape ``(n, 2)``, inbound left."""
+
+    def events(self) -> AsyncIterator[Event]:
+        """Typed events, from now to the call's end; ``Stop`` is the last."""
+
+    async def play(
+        self, source: AudioSource, rate: int | None = None, *, live: bool = False
+    ) -> Play:
+        """Queue audio behind what is queued; returns as soon as it is accepted.
+
+        Args:
+            source: int16 array ``(n,)``; an async iterator of such; a path or the
+                bytes of an audio file.
+            rate: of arrays, in Hz; the call's ``send_rate`` if None.
+            live: audio that happens now (an echo, a bridge): what falls behind by
+                more than the backlog limit is dropped instead of played late.
+
+        Raises:
+            CallEndedError: the call is over.
+            AudioFormatError: not one-dimensional int16.
+        """
+
+    async def clear(self) -> dict[Play, float]:
+        """Silence the caller's ear now; seconds heard of each outstanding play."""
+
+    async def mark(self, name: str) -> Mark:
+        """A mark behind everything queued so far."""
+
+    async def hangup(self) -> None:
+        """End the call, or its stream where no control client is set up."""
+
+
+class Filter:
+    """Cheap per-frame work, inline; one instance a call.
+
+    Class attributes:
+        rate: the sample rate frames are wanted at, in Hz; None takes them as they are.
+        requires: importable packages the filter needs.
+    """
+
+    rate: int | None = None
+    requires: tuple[str, ...] = ()
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+
+    def process(self, frame: Frame) -> Frame | None:
+        """The frame to pass on, or None to swallow it."""
+        raise NotImplementedError  # a Filter without process() is refused when it is found
+
+    def close(self) -> None:
+        """The call is over."""
+
+
+Handler = Callable[..., Awaitable[None]]
+HandlerT = TypeVar("HandlerT", bound=Handler)
+
+
+class Spec(msgspec.Struct, frozen=True):
+    """A processor that was found: what to make for each call.
+
+    Attributes:
+        name: as given in settings.
+        target: the handler coroutine function or the ``Filter`` class.
+        rate: frames are resampled to it, in Hz; None leaves them.
+        requires: importable packages it needs.
+    """
+
+    name: str
+    target: Callable[..., Any]
+    rate: int | None = None
+    requires: tuple[str, ...] = ()
+
+    @property
+    def is_filter(self) -> bool:
+        """A ``Filter`` class; else a handler."""
+        return isinstance(self.target, type)
+
+
+@overload
+def processor(handler: HandlerT, /) -> HandlerT: ...
+@overload
+def processor(
+    *, rate: int | None = None, requires: tuple[str, ...] = ()
+) -> Callable[[HandlerT], HandlerT]: ...
+def processor(
+    handler: HandlerT | None = None, /, *, rate: int | None = None, requires: tuple[str, ...] = ()
+) -> Any:
+    """Declare a coroutine function as a call handler.
+
+    Args:
+        handler: ``async def handler(call, **parameters)``, one run a call.
+        rate: the sample rate its frames are wanted at, in Hz.
+        requires: importable packages it needs.
+    """
+
+    def mark(function: Handler) -> Handler:
+        if not inspect.iscoroutinefunction(function):
+            raise TypeError(f"@processor needs an async function, got {function!r}")
+        marked: Any = function
+        marked.mediaserver_rate, marked.mediaserver_requires = rate, requires
+        return function
+
+    return mark if handler is None else mark(handler)
+
+
+def spec_of(name: str, target: object) -> Spec | None:
+    """The processor ``target`` is, or None if it is none."""
+    if isinstance(target, type):
+        if issubclass(target, Filter) and target.process is not Filter.process:
+            return Spec(name, target, target.rate, target.requires)
+        return None
+    if inspect.iscoroutinefunction(target):
+        return Spec(
+            name,
+            target,
+            getattr(target, "mediaserver_rate", None),
+            getattr(target, "mediaserver_requires", ()),
+        )
+    return None

@@ -1,0 +1,68 @@
+"""A processor's typed parameters, filled from settings and, where allowed, the call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Mapping
+from typing import Any, get_type_hints
+
+import msgspec
+
+from mediaserver.errors import ConfigurationError
+from mediaserver.processors.core import Spec
+
+
+def parameters_of(spec: Spec) -> dict[str, inspect.Parameter]:
+    """The processor's parameters by name, without the call itself."""
+    found = list(inspect.signature(spec.target).parameters.values())[1:]
+    return {p.name: p for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+
+
+def bind(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments for the processor, converted to the declared types.
+
+    Raises:
+        ConfigurationError: unknown name, missing value, or a value of the wrong type.
+    """
+    known = parameters_of(spec)
+    for name in given:
+        if name not in known:
+            names = ", ".join(known) or "none"
+            raise ConfigurationError(
+                f"processor {spec.name}: unknown parameter {name!r} (it has: {names})"
+            )
+    for name, parameter in known.items():
+        if parameter.default is parameter.empty and name not in given:
+            raise ConfigurationError(f"processor {spec.name}: parameter {name!r} is missing")
+    hints = _hints(spec)
+    return {name: _convert(spec, name, value, hints.get(name)) for name, value in given.items()}
+
+
+def from_call(
+    spec: Spec, given: Mapping[str, Any], custom: Mapping[str, str], allowed: Collection[str]
+) -> dict[str, Any]:
+    """Like ``bind``, with the call's ``param_<name>`` values where they are allow-listed."""
+    outside = {n: custom[f"param_{n}"] for n in allowed if f"param_{n}" in custom}
+    return bind(spec, {**given, **outside})
+
+
+def _hints(spec: Spec) -> dict[str, Any]:
+    target = spec.target.__init__ if spec.is_filter else spec.target
+    try:
+        return get_type_hints(target)
+    except (NameError, TypeError):  # a name only a type checker knows: leave values alone
+        return {}
+
+
+def _convert(spec: Spec, name: str, value: Any, hint: Any) -> Any:
+    if hint is None:
+        return value
+    try:
+        return msgspec.convert(value, hint, strict=False, dec_hook=_construct)
+    except (msgspec.ValidationError, ValueError, TypeError) as exc:
+        raise ConfigurationError(f"processor {spec.name}: parameter {name!r}: {exc}") from exc
+
+
+def _construct(kind: type, value: Any) -> Any:
+    """Types msgspec does not know, such as ``Path``, are made from the value."""
+    return value if isinstance(value, kind) else kind(value)

@@ -1,0 +1,107 @@
+"""The call as one processor sees it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING
+
+from mediaserver.media.frames import Frame, Int16Array, Track
+from mediaserver.processors.chain import RateConverter
+from mediaserver.processors.core import AudioSource, Event
+from mediaserver.server.queue import DropOldest
+
+if TYPE_CHECKING:
+    from mediaserver.server.outbound import LiveMark, LivePlay
+    from mediaserver.server.session import Session
+
+FRAMES_LIMIT = 500  # ten seconds at 20 ms
+EVENTS_LIMIT = 1000
+
+
+class LiveCall:
+    """One processor's view of a session; a stage of its chain where it is a handler.
+
+    Implements ``processors.core.Call``; its docstrings are the ones users read.
+    """
+
+    def __init__(self, session: Session, name: str, rate_hz: int | None) -> None:
+        self._session = session
+        self.name = name
+        self._rates = RateConverter(rate_hz) if rate_hz is not None else None
+        self._readers: list[tuple[Track | None, weakref.ref[DropOldest[Frame]]]] = []
+        self.dropped_frames = 0
+        formats, body = session.formats, session.start.start
+        self.id = session.call_id
+        self.stream_id = session.start.stream_id
+        self.caller = body.from_
+        self.callee = body.to
+        self.client_state = body.client_state
+        self.parameters: Mapping[str, str] = body.parameters
+        self.codec = formats.codec
+        self.rate = rate_hz or formats.rate
+        self.send_codec = formats.send_codec
+        self.send_rate = formats.send_rate
+
+    def frames(self, track: Track | None = "inbound") -> AsyncIterator[Frame]:
+        """See ``Call.frames``."""
+        reader: DropOldest[Frame] = DropOldest(FRAMES_LIMIT)
+        if self._session.ended:
+            reader.close()
+        else:
+            # An iterator nobody reads any more goes with its last reference.
+            entry = (track, weakref.ref(reader, self._forget))
+            self._readers.append(entry)
+        return reader
+
+    async def pairs(self) -> AsyncIterator[Int16Array]:
+        """See ``Call.pairs``."""
+        raise NotImplementedError
+        yield
+
+    def events(self) -> AsyncIterator[Event]:
+        """See ``Call.events``."""
+        return self._session.subscribe()
+
+    async def play(
+        self, source: AudioSource, rate: int | None = None, *, live: bool = False
+    ) -> LivePlay:
+        """See ``Call.play``."""
+        return await self._session.outbound.play(source, rate, live=live)
+
+    async def clear(self) -> dict[LivePlay, float]:
+        """See ``Call.clear``."""
+        return self._session.outbound.clear()
+
+    async def mark(self, name: str) -> LiveMark:
+        """See ``Call.mark``."""
+        return self._session.outbound.mark(name)
+
+    async def hangup(self) -> None:
+        """See ``Call.hangup``."""
+        await self._session.hangup()
+
+    def process(self, frame: Frame) -> Frame:
+        """As a stage of the chain: give the frame to whoever reads, and pass it on."""
+        readers = self._readers
+        if readers:
+            seen = frame if self._rates is None else self._rates.convert(frame)
+            for track, ref in readers:
+                if track is None or track == seen.track:
+                    reader = ref()
+                    if reader is not None:
+                        reader.push(seen)
+        return frame
+
+    def close(self) -> None:
+        """As a stage of the chain: the call is over, ``frames()`` ends."""
+        for _, ref in self._readers:
+            reader = ref()
+            if reader is not None:
+                self.dropped_frames += reader.dropped
+                reader.close()
+        self._readers = []
+
+    def _forget(self, gone: weakref.ref[DropOldest[Frame]]) -> None:
+        # A new list: the old one may be in use by process().
+        self._readers = [entry for entry in self._readers if entry[1] is not gone]

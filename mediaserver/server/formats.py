@@ -1,0 +1,98 @@
+"""Which codec at which rate goes each way; the two directions are independent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from mediaserver.errors import PeerError
+from mediaserver.settings import Settings
+from mediaserver.wire.messages import Start
+from telephony_codecs import CodecError, Decoder, Encoder, codec
+
+
+class UnsupportedFormatError(PeerError):
+    """The call's format cannot be served; close with 1003 and this text."""
+
+
+class Formats(msgspec.Struct, frozen=True):
+    """What comes and what goes, by codec name and audio rate in Hz.
+
+    Attributes:
+        codec: of the caller's audio, from ``start``.
+        rate: its audio rate.
+        send_codec: of what goes back.
+        send_rate: its audio rate.
+        send_mode: ``rtp`` or ``mp3``.
+    """
+
+    codec: str
+    rate: int
+    send_codec: str
+    send_rate: int
+    send_mode: str
+
+
+def formats_of(start: Start, query: Mapping[str, str], settings: Settings) -> Formats:
+    """The call's formats: in from ``start``, out from parameters, query, settings.
+
+    Raises:
+        UnsupportedFormatError: a codec or a rate there is not.
+    """
+    announced = start.media_format
+    if announced.channels not in (None, 1):
+        raise UnsupportedFormatError(f"{announced.channels} channels; only mono is carried")
+    custom = start.start.parameters
+    name = custom.get("send_codec") or query.get("send_codec") or settings.send_codec
+    asked = custom.get("send_rate") or query.get("send_rate")
+    # A rate from the settings goes with the codec from the settings, not with another one.
+    rate = asked or (settings.send_rate if name.upper() == settings.send_codec.upper() else None)
+    mode = custom.get("send_mode") or query.get("send_mode") or settings.send_mode
+    if mode not in ("rtp", "mp3"):
+        raise UnsupportedFormatError(f"send_mode {mode!r} is neither rtp nor mp3")
+    try:
+        came = codec(announced.codec)
+        goes = codec(name.upper() if mode == "rtp" else "MP3")
+        return Formats(
+            came.name,
+            came.audio_rate_hz(announced.sample_rate),
+            goes.name,
+            goes.audio_rate_hz(None if rate is None else int(rate)),
+            mode,
+        )
+    except (CodecError, ValueError) as exc:
+        raise UnsupportedFormatError(str(exc)) from exc
+
+
+def make_decoder(formats: Formats, settings: Settings) -> Decoder:
+    """A new decoder for one track.
+
+    Raises:
+        UnsupportedFormatError: the platform cannot decode this codec.
+    """
+    options = {
+        "L16": {"byte_order": settings.l16_byte_order},
+        "AMR-WB": {"packing": settings.amr_packing},
+    }.get(formats.codec, {})
+    try:
+        return codec(formats.codec).decoder(formats.rate, **options)
+    except CodecError as exc:
+        raise UnsupportedFormatError(str(exc)) from exc
+
+
+def make_encoder(formats: Formats, settings: Settings) -> Encoder:
+    """A new encoder for the way back.
+
+    Raises:
+        UnsupportedFormatError: the platform cannot encode this codec.
+    """
+    options = {}
+    if formats.send_codec == "L16":
+        # What comes in one order goes back in it; `auto` cannot be heard by the far end.
+        order = settings.l16_byte_order
+        options = {"byte_order": "little" if order == "auto" else order}
+    try:
+        return codec(formats.send_codec).encoder(formats.send_rate, **options)
+    except CodecError as exc:
+        raise UnsupportedFormatError(str(exc)) from exc

@@ -1,0 +1,62 @@
+"""A bounded queue from the media path to one reader; the oldest goes when it is full."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class DropOldest(Generic[T]):
+    """An async iterator fed by ``push``; ends after ``close`` once it is empty.
+
+    Args:
+        limit: most items that wait; the oldest are dropped beyond it.
+
+    Attributes:
+        dropped: how many items were.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._items: deque[T] = deque()
+        self._limit = limit
+        self._loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[None] | None = None
+        self._closed = False
+        self.dropped = 0
+
+    def push(self, item: T) -> None:
+        """Append ``item``; never waits."""
+        if self._closed:
+            return
+        items = self._items
+        if len(items) >= self._limit:
+            items.popleft()
+            self.dropped += 1
+        items.append(item)
+        if self._waiter is not None:
+            self._wake()
+
+    def close(self) -> None:
+        """No more items come."""
+        self._closed = True
+        self._wake()
+
+    def __aiter__(self) -> DropOldest[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        while not self._items:
+            if self._closed:
+                raise StopAsyncIteration
+            # One reader: a waiter left behind by a cancelled read is simply replaced.
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        return self._items.popleft()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)

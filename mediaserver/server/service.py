@@ -1,0 +1,256 @@
+"""The media service: who may come in, which call is whose, and how it all ends."""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import logging
+import socket
+import time
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from starlette.routing import BaseRoute
+from websockets.http11 import Request
+
+from mediaserver.errors import ConfigurationError
+from mediaserver.processors.core import Draining, Spec
+from mediaserver.processors.discovery import find
+from mediaserver.processors.parameters import bind, from_call
+from mediaserver.server.connection import MediaConnection
+from mediaserver.server.formats import UnsupportedFormatError, formats_of
+from mediaserver.server.http import HttpHost, make_app
+from mediaserver.server.listener import FirstBytes
+from mediaserver.server.session import Chosen, Session
+from mediaserver.server.socket import MediaSocket
+from mediaserver.settings import ProcessorSetting, Settings
+from mediaserver.tokens import TokenGate
+from mediaserver.wire.messages import TOKEN_KEY, Start
+
+logger = logging.getLogger(__name__)
+
+# With a shared token only, a second socket takes a call over when the first is this quiet.
+TAKEOVER_QUIET_S = 2.0
+
+
+class MediaService:
+    """Listens, admits calls, owns their sessions, drains.
+
+    Args:
+        settings: see ``Settings``.
+        routes: further HTTP routes on the same port.
+        hangup: ends a phone call by REST; None where there is no control client.
+
+    Raises:
+        ConfigurationError: a processor named in the settings cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        routes: Sequence[BaseRoute] = (),
+        hangup: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.counters: Counter[str] = Counter()
+        self.sessions: dict[str, Session] = {}
+        self.draining = False
+        self._hangup = hangup
+        self._gate = TokenGate(settings.auth_token, grace_s=settings.reconnect_grace_s)
+        self._specs = _load((*settings.processors, *settings.offer))
+        self._connections: set[MediaConnection] = set()
+        self._waiting: set[FirstBytes] = set()
+        self._http = HttpHost(make_app(self, routes))
+        self._server: asyncio.Server | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def n_calls(self) -> int:
+        """Live calls."""
+        return len(self.sessions)
+
+    @property
+    def port(self) -> int:
+        """The TCP port it listens on."""
+        assert self._server is not None
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            ConfigurationError: the address cannot be listened on.
+        """
+        loop = asyncio.get_running_loop()
+        settings = self.settings
+        try:
+            self._server = await loop.create_server(
+                lambda: FirstBytes(self, self._http.protocol, self._waiting),
+                settings.host,
+                settings.port,
+                backlog=2048,
+            )
+        except (OSError, socket.gaierror) as exc:
+            raise ConfigurationError(
+                f"cannot listen on {settings.host}:{settings.port}: {exc.strerror or exc}"
+            ) from exc
+
+    # Gatekeeper: new connections.
+
+    def admit(self, request: Request, now: float) -> MediaConnection | tuple[http.HTTPStatus, str]:
+        """A connection for this upgrade request, or why not."""
+        url = urlsplit(request.path)
+        path, _, last = url.path.partition("/media")
+        if path or (last and not last.startswith("/")):
+            return http.HTTPStatus.NOT_FOUND, "Media streams connect to /media.\n"
+        if self.draining:
+            return http.HTTPStatus.SERVICE_UNAVAILABLE, "This server takes no new calls.\n"
+        if len(self._connections) >= self.settings.max_calls:
+            self.count("refused_full")
+            return http.HTTPStatus.SERVICE_UNAVAILABLE, "This server is full.\n"
+        query = dict(parse_qsl(url.query))
+        token = (
+            request.headers.get(TOKEN_KEY) or unquote(last.strip("/")) or query.get("token") or None
+        )
+        if token is not None and self.token_wanted(token):
+            self.count("refused_token")
+            return http.HTTPStatus.UNAUTHORIZED, "Wrong auth token.\n"
+        return MediaConnection(self, query, token, now, start_within_s=self.settings.start_within_s)
+
+    def connected(self, connection: MediaConnection, socket: MediaSocket) -> None:
+        """The handshake is done."""
+        connection.opened(socket)
+        self._connections.add(connection)
+
+    # StreamHost: what connections need.
+
+    def token_wanted(self, token: str | None) -> bool:
+        """Whether a stream that presented ``token`` must be refused."""
+        return not self._gate.looks_valid(token, time.time())
+
+    def open_session(self, connection: MediaConnection, start: Start, now: float) -> Session | None:
+        """The session of the call that starts; None when it is refused and closed."""
+        call_id = start.start.call_control_id or start.stream_id or str(uuid.uuid4())
+        admission = self._gate.admit(connection.token, call_id, time.time())
+        if not admission.admitted:
+            self.count("refused_token")
+            logger.warning("call %s refused: %s", call_id, admission.value)
+            connection.close(1008, admission.value)
+            return None
+        try:
+            session = self._new_session(connection, call_id, start, now)
+        except (UnsupportedFormatError, ConfigurationError) as exc:
+            unsupported = isinstance(exc, UnsupportedFormatError)
+            self.count("refused_format" if unsupported else "refused_processor")
+            logger.warning("call %s refused: %s", call_id, exc)
+            connection.close(1003 if unsupported else 1008, str(exc))
+            return None
+        self.sessions[call_id] = session
+        self._idle.clear()
+        self.count("calls")
+        logger.info(
+            "call %s: %s in, %s out", call_id, session.formats.codec, session.formats.send_codec
+        )
+        session.begin()
+        return session
+
+    def connection_closed(self, connection: MediaConnection) -> None:
+        """The socket is gone."""
+        self._connections.discard(connection)
+        session = connection.session
+        if session is not None and session.line is connection:
+            session.line_lost()
+
+    # SessionHost: what sessions need.
+
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
+        self.counters[name] += 1
+
+    async def hangup_call(self, call_id: str) -> bool:
+        """End the phone call; False where no control client is set up."""
+        if self._hangup is None:
+            return False
+        await self._hangup(call_id)
+        return True
+
+    def session_ended(self, session: Session) -> None:
+        """The session is over."""
+        if self.sessions.get(session.call_id) is session:
+            del self.sessions[session.call_id]
+            self._gate.call_ended(session.call_id, time.time())
+        if not self.sessions:
+            self._idle.set()
+
+    # The end.
+
+    def drain(self) -> None:
+        """Take no new calls; live ones go on."""
+        if self.draining:
+            return
+        self.draining = True
+        logger.info("draining: %d calls go on", self.n_calls)
+        for session in self.sessions.values():
+            session.publish(Draining(self.settings.drain_s))
+
+    async def drained(self) -> None:
+        """Wait until no call is left, or ``drain_s`` is over."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), self.settings.drain_s)
+        except TimeoutError:
+            logger.warning("drain time is over: %d calls are cut", self.n_calls)
+
+    async def close(self) -> None:
+        """End everything now: calls with 1001, connections, the listener."""
+        self.draining = True
+        if self._server is not None:
+            self._server.close()
+        for waiting in list(self._waiting):
+            waiting.abort()
+        for connection in list(self._connections):
+            connection.close(1001, "server shuts down")
+        for session in list(self.sessions.values()):
+            session.end("shutdown")
+        await self._idle.wait()
+        await self._http.close()
+
+    # Sessions.
+
+    def _new_session(
+        self, connection: MediaConnection, call_id: str, start: Start, now: float
+    ) -> Session:
+        formats = formats_of(start, connection.query, self.settings)
+        chosen = self._choose(start, connection.query)
+        return Session(self, call_id, start, formats, chosen, connection, now)
+
+    def _choose(self, start: Start, query: Mapping[str, str]) -> list[Chosen]:
+        """The call's chain: the one from the settings, or the processor it asks for."""
+        custom = start.start.parameters
+        asked = custom.get("processor") or query.get("processor")
+        wanted = self.settings.processors
+        if asked:
+            known = {s.alias or s.name: s for s in (*wanted, *self.settings.offer)}
+            if asked not in known:
+                raise ConfigurationError(f"processor {asked!r} is not offered")
+            wanted = (known[asked],)
+        outside = {**query, **custom}
+        return [
+            Chosen(
+                self._specs[s.name], from_call(self._specs[s.name], s.parameters, outside, s.allow)
+            )
+            for s in wanted
+        ]
+
+
+def _load(settings: Sequence[ProcessorSetting]) -> dict[str, Spec]:
+    """Find every processor now, and check its parameters, so that no call fails on them."""
+    specs: dict[str, Spec] = {}
+    for setting in settings:
+        spec = specs[setting.name] = find(setting.name)
+        bind(spec, setting.parameters)
+    return specs

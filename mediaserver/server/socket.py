@@ -1,0 +1,133 @@
+"""One media WebSocket on a real transport: deadlines, pings, the write limit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+from typing import Protocol
+
+from websockets.server import ServerProtocol
+
+from mediaserver.server.websocket import WebSocketFrames
+
+PING_EVERY_S = 20.0
+CLOSE_WITHIN_S = 5.0
+# Buffered for a peer that reads too slowly: about two seconds of L16 at 16 kHz.
+WRITE_HIGH_BYTES = 256 * 1024
+BLOCKED_FOR_S = 10.0
+
+
+class Connection(Protocol):
+    """The user of a media socket: what one WebSocket connection means to a call."""
+
+    def text_received(self, data: bytes, now: float) -> None:
+        """One complete text message."""
+
+    def binary_received(self, now: float) -> None:
+        """One complete binary message."""
+
+    def writing_blocked(self, blocked: bool) -> None:
+        """The peer does not keep up (True), or does again (False)."""
+
+    def socket_closed(self, code: int, reason: str) -> None:
+        """The socket is gone; called exactly once, last."""
+
+
+class MediaSocket(asyncio.Protocol):
+    """Octets between a transport and ``WebSocketFrames``.
+
+    Args:
+        protocol: handshake done, state OPEN.
+        transport: the connection; the caller makes this its protocol.
+        connection: who hears the messages and the end.
+    """
+
+    def __init__(
+        self,
+        protocol: ServerProtocol,
+        transport: asyncio.Transport,
+        connection: Connection,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport = transport
+        self._connection = connection
+        self._frames = WebSocketFrames(protocol, connection, self._write)
+        self._heard_at = monotonic()
+        self._closed = False
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._receive = self._frames.receive
+        # Bound once: one attribute look-up less for each message of a call.
+        self.send_text = self._frames.send_text
+        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        self._later("ping", PING_EVERY_S, self._ping)
+
+    @property
+    def is_open(self) -> bool:
+        """Messages can be sent."""
+        return self._frames.is_open
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Begin the closing handshake; the socket is gone within 5 s."""
+        self._frames.close(code, reason)
+        self._abort_later()
+
+    def data_received(self, data: bytes) -> None:
+        """From the transport."""
+        now = self._heard_at = monotonic()
+        self._receive(data, now)
+
+    def eof_received(self) -> bool:
+        """From the transport: the peer sends no more."""
+        self._frames.receive_eof()
+        return False
+
+    def pause_writing(self) -> None:
+        """From the transport: too much is buffered."""
+        self._connection.writing_blocked(True)
+        self._later("blocked", BLOCKED_FOR_S, self._transport.abort)
+
+    def resume_writing(self) -> None:
+        """From the transport: the buffer has drained."""
+        self._cancel("blocked")
+        self._connection.writing_blocked(False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """From the transport: the socket is gone."""
+        if self._closed:
+            return
+        self._closed = True
+        for name in list(self._timers):
+            self._cancel(name)
+        self._frames.receive_eof()
+        self._connection.socket_closed(self._frames.close_code, self._frames.close_reason)
+
+    def _write(self, octets: bytes) -> None:
+        if self._closed:
+            return
+        if octets:
+            self._transport.write(octets)
+        else:
+            self._transport.close()
+            self._abort_later()
+
+    def _ping(self) -> None:
+        """Ask for a sign of life; two unanswered asks mean the peer is gone."""
+        if monotonic() - self._heard_at > 2 * PING_EVERY_S:
+            self._transport.abort()
+            return
+        self._frames.ping()
+        self._later("ping", PING_EVERY_S, self._ping)
+
+    def _abort_later(self) -> None:
+        if not self._closed and "close" not in self._timers:
+            self._later("close", CLOSE_WITHIN_S, self._transport.abort)
+
+    def _later(self, name: str, delay_s: float, action: Callable[[], None]) -> None:
+        self._cancel(name)
+        self._timers[name] = self._loop.call_later(delay_s, action)
+
+    def _cancel(self, name: str) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()

@@ -1,0 +1,127 @@
+"""The states of one stream, as a table.
+
+Rules:
+- ``connected`` comes first, ``start`` second, once; then ``media``, ``mark``,
+  ``dtmf`` and ``error`` in any order; ``stop`` ends it; so does the socket.
+- What comes out of its state is counted under its kind and goes no further:
+  a stray message is no reason to end somebody's phone call.
+- ``start`` without ``connected`` is counted and obeyed: nothing is lost by it.
+- ``error`` may come at any time after ``connected``.
+- A message with another stream's id is counted and goes no further; ids compare
+  without case; a message without an id is this stream's.
+- The peer has ``start_within_s`` from the upgrade to its ``start``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import Enum
+
+from mediaserver.wire.messages import (
+    Connected,
+    Dtmf,
+    Error,
+    MalformedMessageError,
+    Mark,
+    Media,
+    Message,
+    Start,
+    Stop,
+    parse,
+)
+
+
+class State(Enum):
+    """Where one stream stands."""
+
+    OPENED = "opened"
+    CONNECTED = "connected"
+    STREAMING = "streaming"
+    STOPPED = "stopped"
+    CLOSED = "closed"
+
+
+# (state, message) → next state; what is not here is out of place.
+_NEXT: dict[tuple[State, type], State] = {
+    (State.OPENED, Connected): State.CONNECTED,
+    (State.OPENED, Start): State.STREAMING,
+    (State.CONNECTED, Start): State.STREAMING,
+    (State.CONNECTED, Error): State.CONNECTED,
+    (State.CONNECTED, Stop): State.STOPPED,
+    (State.STREAMING, Media): State.STREAMING,
+    (State.STREAMING, Mark): State.STREAMING,
+    (State.STREAMING, Dtmf): State.STREAMING,
+    (State.STREAMING, Error): State.STREAMING,
+    (State.STREAMING, Stop): State.STOPPED,
+    (State.STOPPED, Mark): State.STOPPED,
+}
+
+# How an out-of-place message is counted.
+_MISPLACED: dict[State, str] = {
+    State.OPENED: "before_connected",
+    State.CONNECTED: "before_start",
+    State.STREAMING: "repeated",
+    State.STOPPED: "after_stop",
+    State.CLOSED: "after_close",
+}
+
+
+class Stream:
+    """One connection's messages, checked for shape and order.
+
+    Attributes:
+        state: where the stream stands.
+        stream_id: Telnyx's id of it, once ``start`` came.
+        violations: how many messages were refused, by kind.
+        start_by: monotonic seconds by which ``start`` must have come, or None.
+    """
+
+    def __init__(self, now: float, *, start_within_s: float = 30.0) -> None:
+        self.state = State.OPENED
+        self.stream_id: str | None = None
+        self.violations: Counter[str] = Counter()
+        self.start_by: float | None = now + start_within_s
+
+    def receive(self, data: bytes) -> Message | None:
+        """The typed message in ``data``, or None if it was refused and counted."""
+        try:
+            message = parse(data)
+        except MalformedMessageError as exc:
+            self.violations[exc.kind] += 1
+            return None
+        if (
+            type(message) is Media
+            and self.state is State.STREAMING
+            and message.stream_id == self.stream_id
+        ):
+            return message
+        return self._step(message)
+
+    def close(self) -> None:
+        """The socket is gone."""
+        self.state = State.CLOSED
+        self.start_by = None
+
+    def _step(self, message: Message) -> Message | None:
+        following = _NEXT.get((self.state, type(message)))
+        if following is None:
+            self.violations[f"{type(message).__name__.lower()}_{_MISPLACED[self.state]}"] += 1
+            return None
+        if not self._is_ours(message):
+            self.violations["wrong_stream_id"] += 1
+            return None
+        if isinstance(message, Start):
+            self._note_start(message)
+        self.state = following
+        return message
+
+    def _is_ours(self, message: Message) -> bool:
+        if self.stream_id is None or isinstance(message, Connected):
+            return True
+        return message.stream_id is None or message.stream_id.lower() == self.stream_id.lower()
+
+    def _note_start(self, message: Start) -> None:
+        if self.state is State.OPENED:
+            self.violations["start_before_connected"] += 1
+        self.stream_id = message.stream_id
+        self.start_by = None

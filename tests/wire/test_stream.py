@@ -1,0 +1,119 @@
+"""The states of one stream: what passes where, and how the rest is counted."""
+
+from __future__ import annotations
+
+import pytest
+
+from mediaserver.wire.messages import Media, Start, Stop
+from mediaserver.wire.stream import State, Stream
+
+CONNECTED = b'{"event":"connected","version":"1.0.0"}'
+START = b'{"event":"start","start":{"call_control_id":"c"},"stream_id":"32DE-ab"}'
+MEDIA = b'{"event":"media","media":{"payload":"AA=="},"stream_id":"32DE-ab"}'
+MARK = b'{"event":"mark","mark":{"name":"m"},"stream_id":"32DE-ab"}'
+DTMF = b'{"event":"dtmf","dtmf":{"digit":"1"},"stream_id":"32DE-ab"}'
+ERROR = b'{"event":"error","error":{"code":"100002"},"stream_id":"32DE-ab"}'
+STOP = b'{"event":"stop","stop":{},"stream_id":"32DE-ab"}'
+
+REACH = {
+    State.OPENED: [],
+    State.CONNECTED: [CONNECTED],
+    State.STREAMING: [CONNECTED, START],
+    State.STOPPED: [CONNECTED, START, STOP],
+}
+NAMES = {
+    "connected": CONNECTED,
+    "start": START,
+    "media": MEDIA,
+    "mark": MARK,
+    "dtmf": DTMF,
+    "error": ERROR,
+    "stop": STOP,
+}
+
+# state: what it lets through → where that leads; all else is counted and stays.
+TABLE = {
+    State.OPENED: {"connected": State.CONNECTED, "start": State.STREAMING},
+    State.CONNECTED: {"start": State.STREAMING, "error": State.CONNECTED, "stop": State.STOPPED},
+    State.STREAMING: {
+        "media": State.STREAMING,
+        "mark": State.STREAMING,
+        "dtmf": State.STREAMING,
+        "error": State.STREAMING,
+        "stop": State.STOPPED,
+    },
+    State.STOPPED: {"mark": State.STOPPED},
+    State.CLOSED: {},
+}
+
+
+def stream_in(state: State) -> Stream:
+    stream = Stream(0.0)
+    for data in REACH.get(state, REACH[State.STREAMING]):
+        assert stream.receive(data) is not None
+    if state is State.CLOSED:
+        stream.close()
+    assert stream.state is state
+    return stream
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_message_in_every_state(state: State, name: str) -> None:
+    """What is in its place passes and moves the state; the rest is counted and does nothing."""
+    stream = stream_in(state)
+    message = stream.receive(NAMES[name])
+    following = TABLE[state].get(name)
+    if following is None:
+        assert message is None
+        assert stream.state is state
+        assert sum(stream.violations.values()) == 1
+    else:
+        assert type(message).__name__.lower() == name
+        assert stream.state is following
+
+
+def test_start_without_connected_is_counted_and_obeyed() -> None:
+    """Nothing is lost by a missing greeting."""
+    stream = Stream(0.0)
+    assert isinstance(stream.receive(START), Start)
+    assert stream.violations == {"start_before_connected": 1}
+
+
+def test_stream_ids_compare_without_case() -> None:
+    """Case varies on the wire; another id is another stream's."""
+    stream = stream_in(State.STREAMING)
+    assert isinstance(stream.receive(MEDIA.replace(b"32DE-ab", b"32de-AB")), Media)
+    assert isinstance(stream.receive(MEDIA.replace(b',"stream_id":"32DE-ab"', b"")), Media)
+    assert stream.receive(MEDIA.replace(b"32DE-ab", b"other")) is None
+    assert stream.violations == {"wrong_stream_id": 1}
+
+
+def test_a_stream_without_an_id_takes_any() -> None:
+    """Where ``start`` named none, nothing can be another stream's."""
+    stream = Stream(0.0)
+    stream.receive(b'{"event":"start","start":{}}')
+    assert isinstance(stream.receive(MEDIA), Media)
+    assert isinstance(stream.receive(STOP), Stop)
+
+
+def test_malformed_messages_are_counted_by_kind() -> None:
+    """A refused message leaves the state alone."""
+    stream = stream_in(State.STREAMING)
+    for data in (b"{", b"{", b"[]"):
+        assert stream.receive(data) is None
+    assert stream.violations == {"not_json": 2, "not_object": 1}
+    assert stream.state is State.STREAMING
+
+
+def test_the_peer_has_a_deadline_until_start() -> None:
+    """The deadline stands from the upgrade and falls with ``start``."""
+    stream = Stream(100.0, start_within_s=30.0)
+    assert stream.start_by == 130.0
+    stream.receive(CONNECTED)
+    assert stream.start_by == 130.0
+    stream.receive(START)
+    assert stream.start_by is None
+    waiting = Stream(0.0)
+    waiting.close()
+    assert waiting.start_by is None
