@@ -1,1 +1,22 @@
 """Telnyx's call control over REST, and its webhooks."""
+
+from __future__ import annotations
+
+from mediaserver.control.answer import answer_incoming
+from mediaserver.control.calls import ActionResult, DialedCall
+from mediaserver.control.client import TelnyxClient
+from mediaserver.control.restart import RestartLimits, StreamRestarter
+from mediaserver.control.retry import RetryPolicy
+from mediaserver.control.webhooks import WebhookReceiver, webhook_route
+
+__all__ = [
+    "ActionResult",
+    "DialedCall",
+    "RestartLimits",
+    "RetryPolicy",
+    "StreamRestarter",
+    "TelnyxClient",
+    "WebhookReceiver",
+    "answer_incoming",
+    "webhook_route",
+]

@@ -1,0 +1,96 @@
+"""What a receiver remembers, bounded: events seen, and events whose call is not there yet.
+
+Pure; time is an argument, monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+from mediaserver.control.events import Event
+
+Callback = Callable[[Event], None]
+
+
+class SeenIds:
+    """Ids seen within a time.
+
+    Args:
+        keep_s: how long an id is remembered.
+        max_ids: how many at most; the oldest are forgotten first.
+    """
+
+    def __init__(self, keep_s: float, max_ids: int = 200_000) -> None:
+        self._keep_s = keep_s
+        self._max_ids = max_ids
+        self._seen_at: OrderedDict[str, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._seen_at)
+
+    def is_new(self, event_id: str, now: float) -> bool:
+        """Whether the id is seen for the first time; from now on it is not."""
+        while self._seen_at:
+            oldest, at = next(iter(self._seen_at.items()))
+            if now - at < self._keep_s and len(self._seen_at) < self._max_ids:
+                break
+            del self._seen_at[oldest]
+        if event_id in self._seen_at:
+            return False
+        self._seen_at[event_id] = now
+        return True
+
+
+class CallEvents:
+    """Joins events with live calls, whichever comes first.
+
+    Events of a call that nobody has attached to yet are kept and handed over, in the order in
+    which they came, to the first who does.
+
+    Args:
+        keep_s: how long an event waits for its call.
+        max_calls: calls waited for at most; the longest waiting goes first.
+        max_events: events kept per call; the oldest goes first.
+    """
+
+    def __init__(self, keep_s: float = 60.0, max_calls: int = 1024, max_events: int = 64) -> None:
+        self._keep_s = keep_s
+        self._max_calls = max_calls
+        self._max_events = max_events
+        self._attached: dict[str, list[Callback]] = {}
+        self._waiting: OrderedDict[str, deque[tuple[float, Event]]] = OrderedDict()
+
+    def callbacks(self, event: Event, now: float) -> list[Callback]:
+        """Who is attached to the event's call; if nobody is, the event is kept."""
+        call = event.call_control_id
+        if call is None:
+            return []
+        callbacks = self._attached.get(call)
+        if callbacks is None:
+            self._keep(call, event, now)
+            return []
+        return list(callbacks)
+
+    def attach(self, call_control_id: str, callback: Callback, now: float) -> list[Event]:
+        """Have a callback called with the call's events; gives those that came before."""
+        self._attached.setdefault(call_control_id, []).append(callback)
+        waiting = self._waiting.pop(call_control_id, ())
+        return [event for at, event in waiting if now - at < self._keep_s]
+
+    def detach(self, call_control_id: str, callback: Callback) -> None:
+        """End an attachment; one that is not there is no error."""
+        callbacks = self._attached.get(call_control_id, [])
+        if callback in callbacks:
+            callbacks.remove(callback)
+        if not callbacks:
+            self._attached.pop(call_control_id, None)
+
+    def _keep(self, call: str, event: Event, now: float) -> None:
+        while self._waiting:
+            oldest, events = next(iter(self._waiting.items()))
+            if now - events[-1][0] < self._keep_s and len(self._waiting) < self._max_calls:
+                break
+            del self._waiting[oldest]
+        self._waiting.setdefault(call, deque(maxlen=self._max_events)).append((now, event))
+        self._waiting.move_to_end(call)
