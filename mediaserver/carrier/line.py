@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -61,7 +62,7 @@ class Line:
         self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._loop = asyncio.get_running_loop()
-        self._origin_s = self._loop.time()
+        self._origin_s = time.monotonic()
         self._started_at = datetime.now(UTC)
         self._ws: ClientConnection
 
@@ -87,7 +88,7 @@ class Line:
 
     def now(self) -> float:
         """Return the seconds since the first connection stood."""
-        return self._loop.time() - self._origin_s
+        return time.monotonic() - self._origin_s
 
     @property
     def intake(self) -> Intake:
@@ -210,7 +211,7 @@ class Line:
 
     async def _open(self) -> None:
         token = self.plan.token
-        began_s = self._loop.time()
+        began_s = time.monotonic()
         self._ws = await connect(
             self._url,
             additional_headers={frames.TOKEN_HEADER: token} if token is not None else None,
@@ -223,7 +224,7 @@ class Line:
             proxy=None,
         )
         if self.record.setup_s is None:
-            self._origin_s = self._loop.time()
+            self._origin_s = time.monotonic()
             self._started_at = datetime.now(UTC)
             self.record.setup_s = self._origin_s - began_s
         if self._greet:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import math
 import sys
@@ -21,6 +20,13 @@ from mediaserver.carrier import Progress as CallProgress
 from mediaserver.carrier.report import COLUMNS, rows
 from telephony_codecs import CodecError, open_audio
 
+if sys.platform == "win32":
+    from asyncio import run as run_loop
+else:
+    # A load client should leave the machine to the server: uvloop costs a quarter less.
+    from uvloop import run as run_loop
+
+# One row per call up to here; of more calls, only the failed ones.
 MAX_ROWS = 20
 
 
@@ -63,9 +69,7 @@ def _add_formats(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_script(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--seconds", type=_seconds, metavar="S", help="length (default: the audio's)"
-    )
+    group.add_argument("--seconds", type=_seconds, metavar="S", help="length (default: the audio)")
     group.add_argument(
         "--dtmf", type=_key, action="append", default=[], metavar="AT:DIGIT", help="repeatable"
     )
@@ -167,7 +171,7 @@ def run(args: argparse.Namespace) -> int:
             raise PlanError(f"--url must begin with ws:// or wss://, not {args.url!r}")
         if args.record is not None:
             args.record.mkdir(parents=True, exist_ok=True)
-        reports = asyncio.run(_place(args.url, plan, args.calls, quiet=args.json))
+        reports = run_loop(_place(args.url, plan, args.calls, quiet=args.json))
     except (CodecError, PlanError, OSError) as error:
         print(f"mediaserver simulate: {error}", file=sys.stderr)
         return 2
