@@ -1,0 +1,118 @@
+"""Audio of changing rates as one stream at the encoder's rate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mediaserver.media.frames import Int16Array
+from telephony_codecs import Resampler
+
+_NOTHING = np.zeros(0, np.int16)
+
+
+class Converter:
+    """One resampler per input rate; how the input is cut never shows in the output.
+
+    A resampler is fed in blocks of exactly 20 ms, whatever comes, as its rounding may
+    depend on the length. What is short of a block waits here.
+
+    Attributes:
+        out_hz: rate of what comes out.
+        rate_hz: rate of what came in last.
+        block: samples of 20 ms at that rate.
+        waiting: input samples that wait for the rest of their block.
+        has_tail: the resampler still holds the end of what went in.
+    """
+
+    def __init__(self, out_hz: int) -> None:
+        self.out_hz = out_hz
+        self._resamplers: dict[int, Resampler] = {}
+        self._pieces: list[Int16Array] = []
+        self._use(out_hz)
+
+    def _use(self, rate_hz: int) -> None:
+        self.rate_hz = rate_hz
+        self.block = rate_hz // 50
+        self._resampler = self._resamplers.get(rate_hz)
+        self.waiting = 0
+        self.has_tail = False
+        self._skip = 0
+
+    def accept(self, rate_hz: int) -> None:
+        """Make ready for this rate; AudioFormatError if it cannot be resampled."""
+        if rate_hz != self.out_hz and rate_hz not in self._resamplers:
+            self._resamplers[rate_hz] = Resampler(rate_hz, self.out_hz)
+
+    def needed(self, n_out: int) -> int:
+        """Return how many samples at ``rate_hz`` give at least ``n_out`` more."""
+        if self._resampler is None:
+            return n_out
+        blocks = -(-n_out // (self.out_hz // 50))
+        return max(blocks, 1) * self.block - self.waiting
+
+    def pending(self) -> int:
+        """Return, at ``out_hz``, the length of what waits."""
+        return self.waiting * self.out_hz // self.rate_hz
+
+    def turn(self, rate_hz: int, *, joined: bool) -> Int16Array:
+        """Change the input rate and return the end of what came before.
+
+        Args:
+            rate_hz: accepted before.
+            joined: the new audio follows on the old without a pause, so what leads in the
+                new resampler's output is cut off, else there would be a hole of its delay.
+        """
+        if rate_hz == self.rate_hz:
+            return _NOTHING
+        rest = self.flush()
+        self._use(rate_hz)
+        if joined and self._resampler is not None:
+            self._skip = self._resampler.delay_samples
+        return rest
+
+    def process(self, samples: Int16Array) -> Int16Array:
+        """Return what these samples at ``rate_hz`` complete."""
+        resampler = self._resampler
+        if resampler is None:
+            return samples
+        if self.waiting:
+            self._pieces.append(samples)
+            samples = np.concatenate(self._pieces)
+            self._pieces.clear()
+        end = len(samples) - len(samples) % self.block
+        self.waiting = len(samples) - end
+        if self.waiting:
+            # A copy: the caller's array may be large, or change.
+            self._pieces.append(samples[end:].copy())
+        blocks = [
+            resampler.process(samples[at : at + self.block]) for at in range(0, end, self.block)
+        ]
+        self.has_tail = self.has_tail or bool(blocks)
+        if not blocks:
+            return _NOTHING
+        out = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        if self._skip:
+            out, self._skip = out[self._skip :], 0
+        return out
+
+    def flush(self) -> Int16Array:
+        """Return what waits and the resampler's tail; it is as new afterwards."""
+        resampler = self._resampler
+        if resampler is None or not (self.waiting or self.has_tail):
+            return _NOTHING
+        rest = resampler.process(self._pieces[0]) if self.waiting else _NOTHING
+        out = np.concatenate((rest, resampler.flush()))[self._skip :]
+        self._forget()
+        return out
+
+    def reset(self) -> None:
+        """Drop what waits and forget all history."""
+        if self._resampler is not None:
+            self._resampler.reset()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._pieces.clear()
+        self.waiting = 0
+        self.has_tail = False
+        self._skip = 0

@@ -1,0 +1,305 @@
+"""What was sent, what of it was heard, and what became of each play and mark.
+
+The stream sent to the far end is one line of samples, counted from 0 and never reset. A
+wire mark closes a *stretch* of it; every play and mark that ended in the stretch resolves
+with that mark. Rules:
+
+1. A stretch is *played* if its mark comes back while it is outstanding, *cleared* if
+   everything is voided first; a mark that comes back later is stale and changes nothing.
+2. A play that its user cancelled, or whose source failed, resolves at the same time as its
+   neighbours, but under its own name.
+3. Heard = what the far end has played by our clock, held back by the lag of the marks that
+   came back, never less than what a mark proved, never less than it was. Its error is the
+   one-way time from the far end plus its playout buffer beyond the measured lag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
+
+State = Literal["queued", "playing", "played", "cleared", "failed"]
+
+MARK_PREFIX = "ms-"
+MAX_OUTSTANDING = 1024
+"""Wire marks awaited at most; a far end that returns none must not fill the memory."""
+
+
+class PlayoutSink(Protocol):
+    """Where a playout sends: the wire of one call. Each call sends one message."""
+
+    def send_media(self, payload: bytes) -> None:
+        """Send one payload."""
+        ...
+
+    def send_mark(self, name: str) -> None:
+        """Send a mark of that wire name."""
+        ...
+
+    def send_clear(self) -> None:
+        """Tell the far end to drop all it has queued."""
+        ...
+
+
+class Stretch:
+    """The sent samples up to one wire mark, and what ended in them."""
+
+    __slots__ = ("end", "ends_at", "every", "heard", "result", "things", "wanted")
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.wanted = False
+        self.things: list[Outcome] = []
+        self.end = 0
+        self.ends_at = 0.0
+        self.heard = 0
+        self.result: State | None = None
+
+
+class Outcome:
+    """What a play and a mark have in common: a state, and one word when it is final."""
+
+    # Defaults live in the class: one is made per frame, and most of these are never set.
+    start = -1
+    end = -1
+    live = False
+    _verdict: State | None = None
+    _stretch: Stretch | None = None
+    _callback: Callable[[Any], None] | None = None
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    @property
+    def resolved(self) -> bool:
+        """The state is final."""
+        return self._stretch is not None and self._stretch.result is not None
+
+    @property
+    def state(self) -> State:
+        """queued: nothing sent yet; playing: sent in part or whole; the others are final."""
+        stretch = self._stretch
+        if stretch is not None and stretch.result is not None:
+            return self._verdict or stretch.result
+        return "playing" if 0 <= self.start < self._ledger.sent else "queued"
+
+    def notify(self, callback: Callable[[Any], None]) -> None:
+        """Have ``callback(self)`` called once, when the state is final; now if it is already."""
+        if self.resolved:
+            callback(self)
+            return
+        self._callback = callback
+        if self._stretch is not None and self not in self._stretch.things:
+            self._stretch.things.append(self)
+
+    def give(self, verdict: State) -> None:
+        """Have it resolve under this name when its time comes."""
+        self._verdict = verdict
+
+    def resolve_unsent(self) -> None:
+        """Resolve now, as nothing of it was sent; cleared if it has no other verdict."""
+        self._stretch = Stretch(0)
+        self._stretch.result = "cleared"
+        self.tell()
+
+    def tell(self) -> None:
+        """Call back, once."""
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback(self)
+
+
+class Mark(Outcome):
+    """A user's mark: played once the far end has played everything queued before it.
+
+    Attributes:
+        name: the user's name for it; on the wire it has one of ours.
+    """
+
+    def __init__(self, ledger: Ledger, name: str) -> None:
+        self._ledger = ledger
+        self.name = name
+
+
+class Ledger:
+    """Positions, clock, wire marks and outcomes of one call's outbound stream.
+
+    Attributes:
+        rate_hz: of the positions.
+        sent: samples sent.
+        dry_at: when the far end will have played them all, by our clock.
+        mark_at: when the last wire mark was sent.
+        unknown_marks: names that came back and are none of ours.
+        stale_marks: marks of ours that came back after they had been cleared.
+        unconfirmed: stretches voided because too many marks were awaited.
+    """
+
+    def __init__(
+        self, sink: PlayoutSink, rate_hz: int, every_s: float, live_every_s: float
+    ) -> None:
+        """Mark joined plays at most once in ``every_s`` of audio, live ones in ``live_every_s``."""
+        self._sink = sink
+        self.rate_hz = rate_hz
+        self._every = round(every_s * rate_hz)
+        self._live_every = round(live_every_s * rate_hz)
+        self.sent = 0
+        self.dry_at = float("-inf")
+        self.mark_at = float("-inf")
+        self._mark_end = 0
+        self._n_marks = 0
+        self._heard = 0
+        self._lag_s = -1.0
+        self._outstanding: dict[str, Stretch] = {}
+        self.unknown_marks = 0
+        self.stale_marks = 0
+        self.unconfirmed = 0
+        self.current = Stretch(self._live_every)
+
+    def advance(self, n_samples: int, now: float) -> None:
+        """Note that this much was sent; after a dry spell the clock starts anew."""
+        self.sent += n_samples
+        self.dry_at = (self.dry_at if self.dry_at > now else now) + n_samples / self.rate_hz
+
+    def heard(self, now: float) -> int:
+        """Return the position up to which the caller has heard; never falls."""
+        lag_s = self._lag_s if self._lag_s > 0 else 0.0
+        ahead_s = self.dry_at - now + lag_s
+        position = self.sent - round(ahead_s * self.rate_hz) if ahead_s > 0 else self.sent
+        self._heard = max(self._heard, position)
+        return self._heard
+
+    def finish(self, thing: Outcome) -> None:
+        """Note that all of it was sent: it resolves with the next wire mark."""
+        stretch = self.current
+        thing._stretch = stretch
+        stretch.wanted = True
+        if not thing.live or thing._callback is not None:
+            stretch.things.append(thing)
+        if not thing.live:
+            stretch.every = self._every
+
+    def mark_due(self, now: float) -> bool:
+        """Whether enough was sent, or time passed, since the last mark to send the next."""
+        stretch = self.current
+        return stretch.wanted and (
+            self.sent - self._mark_end >= stretch.every or self.mark_due_at() <= now
+        )
+
+    def mark_due_at(self) -> float:
+        """Return from when on the current stretch may be marked however short it is."""
+        return self.mark_at + self.current.every / self.rate_hz
+
+    def finish_mark(self, mark: Mark, now: float) -> None:
+        """Note that a user's mark is reached: it has a wire mark at this very place."""
+        mark.start = mark.end = self.sent
+        last = next(reversed(self._outstanding.values()), None)
+        if last is not None and last.end == self.sent and not self.current.wanted:
+            mark._stretch = last
+            last.things.append(mark)
+            return
+        self.finish(mark)
+        self.send_mark(now)
+
+    def send_mark(self, now: float) -> None:
+        """Close the current stretch with a wire mark."""
+        stretch = self.current
+        stretch.end = self._mark_end = self.sent
+        stretch.ends_at = max(self.dry_at, now)
+        self.current = Stretch(self._live_every)
+        self.mark_at = now
+        self._n_marks += 1
+        name = f"{MARK_PREFIX}{self._n_marks}"
+        self._outstanding[name] = stretch
+        self._sink.send_mark(name)
+        if len(self._outstanding) > MAX_OUTSTANDING:
+            oldest = self._outstanding.pop(next(iter(self._outstanding)))
+            self.unconfirmed += 1
+            self._resolve(oldest, "cleared", self.heard(now))
+
+    def mark_returned(self, name: str, now: float) -> None:
+        """Resolve as played what that wire mark stands for; count it if there is nothing."""
+        stretch = self._outstanding.pop(name, None)
+        if stretch is None:
+            if self._is_ours(name):
+                self.stale_marks += 1
+            else:
+                self.unknown_marks += 1
+            return
+        # Early is believed at once, late by degrees: one late mark is a jolt of the network.
+        lag_s = max(now - stretch.ends_at, 0.0)
+        slow = 0 <= self._lag_s < lag_s
+        self._lag_s = self._lag_s + (lag_s - self._lag_s) / 4 if slow else lag_s
+        self._heard = max(self._heard, stretch.end)
+        self._resolve(stretch, "played", stretch.end)
+
+    def _is_ours(self, name: str) -> bool:
+        number = name.removeprefix(MARK_PREFIX)
+        return (
+            name.startswith(MARK_PREFIX)
+            and number.isascii()
+            and number.isdecimal()
+            and len(number) < 19
+            and 0 < int(number) <= self._n_marks
+        )
+
+    def void(self, now: float, unsent: list[Outcome]) -> tuple[Outcome, ...]:
+        """Resolve everything outstanding as cleared, as heard by now; return it, oldest first.
+
+        Args:
+            now: seconds, monotonic.
+            unsent: what has not been finished and is voided too.
+        """
+        heard = self.heard(now)
+        stretches = [*self._outstanding.values(), self.current]
+        self._outstanding.clear()
+        last = self.current
+        last.things.extend(unsent)
+        for thing in unsent:
+            thing._stretch = last
+        self.current = Stretch(self._live_every)
+        self._mark_end = self._heard = self.sent
+        self.dry_at = min(self.dry_at, now)
+        things = tuple(thing for stretch in stretches for thing in stretch.things)
+        for stretch in stretches:
+            stretch.result, stretch.heard = "cleared", heard
+        # Told last: whoever is told may play again.
+        for stretch in stretches:
+            self._resolve(stretch, "cleared", heard)
+        return things
+
+    def _resolve(self, stretch: Stretch, result: State, heard: int) -> None:
+        stretch.result, stretch.heard = result, heard
+        things, stretch.things = stretch.things, []
+        for thing in things:
+            thing.tell()
+
+
+class Item(Outcome):
+    """One play. Final states: played, cleared, failed (its source raised).
+
+    Attributes:
+        live: its audio may be dropped when it comes too late.
+        rate_hz: of the samples given to it.
+        is_open: more samples may be fed.
+    """
+
+    is_open = False
+
+    def __init__(self, ledger: Ledger, rate_hz: int, live: bool) -> None:
+        self._ledger = ledger
+        self.rate_hz = rate_hz
+        self.live = live
+
+    def heard_s(self, now: float) -> float:
+        """Return the seconds of it that the caller has heard; frozen once resolved.
+
+        Never falls and never passes what was sent of it. See the module for its error.
+        """
+        if self.start < 0:
+            return 0.0
+        stretch = self._stretch
+        resolved = stretch is not None and stretch.result is not None
+        ledger = self._ledger
+        heard = stretch.heard if stretch is not None and resolved else ledger.heard(now)
+        end = self.end if self.end >= 0 else ledger.sent
+        return max(min(heard, end) - self.start, 0) / ledger.rate_hz
