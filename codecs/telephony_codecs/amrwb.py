@@ -152,8 +152,8 @@ class AmrWbEncoder:
 
     codec = "AMR-WB"
     rate_hz = RATE_HZ
-    # Looking ahead 5 ms, and the filters between 16 and 12.8 kHz.
-    delay_samples = 80
+    # 80 of looking ahead (5 ms), 15 of the filters between 16 and 12.8 kHz.
+    delay_samples = 95
     unit_samples = FRAME_SAMPLES
     max_samples = MAX_SAMPLES
 

@@ -104,11 +104,10 @@ def pitch_lag(history: Float32Array, rate_hz: int) -> int:
     lag_min, lag_max = int(MIN_LAG_S * rate_hz), int(MAX_LAG_S * rate_hz)
     n_template = int(TEMPLATE_S * rate_hz)
     template = history[-n_template:]
-    # Row i holds the 20 ms that end (lag_max - i) samples before the end.
+    # Element i is about the 20 ms that end (lag_max - i) samples before the end.
     region = history[-n_template - lag_max : -lag_min]
-    rows = np.lib.stride_tricks.sliding_window_view(region, n_template)
     energy = np.convolve(region * region, np.ones(n_template, np.float32), "valid")
-    likeness = (rows @ template) / np.sqrt(np.maximum(energy, 1.0))
+    likeness = np.correlate(region, template, "valid") / np.sqrt(np.maximum(energy, 1.0))
     return lag_max - int(np.argmax(likeness))
 
 

@@ -181,12 +181,14 @@ def check_samples(samples: Int16Array, unit_samples: int, max_samples: int) -> N
     """Raise AudioFormatError unless ``samples`` is what an encoder takes."""
     if not isinstance(samples, np.ndarray) or samples.ndim != 1 or samples.dtype != INT16:
         raise AudioFormatError("audio must be a one-dimensional int16 array")
-    check_length(len(samples), unit_samples, max_samples)
+    n_samples = len(samples)
+    if n_samples > max_samples or n_samples % unit_samples:
+        check_length(n_samples, unit_samples, max_samples)
 
 
 def check_length(n_samples: int, unit_samples: int, max_samples: int) -> None:
     """Raise AudioFormatError unless an encoder takes that many samples in one payload."""
-    if n_samples > max_samples:
+    if not 0 <= n_samples <= max_samples:
         raise AudioFormatError(f"{n_samples} samples in one payload, at most {max_samples}")
     if n_samples % unit_samples:
         raise AudioFormatError(f"{n_samples} samples, must be a multiple of {unit_samples}")

@@ -22,7 +22,7 @@ RATE_HZ = 16000
 BIT_RATE = 64000
 SAMPLES_PER_OCTET = 2
 MAX_SAMPLES = MAX_PAYLOAD_S * RATE_HZ
-# Each side's quadrature mirror filter has 24 taps: half of them minus a half, twice over.
+# Of each side's quadrature mirror filter.
 FILTER_DELAY_SAMPLES = 11
 
 

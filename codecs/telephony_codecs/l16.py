@@ -21,9 +21,9 @@ RATES_HZ = (8000, 16000, 22050, 24000, 44100, 48000)
 DTYPES = {"little": np.dtype("<i2"), "big": np.dtype(">i2")}
 NATIVE = np.dtype(np.int16)
 
-# Detection looks at this much audio that is louder than this (about -50 dB full scale).
+# Detection looks at this much audio that is louder than this (about -64 dB full scale).
 DETECTION_S = 0.5
-SILENCE_RMS = 100.0
+SILENCE_RMS = 20.0
 # Little-endian is what most see: big-endian must be clearly smoother to be chosen.
 CLEARLY = 0.5
 

@@ -27,8 +27,8 @@ class Mp3Encoder:
     """
 
     codec = "MP3"
-    # A reader skips the encoder's delay, which the file states.
-    delay_samples = 0
+    # 576 of LAME and 529 of any decoder; lameenc writes no header that states them.
+    delay_samples = 1105
     unit_samples = 1
 
     def __init__(self, rate_hz: int, bitrate: int = 64) -> None:

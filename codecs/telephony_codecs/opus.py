@@ -47,6 +47,11 @@ class OpusDecoder:
         self._step = rate_hz // 400
 
     @property
+    def library_version(self) -> str:
+        """What the libopus in use calls itself, as ``libopus 1.6.1``."""
+        return self._opus.version
+
+    @property
     def final_range(self) -> int:
         """The range coder's state after the last packet, as the encoder had it."""
         return self._opus.final_range(self._state)
