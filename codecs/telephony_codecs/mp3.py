@@ -23,7 +23,7 @@ FASTEST = 7
 class Mp3Encoder:
     """Audio in, one whole MP3 file out of each ``encode``.
 
-    Options: ``bitrate`` in kbit/s.
+    Options: ``bitrate`` in kbit/s, 8 to 320; MP3's nearest for the rate is used.
     """
 
     codec = "MP3"
@@ -32,6 +32,8 @@ class Mp3Encoder:
     unit_samples = 1
 
     def __init__(self, rate_hz: int, bitrate: int = 64) -> None:
+        if not 8 <= bitrate <= 320:
+            raise AudioFormatError(f"MP3 bit rate {bitrate} kbit/s, must be 8 to 320")
         try:
             self._lameenc = importlib.import_module("lameenc")
         except ImportError as error:
@@ -54,10 +56,7 @@ class Mp3Encoder:
         coder.set_out_sample_rate(self.rate_hz)
         coder.set_bit_rate(self._bitrate)
         coder.set_quality(FASTEST)
-        try:
-            return bytes(coder.encode(samples.tobytes()) + coder.flush())
-        except RuntimeError as error:
-            raise AudioFormatError(f"MP3: lameenc refuses: {error}") from error
+        return bytes(coder.encode(samples.tobytes()) + coder.flush())
 
     def silence(self, n_samples: int) -> bytes:
         """Return a complete MP3 file of ``n_samples`` of silence."""

@@ -1,0 +1,136 @@
+"""The registry, the errors, what is available, and what importing the library costs."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import telephony_codecs
+from telephony_codecs import (
+    CODECS,
+    AudioFormatError,
+    Availability,
+    Codec,
+    CodecError,
+    CodecUnavailableError,
+    PayloadError,
+    UnknownCodecError,
+    codec,
+    names,
+    status,
+)
+from telephony_codecs.registry import Registry
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("av", "soxr", "lameenc", "G722", "asyncio", "socket")
+
+
+def test_every_codec_that_telnyx_names_is_there() -> None:
+    """The list of protocol.md 2, and MP3 for mp3 mode."""
+    assert set(names()) == {"PCMU", "PCMA", "G722", "OPUS", "AMR-WB", "L16", "MP3"}
+    assert all(codec(name).name == name for name in names())
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    """It is a KeyError too, and reads as one line."""
+    with pytest.raises(UnknownCodecError, match="unknown codec 'GSM'; known: PCMU, PCMA") as caught:
+        codec("GSM")
+    assert isinstance(caught.value, KeyError)
+    assert caught.value.name == "GSM"
+
+
+def test_a_name_is_given_once() -> None:
+    """Registering a second codec of a name is refused."""
+    registry = Registry(codec("PCMU"))
+    with pytest.raises(ValueError, match="PCMU is registered already"):
+        registry.register(codec("PCMU"))
+    assert registry.names() == ("PCMU",)
+
+
+def test_a_codec_of_ones_own_can_be_added() -> None:
+    """It is found by its name; what it cannot do is said, not crashed upon."""
+    registry = Registry()
+    registry.register(Codec("NOTHING", (8000,), 8000, None, None))
+    with pytest.raises(CodecUnavailableError, match="cannot encode here"):
+        registry.codec("NOTHING").encoder()
+    assert [each.available for each in status(registry)] == [False, False]
+
+
+def test_rates() -> None:
+    """Codecs of one rate work at it whatever is asked; others refuse what they do not have."""
+    assert codec("G722").audio_rate_hz(8000) == 16000
+    assert codec("PCMU").audio_rate_hz(16000) == 8000
+    assert codec("AMR-WB").audio_rate_hz() == 16000
+    assert codec("OPUS").audio_rate_hz(48000) == 48000
+    assert codec("L16").audio_rate_hz() == 16000
+    with pytest.raises(AudioFormatError, match="not at 11025"):
+        codec("L16").audio_rate_hz(11025)
+
+
+def test_unknown_options_are_refused() -> None:
+    """A misspelt option is AudioFormatError with its name."""
+    with pytest.raises(AudioFormatError, match="byteorder"):
+        codec("L16").decoder(byteorder="big")
+    with pytest.raises(AudioFormatError, match="rate"):
+        codec("PCMU").encoder(rate=8000)
+
+
+def test_status_speaks_of_each_direction_once() -> None:
+    """Two entries a codec; what is missing comes with a reason and a remedy."""
+    found = status()
+    assert [(each.codec, each.direction) for each in found] == [
+        (name, direction) for name in names() for direction in ("decode", "encode")
+    ]
+    assert all(bool(each.reason and each.remedy) != each.available for each in found)
+    assert Availability("PCMU", "decode", True) in found
+    assert not next(e for e in found if e[:2] == ("MP3", "decode")).available
+    assert status(CODECS) == found
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PayloadError("OPUS", "it is empty"),
+        AudioFormatError("wrong"),
+        UnknownCodecError("GSM", ("PCMU",)),
+        CodecUnavailableError("OPUS", "use", "none found", "get one"),
+    ],
+)
+def test_errors_have_one_root_and_survive_pickling(error: CodecError) -> None:
+    """They cross process borders with their fields and their one line."""
+    copy = pickle.loads(pickle.dumps(error))
+    assert isinstance(copy, CodecError)
+    assert str(copy) == str(error)
+    assert vars(copy) == vars(error)
+    assert "\n" not in str(error)
+
+
+def test_importing_the_library_imports_nothing_heavy() -> None:
+    """PyAV, soxr, lameenc, and G722 wait until they are needed."""
+    code = f"""
+import sys, numpy
+before = set(sys.modules)
+import telephony_codecs
+new = set(sys.modules) - before
+assert not new & set({HEAVY!r}), new & set({HEAVY!r})
+assert not any(name.startswith("mediaserver") for name in new)
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+
+
+def test_everything_public_is_listed_and_there() -> None:
+    """``__all__`` is sorted, complete and true."""
+    for name in telephony_codecs.__all__:
+        assert getattr(telephony_codecs, name) is not None
+
+
+def test_twenty_thousand_random_payloads_break_nothing() -> None:
+    """benchmarks/fuzz_codecs.py, in a process of its own so that a crash is seen as one."""
+    command = [sys.executable, "-W", "error", "benchmarks/fuzz_codecs.py", "--count", "20000"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "no broken promise" in done.stdout
