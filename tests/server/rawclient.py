@@ -220,10 +220,11 @@ class RawCall:
 
 @dataclass(frozen=True)
 class Server:
-    """A running ``mediaserver serve`` process."""
+    """A running ``mediaserver serve`` process, and the file its output goes to."""
 
     port: int
     pid: int
+    log: Path
 
     def memory_kib(self, field: str) -> int:
         """A field of ``/proc/PID/status``: ``VmRSS``, ``VmHWM`` (its peak)."""
@@ -257,19 +258,19 @@ def serving(log: Path, *arguments: str) -> Iterator[Server]:
             [*command, *(arguments or ("--processor", "echo"))], stdout=output, stderr=output
         )
     try:
-        server = Server(port, process.pid)
-        _await_ready(server, process, log)
+        server = Server(port, process.pid, log)
+        _await_ready(server, process)
         yield server
     finally:
         process.kill()
         process.wait()
 
 
-def _await_ready(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
+def _await_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(urllib.error.URLError, ConnectionError):
             server.get("/readyz")
             return
         time.sleep(0.05)
-    raise RuntimeError(f"no server (exit code {process.poll()}): {log.read_text()[-2000:]}")
+    raise RuntimeError(f"no server (exit code {process.poll()}): {server.log.read_text()[-2000:]}")
