@@ -86,6 +86,7 @@ class Playout:
         self._clip_slack_s = float("inf")
         if lead_s is not None:
             self._clip_slack_s = max(lead_s - self._clip_message / rate_hz, 0) + _EPSILON_S
+        self._margin_s = min(_MARGIN_S, self._clip_slack_s)
         self._backlog_s = backlog_s
         self._keepalive = keepalive
         self._backlog = Backlog(self.ledger, self._min)
@@ -322,7 +323,9 @@ class Playout:
         # A live message may be longer, so as to leave no rest: see Backlog.
         limit = min(message + self._min, self._max) if live else message
         n_samples = min(backlog.n_ready, limit)
-        n_samples -= n_samples % self._encoder.unit_samples
+        # Clips keep to a grid of 20 ms: how they were cut then shows nowhere, not even at
+        # their end.
+        n_samples -= n_samples % (self._encoder.unit_samples if live else self._min)
         return n_samples if n_samples >= self._min else 0
 
     def _has_rest(self) -> bool:
@@ -337,7 +340,7 @@ class Playout:
 
     def _rest_at(self) -> float:
         # An open play at the head may still go on: it has until the last moment.
-        margin_s = 0.0 if self._backlog.queue else _MARGIN_S
+        margin_s = 0.0 if self._backlog.queue else self._margin_s
         return max(self.ledger.dry_at - margin_s, self._backlog.fed_at + _REST_WAIT_S)
 
     def _send_rest(self, now: float) -> bool:

@@ -1,0 +1,409 @@
+"""Marks, clear, heard: what became of each play, told once and truthfully."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mediaserver.media.frames import Int16Array
+from mediaserver.media.ledger import MAX_OUTSTANDING
+from mediaserver.media.playout import Item, Outcome, Playout
+from telephony_codecs import codec
+
+if TYPE_CHECKING:
+    from tests.media.conftest import Rig
+
+Tone = Callable[..., Int16Array]
+FRAME = np.zeros(160, np.int16)
+FRAME.flags.writeable = False
+
+
+class Told:
+    """Remembers what it was told of."""
+
+    def __init__(self) -> None:
+        self.states: dict[int, list[str]] = {}
+
+    def watch(self, thing: Outcome) -> None:
+        self.states.setdefault(id(thing), [])
+        thing.notify(lambda each: self.states[id(each)].append(each.state))
+
+    def of(self, thing: Outcome) -> list[str]:
+        return self.states[id(thing)]
+
+
+class LogSink:
+    """Writes down the marks and where in the audio they stand (PCMU: an octet a sample)."""
+
+    def __init__(self) -> None:
+        self.n_samples = 0
+        self.names: list[str] = []
+        # (name, samples sent before it) of those that the far end has not returned.
+        self.outstanding: list[tuple[str, int]] = []
+
+    def send_media(self, payload: bytes) -> None:
+        self.n_samples += len(payload)
+
+    def send_mark(self, name: str) -> None:
+        self.names.append(name)
+        self.outstanding.append((name, self.n_samples))
+
+    def send_clear(self) -> None:
+        pass
+
+
+class Truth:
+    """Does random things to a playout; knows from the wire what may have become of each."""
+
+    def __init__(self, lead_s: float | None) -> None:
+        self.sink = LogSink()
+        self.playout = Playout(codec("PCMU").encoder(), self.sink, lead_s=lead_s)
+        self.now = 0.0
+        self.told = Told()
+        self.things: list[Outcome] = []
+
+    def add(self, thing: Outcome) -> None:
+        self.things.append(thing)
+        self.told.watch(thing)
+
+    def do(self, what: str, amount: int) -> None:
+        playout = self.playout
+        if what == "play":
+            live = amount % 3 == 0
+            self.add(playout.play(np.zeros(amount * 37, np.int16), 8000, self.now, live=live))
+        elif what == "mark":
+            self.add(playout.mark("user's", self.now))
+        elif what == "clear":
+            playout.clear(self.now)
+            self.check_all_resolved()
+        elif what == "wait":
+            self.now += amount * 0.005
+            while playout.next_at is not None and playout.next_at <= self.now:
+                playout.tick(max(playout.next_at, 0.0))
+        elif what == "return" and self.sink.outstanding:
+            name, position = self.sink.outstanding.pop(0)
+            stale = playout.ledger.stale_marks
+            open_before = [thing for thing in self.things if not thing.resolved]
+            playout.mark_returned(name, self.now)
+            if playout.ledger.stale_marks > stale:
+                assert not any(thing.resolved for thing in open_before)
+                return
+            for thing in open_before:
+                # Marks come back in order: what ended before this one is played, else not.
+                if thing.resolved:
+                    assert thing.state == "played"
+                    assert 0 <= thing.end <= position
+                else:
+                    assert thing.end < 0 or thing.end >= position
+
+    def check_all_resolved(self) -> None:
+        for thing in self.things:
+            assert thing.resolved
+            assert len(self.told.of(thing)) == 1
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["play", "play", "mark", "wait", "return", "return", "clear"]),
+        st.integers(0, 30),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(STEPS, st.sampled_from([0.2, None]))
+def test_each_thing_resolves_once_and_is_played_only_by_its_mark(
+    steps: list[tuple[str, int]], lead_s: float | None
+) -> None:
+    """Over random plays, marks, clears and death: told once, never changed, played by a mark.
+
+    Played only while a mark is being returned, cleared only by clear or death: `do` checks
+    the first, the counts before and after each other step the second.
+    """
+    truth = Truth(lead_s)
+    for what, amount in steps:
+        before = [thing.state for thing in truth.things]
+        truth.do(what, amount)
+        after = [thing.state for thing in truth.things]
+        for old, new in zip(before, after, strict=False):
+            if old in ("played", "cleared"):
+                assert new == old
+            elif new == "played":
+                assert what == "return"
+            elif new == "cleared":
+                assert what == "clear"
+    truth.playout.close(truth.now)
+    truth.check_all_resolved()
+    assert len(set(truth.sink.names)) == len(truth.sink.names)
+
+
+@settings(max_examples=300, deadline=None)
+@given(STEPS)
+def test_a_returned_mark_resolves_exactly_what_was_sent_before_it(
+    steps: list[tuple[str, int]],
+) -> None:
+    """Once every wire mark came back, everything sent is played and nothing else is left."""
+    truth = Truth(0.2)
+    for what, amount in steps:
+        if what != "clear":
+            truth.do(what, amount)
+    for _ in range(200):
+        truth.do("wait", 30)
+        truth.do("return", 0)
+    assert [thing.state for thing in truth.things] == ["played"] * len(truth.things)
+    truth.check_all_resolved()
+
+
+def test_marks_after_clear_are_cleared_whatever_comes_back(
+    make_rig: type[Rig], make_tone: Tone
+) -> None:
+    """Telnyx returns all marks on clear; they prove nothing and are counted as stale."""
+    rig = make_rig(one_way_s=0.03)
+    play = rig.playout.play(make_tone(1.0), 8000, 0.0)
+    mark = rig.playout.mark("after", 0.0)
+    rig.run(0.99)
+    cleared = rig.playout.clear(rig.now)
+    assert cleared == (play, mark)
+    assert (play.state, mark.state) == ("cleared", "cleared")
+    rig.run_out()
+    assert (play.state, mark.state) == ("cleared", "cleared")
+    assert (rig.playout.ledger.stale_marks, rig.playout.ledger.unknown_marks) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "name", ["utt-1", "ms-", "ms-99", "ms-0", "ms-²", "ms-1x", "ms-" + "9" * 40]
+)
+def test_unknown_marks_are_counted_and_ignored(make_rig: type[Rig], name: str) -> None:
+    """A name that is none of ours changes nothing but its counter."""
+    rig = make_rig()
+    item = rig.playout.play(FRAME, 8000, 0.0)
+    rig.playout.mark_returned(name, 0.0)
+    assert item.state == "playing"
+    assert rig.playout.ledger.unknown_marks == 1
+
+
+def test_joined_plays_share_marks(make_rig: type[Rig], make_tone: Tone) -> None:
+    """A hundred 20 ms plays in a row cost at most one mark per 200 ms, and all resolve."""
+    rig = make_rig()
+    plays = [rig.playout.play(make_tone(0.02), 8000, 0.0) for _ in range(100)]
+    rig.run_out()
+    assert [play.state for play in plays] == ["played"] * 100
+    assert 10 <= len(rig.marks_sent) <= 12
+
+
+def test_the_last_play_always_gets_its_mark(make_rig: type[Rig], make_tone: Tone) -> None:
+    """Also one that ends right behind a mark resolves, within the 200 ms and its length."""
+    rig = make_rig()
+    first = rig.playout.play(make_tone(0.5), 8000, 0.0)
+    last = rig.playout.play(make_tone(0.06), 8000, 0.0)
+    rig.run(0.8)
+    assert (first.state, last.state) == ("played", "played")
+    assert rig.playout.next_at is None
+
+
+def test_a_steady_echo_costs_a_mark_a_second(make_rig: type[Rig]) -> None:
+    """Ten seconds of echo send at most eleven marks, and its plays resolve by them."""
+    rig = make_rig()
+    plays = []
+    for _ in range(500):
+        plays.append(rig.playout.play(FRAME, 8000, rig.now, live=True))
+        rig.run(rig.now + 0.02)
+    assert len(rig.marks_sent) <= 11
+    rig.run(12.0)
+    assert {play.state for play in plays} == {"played"}
+    assert plays[0].heard_s(rig.now) == 0.02
+
+
+def test_a_users_mark_stands_exactly_behind_what_was_queued(
+    make_rig: type[Rig], make_tone: Tone
+) -> None:
+    """It comes back when the play before it is over, though another follows without a gap."""
+    rig = make_rig()
+    rig.playout.play(make_tone(1.0), 8000, 0.0)
+    mark = rig.playout.mark("half", 0.0)
+    rig.playout.play(make_tone(1.0), 8000, 0.0)
+    at: list[float] = []
+    mark.notify(lambda _: at.append(rig.now))
+    rig.run_out()
+    assert at == [pytest.approx(1.0)]
+    assert (mark.name, mark.state) == ("half", "played")
+
+
+def test_marks_at_one_place_share_one_wire_mark(make_rig: type[Rig], make_tone: Tone) -> None:
+    """Users may set any number of marks; the wire carries one for each place."""
+    rig = make_rig()
+    item = rig.playout.play(make_tone(0.1), 8000, 0.0)
+    marks = [rig.playout.mark(str(n), 0.0) for n in range(50)]
+    assert len(rig.marks_sent) == 1
+    rig.run_out()
+    assert {thing.state for thing in (item, *marks)} == {"played"}
+
+
+def test_a_mark_with_nothing_before_it_comes_back_at_once(make_rig: type[Rig]) -> None:
+    """Without audio a mark is still sent and still resolves."""
+    rig = make_rig()
+    mark = rig.playout.mark("first", 0.0)
+    empty = rig.playout.play(np.zeros(0, np.int16), 8000, 0.0)
+    rig.run_out()
+    assert (mark.state, empty.state) == ("played", "played")
+    assert empty.heard_s(rig.now) == 0.0
+
+
+def test_notify_after_the_fact_is_told_at_once(make_rig: type[Rig]) -> None:
+    """Who asks late is told, once; who asks while it plays is told when it ends."""
+    rig = make_rig()
+    item = rig.playout.play(FRAME, 8000, 0.0, live=True)
+    told = Told()
+    told.watch(item)
+    rig.run_out()
+    assert told.of(item) == ["played"]
+    told.watch(item)
+    assert told.of(item) == ["played", "played"]
+
+
+def test_heard_is_within_20_ms_of_the_truth(make_rig: type[Rig], make_tone: Tone) -> None:
+    """At 100 random moments, each a clear, heard is the far end's truth but for one way's time."""
+    rng = np.random.default_rng(4)
+    for _ in range(100):
+        one_way_s = float(rng.choice([0.0, 0.01, 0.06]))
+        rig = make_rig(one_way_s=one_way_s)
+        sizes_s = rng.uniform(0.05, 1.5, 4)
+        plays = [rig.playout.play(make_tone(float(s)), 8000, 0.0) for s in sizes_s]
+        last = [0.0] * len(plays)
+
+        def check(rig: Rig = rig, plays: list[Item] = plays, last: list[float] = last) -> None:
+            for n, play in enumerate(plays):
+                heard_s = play.heard_s(rig.now)
+                assert heard_s >= last[n]
+                last[n] = heard_s
+
+        rig.run(float(rng.uniform(0.0, sum(sizes_s))), check)
+        truth_s = rig.heard_samples() / 8000
+        rig.playout.clear(rig.now)
+        heard_s = sum(play.heard_s(rig.now) for play in plays)
+        assert heard_s == pytest.approx(truth_s, abs=one_way_s + 0.02)
+        frozen = [play.heard_s(rig.now) for play in plays]
+        rig.run(rig.now + 5.0)
+        assert [play.heard_s(rig.now) for play in plays] == frozen
+        assert all(h <= s + 1e-3 for h, s in zip(frozen, sizes_s, strict=True))
+
+
+def test_nothing_of_a_cleared_play_is_heard_after_it(make_rig: type[Rig], make_tone: Tone) -> None:
+    """After clear the wire carries only what is played afterwards, encoded as if anew."""
+    rig = make_rig()
+    source = rig.playout.open(16000, 0.0)
+    rig.playout.feed(source, make_tone(1.003, 16000), 0.0)
+    rig.playout.play(make_tone(1.0), 8000, 0.0)
+    rig.run(0.5)
+    n_before = len(rig.payloads)
+    heard = rig.heard_samples()
+    rig.playout.clear(rig.now)
+    rig.playout.feed(source, make_tone(1.0, 16000), rig.now)
+    rig.playout.end(source, rig.now)
+    assert rig.playout.ignored_feeds == 1
+    rig.run(1.0)
+    assert (len(rig.payloads), rig.heard_samples()) == (n_before, heard)
+    fresh = make_rig()
+    for each in (rig, fresh):
+        each.playout.play(make_tone(0.513, 16000), 16000, each.now)
+        each.run_out()
+    assert b"".join(rig.payloads[n_before:]) == fresh.wire
+
+
+def test_who_is_told_of_a_clear_may_play_again(make_rig: type[Rig], make_tone: Tone) -> None:
+    """A play started from within the telling is a fresh one, not part of the clear."""
+    rig = make_rig()
+    item = rig.playout.play(make_tone(1.0), 8000, 0.0)
+    again: list[Item] = []
+    item.notify(lambda _: again.append(rig.playout.play(make_tone(0.1), 8000, rig.now)))
+    rig.run(0.3)
+    rig.playout.clear(rig.now)
+    assert again[0].state == "playing"
+    rig.run_out()
+    assert (item.state, again[0].state) == ("cleared", "played")
+
+
+def test_a_source_that_breaks_ends_as_failed(make_rig: type[Rig], make_tone: Tone) -> None:
+    """What it gave is heard, then it is failed; one that gave nothing fails at once."""
+    rig = make_rig()
+    told = Told()
+    broken, silent = rig.playout.open(8000, 0.0), rig.playout.open(8000, 0.0)
+    for item in (broken, silent):
+        told.watch(item)
+    rig.playout.feed(broken, make_tone(0.5), 0.0)
+    rig.playout.fail(silent, 0.0)
+    assert told.of(silent) == ["failed"]
+    rig.playout.fail(broken, 0.0)
+    rig.playout.fail(broken, 0.0)
+    assert told.of(broken) == []
+    rig.run_out()
+    assert told.of(broken) == ["failed"]
+    assert (broken.heard_s(rig.now), silent.heard_s(rig.now)) == (0.5, 0.0)
+
+
+def test_cancel_stops_one_play_and_no_other(make_rig: type[Rig], make_tone: Tone) -> None:
+    """What is not sent is dropped, the next play follows; the cancelled one tells its truth."""
+    rig = make_rig()
+    told = Told()
+    first, waiting, last = (rig.playout.play(make_tone(s), 8000, 0.0) for s in (2.0, 1.0, 0.5))
+    for item in (first, waiting, last):
+        told.watch(item)
+    rig.run(0.51)
+    rig.playout.cancel(waiting, rig.now)
+    assert told.of(waiting) == ["cleared"]
+    rig.playout.cancel(first, rig.now)
+    assert told.of(first) == []
+    rig.run_out()
+    assert told.of(first) == ["cleared"]
+    assert 0.51 <= first.heard_s(rig.now) <= 0.72
+    assert (waiting.heard_s(rig.now), last.heard_s(rig.now)) == (0.0, 0.5)
+    assert rig.gaps_s == []
+    rig.playout.cancel(last, rig.now)
+    assert last.state == "played"
+
+
+def test_an_open_play_holds_back_what_is_behind_it(make_rig: type[Rig], make_tone: Tone) -> None:
+    """Plays go in order: the next one waits for the end of an open one, state queued."""
+    rig = make_rig()
+    source = rig.playout.open(8000, 0.0)
+    behind = rig.playout.play(make_tone(0.1), 8000, 0.0)
+    rig.run(0.5)
+    assert (source.state, behind.state, rig.payloads) == ("queued", "queued", [])
+    rig.playout.feed(source, make_tone(0.1), rig.now)
+    assert source.state == "playing"
+    rig.playout.end(source, rig.now)
+    rig.run_out()
+    assert (source.state, behind.state) == ("played", "played")
+
+
+def test_a_dead_socket_clears_all_and_sends_nothing(make_rig: type[Rig], make_tone: Tone) -> None:
+    """Death resolves everything at once as cleared, as far as heard."""
+    rig = make_rig()
+    items = [rig.playout.play(make_tone(1.0), 8000, 0.0) for _ in range(2)]
+    mark = rig.playout.mark("end", 0.0)
+    rig.run(0.5)
+    rig.alive = False
+    assert rig.playout.close(rig.now) == (*items, mark)
+    assert [thing.state for thing in (*items, mark)] == ["cleared"] * 3
+    assert items[0].heard_s(9.0) == pytest.approx(0.5)
+    assert rig.playout.next_at is None
+
+
+def test_a_far_end_without_marks_costs_bounded_memory() -> None:
+    """Where no mark ever comes back, old plays end as cleared and are counted."""
+    sink = LogSink()
+    playout = Playout(codec("PCMU").encoder(), sink)
+    told = Told()
+    items = []
+    for n in range(MAX_OUTSTANDING + 5):
+        items.append(playout.play(FRAME, 8000, n * 0.3))
+        told.watch(items[-1])
+    assert playout.ledger.unconfirmed == 5
+    assert [told.of(item) for item in items[:6]] == [["cleared"]] * 5 + [[]]
+    assert items[0].heard_s(1000.0) == 0.02
