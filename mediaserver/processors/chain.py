@@ -29,25 +29,19 @@ class BadFrameError(TypeError):
 
 
 class FilterStage:
-    """A user's filter: its input resampled as declared, its output validated."""
+    """A user's filter, its input resampled as it declares."""
 
     def __init__(self, name: str, filter_: Filter) -> None:
         self.name = name
+        self.process = filter_.process
+        self.close = filter_.close
+        if filter_.rate is not None:
+            self._convert = RateConverter(filter_.rate).convert
+            self.process = self._process_converted
         self._filter = filter_
-        self._rates = RateConverter(filter_.rate) if filter_.rate is not None else None
 
-    def process(self, frame: Frame) -> Frame | None:
-        """Run the filter; raises what it raises, and ``BadFrameError``."""
-        if self._rates is not None:
-            frame = self._rates.convert(frame)
-        result = self._filter.process(frame)
-        if result is not frame and result is not None:
-            _check(result)
-        return result
-
-    def close(self) -> None:
-        """Close the filter."""
-        self._filter.close()
+    def _process_converted(self, frame: Frame) -> Frame | None:
+        return self._filter.process(self._convert(frame))
 
 
 class RateConverter:
@@ -84,18 +78,17 @@ class Chain:
         self._failed = failed
 
     def run(self, frame: Frame) -> None:
-        """Send one frame through."""
-        current: Frame | None = frame
+        """Send one frame through; what a stage returns is validated."""
         for stage in self._stages:
-            assert current is not None
             try:
-                following = stage.process(current)
+                following = stage.process(frame)
+                if following is not frame:
+                    if following is None:
+                        return
+                    _check(following)
+                    frame = following
             except Exception as exc:  # the border to a user's code
                 self._fail(stage, exc)
-                continue
-            if following is None:
-                return
-            current = following
 
     def close(self) -> None:
         """Close every stage; one that raises does not keep the others from it."""

@@ -132,9 +132,6 @@ class Call(Protocol):
         oldest are dropped and counted.
         """
 
-    def pairs(self) -> AsyncIterator[Int16Array]:
-        """Both tracks aligned: int16, shape ``(n, 2)``, inbound left."""
-
     def events(self) -> AsyncIterator[Event]:
         """Typed events, from now to the call's end; ``Stop`` is the last."""
 
@@ -153,6 +150,13 @@ class Call(Protocol):
         Raises:
             CallEndedError: the call is over.
             AudioFormatError: not one-dimensional int16.
+        """
+
+    def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
+        """Send audio that happens now, without waiting: for filters that echo or bridge.
+
+        Like ``play(…, live=True)``, but there is nothing to wait for or to cancel; after
+        the call's end it does nothing.
         """
 
     async def clear(self) -> dict[Play, float]:

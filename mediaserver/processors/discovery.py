@@ -17,7 +17,7 @@ from mediaserver.processors.core import Spec, spec_of
 
 GROUP = "mediaserver.processors"
 BUILT_IN = {
-    "echo": "mediaserver.processors.echo:echo",
+    "echo": "mediaserver.processors.echo:Echo",
     "record": "mediaserver.processors.record:record",
 }
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from mediaserver.processors.core import Call, processor
+from mediaserver.media.frames import Frame
+from mediaserver.processors.core import Filter
 
 
-@processor
-async def echo(call: Call) -> None:
-    """Play every frame back as it comes."""
-    async for frame in call.frames():
-        await call.play(frame.samples, frame.rate, live=True)
+class Echo(Filter):
+    """Plays every frame back as it comes; a filter, so that a frame costs no task switch."""
+
+    def process(self, frame: Frame) -> Frame:
+        """Send the caller's own audio back; pass the frame on."""
+        if frame.track == "inbound":
+            self.call.play_live(frame.samples, frame.rate)
+        return frame

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import TYPE_CHECKING
 
-from mediaserver.media.frames import Frame, Int16Array, Track
+from mediaserver.media.frames import Frame, Track
 from mediaserver.processors.chain import RateConverter
 from mediaserver.processors.core import AudioSource, Event
 from mediaserver.server.queue import DropOldest
@@ -42,6 +42,7 @@ class LiveCall:
         self.rate = rate_hz or formats.rate
         self.send_codec = formats.send_codec
         self.send_rate = formats.send_rate
+        self.play_live = session.outbound.play_live
 
     def frames(self, track: Track | None = "inbound") -> AsyncIterator[Frame]:
         """See ``Call.frames``."""
@@ -54,20 +55,15 @@ class LiveCall:
             self._readers.append(entry)
         return reader
 
-    async def pairs(self) -> AsyncIterator[Int16Array]:
-        """See ``Call.pairs``."""
-        raise NotImplementedError
-        yield
-
     def events(self) -> AsyncIterator[Event]:
         """See ``Call.events``."""
         return self._session.subscribe()
 
-    async def play(
+    def play(
         self, source: AudioSource, rate: int | None = None, *, live: bool = False
-    ) -> LivePlay:
+    ) -> Coroutine[None, None, LivePlay]:
         """See ``Call.play``."""
-        return await self._session.outbound.play(source, rate, live=live)
+        return self._session.outbound.play(source, rate, live=live)
 
     async def clear(self) -> dict[LivePlay, float]:
         """See ``Call.clear``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from mediaserver.wire.messages import (
     Error,
     Mark,
     Media,
+    MediaBody,
     Message,
     Start,
     Stop,
@@ -70,12 +71,14 @@ class MediaConnection:
         self.stream = Stream(now, start_within_s=start_within_s)
         self.session: Session | None = None
         self.socket: MediaSocket | None = None
-        self.media_at = now  # when media last came
+        self._media_received: Callable[[MediaBody, float], None] = _nobody
+        self._send_text: Callable[[bytes], bool] = _nowhere
         self._start_timer: asyncio.TimerHandle | None = None
 
     def opened(self, socket: MediaSocket) -> None:
         """The handshake is done; the peer has until ``stream.start_by`` for its start."""
         self.socket = socket
+        self._send_text = socket.send_text
         if self.stream.start_by is not None:
             delay_s = self.stream.start_by - monotonic()
             self._start_timer = asyncio.get_running_loop().call_later(delay_s, self._start_missing)
@@ -84,10 +87,7 @@ class MediaConnection:
         """From the socket: one message."""
         message = self.stream.receive(data)
         if type(message) is Media:
-            session = self.session
-            if session is not None:
-                self.media_at = now
-                session.media_received(message.media, now)
+            self._media_received(message.media, now)
         elif message is None:
             self._host.count("refused_messages")
         else:
@@ -117,18 +117,15 @@ class MediaConnection:
 
     def send_media(self, payload: bytes) -> None:
         """Playout's sink: one payload into the call."""
-        assert self.socket is not None
-        self.socket.send_text(media_text(payload))
+        self._send_text(media_text(payload))
 
     def send_mark(self, name: str) -> None:
         """Playout's sink: ask for a mark."""
-        assert self.socket is not None
-        self.socket.send_text(mark_text(name))
+        self._send_text(mark_text(name))
 
     def send_clear(self) -> None:
         """Playout's sink: stop what plays."""
-        assert self.socket is not None
-        self.socket.send_text(CLEAR)
+        self._send_text(CLEAR)
 
     def close(self, code: int, reason: str = "") -> None:
         """Close the socket."""
@@ -143,6 +140,8 @@ class MediaConnection:
         elif isinstance(message, Start):
             self._stop_start_timer()
             self.session = self._host.open_session(self, message, now)
+            if self.session is not None:
+                self._media_received = self.session.inbound.receive
         elif self.session is None:
             return
         elif isinstance(message, Mark):
@@ -162,3 +161,12 @@ class MediaConnection:
         if self._start_timer is not None:
             self._start_timer.cancel()
             self._start_timer = None
+
+
+def _nobody(body: MediaBody, now: float) -> None:
+    """Where media goes while there is no session: a refused call on its way out."""
+
+
+def _nowhere(_: bytes) -> bool:
+    """Where messages go while there is no socket."""
+    return False

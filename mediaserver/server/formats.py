@@ -71,10 +71,11 @@ def make_decoder(formats: Formats, settings: Settings) -> Decoder:
     Raises:
         UnsupportedFormatError: the platform cannot decode this codec.
     """
-    options = {
-        "L16": {"byte_order": settings.l16_byte_order},
-        "AMR-WB": {"packing": settings.amr_packing},
-    }.get(formats.codec, {})
+    options: dict[str, str] = {}
+    if formats.codec == "L16":
+        options = {"byte_order": settings.l16_byte_order}
+    elif formats.codec == "AMR-WB":
+        options = {"packing": settings.amr_packing}
     try:
         return codec(formats.codec).decoder(formats.rate, **options)
     except CodecError as exc:

@@ -69,7 +69,8 @@ class HttpHost:
     async def close(self) -> None:
         """Let responses under way finish for a moment, then end every connection."""
         for connection in list(self._state.connections):
-            self._retire(connection)
+            if isinstance(connection, H11Protocol):  # the only kind made here
+                self._retire(connection)
         if self._state.tasks:
             await asyncio.wait(self._state.tasks, timeout=1.0)
         for connection in list(self._state.connections):

@@ -25,26 +25,36 @@ _TRACKS: dict[str | None, Track] = {
 class _Lane:
     """One track: its decoder and its clock."""
 
-    __slots__ = ("_offset_s", "decoder", "heard_at", "index", "n_samples", "n_typical", "rate_hz")
+    __slots__ = (
+        "decode",
+        "decoder",
+        "heard_at",
+        "index",
+        "n_samples",
+        "n_typical",
+        "offset_s",
+        "rate_hz",
+    )
 
     def __init__(self, decoder: Decoder, now: float, start_s: float) -> None:
         self.decoder = decoder
+        self.decode = decoder.decode
         self.rate_hz = decoder.rate_hz
         self.index = 0
         self.n_samples = 0  # since the offset
         self.n_typical = decoder.rate_hz // 50
         self.heard_at = now
-        self._offset_s = start_s
+        self.offset_s = start_s
 
     @property
     def start_s(self) -> float:
         """Stream time at which the next frame starts."""
-        return self._offset_s + self.n_samples / self.rate_hz
+        return self.offset_s + self.n_samples / self.rate_hz
 
     def anchor(self, start_s: float) -> None:
         """Move the clock forward to ``start_s``; never back."""
         if start_s > self.start_s:
-            self._offset_s, self.n_samples = start_s, 0
+            self.offset_s, self.n_samples = start_s, 0
 
 
 class Inbound:
@@ -56,6 +66,7 @@ class Inbound:
         reorder: puts the chunks in order.
         now: monotonic seconds of the stream's start.
         count: told of payloads and tracks that are refused.
+        waits: told that ``poll`` has a time to be called at.
     """
 
     def __init__(
@@ -65,12 +76,14 @@ class Inbound:
         reorder: Reorder[MediaBody],
         now: float,
         count: Callable[[str], None],
+        waits: Callable[[], None],
     ) -> None:
         self._make_decoder = make_decoder
         self._run = chain.run
         self.reorder = reorder
         self._origin = now
         self._count = count
+        self._waits = waits
         self._lanes: dict[Track, _Lane] = {}
 
     @property
@@ -91,6 +104,8 @@ class Inbound:
             return
         for item in self.reorder.push(track, body.chunk, body, now):
             self._give(item, now)
+        if self.reorder.next_at is not None:
+            self._waits()
 
     def poll(self, now: float) -> None:
         """Give up what was waited for long enough."""
@@ -107,14 +122,13 @@ class Inbound:
         self.reorder = reorder
 
     def _give(self, item: MediaBody | Lost, now: float) -> None:
-        if type(item) is Lost:
+        if isinstance(item, Lost):
             self._conceal(item.track, now)
             return
-        assert isinstance(item, MediaBody)
         track = _TRACKS[item.track]
         lane = self._lanes.get(track) or self._new_lane(track, now)
         try:
-            samples = lane.decoder.decode(item.payload)
+            samples = lane.decode(item.payload)
         except PayloadError:
             self._count("bad_payload")
             self._conceal(track, now)
@@ -124,7 +138,9 @@ class Inbound:
             return
         if now - lane.heard_at > QUIET_S:
             lane.anchor(now - self._origin)
-        frame = Frame(samples, lane.rate_hz, track, lane.index, lane.start_s)
+        rate_hz = lane.rate_hz
+        start_s = lane.offset_s + lane.n_samples / rate_hz
+        frame = Frame(samples, rate_hz, track, lane.index, start_s)
         lane.heard_at = now
         lane.index += 1
         lane.n_samples += n_samples

@@ -11,7 +11,7 @@ import asyncio
 import http
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, cast
 
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
@@ -30,9 +30,6 @@ class Gatekeeper(Protocol):
 
     def admit(self, request: Request, now: float) -> Connection | tuple[http.HTTPStatus, str]:
         """A connection for this upgrade request, or status and text of a refusal."""
-
-    def connected(self, connection: Connection, socket: MediaSocket) -> None:
-        """The handshake is done: ``socket`` is what ``connection`` speaks through."""
 
 
 class FirstBytes(asyncio.Protocol):
@@ -59,8 +56,8 @@ class FirstBytes(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """From the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports have the interface without the base class.
+        self._transport = transport = cast(asyncio.Transport, transport)
         if len(self._waiting) >= MAX_WAITING:
             transport.abort()
             return
@@ -134,7 +131,7 @@ class FirstBytes(asyncio.Protocol):
             return
         socket = MediaSocket(protocol, transport, connection)
         transport.set_protocol(socket)
-        self._gatekeeper.connected(connection, socket)
+        connection.opened(socket)
         if behind:
             socket.data_received(behind)
 

@@ -7,15 +7,16 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from mediaserver.errors import CallEndedError
 from mediaserver.media.frames import Int16Array
-from mediaserver.media.playout import PlayItem, Playout
+from mediaserver.media.ledger import Item, Outcome
+from mediaserver.media.playout import Playout
 from mediaserver.processors.core import AudioSource, PlayState
-from telephony_codecs import CodecError, open_audio
+from telephony_codecs import CodecError, open_audio, resample_clip
 
 logger = logging.getLogger(__name__)
 
@@ -24,39 +25,37 @@ PULL_AHEAD_S = 1.0
 QUEUE_LIMIT_S = 60.0
 
 
-class Resolvable(Protocol):
-    """A play or a mark of the playout."""
-
-    state: PlayState
-    on_resolved: Callable[[], None] | None
-
-
 class _Awaited:
-    """A play or mark that somebody may wait for."""
+    """A play or mark that somebody may wait for; equal to another of the same outcome."""
 
-    __slots__ = ("_future", "item")
+    __slots__ = ("_future", "outcome")
 
-    def __init__(self, item: Any) -> None:
-        self.item = item
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
         self._future: asyncio.Future[None] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Awaited) and other.outcome is self.outcome
+
+    def __hash__(self) -> int:
+        return id(self.outcome)
 
     @property
     def state(self) -> PlayState:
         """Last known state."""
-        state: PlayState = self.item.state
-        return state
+        return self.outcome.state
 
     async def finished(self) -> PlayState:
         """Wait for its end: ``played``, ``cleared`` or ``failed``."""
-        if self.state in ("queued", "playing"):
+        if not self.outcome.resolved:
             if self._future is None:
                 self._future = asyncio.get_running_loop().create_future()
-                self.item.on_resolved = self._resolved
+                self.outcome.notify(self._resolved)
             # Several may wait; one that is cancelled leaves the others waiting.
             await asyncio.shield(self._future)
         return self.state
 
-    def _resolved(self, _item: object) -> None:
+    def _resolved(self, _: object) -> None:
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
 
@@ -70,21 +69,21 @@ class LiveMark(_Awaited):
 class LivePlay(_Awaited):
     """One piece of audio in a live call."""
 
-    __slots__ = ("_outbound",)
+    __slots__ = ("_item", "_outbound")
 
-    def __init__(self, item: PlayItem, outbound: Outbound) -> None:
-        super().__init__(item)
+    def __init__(self, item: Item, outbound: Outbound) -> None:
+        self.outcome = self._item = item
+        self._future = None
         self._outbound = outbound
 
     @property
     def heard(self) -> float:
         """Seconds of it the caller has heard, as far as known."""
-        heard_s: float = self.item.heard_s(monotonic())
-        return heard_s
+        return self._item.heard_s(monotonic())
 
     def cancel(self) -> None:
         """Send no more of it."""
-        self._outbound.cancel(self)
+        self._outbound.cancel(self._item)
 
 
 class Outbound:
@@ -92,6 +91,7 @@ class Outbound:
 
     Args:
         playout: paces, encodes and keeps the truth.
+        rate_hz: what its encoder takes.
         changed: called after everything that may have moved the playout's deadline.
         spawn: starts a task that the session owns.
     """
@@ -99,33 +99,43 @@ class Outbound:
     def __init__(
         self,
         playout: Playout,
+        rate_hz: int,
         changed: Callable[[], None],
-        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self.playout = playout
-        self.rate_hz = playout.rate_hz
+        self.rate_hz = rate_hz
+        self.ended = False
         self._changed = changed
         self._spawn = spawn
-        self._plays: dict[PlayItem, LivePlay] = {}
-        self.ended = False
 
     async def play(self, source: AudioSource, rate: int | None, *, live: bool) -> LivePlay:
         """See ``Call.play``."""
         if self.ended:
             raise CallEndedError("the call has ended")
-        rate_hz = rate or self.rate_hz
+        now = monotonic()
+        playout = self.playout
         if isinstance(source, np.ndarray):
-            play = LivePlay(self.playout.play(source, rate_hz, monotonic(), live=live), self)
-            self._changed()
+            item = playout.play(source, rate or self.rate_hz, now, live=live)
         elif isinstance(source, (Path, str, bytes)):
-            play = self._open(rate_hz)
-            self._spawn(self._feed_file(play.item, source))
+            item = playout.open(self.rate_hz, now)
+            self._spawn(self._feed_file(item, source))
         else:
-            play = self._open(rate_hz)
-            self._spawn(self._feed_iterator(play.item, source, rate_hz))
-        if self.playout.queued_s(monotonic()) > QUEUE_LIMIT_S:
+            item = playout.open(rate or self.rate_hz, now, live=live)
+            self._spawn(self._feed_iterator(item, source))
+        if playout.next_at is not None:
+            self._changed()
+        if not live and playout.queued_s(now) > QUEUE_LIMIT_S:
             await self._wait_below(QUEUE_LIMIT_S)
-        return play
+        return LivePlay(item, self)
+
+    def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
+        """See ``Call.play_live``."""
+        if not self.ended:
+            playout = self.playout
+            playout.play(samples, rate or self.rate_hz, monotonic(), live=True)
+            if playout.next_at is not None:
+                self._changed()
 
     def mark(self, name: str) -> LiveMark:
         """See ``Call.mark``."""
@@ -135,15 +145,16 @@ class Outbound:
         self._changed()
         return mark
 
-    def clear(self) -> dict[PlayItem, float]:
+    def clear(self) -> dict[LivePlay, float]:
         """Seconds heard of each outstanding play, all of them now cleared."""
-        heard = self.playout.clear(monotonic())
+        now = monotonic()
+        cleared = self.playout.clear(now)
         self._changed()
-        return heard
+        return {LivePlay(o, self): o.heard_s(now) for o in cleared if isinstance(o, Item)}
 
-    def cancel(self, play: LivePlay) -> None:
+    def cancel(self, item: Item) -> None:
         """See ``Play.cancel``."""
-        self.playout.cancel(play.item, monotonic())
+        self.playout.cancel(item, monotonic())
         self._changed()
 
     def end(self) -> None:
@@ -152,27 +163,20 @@ class Outbound:
             self.ended = True
             self.playout.close(monotonic())
 
-    def _open(self, rate_hz: int) -> LivePlay:
-        play = LivePlay(self.playout.open(rate_hz, monotonic()), self)
-        self._changed()
-        return play
-
-    async def _feed_file(self, item: PlayItem, source: Path | str | bytes) -> None:
+    async def _feed_file(self, item: Item, source: Path | str | bytes) -> None:
         """Open an audio file of any kind off the loop, then queue all of it."""
         playout = self.playout
         try:
-            samples, rate_hz = await asyncio.to_thread(open_audio, source)
+            samples = await asyncio.to_thread(_samples_of, source, self.rate_hz)
         except (OSError, CodecError) as exc:
             logger.warning("cannot play %s: %s", _name_of(source), exc)
             playout.fail(item, monotonic())
         else:
-            playout.feed(item, samples, monotonic(), rate_hz=rate_hz)
+            playout.feed(item, samples, monotonic())
             playout.end(item, monotonic())
         self._changed()
 
-    async def _feed_iterator(
-        self, item: PlayItem, source: AsyncIterator[Int16Array]
-    ) -> None:
+    async def _feed_iterator(self, item: Item, source: AsyncIterator[Int16Array]) -> None:
         """Pull a source a little ahead of the ear until it ends or is not wanted any more."""
         playout = self.playout
         try:
@@ -194,8 +198,17 @@ class Outbound:
 
     async def _wait_below(self, limit_s: float) -> None:
         """Wait while more than ``limit_s`` of audio is queued."""
-        while not self.ended and (ahead_s := self.playout.queued_s(monotonic()) - limit_s) > 0:
+        while not self.ended:
+            ahead_s = self.playout.queued_s(monotonic()) - limit_s
+            if ahead_s <= 0:
+                break
             await asyncio.sleep(ahead_s)
+
+
+def _samples_of(source: Path | str | bytes, rate_hz: int) -> Int16Array:
+    """An audio file as samples at ``rate_hz``; takes its time."""
+    samples, from_hz = open_audio(source)
+    return resample_clip(samples, from_hz, rate_hz)
 
 
 def _name_of(source: Path | str | bytes) -> str:

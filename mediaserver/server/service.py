@@ -24,7 +24,6 @@ from mediaserver.server.formats import UnsupportedFormatError, formats_of
 from mediaserver.server.http import HttpHost, make_app
 from mediaserver.server.listener import FirstBytes
 from mediaserver.server.session import Chosen, Session
-from mediaserver.server.socket import MediaSocket
 from mediaserver.settings import ProcessorSetting, Settings
 from mediaserver.tokens import TokenGate
 from mediaserver.wire.messages import TOKEN_KEY, Start
@@ -120,12 +119,11 @@ class MediaService:
         if token is not None and self.token_wanted(token):
             self.count("refused_token")
             return http.HTTPStatus.UNAUTHORIZED, "Wrong auth token.\n"
-        return MediaConnection(self, query, token, now, start_within_s=self.settings.start_within_s)
-
-    def connected(self, connection: MediaConnection, socket: MediaSocket) -> None:
-        """The handshake is done."""
-        connection.opened(socket)
+        connection = MediaConnection(
+            self, query, token, now, start_within_s=self.settings.start_within_s
+        )
         self._connections.add(connection)
+        return connection
 
     # StreamHost: what connections need.
 

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from mediaserver.media.playout import Playout, PlayoutSink
+from mediaserver.media.ledger import PlayoutSink
+from mediaserver.media.playout import Playout
 from mediaserver.media.reorder import Reorder
 from mediaserver.processors.chain import Chain, FilterStage, Stage
 from mediaserver.processors.core import Dtmf, Event, Spec, Stop, StreamError
@@ -104,17 +105,23 @@ class Session:
         self._reorder: Reorder[MediaBody] = Reorder(
             settings.reorder_wait_ms / 1000, settings.chunk_numbering
         )
+        encoder = make_encoder(formats, settings)
         playout = Playout(
-            make_encoder(formats, settings),
+            encoder,
             line,
             lead_s=None if settings.lead_ms is None else settings.lead_ms / 1000,
             backlog_s=settings.backlog_ms / 1000,
             keepalive=settings.keepalive,
         )
-        self.outbound = Outbound(playout, self._arm, self._spawn)
+        self.outbound = Outbound(playout, encoder.rate_hz, self._arm, self._spawn)
         self._chain = Chain(self._stages(chosen), self._stage_failed)
         self.inbound = Inbound(
-            lambda: make_decoder(formats, settings), self._chain, self._reorder, now, host.count
+            lambda: make_decoder(formats, settings),
+            self._chain,
+            self._reorder,
+            now,
+            host.count,
+            self._arm,
         )
 
     def begin(self) -> None:
@@ -127,12 +134,6 @@ class Session:
             task.add_done_callback(self._handler_done)
 
     # What the socket brings.
-
-    def media_received(self, body: MediaBody, now: float) -> None:
-        """One media message."""
-        self.inbound.receive(body, now)
-        if self._reorder.next_at is not None:
-            self._arm()
 
     def mark_received(self, name: str, now: float) -> None:
         """A mark came back."""
@@ -210,7 +211,7 @@ class Session:
         self.outbound.end()
         if self._timer is not None:
             self._timer.cancel()
-        others = self._tasks - {asyncio.current_task()}  # type: ignore[operator]  # never None in a task
+        others = self._tasks - {asyncio.current_task()}
         for task in self._handlers | others:
             task.cancel()
         await asyncio.gather(*self._handlers, *others, return_exceptions=True)

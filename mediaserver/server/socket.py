@@ -21,6 +21,9 @@ BLOCKED_FOR_S = 10.0
 class Connection(Protocol):
     """The user of a media socket: what one WebSocket connection means to a call."""
 
+    def opened(self, socket: MediaSocket) -> None:
+        """The handshake is done: ``socket`` is what to speak through."""
+
     def text_received(self, data: bytes, now: float) -> None:
         """One complete text message."""
 
@@ -52,7 +55,8 @@ class MediaSocket(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._connection = connection
-        self._frames = WebSocketFrames(protocol, connection, self._write)
+        # The transport's own write, with nothing in between: messages go out 50 times a second.
+        self._frames = WebSocketFrames(protocol, connection, transport.write, self._end)
         self._heard_at = monotonic()
         self._closed = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -99,17 +103,12 @@ class MediaSocket(asyncio.Protocol):
         self._closed = True
         for name in list(self._timers):
             self._cancel(name)
-        self._frames.receive_eof()
+        self._frames.connection_lost()
         self._connection.socket_closed(self._frames.close_code, self._frames.close_reason)
 
-    def _write(self, octets: bytes) -> None:
-        if self._closed:
-            return
-        if octets:
-            self._transport.write(octets)
-        else:
-            self._transport.close()
-            self._abort_later()
+    def _end(self) -> None:
+        self._transport.close()
+        self._abort_later()
 
     def _ping(self) -> None:
         """Ask for a sign of life; two unanswered asks mean the peer is gone."""

@@ -50,7 +50,8 @@ class WebSocketFrames:
     Args:
         protocol: a ``ServerProtocol`` whose handshake is done (state OPEN).
         receiver: gets the messages.
-        write: takes octets for the peer; ``b""`` means end of stream.
+        write: takes octets for the peer.
+        end: told once that nothing more will be written.
         fast: False sends every frame the slow way, for the differential test.
     """
 
@@ -59,6 +60,7 @@ class WebSocketFrames:
         protocol: ServerProtocol,
         receiver: Receiver,
         write: Callable[[bytes], None],
+        end: Callable[[], None],
         *,
         fast: bool = True,
     ) -> None:
@@ -66,6 +68,7 @@ class WebSocketFrames:
         self._on_text = receiver.text_received
         self._on_binary = receiver.binary_received
         self._write = write
+        self._end = end
         self._may_be_fast = fast
         # The fast path's whole condition, kept up to date by the slow one.
         self._fast = fast
@@ -107,10 +110,24 @@ class WebSocketFrames:
             self._held.clear()
         at, end = 0, len(data)
         while at < end:
-            if self._fast and data[at] == _TEXT_FIN:
-                after = self._text_frame(data, at, end, now)
-                if after:
+            if self._fast and data[at] == _TEXT_FIN and end - at >= 8:
+                n = data[at + 1]
+                body = at + 6
+                if n == _MASKED_126:
+                    n = data[at + 2] << 8 | data[at + 3]
+                    body = at + 8
+                elif 0x80 <= n < _MASKED_126:
+                    n -= 0x80
+                else:
+                    n = end  # unmasked, or longer than is usual: the slow way
+                after = body + n
+                if after <= end:
+                    text = apply_mask(data[body:after], data[body - 4 : body])
                     at = after
+                    if text.isascii() or _is_utf8(text):
+                        self._on_text(text, now)
+                    else:
+                        self._fail(CloseCode.INVALID_DATA, "text is not UTF-8")
                     continue
             after = self._frame_end(data, at, end)
             if after > end:
@@ -128,18 +145,16 @@ class WebSocketFrames:
             self._protocol.receive_eof()
         self._settle()
 
+    def connection_lost(self) -> None:
+        """There is nobody to write to any more."""
+        self._write, self._end = _ignore, _ignore_end
+        self.receive_eof()
+
     def send_text(self, text: bytes) -> bool:
         """Send one text message; False when the connection is closing."""
         if not self.is_open:
             return False
-        n = len(text)
-        if n < 126:
-            head = b"\x81%c" % n
-        elif n < 65536:
-            head = b"\x81\x7e" + n.to_bytes(2, "big")
-        else:
-            head = b"\x81\x7f" + n.to_bytes(8, "big")
-        self._write(head + text)
+        self._write((_HEADS.get(len(text)) or _text_head(len(text))) + text)
         return True
 
     def ping(self) -> None:
@@ -154,29 +169,6 @@ class WebSocketFrames:
             # RFC 6455, 5.5: a control frame carries at most 125 octets.
             self._protocol.send_close(code, reason.encode()[:123].decode(errors="ignore"))
             self._settle()
-
-    def _text_frame(self, data: bytes, at: int, end: int, now: float) -> int:
-        """Deliver the plain text frame at ``at``; its end, or 0 if it is none."""
-        if end - at < 8:
-            return 0
-        n = data[at + 1]
-        if n == _MASKED_126:
-            n = data[at + 2] << 8 | data[at + 3]
-            body = at + 8
-        elif 0x80 <= n < _MASKED_126:
-            n -= 0x80
-            body = at + 6
-        else:
-            return 0
-        after = body + n
-        if after > end:
-            return 0
-        text = apply_mask(data[body:after], data[body - 4 : body])
-        if text.isascii() or _is_utf8(text):
-            self._on_text(text, now)
-        else:
-            self._fail(CloseCode.INVALID_DATA, "text is not UTF-8")
-        return after
 
     def _frame_end(self, data: bytes, at: int, end: int) -> int:
         """Where the frame at ``at`` ends; beyond ``end`` when octets are missing.
@@ -260,10 +252,34 @@ class WebSocketFrames:
     def _settle(self) -> None:
         """Write what ``ServerProtocol`` wants written, and follow its state."""
         for octets in self._protocol.data_to_send():
-            self._write(octets)
+            if octets:
+                self._write(octets)
+            else:
+                self._end()
         if self.is_open and self._protocol.state is not State.OPEN:
             self.is_open = self._fast = False
             self._drop_fragments()
+
+
+def _text_head(n: int) -> bytes:
+    """The head of an unmasked text frame of ``n`` octets."""
+    if n < 126:
+        return b"\x81%c" % n
+    if n < 65536:
+        return b"\x81\x7e" + n.to_bytes(2, "big")
+    return b"\x81\x7f" + n.to_bytes(8, "big")
+
+
+# A call's messages have a handful of lengths: heads of the short ones are made once.
+_HEADS = {n: _text_head(n) for n in range(2048)}
+
+
+def _ignore(_: bytes) -> None:
+    """Write nothing: the peer is gone."""
+
+
+def _ignore_end() -> None:
+    """End nothing: the peer is gone."""
 
 
 def _is_utf8(data: bytes) -> bool:

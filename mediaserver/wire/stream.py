@@ -18,16 +18,17 @@ from collections import Counter
 from enum import Enum
 
 from mediaserver.wire.messages import (
+    REFUSALS,
     Connected,
     Dtmf,
     Error,
-    MalformedMessageError,
     Mark,
     Media,
     Message,
     Start,
     Stop,
-    parse,
+    decode,
+    kind_of,
 )
 
 
@@ -85,9 +86,9 @@ class Stream:
     def receive(self, data: bytes) -> Message | None:
         """The typed message in ``data``, or None if it was refused and counted."""
         try:
-            message = parse(data)
-        except MalformedMessageError as exc:
-            self.violations[exc.kind] += 1
+            message = decode(data)
+        except REFUSALS:
+            self.violations[kind_of(data)] += 1
             return None
         if (
             type(message) is Media

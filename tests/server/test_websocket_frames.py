@@ -38,7 +38,10 @@ class Heard:
     def write(self, octets: bytes) -> None:
         assert not self.eof, "written behind the end of stream"
         self.written += octets
-        self.eof = not octets
+
+    def end(self) -> None:
+        assert not self.eof
+        self.eof = True
 
 
 def open_protocol() -> ServerProtocol:
@@ -48,7 +51,7 @@ def open_protocol() -> ServerProtocol:
 
 def run(pieces: list[bytes], *, fast: bool) -> tuple[list[Event], bytes, bool, int]:
     heard = Heard()
-    frames = WebSocketFrames(open_protocol(), heard, heard.write, fast=fast)
+    frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end, fast=fast)
     for piece in pieces:
         frames.receive(piece, 0.0)
     return heard.events, heard.written, heard.eof, frames.close_code
@@ -213,7 +216,7 @@ def test_pings_have_a_budget() -> None:
 def test_the_ping_budget_renews_each_second() -> None:
     """A patient pinger is answered for ever."""
     heard = Heard()
-    frames = WebSocketFrames(open_protocol(), heard, heard.write)
+    frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end)
     for second in range(5):
         frames.receive(frame(9, b"") * PINGS_PER_SECOND, float(second))
     assert frames.is_open
@@ -223,7 +226,7 @@ def test_sent_frames_have_the_shortest_length() -> None:
     """What we send parses as RFC 6455 frames at every width of the length."""
     for n in (0, 125, 126, 65535, 65536):
         heard = Heard()
-        frames = WebSocketFrames(open_protocol(), heard, heard.write)
+        frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end)
         assert frames.send_text(b"a" * n)
         assert heard.written == Frame(Opcode.TEXT, b"a" * n).serialize(mask=False)
 
@@ -231,7 +234,7 @@ def test_sent_frames_have_the_shortest_length() -> None:
 def test_nothing_is_sent_once_closing() -> None:
     """Behind our close frame there is no more text, and a second close says nothing."""
     heard = Heard()
-    frames = WebSocketFrames(open_protocol(), heard, heard.write)
+    frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end)
     frames.close(1000, "ü" * 100)
     closed = heard.written
     assert not frames.send_text(b"x")
@@ -247,7 +250,7 @@ def test_nothing_is_sent_once_closing() -> None:
 def test_an_end_of_stream_without_close_is_1006() -> None:
     """A peer that just goes away leaves 1006."""
     heard = Heard()
-    frames = WebSocketFrames(open_protocol(), heard, heard.write)
+    frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end)
     frames.receive_eof()
     frames.receive_eof()
     assert (frames.close_code, frames.close_reason, heard.eof) == (1006, "", True)

@@ -157,7 +157,7 @@ def test_stop_mark_dtmf() -> None:
     stop = parse(
         b'{"event":"stop","sequence_number":"5","stop":{"user_id":"u"},"stream_id":"32DE"}'
     )
-    assert stop == Stop(sequence_number=5, stream_id="s")
+    assert stop == Stop(sequence_number=5, stream_id="32DE")
     mark = parse(b'{"event":"mark","stream_id":"s","mark":{"name":"utt-17"}}')
     assert isinstance(mark, Mark)
     assert mark.mark.name == "utt-17"

@@ -1,0 +1,151 @@
+"""The chain: a plain loop over guarded stages."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from mediaserver.media.frames import Frame
+from mediaserver.processors.chain import Chain, FilterStage, RateConverter, Stage
+from mediaserver.processors.core import Call, Filter
+
+CALL = cast(Call, None)  # these filters never look at it
+
+
+def frame(index: int = 0, rate: int = 8000) -> Frame:
+    return Frame(np.full(rate // 50, 100 + index, np.int16), rate, "inbound", index, index * 0.02)
+
+
+class Double(Filter):
+    def process(self, frame: Frame) -> Frame:
+        return Frame(frame.samples * 2, frame.rate, frame.track, frame.index, frame.start)
+
+
+class Swallow(Filter):
+    def process(self, frame: Frame) -> None:
+        return None
+
+
+class Wide(Filter):
+    rate = 16000
+
+    def process(self, frame: Frame) -> Frame:
+        assert frame.rate == 16000
+        return frame
+
+
+class Raise(Filter):
+    def process(self, frame: Frame) -> Frame:
+        raise ValueError("mine")
+
+    def close(self) -> None:
+        raise OSError("mine too")
+
+
+class Tap:
+    def __init__(self) -> None:
+        self.name = "tap"
+        self.seen: list[Frame] = []
+        self.closed = False
+
+    def process(self, frame: Frame) -> Frame:
+        self.seen.append(frame)
+        return frame
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def chain(*filters: type[Filter], keep: bool = True) -> tuple[Chain, Tap, list[str]]:
+    tap, failures = Tap(), list[str]()
+
+    def failed(name: str, exc: Exception) -> bool:
+        failures.append(f"{name}: {exc}")
+        return keep
+
+    stages: list[Stage] = [FilterStage(f.__name__, f(CALL)) for f in filters]
+    return Chain([*stages, tap], failed), tap, failures
+
+
+def test_filters_run_in_order() -> None:
+    """What one stage returns the next one gets."""
+    run, tap, failures = chain(Double, Double)
+    run.run(frame())
+    assert tap.seen[0].samples[0] == 400
+    assert failures == []
+
+
+def test_none_ends_a_frame() -> None:
+    """A swallowed frame reaches nobody behind."""
+    run, tap, _ = chain(Swallow)
+    run.run(frame())
+    assert tap.seen == []
+
+
+def test_a_stage_that_raises_is_passed_by_its_frame() -> None:
+    """The frame goes on unchanged, and the stage runs on the next one if told so."""
+    run, tap, failures = chain(Raise, keep=True)
+    for index in range(2):
+        run.run(frame(index))
+    assert [f.index for f in tap.seen] == [0, 1]
+    assert failures == ["Raise: mine", "Raise: mine"]
+
+
+def test_a_stage_can_be_bypassed_for_good() -> None:
+    """Told so, the chain goes on without the stage."""
+    run, tap, failures = chain(Raise, Double, keep=False)
+    for index in range(3):
+        run.run(frame(index))
+    assert len(tap.seen) == 3
+    assert failures == ["Raise: mine"]
+
+
+def test_closing_reaches_every_stage() -> None:
+    """One that raises while closing keeps no other from it."""
+    run, tap, failures = chain(Raise)
+    run.close()
+    assert tap.closed
+    assert failures == ["Raise: mine too"]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        7,
+        b"",
+        Frame(np.zeros(3, np.float32), 8000, "inbound", 0, 0.0),  # type: ignore[arg-type]  # the fault
+        Frame(np.zeros((3, 2), np.int16), 8000, "inbound", 0, 0.0),
+        Frame([1, 2], 8000, "inbound", 0, 0.0),  # type: ignore[arg-type]  # the fault under test
+        Frame(np.zeros(3, np.int16), 0, "inbound", 0, 0.0),
+    ],
+)
+def test_what_a_filter_returns_is_validated(result: Any) -> None:
+    """What is no frame of audio goes no further; the frame before it does."""
+
+    class Bad(Filter):
+        def process(self, frame: Frame) -> Frame:
+            return cast(Frame, result)
+
+    run, tap, failures = chain(Bad)
+    original = frame()
+    run.run(original)
+    assert tap.seen == [original]
+    assert len(failures) == 1
+
+
+def test_a_filter_gets_its_rate() -> None:
+    """Frames come at the declared rate, 20 ms stay 20 ms."""
+    run, tap, failures = chain(Wide)
+    for index in range(5):
+        run.run(frame(index))
+    assert failures == []
+    assert {len(f.samples) for f in tap.seen} == {320}
+    assert [f.start for f in tap.seen] == [i * 0.02 for i in range(5)]
+
+
+def test_a_rate_that_fits_costs_nothing() -> None:
+    """The same frame comes back, not a copy."""
+    same = frame(rate=16000)
+    assert RateConverter(16000).convert(same) is same
