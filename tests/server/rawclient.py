@@ -78,6 +78,8 @@ class RawCall:
         self._chunk = 1
         self._received = b""
         self.socket = socket.create_connection(("127.0.0.1", port), timeout_s)
+        # Else the kernel holds a small message back until the last one is acknowledged.
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._upgrade(path)
 
     def __enter__(self) -> RawCall:
