@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mediaserver.carrier.call import FakeCall, Progress, place_call, place_calls
+from mediaserver.carrier.call import FakeCall, Progress, check, place_call, place_calls
 from mediaserver.carrier.plan import Audio, CallPlan, Faults, PlanError, speech
 from mediaserver.carrier.report import CallReport, Summary
 
@@ -15,6 +15,7 @@ __all__ = [
     "PlanError",
     "Progress",
     "Summary",
+    "check",
     "place_call",
     "place_calls",
     "speech",

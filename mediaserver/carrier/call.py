@@ -10,6 +10,7 @@ from typing import NamedTuple, Self
 
 from pybase64 import b64encode
 
+from mediaserver.carrier.intake import Intake
 from mediaserver.carrier.line import CONNECT_ERRORS, Line, no_connection
 from mediaserver.carrier.measure import Record, SentChunk, measure
 from mediaserver.carrier.plan import TRACKS, CallPlan
@@ -161,6 +162,17 @@ class FakeCall(Line):
             await self.closed.wait()
         with suppress(TimeoutError):
             await self.wait_until(lambda: self._returned_s() >= self._total_s, self.plan.linger_s)
+
+
+def check(plan: CallPlan) -> None:
+    """Do nothing if the plan can be carried out on this machine.
+
+    Raises:
+        CodecError: the plan's codecs cannot be had here, or not at its rates.
+        PlanError: there is nothing to say.
+    """
+    voices(plan)
+    Intake(plan)
 
 
 async def place_call(

@@ -105,7 +105,9 @@ class Line:
         return measure(self.record)
 
     async def wait_until(self, check: Callable[[], bool], timeout_s: float = 5.0) -> None:
-        """Return once ``check()`` holds; it is looked at after everything that happens.
+        """Return once ``check()`` holds.
+
+        It is looked at when a message comes, when a mark is given back and at the end.
 
         Raises:
             TimeoutError: it did not come true in time.
@@ -279,6 +281,8 @@ class Line:
                     await self._marks_changed.wait()
 
     async def _give(self, name: str, *, cleared: bool) -> None:
+        if self.over.is_set():
+            return
         self.record.marks.append(ReturnedMark(self.now(), name, cleared))
         await self.send(frames.mark(self.next_sequence(), name, self.stream_id))
         self._look()
@@ -290,6 +294,9 @@ class Line:
                 waiter.set_result(None)
 
     async def _send_media(self, sequence: int, chunk: int, sent: SentChunk, payload: str) -> None:
+        # Whoever hangs up does so between two steps of the script: nothing follows a stop.
+        if self.over.is_set():
+            return
         self.record.sent.append(sent)
         at_ms = round(sent.due_s * 1000)
         await self.send(frames.media(sequence, sent.track, chunk, at_ms, payload, self.stream_id))

@@ -82,7 +82,7 @@ def _encode(audio: Audio, name: str, rate_hz: int, chunk_ms: int, seconds: float
     n_chunk = rate_hz * chunk_ms // 1000
     samples = at_rate(audio, rate_hz)
     if seconds is not None:
-        samples = samples[: round(seconds * rate_hz)]
+        samples = samples[: max(1, round(seconds * rate_hz))]
     samples = np.pad(samples, (0, -len(samples) % n_chunk))
     encoder = codec(name).encoder(rate_hz)
     return tuple(encoder.encode(chunk) for chunk in samples.reshape(-1, n_chunk))

@@ -15,7 +15,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from mediaserver.carrier import Audio, CallPlan, CallReport, Faults, PlanError, Summary, place_calls
+from mediaserver.carrier import (
+    Audio,
+    CallPlan,
+    CallReport,
+    Faults,
+    PlanError,
+    Summary,
+    check,
+    place_calls,
+)
 from mediaserver.carrier import Progress as CallProgress
 from mediaserver.carrier.report import COLUMNS, rows
 from telephony_codecs import CodecError, open_audio
@@ -169,6 +178,7 @@ def run(args: argparse.Namespace) -> int:
         plan = plan_of(args)
         if not args.url.startswith(("ws://", "wss://")):
             raise PlanError(f"--url must begin with ws:// or wss://, not {args.url!r}")
+        check(plan)
         if args.record is not None:
             args.record.mkdir(parents=True, exist_ok=True)
         reports = run_loop(_place(args.url, plan, args.calls, quiet=args.json))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -28,6 +29,7 @@ class Server:
         self.url = ""
         self.got: list[dict[str, Any]] = []
         self.sockets: list[ServerConnection] = []
+        self._more = asyncio.Condition()
 
     async def __call__(self, socket: ServerConnection) -> None:
         self.sockets.append(socket)
@@ -40,7 +42,14 @@ class Server:
             assert isinstance(text, str)
             message = json.loads(text)
             self.got.append(message)
+            async with self._more:
+                self._more.notify_all()
             yield message
+
+    async def seen(self, name: str, times: int = 1) -> None:
+        """Return once an event has come so many times."""
+        async with asyncio.timeout(5), self._more:
+            await self._more.wait_for(lambda: len(self.events(name)) >= times)
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return the messages of one event."""
