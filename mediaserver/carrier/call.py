@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import NamedTuple, Self
@@ -100,32 +100,11 @@ class FakeCall(Line):
             raise result
 
     async def _perform(self, on_progress: OnProgress | None) -> None:
-        plan = self.plan
-        timed = [
-            asyncio.create_task(self._at(at_s, act))
-            for at_s, act in (
-                (plan.reconnect_at_s, self.reconnect),
-                (plan.faults.abrupt_close_at_s, self._cut),
-            )
-            if at_s is not None
-        ]
-        until_s = plan.hang_up_at_s
-        try:
+        until_s = self.plan.hang_up_at_s
+        with suppress(TimeoutError):
             async with asyncio.timeout(None if until_s is None else until_s - self.now()):
                 await self._say(on_progress)
                 await self._linger()
-        except TimeoutError:
-            pass
-        finally:
-            for task in timed:
-                task.cancel()
-
-    async def _at(self, at_s: float, act: Callable[[], Awaitable[None]]) -> None:
-        await asyncio.sleep(at_s - self.now())
-        await act()
-
-    async def _cut(self) -> None:
-        self.cut()
 
     async def _say(self, on_progress: OnProgress | None) -> None:
         """Keep the schedule; what is late is sent at once, so the clock never drifts."""
@@ -138,9 +117,17 @@ class FakeCall(Line):
                 on_progress(self.progress())
 
     async def _follow(self, cue: Cue) -> None:
-        if cue.kind == "dtmf":
-            await self.press(cue.digit)
-            return
+        match cue.kind:
+            case "media":
+                await self._send_chunk(cue)
+            case "dtmf":
+                await self.press(cue.digit)
+            case "reconnect":
+                await self.reconnect()
+            case "cut":
+                self.cut()
+
+    async def _send_chunk(self, cue: Cue) -> None:
         await self._on_line.wait()
         sequence = self._sequence_of(cue.order)
         if cue.dropped:

@@ -34,7 +34,7 @@ class Cue(NamedTuple):
 
     at_s: float
     order: int
-    kind: Literal["media", "dtmf"]
+    kind: Literal["media", "dtmf", "reconnect", "cut"]
     track: str = ""
     chunk: int = 0
     position: int = 0
@@ -113,8 +113,12 @@ def cues(plan: CallPlan, seconds: float) -> list[Cue]:
         for at_s, track, chunk, position in _chunks(plan, seconds)
     ]
     media = _faulty(plan, nominal)
-    keys = [Cue(at_s, -1, "dtmf", digit=digit) for at_s, digit in plan.dtmf]
-    return sorted(media + keys, key=lambda cue: cue.at_s)
+    events = [Cue(at_s, -1, "dtmf", digit=digit) for at_s, digit in plan.dtmf]
+    if plan.reconnect_at_s is not None:
+        events.append(Cue(plan.reconnect_at_s, -1, "reconnect"))
+    if plan.faults.abrupt_close_at_s is not None:
+        events.append(Cue(plan.faults.abrupt_close_at_s, -1, "cut"))
+    return sorted(events + media, key=lambda cue: cue.at_s)
 
 
 def _chunks(plan: CallPlan, seconds: float) -> Iterator[tuple[float, str, int, int]]:

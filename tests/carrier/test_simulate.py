@@ -60,7 +60,16 @@ def served(server_at: ServerAt) -> Served:
 def test_a_table_shows_the_calls(served: Served, capsys: Capture, tmp_path: Path) -> None:
     """Two calls give two rows and a summary, exit code 0, and a recording each."""
     with served() as server:
-        flags = ("--calls", "2", "--seconds", "0.2", "--record", str(tmp_path / "heard"))
+        flags = (
+            "--calls",
+            "2",
+            "--seconds",
+            "0.2",
+            "--linger",
+            "5",
+            "--record",
+            str(tmp_path / "heard"),
+        )
         assert command("--url", server.url, *flags, "--expect-echo") == 0
     out = capsys.readouterr().out
     assert out.count("exact") == 2
