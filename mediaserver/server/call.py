@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ class LiveCall:
         self._rates = RateConverter(rate_hz) if rate_hz is not None else None
         self._readers: list[tuple[Track | None, weakref.ref[DropOldest[Frame]]]] = []
         self.dropped_frames = 0
+        # Frames that come before the handler has run its first lines are kept for it.
+        self._early: deque[Frame] | None = deque(maxlen=FRAMES_LIMIT)
         formats, body = session.formats, session.start.start
         self.id = session.call_id
         self.stream_id = session.start.stream_id
@@ -47,13 +50,18 @@ class LiveCall:
     def frames(self, track: Track | None = "inbound") -> AsyncIterator[Frame]:
         """See ``Call.frames``."""
         reader: DropOldest[Frame] = DropOldest(FRAMES_LIMIT)
+        # An iterator nobody reads any more goes with its last reference.
+        self._readers.append((track, weakref.ref(reader, self._forget)))
+        for frame in self._early or ():
+            if track is None or track == frame.track:
+                reader.push(frame)
         if self._session.ended:
             reader.close()
-        else:
-            # An iterator nobody reads any more goes with its last reference.
-            entry = (track, weakref.ref(reader, self._forget))
-            self._readers.append(entry)
         return reader
+
+    def started(self) -> None:
+        """The handler has run until its first wait: what it wants to read, it reads now."""
+        self._early = None
 
     def events(self) -> AsyncIterator[Event]:
         """See ``Call.events``."""
@@ -80,8 +88,10 @@ class LiveCall:
     def process(self, frame: Frame) -> Frame:
         """As a stage of the chain: give the frame to whoever reads, and pass it on."""
         readers = self._readers
-        if readers:
+        if readers or self._early is not None:
             seen = frame if self._rates is None else self._rates.convert(frame)
+            if self._early is not None:
+                self._early.append(seen)
             for track, ref in readers:
                 if track is None or track == seen.track:
                     reader = ref()

@@ -132,6 +132,7 @@ class Session:
             )
             self._handlers.add(task)
             task.add_done_callback(self._handler_done)
+            self._loop.call_soon(call.started)  # behind the task's own first step
 
     # What the socket brings.
 

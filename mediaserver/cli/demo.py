@@ -1,0 +1,110 @@
+"""``mediaserver demo``: fake Telnyx calls and a server on loopback, with real speech."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from mediaserver.app import MediaServer
+from mediaserver.carrier import Audio, CallPlan, CallReport, PlanError, Summary, check, place_calls
+from mediaserver.carrier import Progress as CallProgress
+from mediaserver.carrier.report import COLUMNS, rows
+from mediaserver.cli.serve import loop_factory
+from mediaserver.cli.simulate import summary_line
+from mediaserver.errors import ConfigurationError
+from mediaserver.settings import ProcessorSetting, Settings
+from telephony_codecs import CodecError, open_audio
+
+# Codec and rate of each call: what goes out comes back in the same.
+CALLS = (
+    ("PCMU", 8000),
+    ("PCMA", 8000),
+    ("L16", 16000),
+    ("G722", 16000),
+    ("OPUS", 16000),
+    ("AMR-WB", 16000),
+)
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "demo", help="fake Telnyx and server on loopback, real speech, a report"
+    )
+    parser.add_argument("--audio", type=Path, metavar="FILE", help="what the callers say")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of the calls (10)")
+    parser.add_argument(
+        "--recordings", type=Path, default=Path("recordings"), metavar="DIR", help="where they go"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Hold the calls, show a table; 0 if every call was fine."""
+    if not 1 <= args.seconds <= 600:
+        raise ConfigurationError("--seconds must be from 1 to 600")
+    try:
+        audio = None if args.audio is None else Audio(*open_audio(args.audio))
+        plans = [_plan(codec, rate, audio, args.seconds) for codec, rate in CALLS]
+    except (CodecError, PlanError, OSError) as exc:
+        raise ConfigurationError(str(exc)) from exc
+    logging.basicConfig(level=logging.WARNING)
+    directory = args.recordings / time.strftime("demo-%Y%m%d-%H%M%S")
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        reports = runner.run(_demo(plans, directory))
+    return _report(reports, directory)
+
+
+def _plan(codec: str, rate_hz: int, audio: Audio | None, seconds: float) -> CallPlan:
+    plan = CallPlan(
+        codec=codec,
+        rate_hz=rate_hz,
+        audio=None if codec == "AMR-WB" else audio,
+        seconds=seconds,
+        dtmf=((seconds / 2, "5"),),
+        call_control_id=f"demo-{codec}",
+    )
+    check(plan)
+    return plan
+
+
+async def _demo(plans: Sequence[CallPlan], directory: Path) -> list[CallReport]:
+    """Server and callers in one loop, on a free port of loopback."""
+    record = ProcessorSetting("record", {"directory": directory})
+    settings = Settings(port=0, processors=(record, ProcessorSetting("echo")))
+    console = Console(stderr=True)
+    async with MediaServer(settings) as server:
+        console.print(f"server on {server.url}: every call is recorded and echoed")
+        columns = (TextColumn("{task.description:8}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True) as bar:
+            tasks = [bar.add_task(plan.codec, total=plan.seconds) for plan in plans]
+
+            def tell(number: int, progress: CallProgress) -> None:
+                bar.update(tasks[number], completed=progress.sent_s)
+
+            return await place_calls(server.url, plans, on_progress=tell)
+
+
+def _report(reports: Sequence[CallReport], directory: Path) -> int:
+    console = Console()
+    table = Table(*COLUMNS, box=SIMPLE, padding=(0, 1, 0, 0))
+    for row in rows(reports, expect_echo=True):
+        table.add_row(*row)
+    console.print(table)
+    summary = Summary.of(reports, expect_echo=True)
+    console.print(summary_line(summary))
+    for problem, times in summary.problems.items():
+        console.print(f"{times} × {problem}", markup=False)
+    console.print(f"recordings: {directory}/", markup=False)
+    for path in sorted(directory.glob("*.wav")):
+        console.print(f"  {path.name}  {path.stat().st_size // 1024} KiB", markup=False)
+    return 1 if summary.failed else 0
