@@ -77,13 +77,12 @@ def read_track(av: Any, file: IO[bytes], max_s: float) -> tuple[Int16Array, int]
     with av.open(file, options={"format_whitelist": FORMATS}) as container:
         if not container.streams.audio:
             raise AudioFormatError("the file holds no sound")
-        track = container.streams.audio[0]
-        rate_hz = int(track.codec_context.sample_rate)
         parts = []
-        n_samples = 0
-        for part in mono_parts(av, container, track, rate_hz):
-            parts.append(part)
-            n_samples += len(part)
+        n_samples = rate_hz = 0
+        for frame in mono_frames(av, container):
+            parts.append(frame.to_ndarray()[0])
+            n_samples += frame.samples
+            rate_hz = frame.sample_rate
             if n_samples > max_s * rate_hz:
                 raise AudioFormatError(f"the clip is longer than {max_s:g} s")
     if not n_samples:
@@ -91,11 +90,12 @@ def read_track(av: Any, file: IO[bytes], max_s: float) -> tuple[Int16Array, int]
     return np.concatenate(parts), rate_hz
 
 
-def mono_parts(av: Any, container: Any, track: Any, rate_hz: int) -> Iterator[Int16Array]:
-    """Yield a track's samples, mixed to one channel."""
-    to_mono = av.AudioResampler(format="s16", layout="mono", rate=rate_hz)
-    for frame in container.decode(track):
-        for converted in to_mono.resample(frame):
-            yield converted.to_ndarray()[0]
-    for converted in to_mono.resample(None):
-        yield converted.to_ndarray()[0]
+def mono_frames(av: Any, container: Any) -> Iterator[Any]:
+    """Yield the frames of the first sound track as mono int16, at the rate they have."""
+    # Rates are left alone, so the resampler holds nothing back and needs no flush.
+    to_mono = av.AudioResampler(format="s16", layout="mono")
+    for frame in container.decode(container.streams.audio[0]):
+        try:
+            yield from to_mono.resample(frame)
+        except ValueError as error:
+            raise AudioFormatError("the sound changes its format on the way") from error

@@ -19,6 +19,7 @@ Int16Array = npt.NDArray[np.int16]
 
 T = TypeVar("T")
 
+NDARRAY = np.ndarray
 INT16 = np.dtype(np.int16)
 # Telnyx takes up to 30 s of audio in one message; nothing longer is honest.
 MAX_PAYLOAD_S = 30
@@ -179,11 +180,18 @@ class Codec:
 
 def check_samples(samples: Int16Array, unit_samples: int, max_samples: int) -> None:
     """Raise AudioFormatError unless ``samples`` is what an encoder takes."""
-    if not isinstance(samples, np.ndarray) or samples.ndim != 1 or samples.dtype != INT16:
-        raise AudioFormatError("audio must be a one-dimensional int16 array")
+    # The first test is the quick one: nearly all arrays have numpy's own dtype object.
+    if samples.__class__ is not NDARRAY or samples.dtype is not INT16 or samples.ndim != 1:
+        check_kind(samples)
     n_samples = len(samples)
     if n_samples > max_samples or n_samples % unit_samples:
         check_length(n_samples, unit_samples, max_samples)
+
+
+def check_kind(samples: object) -> None:
+    """Raise AudioFormatError unless ``samples`` is a one-dimensional array equal to int16."""
+    if not isinstance(samples, NDARRAY) or samples.ndim != 1 or samples.dtype != INT16:
+        raise AudioFormatError("audio must be a one-dimensional int16 array")
 
 
 def check_length(n_samples: int, unit_samples: int, max_samples: int) -> None:

@@ -1,8 +1,9 @@
 """PCMU and PCMA: ITU-T G.711 at 8 kHz, one octet a sample.
 
-``audioop`` (``audioop-lts`` from Python 3.13 on) is used where it is exact. Its µ-law
-encoder differs from ITU-T G.191 on 508 of the 65,536 inputs, all negative, so µ-law is
-encoded by a table; tables do everything where ``audioop`` is absent.
+Decoding is by ``audioop`` (``audioop-lts`` from Python 3.13 on), three times as fast as a
+table; by a table where that is absent. Encoding is always by a table: audioop's µ-law
+encoder differs from ITU-T G.191 on 508 of the 65,536 inputs, all negative, and its A-law
+encoder, which is exact, is no faster on real speech.
 """
 
 from __future__ import annotations
@@ -99,45 +100,34 @@ class Law:
     compress: Callable[[Int16Array], bytes]
 
 
-def table_laws() -> tuple[Law, Law]:
-    """Return µ-law and A-law made of numpy tables alone."""
+def expander(table: Int16Array) -> Callable[[bytes], Int16Array]:
+    """Return the decoding of octets by a table of 256 samples."""
+    take = table.take
 
-    def expander(table: Int16Array) -> Callable[[bytes], Int16Array]:
-        def expand(payload: bytes) -> Int16Array:
-            samples = table.take(np.frombuffer(payload, OCTET))
-            samples.flags.writeable = False
-            return samples
+    def expand(payload: bytes) -> Int16Array:
+        samples = take(np.frombuffer(payload, OCTET))
+        samples.flags.writeable = False
+        return samples
 
-        return expand
+    return expand
 
-    def compressor(table: OctetArray) -> Callable[[Int16Array], bytes]:
-        return lambda samples: table.take(samples).tobytes()
 
+def compressor(table: OctetArray) -> Callable[[Int16Array], bytes]:
+    """Return the encoding of samples by a table of 65,536 octets."""
+    take = table.take
+    return lambda samples: take(samples).tobytes()
+
+
+def laws(audioop: Any) -> tuple[Law, Law]:
+    """Return µ-law and A-law, decoding by ``audioop`` unless that is None."""
+    expand_ulaw, expand_alaw = expander(ulaw_to_linear()), expander(alaw_to_linear())
+    if audioop is not None:
+        ulaw2lin, alaw2lin, frombuffer = audioop.ulaw2lin, audioop.alaw2lin, np.frombuffer
+        expand_ulaw = lambda payload: frombuffer(ulaw2lin(payload, 2), INT16)  # noqa: E731 (a def would say no more)
+        expand_alaw = lambda payload: frombuffer(alaw2lin(payload, 2), INT16)  # noqa: E731 (a def would say no more)
     return (
-        Law("PCMU", ULAW_SILENCE, expander(ulaw_to_linear()), compressor(linear_to_ulaw())),
-        Law("PCMA", ALAW_SILENCE, expander(alaw_to_linear()), compressor(linear_to_alaw())),
-    )
-
-
-def audioop_laws(audioop: Any) -> tuple[Law, Law]:
-    """Return µ-law and A-law on ``audioop``, but for its inexact µ-law encoder."""
-    ulaw2lin, alaw2lin, lin2alaw = audioop.ulaw2lin, audioop.alaw2lin, audioop.lin2alaw
-    frombuffer = np.frombuffer
-    ulaw_table = linear_to_ulaw()
-    return (
-        Law(
-            "PCMU",
-            ULAW_SILENCE,
-            lambda payload: frombuffer(ulaw2lin(payload, 2), INT16),
-            lambda samples: ulaw_table.take(samples).tobytes(),
-        ),
-        Law(
-            "PCMA",
-            ALAW_SILENCE,
-            lambda payload: frombuffer(alaw2lin(payload, 2), INT16),
-            # tobytes() first: audioop takes no strided array.
-            lambda samples: bytes(lin2alaw(samples.tobytes(), 2)),
-        ),
+        Law("PCMU", ULAW_SILENCE, expand_ulaw, compressor(linear_to_ulaw())),
+        Law("PCMA", ALAW_SILENCE, expand_alaw, compressor(linear_to_alaw())),
     )
 
 
@@ -210,10 +200,4 @@ def g711_codec(law: Law) -> Codec:
     return Codec(law.codec, (RATE_HZ,), RATE_HZ, make_decoder, make_encoder)
 
 
-def installed_laws() -> tuple[Law, Law]:
-    """Return µ-law and A-law on the fastest exact means there are here."""
-    audioop = load_audioop()
-    return table_laws() if audioop is None else audioop_laws(audioop)
-
-
-PCMU, PCMA = map(g711_codec, installed_laws())
+PCMU, PCMA = map(g711_codec, laws(load_audioop()))

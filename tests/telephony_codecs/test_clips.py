@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,9 +121,20 @@ def test_files_without_sound_are_refused() -> None:
         output.mux(stream.encode(None))
     with pytest.raises(AudioFormatError, match="no sound"):
         open_audio(file.getvalue())
-    empty = written("wav", "pcm_s16le", "s16", 8000, np.zeros((1, 1), np.int16))[:44]
-    with pytest.raises(AudioFormatError):
-        open_audio(empty)
+    empty = io.BytesIO()
+    with wave.open(empty, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(8000)
+    with pytest.raises(AudioFormatError, match="no sound"):
+        open_audio(empty.getvalue())
+
+
+def test_sound_that_changes_on_the_way_is_refused() -> None:
+    """Two MP3 files of different rates glued together are no clip."""
+    files = [codec("MP3").encoder(rate_hz).encode(speech(rate_hz)) for rate_hz in (16000, 48000)]
+    with pytest.raises(AudioFormatError, match="changes its format"):
+        open_audio(b"".join(files))
 
 
 def test_clips_have_a_longest_length() -> None:

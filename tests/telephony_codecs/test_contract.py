@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -127,6 +129,16 @@ def test_strided_audio_is_encoded_as_what_it_shows(name: str, rate_hz: int) -> N
     view = np.repeat(speech(rate_hz)[: 4 * n_samples], 2)[::2][:n_samples]
     copy = np.ascontiguousarray(view)
     assert codec(name).encoder(rate_hz).encode(view) == codec(name).encoder(rate_hz).encode(copy)
+
+
+@every_codec
+def test_pickled_audio_is_taken(name: str, rate_hz: int) -> None:
+    """Arrays that crossed a process border, or are of a subclass, encode like any other."""
+    n_samples = max(rate_hz // 50, codec(name).encoder(rate_hz).unit_samples)
+    audio = speech(rate_hz)[:n_samples]
+    expected = codec(name).encoder(rate_hz).encode(audio)
+    for same in (pickle.loads(pickle.dumps(audio)), audio.view(np.memmap)):
+        assert codec(name).encoder(rate_hz).encode(same) == expected
 
 
 @every_codec
