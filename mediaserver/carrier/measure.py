@@ -167,7 +167,7 @@ def compare(sent: Int16Array, returned: Int16Array, rate_hz: int) -> Likeness:
     if len(returned) >= len(sent) and np.array_equal(sent, returned[: len(sent)]):
         return Likeness(0.0, math.inf)
     lag = best_lag(sent[: _LAG_WINDOW_S * rate_hz], returned[: _LAG_WINDOW_S * rate_hz], rate_hz)
-    returned = returned[lag:]
+    sent, returned = sent[max(0, -lag) :], returned[max(0, lag) :]
     n_samples = min(len(sent), len(returned))
     wanted = sent[:n_samples].astype(float)
     noise = float(np.sum((returned[:n_samples] - wanted) ** 2))
@@ -179,8 +179,13 @@ def compare(sent: Int16Array, returned: Int16Array, rate_hz: int) -> Likeness:
 
 
 def best_lag(sent: Int16Array, returned: Int16Array, rate_hz: int) -> int:
-    """Return the delay in samples, 0 to ``MAX_LAG_S``, at which the two agree best."""
+    """Return the delay in samples, ``MAX_LAG_S`` at most, at which the two agree best.
+
+    It is negative where the beginning of what was sent is missing from what came back.
+    """
     size = 1 << (len(sent) + len(returned)).bit_length()
     spectrum = np.conj(np.fft.rfft(sent, size)) * np.fft.rfft(returned, size)
-    correlation = np.fft.irfft(spectrum, size)[: int(MAX_LAG_S * rate_hz)]
-    return int(np.argmax(correlation))
+    # Negative delays are at the end of a circular correlation: turn them to the front.
+    most = int(MAX_LAG_S * rate_hz)
+    correlation = np.roll(np.fft.irfft(spectrum, size), most)[: 2 * most + 1]
+    return int(np.argmax(correlation)) - most

@@ -62,7 +62,8 @@ class CallReport:
             come back; what codecs and resamplers delay is in ``lag_ms`` instead.
         late_ms: per chunk, by how much it was sent later than due.
         lost: chunks sent for which no audio came back.
-        lag_ms: by how much the audio is delayed within what came back.
+        lag_ms: by how much the audio is delayed within what came back; negative: the
+            beginning is missing.
         snr_db: of what came back against what was sent; infinite: equal; None: unknown.
         bit_exact: same codec both ways and equal, sample by sample.
         marks: marks given back because they were reached.

@@ -10,7 +10,6 @@ import wave
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -228,7 +227,7 @@ def show_json(reports: Sequence[CallReport], summary: Summary, *, expect_echo: b
 
 def show_table(reports: Sequence[CallReport], summary: Summary, *, expect_echo: bool) -> None:
     """Print a row per call, of very many calls only those that failed, and a summary."""
-    table = Table(*COLUMNS, box=SIMPLE, padding=(0, 1, 0, 0))
+    table = Table(*COLUMNS, box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for row in rows(reports, expect_echo=expect_echo):
         if len(reports) <= MAX_ROWS or row[-1] != "ok":
             table.add_row(*row)

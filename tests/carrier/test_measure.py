@@ -101,6 +101,15 @@ def test_a_late_echo_is_lined_up(lag: int) -> None:
     assert likeness.snr_db > 50
 
 
+def test_an_echo_without_its_beginning_is_lined_up() -> None:
+    """Where the first chunk is missing the lag is negative, and the rest is compared."""
+    rest = SPEECH[160:] + np.int16(1)
+    likeness = compare(SPEECH, rest, 8000)
+    assert likeness.lag_ms == -20
+    assert likeness.snr_db is not None
+    assert likeness.snr_db > 50
+
+
 def test_silence_has_no_ratio() -> None:
     """Where nothing was said nothing can be compared."""
     silence = np.zeros(800, np.int16)
