@@ -1,0 +1,102 @@
+"""The fake's refusals, with the statuses and codes of protocol.md 3."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class RefusalError(Exception):
+    """A command is answered with an error.
+
+    Attributes:
+        status: HTTP status.
+        code: Telnyx's code.
+        title: Telnyx's name for it.
+        detail: a sentence.
+        pointer: the field it is about, or empty.
+    """
+
+    def __init__(
+        self, status: int, code: str, title: str, detail: str = "", *, pointer: str = ""
+    ) -> None:
+        super().__init__(status, code, title)
+        self.status = status
+        self.code = code
+        self.title = title
+        self.detail = detail or f"{title}."
+        self.pointer = pointer
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The body of the answer."""
+        return error_body(self.code, self.title, self.detail, self.pointer)
+
+
+def error_body(code: str, title: str, detail: str, pointer: str = "") -> dict[str, Any]:
+    """An error body as Telnyx writes it."""
+    error: dict[str, Any] = {"code": code, "title": title, "detail": detail, "meta": {}}
+    if pointer:
+        error["source"] = {"pointer": pointer}
+    return {"errors": [error]}
+
+
+def unauthorized() -> RefusalError:
+    """401: no key, or a wrong one."""
+    return RefusalError(401, "10009", "Authentication failed")
+
+
+def no_such_resource() -> RefusalError:
+    """404: no such path."""
+    return RefusalError(404, "10005", "Resource not found")
+
+
+def no_such_call() -> RefusalError:
+    """404: the call id is not one of ours."""
+    return RefusalError(404, "90015", "Invalid Call Control ID", pointer="/call_control_id")
+
+
+def call_ended() -> RefusalError:
+    """422: the call is over."""
+    return RefusalError(422, "90018", "Call has already ended")
+
+
+def not_answered() -> RefusalError:
+    """422: the call is not answered yet."""
+    return RefusalError(422, "90034", "Call not answered yet")
+
+
+def not_forked() -> RefusalError:
+    """422: there is no fork to stop."""
+    return RefusalError(422, "90031", "Call not forked")
+
+
+def streaming_in_use() -> RefusalError:
+    """422: the call streams or forks already."""
+    return RefusalError(422, "90045", "Streaming in use")
+
+
+def streaming_not_in_use() -> RefusalError:
+    """422: there is no stream to stop."""
+    return RefusalError(422, "90048", "Streaming not in use")
+
+
+def transcription_conflict(code: str) -> RefusalError:
+    """422: transcription is in the other state; which code means which is our guess."""
+    return RefusalError(422, code, "Transcription conflict")
+
+
+def invalid_client_state() -> RefusalError:
+    """422: client_state is no base64."""
+    return RefusalError(422, "90017", "Invalid client_state", pointer="/client_state")
+
+
+def invalid(field: str, allowed: str) -> RefusalError:
+    """422: a field holds what it may not; the code is not among the documented ones."""
+    return RefusalError(
+        422, "10015", "Invalid parameter", f"{field} must be {allowed}", pointer=f"/{field}"
+    )
+
+
+def rate_limited() -> RefusalError:
+    """429: too many requests."""
+    return RefusalError(429, "10011", "Too many requests")

@@ -1,0 +1,142 @@
+"""The fake Telnyx's webhooks: signed, numbered, repeated on failure, troubled on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import random
+import time
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from nacl.signing import SigningKey
+
+_TIME_LIMIT_S = 2.0
+_MAX_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class WebhookFaults:
+    """What happens to webhooks on their way; the default is nothing.
+
+    Attributes:
+        copies: how often each is delivered.
+        delay_s: every delivery is late by so much.
+        scatter_s: and by up to so much more, each for itself: they overtake one another.
+        seed: of the scatter.
+    """
+
+    copies: int = 1
+    delay_s: float = 0.0
+    scatter_s: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One delivery that was tried.
+
+    Attributes:
+        event_type: of the event.
+        event_id: the same on every attempt and copy.
+        attempt: from 1.
+        status: what the receiver answered; None if nothing.
+    """
+
+    event_type: str
+    event_id: str
+    attempt: int
+    status: int | None
+
+
+@dataclass
+class WebhookSender:
+    """Sends events; without faults in order, each until it is answered 2xx, thrice at most.
+
+    Attributes:
+        key: signs; its public half is ``public_key``.
+        faults: may be replaced at any time.
+        retry_s: pause before a delivery is repeated.
+        deliveries: every one tried so far.
+    """
+
+    key: SigningKey = field(default_factory=SigningKey.generate, repr=False)
+    faults: WebhookFaults = field(default_factory=WebhookFaults)
+    retry_s: float = 0.2
+    deliveries: list[Delivery] = field(default_factory=list, repr=False)
+    _tasks: set[asyncio.Task[None]] = field(init=False, repr=False, default_factory=set)
+    _in_order: asyncio.Lock = field(init=False, repr=False, default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.faults.seed)
+        self._http = httpx.AsyncClient(timeout=_TIME_LIMIT_S, trust_env=False)
+
+    @property
+    def public_key(self) -> str:
+        """Base64 of the key that checks the signatures."""
+        return base64.b64encode(bytes(self.key.verify_key)).decode("ascii")
+
+    def send(self, url: str, event_type: str, payload: dict[str, Any]) -> None:
+        """Have an event delivered; returns at once."""
+        event = {
+            "record_type": "event",
+            "event_type": event_type,
+            "id": str(uuid.uuid4()),
+            "occurred_at": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            "payload": payload,
+        }
+        for _ in range(self.faults.copies):
+            task = asyncio.create_task(self._deliver(url, event))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def flush(self, limit_s: float = 5.0) -> None:
+        """Wait until everything sent so far has arrived or was given up."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=limit_s)
+
+    async def aclose(self) -> None:
+        """Wait for deliveries for a moment, then end them."""
+        await self.flush()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._http.aclose()
+
+    async def _deliver(self, url: str, event: dict[str, Any]) -> None:
+        faults = self.faults
+        if faults.delay_s or faults.scatter_s or faults.copies > 1:
+            await asyncio.sleep(faults.delay_s + self._random.uniform(0, faults.scatter_s))
+            await self._attempt_all(url, event)
+        else:
+            async with self._in_order:
+                await self._attempt_all(url, event)
+
+    async def _attempt_all(self, url: str, event: dict[str, Any]) -> None:
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
+            status = await self._attempt(url, event, attempt)
+            delivery = Delivery(event["event_type"], event["id"], attempt, status)
+            self.deliveries.append(delivery)
+            if status is not None and 200 <= status < 300:
+                return
+            await asyncio.sleep(self.retry_s)
+
+    async def _attempt(self, url: str, event: dict[str, Any], attempt: int) -> int | None:
+        envelope = {"data": event, "meta": {"attempt": attempt, "delivered_to": url}}
+        body = json.dumps(envelope).encode()
+        at = str(int(time.time()))
+        signature = self.key.sign(f"{at}|".encode() + body).signature
+        headers = {
+            "content-type": "application/json",
+            "telnyx-signature-ed25519": base64.b64encode(signature).decode("ascii"),
+            "telnyx-timestamp": at,
+        }
+        try:
+            response = await self._http.post(url, content=body, headers=headers)
+        except httpx.HTTPError:
+            return None
+        return response.status_code
