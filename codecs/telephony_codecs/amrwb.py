@@ -20,6 +20,7 @@ from telephony_codecs.amrwb_framing import (
     SPEECH_LOST,
     STORAGE_MAGIC,
     Packing,
+    likely_packings,
     pack,
     read_storage,
     unpack,
@@ -98,7 +99,7 @@ class AmrWbDecoder(ConcealingDecoder):
             return frames
         first = () if self.packing is None else (self.packing,)
         refusal: PayloadError | None = None
-        for packing in (*first, *PACKINGS):
+        for packing in (*first, *likely_packings(payload)):
             try:
                 frames = unpack(payload, packing)
             except PayloadError as error:

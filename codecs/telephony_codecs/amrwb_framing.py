@@ -56,6 +56,17 @@ def unpack(payload: bytes, packing: Packing) -> list[bytes]:
     return frames
 
 
+def likely_packings(payload: bytes) -> tuple[Packing, ...]:
+    """Return the packings to try on a payload, likeliest first.
+
+    A payload that requests no mode begins with 1111, which no storage frame does. Any other
+    is likelier stored than one that requests a mode, and at 23.85 kbit/s may fit both.
+    """
+    if payload and payload[0] >> 4 == NO_REQUEST:
+        return ("be", "oa")
+    return ("storage", "be", "oa")
+
+
 def pack(frames: Iterable[bytes], packing: Packing) -> bytes:
     """Return one payload of frames in storage form; no mode is requested of the far end."""
     listed = list(frames)

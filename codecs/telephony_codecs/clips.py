@@ -63,7 +63,7 @@ def imported(package: str) -> Any:
         return importlib.import_module(package)
     except ImportError as error:
         raise CodecUnavailableError(
-            "clip", "convert", f"{package} does not import", f"pip install {package}"
+            "clips", "convert", f"{package} does not import", f"pip install {package}"
         ) from error
 
 

@@ -62,8 +62,8 @@ class CodecUnavailableError(CodecError):
     """The codec is known, but this platform lacks what one direction needs.
 
     Attributes:
-        codec: wire name of the codec.
-        direction: ``"decode"`` or ``"encode"``.
+        codec: wire name of the codec; ``"clips"`` for files and their conversion.
+        direction: what cannot be done, as ``"decode"`` or ``"encode"``.
         reason: what is missing.
         remedy: how to get it, or what to use instead.
     """
@@ -76,4 +76,4 @@ class CodecUnavailableError(CodecError):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.codec} cannot {self.direction} here: {self.reason}; {self.remedy}"
+        return f"{self.codec}: cannot {self.direction} here: {self.reason}; {self.remedy}"

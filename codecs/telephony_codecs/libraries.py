@@ -24,7 +24,7 @@ def load_opus(path: str | None = None) -> ctypes.CDLL:
         CodecUnavailableError: there is none, or it does not load.
     """
     candidates = [path] if path else [*bundled_opus(), *system_library("opus")]
-    return load_first("OPUS", "use", candidates, OPUS_REMEDY)
+    return load_first("OPUS", "decode or encode", candidates, OPUS_REMEDY)
 
 
 def load_amrwb_encoder(path: str | None = None) -> ctypes.CDLL:

@@ -13,6 +13,7 @@ from telephony_codecs.amrwb_framing import (
     PACKINGS,
     Packing,
     frame_type,
+    likely_packings,
     pack,
     read_storage,
     unpack,
@@ -29,15 +30,17 @@ def stored_frames() -> list[bytes]:
     return read_storage((VECTORS / "speech_12650.awb").read_bytes())
 
 
+def random_frame(rng: random.Random, kind: int) -> bytes:
+    """Return a frame of random quality and bits; any bits are a legal frame."""
+    head = kind << 3 | rng.randrange(2) << 2
+    padding = 8 * OCTETS[kind] - FRAME_BITS[kind]
+    bits = rng.getrandbits(FRAME_BITS[kind]) << padding if OCTETS[kind] else 0
+    return bytes([head]) + bits.to_bytes(OCTETS[kind], "big")
+
+
 def random_frames(rng: random.Random, n_frames: int) -> list[bytes]:
-    """Return frames of random types, quality and bits; any bits are a legal frame."""
-    frames = []
-    for kind in rng.choices(list(OCTETS), k=n_frames):
-        head = kind << 3 | rng.randrange(2) << 2
-        padding = 8 * OCTETS[kind] - FRAME_BITS[kind]
-        bits = rng.getrandbits(FRAME_BITS[kind]) << padding if OCTETS[kind] else 0
-        frames.append(bytes([head]) + bits.to_bytes(OCTETS[kind], "big"))
-    return frames
+    """Return frames of random types."""
+    return [random_frame(rng, kind) for kind in rng.choices(list(OCTETS), k=n_frames)]
 
 
 def test_a_20_ms_payload_at_12_65_looks_as_reported() -> None:
@@ -124,6 +127,27 @@ def test_30_s_is_the_most(packing: Packing) -> None:
 def test_no_frames_are_no_payload(packing: Packing) -> None:
     """Packing nothing gives nothing."""
     assert pack([], packing) == b""
+
+
+def fitting(payload: bytes) -> Packing | None:
+    """Return the first likely packing that the payload fits."""
+    for packing in likely_packings(payload):
+        try:
+            unpack(payload, packing)
+        except PayloadError:
+            continue
+        return packing
+    return None
+
+
+@every_packing
+def test_the_packing_shows(packing: Packing) -> None:
+    """One frame of any speech mode, or three of one, with any bits: detected at once."""
+    rng = random.Random(9)
+    for _ in range(2000):
+        kind, n_frames = rng.randrange(9), rng.choice((1, 3))
+        frames = [random_frame(rng, kind) for _ in range(n_frames)]
+        assert fitting(pack(frames, packing)) == packing
 
 
 def test_storage_files() -> None:

@@ -55,7 +55,7 @@ def test_a_codec_of_ones_own_can_be_added() -> None:
     """It is found by its name; what it cannot do is said, not crashed upon."""
     registry = Registry()
     registry.register(Codec("NOTHING", (8000,), 8000, None, None))
-    with pytest.raises(CodecUnavailableError, match="cannot encode here"):
+    with pytest.raises(CodecUnavailableError, match="NOTHING: cannot encode here"):
         registry.codec("NOTHING").encoder()
     assert [each.available for each in status(registry)] == [False, False]
 
