@@ -24,14 +24,24 @@ def spent_ns(pid: int) -> int:
     Raises:
         FileNotFoundError: no such process.
     """
-    own_ns = _schedstat_ns(pid) if source() == SCHEDSTAT else _stat_ns(pid)
+    own_ns = _schedstat_ns(pid, 0) if source() == SCHEDSTAT else _stat_ns(pid)
     return own_ns + sum(spent_ns(child) for child in _children(pid))
 
 
-def _schedstat_ns(pid: int) -> int:
+def waited_ns(pid: int) -> int:
+    """Nanoseconds they could have run but waited for a core; 0 where that is not accounted.
+
+    Raises:
+        FileNotFoundError: no such process.
+    """
+    own_ns = _schedstat_ns(pid, 1) if source() == SCHEDSTAT else 0
+    return own_ns + sum(waited_ns(child) for child in _children(pid))
+
+
+def _schedstat_ns(pid: int, column: int) -> int:
     # /proc/PID/schedstat alone is the main thread's.
     tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
+    return sum(int((task / "schedstat").read_text().split()[column]) for task in tasks)
 
 
 def _stat_ns(pid: int) -> int:

@@ -310,10 +310,10 @@ async def run(args: argparse.Namespace) -> dict[str, object]:
     pacer = Pacer(calls)
     await _unless_failed(tally, None, args.warmup)
     tally.restart_latency()
-    begun, frames, cpu_ns = time.monotonic(), tally.frames, cpu_time.spent_ns(args.pid)
+    before = _readings(tally, args.pid)
     await _unless_failed(tally, None, args.seconds)
-    cpu_ns = cpu_time.spent_ns(args.pid) - cpu_ns
-    frames, elapsed_s = tally.frames - frames, time.monotonic() - begun
+    after = _readings(tally, args.pid)
+    frames, elapsed_s, cpu_ns, waited_ns = (b - a for a, b in zip(before, after, strict=True))
     pacer.stop()
     await _drain(calls, tally)
     for call in calls:
@@ -327,11 +327,17 @@ async def run(args: argparse.Namespace) -> dict[str, object]:
         "pace": frames / (elapsed_s / PERIOD_S * args.calls),
         "cpu_us_per_frame": cpu_ns / 1000 / max(frames, 1),
         "cpu_source": cpu_time.source(),
+        "waited_for_core": waited_ns / 1e9 / elapsed_s,
         "latency_ms": _percentiles_ms(tally.latency_s),
         "client_late_ms": _percentiles_ms(tally.lateness_s),
         "marks": tally.marks,
         "clears": tally.clears,
     }
+
+
+def _readings(tally: Tally, pid: int) -> tuple[float, ...]:
+    """Frames so far, seconds, and the server's nanoseconds on and waiting for a core."""
+    return tally.frames, time.monotonic(), cpu_time.spent_ns(pid), cpu_time.waited_ns(pid)
 
 
 def _percentiles_ms(times_s: array[float]) -> dict[str, float]:
