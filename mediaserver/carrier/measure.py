@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from mediaserver.carrier.frames import ClearIn
 from mediaserver.carrier.intake import Complaint, Intake
@@ -17,6 +19,9 @@ from mediaserver.carrier.script import Voices, at_rate
 from telephony_codecs import CodecError, Int16Array, codec
 
 MAX_LAG_S = 0.5
+Integers = npt.NDArray[np.int64]
+Seconds = npt.NDArray[np.float64]
+
 # Enough speech to find the lag by; correlating an hour would find the same one.
 _LAG_WINDOW_S = 10
 
@@ -35,6 +40,38 @@ class SentChunk(NamedTuple):
     position: int
     due_s: float
     late_s: float
+
+
+class SentLog:
+    """The media messages that went out, in columns: a long load run has millions.
+
+    Attributes:
+        tracks: as in SentChunk, and so are the others.
+        positions: int64.
+        due_s: float64.
+        late_s: float64.
+    """
+
+    def __init__(self) -> None:
+        self.tracks: list[str] = []
+        self.positions = array("q")
+        self.due_s = array("d")
+        self.late_s = array("d")
+
+    def append(self, chunk: SentChunk) -> None:
+        """Add one message."""
+        self.tracks.append(chunk.track)
+        self.positions.append(chunk.position)
+        self.due_s.append(chunk.due_s)
+        self.late_s.append(chunk.late_s)
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    def of(self, track: str) -> tuple[Integers, Seconds]:
+        """Return position and due time of each message of one track, shape ``(n,)``."""
+        here = np.array([each == track for each in self.tracks], bool)
+        return np.array(self.positions)[here], np.array(self.due_s)[here]
 
 
 class ReturnedMark(NamedTuple):
@@ -61,7 +98,7 @@ class Record:
     plan: CallPlan
     intake: Intake
     voices: Voices
-    sent: list[SentChunk] = field(default_factory=list)
+    sent: SentLog = field(default_factory=SentLog)
     marks: list[ReturnedMark] = field(default_factory=list)
     complaints: list[Complaint] = field(default_factory=list)
     dtmf: str = ""
@@ -77,22 +114,23 @@ def measure(record: Record) -> CallReport:
     """Return what the events of a call amount to."""
     plan, intake = record.plan, record.intake
     main = TRACKS[plan.tracks][0]
-    chunks = [chunk for chunk in record.sent if chunk.track == main]
-    trips_ms = round_trips_ms(chunks, plan, intake)
+    positions, due_s = record.sent.of(main)
+    trips_ms = round_trips_ms(positions, due_s, plan, intake)
+    n_chunks = int(positions.max(initial=-1)) + 1
     returned = intake.arrivals.audio()
-    likeness = _likeness(record, main, returned)
+    likeness = _likeness(record, main, n_chunks, returned)
     return CallReport(
         plan,
         sent=len(record.sent),
-        sent_s=_n_positions(chunks) * plan.chunk_ms / 1000,
+        sent_s=n_chunks * plan.chunk_ms / 1000,
         returned=len(intake.arrivals.at_s),
         returned_s=len(returned) / intake.ear.rate_hz,
         round_trips_ms=trips_ms[np.isfinite(trips_ms)],
-        late_ms=1000 * np.array([chunk.late_s for chunk in record.sent]),
+        late_ms=1000 * np.array(record.sent.late_s),
         lost=int(np.count_nonzero(np.isinf(trips_ms))),
         lag_ms=likeness.lag_ms,
         snr_db=likeness.snr_db,
-        bit_exact=likeness.snr_db == math.inf if _same_format(plan) else None,
+        bit_exact=likeness.snr_db == math.inf if _comparable(plan) else None,
         marks=sum(not mark.cleared for mark in record.marks),
         cleared_marks=sum(mark.cleared for mark in record.marks),
         clears=sum(isinstance(r.command, ClearIn) for r in intake.received),
@@ -109,15 +147,14 @@ def measure(record: Record) -> CallReport:
     )
 
 
-def _same_format(plan: CallPlan) -> bool:
-    return (plan.codec, plan.in_rate_hz) == (plan.out_codec, plan.out_rate_hz)
+def _comparable(plan: CallPlan) -> bool:
+    same = (plan.codec, plan.in_rate_hz) == (plan.out_codec, plan.out_rate_hz)
+    return same and plan.keep != "figures"
 
 
-def _n_positions(chunks: Sequence[SentChunk]) -> int:
-    return max((chunk.position + 1 for chunk in chunks), default=0)
-
-
-def round_trips_ms(chunks: Sequence[SentChunk], plan: CallPlan, intake: Intake) -> Milliseconds:
+def round_trips_ms(
+    positions: Integers, due_s: Seconds, plan: CallPlan, intake: Intake
+) -> Milliseconds:
     """Return for each chunk how long it took until that much audio had come back.
 
     Matched by position in the audio, so that the server is free to cut its messages as it
@@ -127,10 +164,9 @@ def round_trips_ms(chunks: Sequence[SentChunk], plan: CallPlan, intake: Intake) 
     arrivals = intake.arrivals
     ends = np.cumsum([len(samples) for samples in arrivals.samples], dtype=float)
     # Half a chunk of tolerance: a resampler may keep back its last few samples.
-    wanted_s = (np.array([chunk.position for chunk in chunks]) + 0.5) * plan.chunk_ms / 1000
+    wanted_s = (positions + 0.5) * plan.chunk_ms / 1000
     which = np.searchsorted(ends, wanted_s * intake.ear.rate_hz)
     back_at_s = np.append(np.array(arrivals.at_s), math.inf)[which]
-    due_s = np.array([chunk.due_s for chunk in chunks])
     return np.asarray(1000 * (back_at_s - due_s), np.float64)
 
 
@@ -141,10 +177,9 @@ class Likeness(NamedTuple):
     snr_db: float | None
 
 
-def _likeness(record: Record, track: str, returned: Int16Array) -> Likeness:
+def _likeness(record: Record, track: str, n_chunks: int, returned: Int16Array) -> Likeness:
     plan, ear = record.plan, record.intake.ear
-    n_chunks = _n_positions([chunk for chunk in record.sent if chunk.track == track])
-    if not n_chunks or not len(returned):
+    if plan.keep == "figures" or not n_chunks or not len(returned):
         return Likeness(None, None)
     try:
         sent = _decoded(plan, record.voices[track], n_chunks)

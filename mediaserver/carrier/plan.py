@@ -140,6 +140,9 @@ class CallPlan:
         error_shape: which of the two documented shapes ``error`` messages take.
         faults: what goes wrong.
         seed: of all that is random.
+        keep: of what comes back: ``all``; ``audio`` without the messages it came in; or the
+            ``figures`` alone, so that hours of load fit in memory: what is heard is then
+            silence of the right length, and nothing is known of its quality.
     """
 
     codec: str = "PCMU"
@@ -170,6 +173,7 @@ class CallPlan:
     error_shape: ErrorShape = "payload"
     faults: Faults = Faults()
     seed: int = 0
+    keep: Literal["all", "audio", "figures"] = "all"
 
     def __post_init__(self) -> None:
         if self.tracks not in TRACKS:

@@ -65,7 +65,7 @@ class CallReport:
         lag_ms: by how much the audio is delayed within what came back; negative: the
             beginning is missing.
         snr_db: of what came back against what was sent; infinite: equal; None: unknown.
-        bit_exact: same codec both ways and equal, sample by sample.
+        bit_exact: same codec both ways and equal, sample by sample; None: unknown.
         marks: marks given back because they were reached.
         cleared_marks: marks given back by a ``clear``.
         clears: ``clear`` messages.

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import functools
+import heapq
 import random
-from collections.abc import Iterator
-from itertools import count
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
 from pybase64 import b64encode
 
-from mediaserver.carrier.plan import TRACKS, Audio, CallPlan, PlanError, speech, stored_speech
+from mediaserver.carrier.plan import (
+    TRACKS,
+    Audio,
+    CallPlan,
+    Faults,
+    PlanError,
+    speech,
+    stored_speech,
+)
 from telephony_codecs import Int16Array, codec, resample_clip
 
 Lap = tuple[bytes, ...]
@@ -105,24 +113,32 @@ def media_s(plan: CallPlan, voices: Voices) -> float:
     return max(len(lap) for lap in voices.values()) * plan.chunk_ms / 1000
 
 
-def cues(plan: CallPlan, seconds: float) -> list[Cue]:
-    """Return everything to do, in the order of doing it, faults included."""
-    orders = count()
-    nominal = [
-        Cue(at_s, next(orders), "media", track, chunk, position)
-        for at_s, track, chunk, position in _chunks(plan, seconds)
-    ]
-    media = _faulty(plan, nominal)
+def cues(plan: CallPlan, seconds: float) -> Iterator[Cue]:
+    """Yield everything to do, in the order of doing it, faults included."""
+    media: Iterable[Cue] = _nominal(plan, seconds)
+    if plan.faults != Faults():
+        media = _faulty(plan, media)
     events = [Cue(at_s, -1, "dtmf", digit=digit) for at_s, digit in plan.dtmf]
     if plan.reconnect_at_s is not None:
         events.append(Cue(plan.reconnect_at_s, -1, "reconnect"))
     if plan.faults.abrupt_close_at_s is not None:
         events.append(Cue(plan.faults.abrupt_close_at_s, -1, "cut"))
-    return sorted(events + media, key=lambda cue: cue.at_s)
+    events.sort(key=_at_s)
+    return heapq.merge(events, media, key=_at_s)
+
+
+def _at_s(cue: Cue) -> float:
+    return cue.at_s
+
+
+def _nominal(plan: CallPlan, seconds: float) -> Iterator[Cue]:
+    """Yield every chunk, nothing gone wrong."""
+    for order, (at_s, track, chunk, position) in enumerate(_chunks(plan, seconds)):
+        yield Cue(at_s, order, "media", track, chunk, position)
 
 
 def _chunks(plan: CallPlan, seconds: float) -> Iterator[tuple[float, str, int, int]]:
-    """Yield time, track, chunk number and position of every chunk, nothing gone wrong."""
+    """Yield time, track, chunk number and position of every chunk."""
     numbers = _Numbers(plan)
     positions = dict.fromkeys(TRACKS[plan.tracks], 0)
     for tick in range(round(seconds * 1000 / plan.chunk_ms)):
@@ -159,7 +175,7 @@ class _Numbers:
         return number
 
 
-def _faulty(plan: CallPlan, nominal: list[Cue]) -> list[Cue]:
+def _faulty(plan: CallPlan, nominal: Iterable[Cue]) -> list[Cue]:
     faults, dice = plan.faults, random.Random(plan.seed)
     spread_s = max(0, faults.reorder_window - 1) * plan.chunk_ms / 1000
     out = []
@@ -169,7 +185,7 @@ def _faulty(plan: CallPlan, nominal: list[Cue]) -> list[Cue]:
         out.append(late._replace(dropped=dice.random() < faults.drop))
         if dice.random() < faults.duplicate:
             out.append(late)
-    out.sort(key=lambda cue: cue.at_s)
+    out.sort(key=_at_s)
     return _delayed(plan, out, dice)
 
 

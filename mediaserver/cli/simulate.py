@@ -49,6 +49,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--url", required=True, help="ws:// or wss:// address of the server")
     parser.add_argument("--calls", type=_count, default=1, metavar="N", help="calls at once")
     parser.add_argument("--record", type=Path, metavar="DIR", help="write what was heard as WAV")
+    parser.add_argument(
+        "--figures-only", action="store_true", help="keep no audio: for long or heavy loads"
+    )
     parser.add_argument("--json", action="store_true", help="report as JSON")
     parser.add_argument(
         "--expect-echo", action="store_true", help="a call fails unless all of it comes back"
@@ -168,6 +171,7 @@ def plan_of(args: argparse.Namespace) -> CallPlan:
         error_shape=args.error_shape,
         faults=faults,
         seed=args.seed,
+        keep="figures" if args.figures_only else "audio",
     )
 
 
@@ -177,6 +181,8 @@ def run(args: argparse.Namespace) -> int:
         plan = plan_of(args)
         if not args.url.startswith(("ws://", "wss://")):
             raise PlanError(f"--url must begin with ws:// or wss://, not {args.url!r}")
+        if args.figures_only and args.record is not None:
+            raise PlanError("--record needs the audio that --figures-only does not keep")
         check(plan)
         if args.record is not None:
             args.record.mkdir(parents=True, exist_ok=True)

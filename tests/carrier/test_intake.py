@@ -27,7 +27,7 @@ def test_raw_audio_is_played() -> None:
     intake = Intake(CallPlan(codec="PCMU"))
     assert intake.accept(media(b"\x00" * 160), 1.0) == ([], None)
     assert intake.ear.between(1.0, 1.02).tolist() == [-32124] * 160
-    assert intake.arrivals.at_s == [1.0]
+    assert list(intake.arrivals.at_s) == [1.0]
     assert intake.arrivals.audio().tolist() == [-32124] * 160
     assert len(intake.received) == 1
 
@@ -116,6 +116,18 @@ def test_raw_audio_in_mp3_mode_is_silence_without_an_error(payload: bytes) -> No
     assert intake.accept(media(payload), 1.0) == ([], None)
     assert intake.silent == {"not an mp3 file": 1}
     assert intake.ear.runs == []
+
+
+def test_a_load_run_keeps_what_it_needs() -> None:
+    """Without messages the audio stays, with figures only its length; marks stay in any case."""
+    mark = '{"event":"mark","mark":{"name":"a"}}'
+    for keep, level, n_received in (("all", -32124, 2), ("audio", -32124, 1), ("figures", 0, 1)):
+        intake = Intake(CallPlan(keep=keep))  # type: ignore[arg-type] # the three literals
+        intake.accept(media(b"\x00" * 160), 1.0)
+        intake.accept(mark, 1.0)
+        assert intake.arrivals.audio().tolist() == [level] * 160
+        assert intake.ear.end_s == 1.02
+        assert len(intake.received) == n_received
 
 
 def test_a_complaint_says_what_is_wrong() -> None:

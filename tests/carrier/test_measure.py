@@ -34,7 +34,8 @@ def echoed(
             f'{{"event":"media","media":{{"payload":"{text}"}}}}', k * chunk_s + after_s
         )
         assert answer.complaint is None
-    record.sent = [SentChunk("inbound", k, k * chunk_s, 0.001) for k in range(n_chunks)]
+    for k in range(n_chunks):
+        record.sent.append(SentChunk("inbound", k, k * chunk_s, 0.001))
     return record
 
 
@@ -69,7 +70,8 @@ def test_the_server_may_cut_its_messages_as_it_likes() -> None:
         text = b64encode(payload).decode()
         media = f'{{"event":"media","media":{{"payload":"{text}"}}}}'
         record.intake.accept(media, k * 0.04 + 0.025)
-    record.sent = [SentChunk("inbound", k, k * 0.02, 0.0) for k in range(50)]
+    for k in range(50):
+        record.sent.append(SentChunk("inbound", k, k * 0.02, 0.0))
     report = measure(record)
     assert report.round_trips_ms == pytest.approx([25.0, 5.0] * 25)
     assert report.bit_exact
@@ -126,6 +128,13 @@ def test_two_codecs_are_compared_at_the_rate_of_the_second() -> None:
     assert report.snr_db is not None
     assert report.snr_db > 30
     assert report.lost == 0
+
+
+def test_figures_alone_say_nothing_of_quality() -> None:
+    """A plan that keeps no audio has its times and losses, and no ratio."""
+    report = measure(echoed(CallPlan(keep="figures")))
+    assert (report.lost, report.returned_s) == (0, 1.0)
+    assert (report.snr_db, report.bit_exact, report.lag_ms) == (None, None, None)
 
 
 def test_a_call_without_audio_has_no_figures() -> None:

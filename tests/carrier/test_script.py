@@ -19,8 +19,13 @@ from mediaserver.carrier.plan import (
     can_encode,
     speech,
 )
-from mediaserver.carrier.script import as_text, at_rate, cues, media_s, voices
+from mediaserver.carrier.script import Cue, as_text, at_rate, cues, media_s, voices
 from telephony_codecs import AudioFormatError, UnknownCodecError, codec
+
+
+def list_cues(plan: CallPlan, seconds: float) -> list[Cue]:
+    return list(cues(plan, seconds))
+
 
 RAMP = Audio(np.arange(-800, 800, dtype=np.int16), 8000)
 
@@ -47,7 +52,7 @@ def test_a_short_call_encodes_only_what_it_sends() -> None:
     assert len(voices(CallPlan(seconds=0.1))["inbound"]) == 5
     plan = CallPlan(audio=RAMP, seconds=1)
     assert len(voices(plan)["inbound"]) == 10
-    assert len(cues(plan, media_s(plan, voices(plan)))) == 50
+    assert len(list_cues(plan, media_s(plan, voices(plan)))) == 50
     plan = CallPlan(audio=RAMP)
     assert media_s(plan, voices(plan)) == 0.2
 
@@ -85,7 +90,7 @@ def test_a_clip_changes_its_rate() -> None:
 
 def test_cues_keep_an_absolute_schedule() -> None:
     """Chunk k is due at k times its length, numbered from the first chunk on."""
-    found = cues(CallPlan(chunk_ms=30, first_chunk=2), 0.3)
+    found = list_cues(CallPlan(chunk_ms=30, first_chunk=2), 0.3)
     assert [cue.at_s for cue in found] == [pytest.approx(0.03 * k) for k in range(10)]
     assert [cue.chunk for cue in found] == list(range(2, 12))
     assert [cue.order for cue in found] == [cue.position for cue in found] == list(range(10))
@@ -99,7 +104,7 @@ def test_chunks_count_per_track_or_shared(
     numbering: Any, inbound: list[int], outbound: list[int]
 ) -> None:
     """Whether the tracks share a counter is unknown (protocol.md 1.1), so both can be had."""
-    found = cues(CallPlan(tracks="both", chunk_numbering=numbering), 0.06)
+    found = list_cues(CallPlan(tracks="both", chunk_numbering=numbering), 0.06)
     numbers = {
         track: [cue.chunk for cue in found if cue.track == track]
         for track in ("inbound", "outbound")
@@ -109,7 +114,7 @@ def test_chunks_count_per_track_or_shared(
 
 def test_a_held_track_uses_no_numbers() -> None:
     """During a hold nothing of the track is sent, and its chunks count on afterwards."""
-    found = cues(CallPlan(tracks="both", holds=[("outbound", 0.04, 0.08)]), 0.12)
+    found = list_cues(CallPlan(tracks="both", holds=[("outbound", 0.04, 0.08)]), 0.12)
     held = [(round(cue.at_s * 1000), cue.chunk) for cue in found if cue.track == "outbound"]
     assert held == [(0, 1), (20, 2), (80, 3), (100, 4)]
     assert sum(cue.track == "inbound" for cue in found) == 6
@@ -120,7 +125,7 @@ def test_a_held_track_uses_no_numbers() -> None:
 )
 def test_a_reconnect_may_restart_the_numbers(numbering: Any, chunks: list[int]) -> None:
     """After a reconnect chunks start again or go on (unknown: protocol.md 1.4)."""
-    found = cues(CallPlan(reconnect_at_s=0.03, reconnect_numbering=numbering), 0.08)
+    found = list_cues(CallPlan(reconnect_at_s=0.03, reconnect_numbering=numbering), 0.08)
     assert [cue.kind for cue in found] == ["media", "media", "reconnect", "media", "media"]
     media = [cue for cue in found if cue.kind == "media"]
     assert [cue.chunk for cue in media] == chunks
@@ -129,7 +134,7 @@ def test_a_reconnect_may_restart_the_numbers(numbering: Any, chunks: list[int]) 
 
 def test_digits_fall_between_the_chunks() -> None:
     """Key presses come at their time."""
-    found = cues(CallPlan(dtmf=[(0.03, "5"), (0.01, "#")]), 0.06)
+    found = list_cues(CallPlan(dtmf=[(0.03, "5"), (0.01, "#")]), 0.06)
     assert [cue.digit or cue.chunk for cue in found] == [1, "#", 2, "5", 3]
 
 
@@ -152,8 +157,8 @@ def test_faults_lose_nothing_but_what_they_drop(
     """Each chunk is sent or dropped once, at most doubled, never early, within its bounds."""
     faults = Faults(window, duplicate, drop, jitter_s, stall)
     plan = CallPlan(faults=faults, seed=seed)
-    found = cues(plan, 1.0)
-    assert found == cues(plan, 1.0)
+    found = list_cues(plan, 1.0)
+    assert found == list_cues(plan, 1.0)
     assert [cue.at_s for cue in found] == sorted(cue.at_s for cue in found)
     copies = Counter(cue.position for cue in found)
     assert set(copies) == set(range(50))
@@ -166,7 +171,7 @@ def test_faults_lose_nothing_but_what_they_drop(
 
 def test_chunks_are_shuffled_within_the_window_only() -> None:
     """No chunk overtakes one that is a window's length ahead of it, and some do overtake."""
-    found = cues(CallPlan(faults=Faults(reorder_window=4)), 4.0)
+    found = list_cues(CallPlan(faults=Faults(reorder_window=4)), 4.0)
     order = [cue.position for cue in found]
     assert order != sorted(order)
     assert all(max(order[:k], default=0) - order[k] < 4 for k in range(len(order)))
@@ -174,7 +179,7 @@ def test_chunks_are_shuffled_within_the_window_only() -> None:
 
 def test_drop_and_duplicate_are_probabilities() -> None:
     """About as many chunks are dropped and doubled as asked for."""
-    found = cues(CallPlan(faults=Faults(drop=0.2, duplicate=0.1)), 40.0)
+    found = list_cues(CallPlan(faults=Faults(drop=0.2, duplicate=0.1)), 40.0)
     assert 300 < sum(cue.dropped for cue in found) < 500
     assert 130 < len(found) - 2000 < 270
 

@@ -142,6 +142,7 @@ def test_every_flag_reaches_the_plan(tmp_path: Path) -> None:
         ["--audio", "no-such-file.wav"],
         ["--drop", "2"],
         ["--record", __file__],
+        ["--record", "heard", "--figures-only"],
     ],
 )
 def test_wrong_values_are_one_line_and_exit_code_2(flags: list[str], capsys: Capture) -> None:
