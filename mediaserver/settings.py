@@ -74,6 +74,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         api_base_url: where the control client sends its commands.
         public_keys: Telnyx's public keys for webhooks, comma-separated for rotation.
         answer: answer incoming calls with a stream to this server.
+        auto_restart: start a stream again that broke without anybody having stopped it.
+        allow_insecure: let plain http and ws leave this machine.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
     """
 
@@ -104,6 +106,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api_base_url: str = "https://api.telnyx.com/v2"
     public_keys: str | None = None
     answer: bool = False
+    auto_restart: bool = False
+    allow_insecure: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 

@@ -15,6 +15,9 @@ COMMANDS = {
     "serve": "run the media server",
     "demo": "fake Telnyx and server on loopback, real speech, a report",
     "simulate": "place fake Telnyx calls to a server",
+    "control": "command a call over Telnyx's REST interface",
+    "webhook": "check a saved webhook's signature",
+    "carrier": "run the fake Telnyx's REST side alone",
     "processors": "which processors there are, and why one is not available",
     "codecs": "which codecs work here, and how to get what is missing",
 }

@@ -22,9 +22,17 @@ _PLAIN = {
     "send-mode": "rtp, or mp3 for whole files",
     "auth-token": "what a stream must present",
     "public-url": "how Telnyx reaches this server, https://…",
+    "public-keys": "Telnyx's public keys for webhooks, comma-separated",
+    "api-base-url": "where commands go (https://api.telnyx.com/v2)",
     "max-calls": "calls at once",
     "drain-s": "how long live calls may go on after SIGTERM",
     "log-level": "debug, info, warning or error",
+}
+_SWITCHES = {
+    "keepalive": "send silence while nothing plays",
+    "answer": "answer incoming calls with a stream to this server",
+    "auto-restart": "start a stream again that broke by itself",
+    "allow-insecure": "let plain http and ws leave this machine",
 }
 
 
@@ -43,13 +51,16 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     for name, text in _PLAIN.items():
         parser.add_argument(f"--{name}", metavar="VALUE", help=text)
+    for name, text in _SWITCHES.items():
+        parser.add_argument(f"--{name}", action="store_true", default=None, help=text)
     parser.add_argument("--config", type=Path, metavar="F.toml", help="settings by their names")
     parser.set_defaults(run=run)
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
     """Settings from flags, environment and file."""
-    flags = {name.replace("-", "_"): getattr(args, name.replace("-", "_")) for name in _PLAIN}
+    names = [name.replace("-", "_") for name in (*_PLAIN, *_SWITCHES)]
+    flags = {name: getattr(args, name) for name in names}
     for field, given in (("processors", args.processor), ("offer", args.offer)):
         if given:
             flags[field] = [ProcessorSetting.parse(text) for text in given]

@@ -132,6 +132,9 @@ class Call(Protocol):
         oldest are dropped and counted.
         """
 
+    def pairs(self) -> AsyncIterator[Int16Array]:
+        """Both tracks aligned: int16, shape ``(n, 2)``, inbound left; holds are silence."""
+
     def events(self) -> AsyncIterator[Event]:
         """Typed events, from now to the call's end; ``Stop`` is the last."""
 
@@ -167,6 +170,42 @@ class Call(Protocol):
 
     async def hangup(self) -> None:
         """End the call, or its stream where no control client is set up."""
+
+
+class StreamRequest(msgspec.Struct, frozen=True):
+    """What a call's stream was set up with: enough to ask for the same again.
+
+    Attributes:
+        send_codec: of what goes back.
+        send_rate: its audio rate in Hz.
+        send_mode: ``rtp`` or ``mp3``.
+        processor: the one the call asked for, or None.
+        parameters: its ``param_*`` values, by name.
+    """
+
+    send_codec: str
+    send_rate: int
+    send_mode: str
+    processor: str | None = None
+    parameters: Mapping[str, str] = {}
+
+
+class CallObserver(Protocol):
+    """Who follows the calls of a server from outside: webhooks, restarts."""
+
+    def opened(
+        self, call_id: str, request: StreamRequest, webhook: Callable[[Any, str], None]
+    ) -> None:
+        """A call has its media socket, for the first time or again.
+
+        ``webhook(event, event_type)`` gives the call a webhook's event.
+        """
+
+    def lost(self, call_id: str) -> None:
+        """The call's socket went away without ``stop``."""
+
+    def closed(self, call_id: str, reason: str) -> None:
+        """The call's media is over; ``reason`` as in ``Stop``."""
 
 
 class Filter:

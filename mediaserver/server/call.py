@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import TYPE_CHECKING
 
-from mediaserver.media.frames import Frame, Track
+from mediaserver.media.align import PairAligner
+from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.processors.chain import RateConverter
 from mediaserver.processors.core import AudioSource, Event
 from mediaserver.server.queue import DropOldest
@@ -62,6 +63,15 @@ class LiveCall:
     def started(self) -> None:
         """The handler has run until its first wait: what it wants to read, it reads now."""
         self._early = None
+
+    async def pairs(self) -> AsyncIterator[Int16Array]:
+        """See ``Call.pairs``."""
+        aligner = PairAligner(self.rate)
+        async for frame in self.frames(None):
+            for block in aligner.push(frame):
+                yield block
+        for block in aligner.flush():
+            yield block
 
     def events(self) -> AsyncIterator[Event]:
         """See ``Call.events``."""

@@ -49,6 +49,8 @@ def formats_of(start: Start, query: Mapping[str, str], settings: Settings) -> Fo
     # A rate from the settings goes with the codec from the settings, not with another one.
     rate = asked or (settings.send_rate if name.upper() == settings.send_codec.upper() else None)
     mode = custom.get("send_mode") or query.get("send_mode") or settings.send_mode
+    if name.upper() == "MP3":
+        mode, rate = "mp3", None
     if mode not in ("rtp", "mp3"):
         raise UnsupportedFormatError(f"send_mode {mode!r} is neither rtp nor mp3")
     try:
@@ -58,7 +60,7 @@ def formats_of(start: Start, query: Mapping[str, str], settings: Settings) -> Fo
             came.name,
             came.audio_rate_hz(announced.sample_rate),
             goes.name,
-            goes.audio_rate_hz(None if rate is None else int(rate)),
+            goes.audio_rate_hz(None if rate is None or mode == "mp3" else int(rate)),
             mode,
         )
     except (CodecError, ValueError) as exc:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 
-from mediaserver.media.frames import Frame, Track
+import numpy as np
+
+from mediaserver.media.frames import Int16Array, Track
 from mediaserver.media.reorder import Lost, Reorder
+from mediaserver.media.timeline import Timeline
 from mediaserver.processors.chain import Chain
 from mediaserver.wire.messages import MediaBody
 from telephony_codecs import Decoder, PayloadError
-
-# A track this quiet, with no chunk lost, was on hold: its clock is set to arrival.
-QUIET_S = 0.2
 
 _TRACKS: dict[str | None, Track] = {
     None: "inbound",
@@ -20,41 +21,38 @@ _TRACKS: dict[str | None, Track] = {
     "inbound_track": "inbound",
     "outbound_track": "outbound",
 }
+# Frames of one look at a track: a second at 20 ms.
+LOOK_FRAMES = 50
+# Quieter than this, in int16 steps, is digital silence; comfort noise is far louder.
+SILENCE_PEAK = 8
 
 
-class _Lane:
-    """One track: its decoder and its clock."""
+class Lane:
+    """One track: its decoder, and what it brought lately.
 
-    __slots__ = (
-        "decode",
-        "decoder",
-        "heard_at",
-        "index",
-        "n_samples",
-        "n_typical",
-        "offset_s",
-        "rate_hz",
-    )
+    Attributes:
+        decoder: of this track alone.
+        n_samples: decoded so far.
+        recent: the last frames' samples.
+    """
 
-    def __init__(self, decoder: Decoder, now: float, start_s: float) -> None:
+    __slots__ = ("decode", "decoder", "n_samples", "n_typical", "rate_hz", "recent")
+
+    def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
         self.decode = decoder.decode
         self.rate_hz = decoder.rate_hz
-        self.index = 0
-        self.n_samples = 0  # since the offset
+        self.n_samples = 0
         self.n_typical = decoder.rate_hz // 50
-        self.heard_at = now
-        self.offset_s = start_s
+        self.recent: deque[Int16Array] = deque(maxlen=LOOK_FRAMES)
 
-    @property
-    def start_s(self) -> float:
-        """Stream time at which the next frame starts."""
-        return self.offset_s + self.n_samples / self.rate_hz
-
-    def anchor(self, start_s: float) -> None:
-        """Move the clock forward to ``start_s``; never back."""
-        if start_s > self.start_s:
-            self.offset_s, self.n_samples = start_s, 0
+    def take_peak(self) -> int | None:
+        """The loudest sample since the last call; None if no frame came."""
+        if not self.recent:
+            return None
+        peak = int(max(np.abs(samples.astype(np.int32)).max() for samples in self.recent))
+        self.recent.clear()
+        return peak
 
 
 class Inbound:
@@ -67,6 +65,10 @@ class Inbound:
         now: monotonic seconds of the stream's start.
         count: told of payloads and tracks that are refused.
         waits: told that ``poll`` has a time to be called at.
+
+    Attributes:
+        lanes: by track, those that had media.
+        heard_at: when media came last.
     """
 
     def __init__(
@@ -80,21 +82,17 @@ class Inbound:
     ) -> None:
         self._make_decoder = make_decoder
         self._run = chain.run
-        self.reorder = reorder
-        self._origin = now
         self._count = count
         self._waits = waits
-        self._lanes: dict[Track, _Lane] = {}
+        self._frame = Timeline(now).frame
+        self.reorder = reorder
+        self.lanes: dict[Track, Lane] = {}
+        self.heard_at = now
 
     @property
-    def tracks(self) -> tuple[Track, ...]:
-        """The tracks that had media."""
-        return tuple(self._lanes)
-
-    @property
-    def decoders(self) -> dict[Track, Decoder]:
-        """Each track's decoder."""
-        return {track: lane.decoder for track, lane in self._lanes.items()}
+    def next_at(self) -> float | None:
+        """When ``poll`` has work."""
+        return self.reorder.next_at
 
     def receive(self, body: MediaBody, now: float) -> None:
         """Take one media message; frames go through the chain at once where they can."""
@@ -102,62 +100,70 @@ class Inbound:
         if track is None:
             self._count("unknown_track")
             return
-        for item in self.reorder.push(track, body.chunk, body, now):
-            self._give(item, now)
-        if self.reorder.next_at is not None:
+        self.heard_at = now
+        ready = self.reorder.push(track, body.chunk, body, now)
+        if ready == (body,):
+            self._decode(track, body.payload, now)
+        else:
+            self._give(ready, now)
             self._waits()
 
     def poll(self, now: float) -> None:
         """Give up what was waited for long enough."""
-        for item in self.reorder.poll(now):
-            self._give(item, now)
+        self._give(self.reorder.poll(now), now)
 
     def drain(self, now: float) -> None:
         """The stream's end: nothing waits any more."""
-        for item in self.reorder.drain():
-            self._give(item, now)
+        self._give(self.reorder.drain(), now)
 
-    def restart(self, reorder: Reorder[MediaBody]) -> None:
-        """A new socket took over: its numbering starts where it likes."""
+    def restart(
+        self, make_decoder: Callable[[], Decoder], reorder: Reorder[MediaBody], now: float
+    ) -> None:
+        """A new socket took over: its numbering starts where it likes, its codecs anew."""
+        self.drain(now)
         self.reorder = reorder
+        self._make_decoder = make_decoder
+        self.lanes = {}
+        self.heard_at = now
 
-    def _give(self, item: MediaBody | Lost, now: float) -> None:
-        if isinstance(item, Lost):
-            self._conceal(item.track, now)
-            return
-        track = _TRACKS[item.track]
-        lane = self._lanes.get(track) or self._new_lane(track, now)
+    def _give(self, items: Sequence[MediaBody | Lost], now: float) -> None:
+        """Decode or conceal in order; a codec that can restores a loss from what follows."""
+        for at, item in enumerate(items):
+            if isinstance(item, Lost):
+                self._conceal(item.track, now, items[at + 1 : at + 2])
+            else:
+                self._decode(_TRACKS[item.track], item.payload, now)
+
+    def _decode(self, track: Track, payload: bytes, now: float) -> None:
+        lane = self.lanes.get(track) or self._new_lane(track)
         try:
-            samples = lane.decode(item.payload)
+            samples = lane.decode(payload)
         except PayloadError:
             self._count("bad_payload")
             self._conceal(track, now)
             return
-        n_samples = len(samples)
-        if n_samples == 0:
-            return
-        if now - lane.heard_at > QUIET_S:
-            lane.anchor(now - self._origin)
-        rate_hz = lane.rate_hz
-        start_s = lane.offset_s + lane.n_samples / rate_hz
-        frame = Frame(samples, rate_hz, track, lane.index, start_s)
-        lane.heard_at = now
-        lane.index += 1
-        lane.n_samples += n_samples
-        lane.n_typical = n_samples
-        self._run(frame)
+        if len(samples):
+            lane.n_samples += len(samples)
+            lane.n_typical = len(samples)
+            lane.recent.append(samples)
+            self._run(self._frame(track, samples, lane.rate_hz, now))
 
-    def _conceal(self, track: Track, now: float) -> None:
-        lane = self._lanes.get(track) or self._new_lane(track, now)
-        samples = lane.decoder.conceal(lane.n_typical)
-        frame = Frame(samples, lane.rate_hz, track, lane.index, lane.start_s, True)
-        lane.heard_at = now
-        lane.index += 1
+    def _conceal(
+        self, track: Track, now: float, following: Sequence[MediaBody | Lost] = ()
+    ) -> None:
+        lane = self.lanes.get(track) or self._new_lane(track)
+        decoder = lane.decoder
+        samples = None
+        if decoder.can_recover and following and isinstance(following[0], MediaBody):
+            try:
+                samples = decoder.recover(following[0].payload, lane.n_typical)
+            except PayloadError:  # it is refused again, and counted, when its turn comes
+                samples = None
+        if samples is None:
+            samples = decoder.conceal(lane.n_typical)
         lane.n_samples += len(samples)
-        self._run(frame)
+        self._run(self._frame(track, samples, lane.rate_hz, now, lost=True))
 
-    def _new_lane(self, track: Track, now: float) -> _Lane:
-        # A track that begins late begins there; the first one begins at zero.
-        start_s = now - self._origin if self._lanes else 0.0
-        lane = self._lanes[track] = _Lane(self._make_decoder(), now, start_s)
+    def _new_lane(self, track: Track) -> Lane:
+        lane = self.lanes[track] = Lane(self._make_decoder())
         return lane

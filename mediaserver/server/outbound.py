@@ -14,6 +14,7 @@ import numpy as np
 from mediaserver.errors import CallEndedError
 from mediaserver.media.frames import Int16Array
 from mediaserver.media.ledger import Item, Outcome
+from mediaserver.media.mp3 import Mp3Playout
 from mediaserver.media.playout import Playout
 from mediaserver.processors.core import AudioSource, PlayState
 from telephony_codecs import CodecError, open_audio, resample_clip
@@ -91,7 +92,6 @@ class Outbound:
 
     Args:
         playout: paces, encodes and keeps the truth.
-        rate_hz: what its encoder takes.
         changed: called after everything that may have moved the playout's deadline.
         spawn: starts a task that the session owns.
     """
@@ -99,12 +99,11 @@ class Outbound:
     def __init__(
         self,
         playout: Playout,
-        rate_hz: int,
         changed: Callable[[], None],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self.playout = playout
-        self.rate_hz = rate_hz
+        self.rate_hz = playout.ledger.rate_hz
         self.ended = False
         self._changed = changed
         self._spawn = spawn
@@ -117,6 +116,9 @@ class Outbound:
         playout = self.playout
         if isinstance(source, np.ndarray):
             item = playout.play(source, rate or self.rate_hz, now, live=live)
+        elif isinstance(source, (Path, str, bytes)) and isinstance(playout, Mp3Playout):
+            samples = await asyncio.to_thread(_samples_of, source, self.rate_hz)
+            item = playout.play(samples, self.rate_hz, monotonic())
         elif isinstance(source, (Path, str, bytes)):
             item = playout.open(self.rate_hz, now)
             self._spawn(self._feed_file(item, source))
@@ -155,6 +157,13 @@ class Outbound:
     def cancel(self, item: Item) -> None:
         """See ``Play.cancel``."""
         self.playout.cancel(item, monotonic())
+        self._changed()
+
+    def renew(self, playout: Playout) -> None:
+        """The socket changed: what was outstanding on the old one resolves as cleared."""
+        self.playout.close(monotonic())
+        self.playout = playout
+        self.rate_hz = playout.ledger.rate_hz
         self._changed()
 
     def end(self) -> None:

@@ -10,13 +10,14 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from time import monotonic
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from starlette.routing import BaseRoute
 from websockets.http11 import Request
 
 from mediaserver.errors import ConfigurationError
-from mediaserver.processors.core import Draining, Spec
+from mediaserver.processors.core import CallObserver, Draining, Spec, StreamRequest
 from mediaserver.processors.discovery import find
 from mediaserver.processors.parameters import bind, from_call
 from mediaserver.server.connection import MediaConnection
@@ -25,7 +26,7 @@ from mediaserver.server.http import HttpHost, make_app
 from mediaserver.server.listener import FirstBytes
 from mediaserver.server.session import Chosen, Session
 from mediaserver.settings import ProcessorSetting, Settings
-from mediaserver.tokens import TokenGate
+from mediaserver.tokens import Admission, TokenGate
 from mediaserver.wire.messages import TOKEN_KEY, Start
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class MediaService:
         settings: see ``Settings``.
         routes: further HTTP routes on the same port.
         hangup: ends a phone call by REST; None where there is no control client.
+        observer: told of calls that open, lose their socket, and close.
 
     Raises:
         ConfigurationError: a processor named in the settings cannot be used.
@@ -51,19 +53,22 @@ class MediaService:
         settings: Settings,
         *,
         routes: Sequence[BaseRoute] = (),
-        hangup: Callable[[str], Awaitable[None]] | None = None,
+        hangup: Callable[[str], Awaitable[object]] | None = None,
+        observer: CallObserver | None = None,
     ) -> None:
         self.settings = settings
         self.counters: Counter[str] = Counter()
         self.sessions: dict[str, Session] = {}
         self.draining = False
         self._hangup = hangup
+        self._observer = observer
         self._gate = TokenGate(settings.auth_token, grace_s=settings.reconnect_grace_s)
         self._specs = _load((*settings.processors, *settings.offer))
         self._connections: set[MediaConnection] = set()
         self._waiting: set[FirstBytes] = set()
         self._http = HttpHost(make_app(self, routes))
         self._server: asyncio.Server | None = None
+        self._watch: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -98,6 +103,14 @@ class MediaService:
             raise ConfigurationError(
                 f"cannot listen on {settings.host}:{settings.port}: {exc.strerror or exc}"
             ) from exc
+        self._look()
+
+    def _look(self) -> None:
+        """Once a second: let every call say what looks wrong about it."""
+        now = monotonic()
+        for session in list(self.sessions.values()):
+            session.look(now)
+        self._watch = asyncio.get_running_loop().call_later(1.0, self._look)
 
     # Gatekeeper: new connections.
 
@@ -140,7 +153,10 @@ class MediaService:
             logger.warning("call %s refused: %s", call_id, admission.value)
             connection.close(1008, admission.value)
             return None
+        existing = self.sessions.get(call_id)
         try:
+            if existing is not None and not existing.ended:
+                return self._take_over(existing, connection, start, admission, now)
             session = self._new_session(connection, call_id, start, now)
         except (UnsupportedFormatError, ConfigurationError) as exc:
             unsupported = isinstance(exc, UnsupportedFormatError)
@@ -154,6 +170,7 @@ class MediaService:
         logger.info(
             "call %s: %s in, %s out", call_id, session.formats.codec, session.formats.send_codec
         )
+        self._opened(session)
         session.begin()
         return session
 
@@ -177,8 +194,15 @@ class MediaService:
         await self._hangup(call_id)
         return True
 
+    def session_lost(self, session: Session) -> None:
+        """The session has no socket and waits for one."""
+        if self._observer is not None:
+            self._observer.lost(session.call_id)
+
     def session_ended(self, session: Session) -> None:
         """The session is over."""
+        if self._observer is not None:
+            self._observer.closed(session.call_id, session.end_reason)
         if self.sessions.get(session.call_id) is session:
             del self.sessions[session.call_id]
             self._gate.call_ended(session.call_id, time.time())
@@ -208,6 +232,8 @@ class MediaService:
         self.draining = True
         if self._server is not None:
             self._server.close()
+        if self._watch is not None:
+            self._watch.cancel()
         for waiting in list(self._waiting):
             waiting.abort()
         for connection in list(self._connections):
@@ -219,12 +245,51 @@ class MediaService:
 
     # Sessions.
 
+    def _take_over(
+        self,
+        session: Session,
+        connection: MediaConnection,
+        start: Start,
+        admission: Admission,
+        now: float,
+    ) -> Session | None:
+        """A second socket of a live call: newest wins, where it may.
+
+        Whoever knows the call's own token may. With less, only when the first socket is
+        gone, or has brought no media for a while: else anybody who knows the shared token
+        and an id could take a live call.
+        """
+        is_quiet = session.line is None or now - session.inbound.heard_at > TAKEOVER_QUIET_S
+        if not is_quiet and admission is not Admission.PER_CALL:
+            self.count("refused_takeover")
+            connection.close(1008, "the call is live on another socket")
+            return None
+        session.take_over(
+            connection, start, formats_of(start, connection.query, self.settings), now
+        )
+        self.count("takeovers")
+        self._opened(session)
+        return session
+
+    def _opened(self, session: Session) -> None:
+        if self._observer is not None:
+            self._observer.opened(session.call_id, session.request, session.webhook_received)
+
     def _new_session(
         self, connection: MediaConnection, call_id: str, start: Start, now: float
     ) -> Session:
         formats = formats_of(start, connection.query, self.settings)
         chosen = self._choose(start, connection.query)
-        return Session(self, call_id, start, formats, chosen, connection, now)
+        session = Session(self, call_id, start, formats, chosen, connection, now)
+        outside = {**connection.query, **start.start.parameters}
+        session.request = StreamRequest(
+            formats.send_codec,
+            formats.send_rate,
+            formats.send_mode,
+            outside.get("processor"),
+            {n.removeprefix("param_"): v for n, v in outside.items() if n.startswith("param_")},
+        )
+        return session
 
     def _choose(self, start: Start, query: Mapping[str, str]) -> list[Chosen]:
         """The call's chain: the one from the settings, or the processor it asks for."""

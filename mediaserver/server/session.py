@@ -5,23 +5,42 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
+from datetime import datetime
 from time import monotonic
 from typing import Any, Protocol
 
 import msgspec
 
+from mediaserver.media.dtmf import DtmfOrder
 from mediaserver.media.ledger import PlayoutSink
+from mediaserver.media.mp3 import Mp3Playout
 from mediaserver.media.playout import Playout
 from mediaserver.media.reorder import Reorder
 from mediaserver.processors.chain import Chain, FilterStage, Stage
-from mediaserver.processors.core import Dtmf, Event, Spec, Stop, StreamError
+from mediaserver.processors.core import (
+    Dtmf,
+    Event,
+    Reconnected,
+    Spec,
+    Stop,
+    StreamError,
+    StreamRequest,
+    Webhook,
+)
 from mediaserver.server.call import EVENTS_LIMIT, LiveCall
-from mediaserver.server.formats import Formats, make_decoder, make_encoder
+from mediaserver.server.formats import (
+    Formats,
+    UnsupportedFormatError,
+    make_decoder,
+    make_encoder,
+)
+from mediaserver.server.hints import Hints
 from mediaserver.server.inbound import Inbound
 from mediaserver.server.outbound import Outbound
 from mediaserver.server.queue import DropOldest
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import ErrorBody, MediaBody, Start
+from telephony_codecs import Decoder
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +69,9 @@ class SessionHost(Protocol):
 
     async def hangup_call(self, call_id: str) -> bool:
         """End the phone call; False where no control client is set up."""
+
+    def session_lost(self, session: Session) -> None:
+        """The session has no socket and waits for one."""
 
     def session_ended(self, session: Session) -> None:
         """The session is over, its tasks are done; called once."""
@@ -94,34 +116,23 @@ class Session:
         self.formats = formats
         self.line: Line | None = line
         self.ended = False
+        self.end_reason = ""
+        self.request = StreamRequest(formats.send_codec, formats.send_rate, formats.send_mode)
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._handlers: set[asyncio.Task[None]] = set()
         self._subscribers: list[DropOldest[Event]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        settings = host.settings
-        make_decoder(formats, settings)  # refuse now, not at the first frame
-        self._reorder: Reorder[MediaBody] = Reorder(
-            settings.reorder_wait_ms / 1000, settings.chunk_numbering
-        )
-        encoder = make_encoder(formats, settings)
-        playout = Playout(
-            encoder,
-            line,
-            lead_s=None if settings.lead_ms is None else settings.lead_ms / 1000,
-            backlog_s=settings.backlog_ms / 1000,
-            keepalive=settings.keepalive,
-        )
-        self.outbound = Outbound(playout, encoder.rate_hz, self._arm, self._spawn)
+        self._grace: asyncio.TimerHandle | None = None
+        self._hints = Hints(now)
+        self._dtmf: DtmfOrder[Dtmf] = DtmfOrder()
+        self.outbound = Outbound(self._playout(line), self._arm, self._spawn)
+        self._calls: list[tuple[LiveCall, Chosen]] = []
         self._chain = Chain(self._stages(chosen), self._stage_failed)
+        self._decoder()  # refuse now, not at the first frame
         self.inbound = Inbound(
-            lambda: make_decoder(formats, settings),
-            self._chain,
-            self._reorder,
-            now,
-            host.count,
-            self._arm,
+            self._decoder, self._chain, self._reorder(), now, host.count, self._arm
         )
 
     def begin(self) -> None:
@@ -142,8 +153,10 @@ class Session:
         self._arm()
 
     def dtmf_received(self, digit: str, occurred_at: str | None, now: float) -> None:
-        """A key was pressed."""
-        self.publish(Dtmf(digit, occurred_at))
+        """A key was pressed; events come in the order of pressing."""
+        for event in self._dtmf.push(Dtmf(digit, occurred_at), _seconds(occurred_at), now):
+            self.publish(event)
+        self._arm()
 
     def error_received(self, body: ErrorBody, now: float) -> None:
         """Telnyx refused something."""
@@ -163,10 +176,51 @@ class Session:
             self._tick()
 
     def line_lost(self) -> None:
-        """The socket is gone, with or without ``stop``."""
+        """The socket is gone without ``stop``: the call waits for another one, for a while."""
         self.line = None
-        self.outbound.end()
-        self.end("lost")
+        grace_s = self.host.settings.reconnect_grace_s
+        if self.ended:
+            return
+        if grace_s == 0:
+            self.end("lost")
+            return
+        self.outbound.renew(self._playout(None))
+        self.host.session_lost(self)
+        self._grace = self._loop.call_later(grace_s, self.end, "lost")
+
+    def take_over(self, line: Line, start: Start, formats: Formats, now: float) -> None:
+        """Another socket of this call: newest wins, processors keep their state.
+
+        Raises:
+            UnsupportedFormatError: its formats cannot be served.
+        """
+        former, self.formats, self.start = self.formats, formats, start
+        try:
+            self._decoder()
+            playout = self._playout(line)
+        except UnsupportedFormatError:
+            self.formats = former
+            raise
+        if self._grace is not None:
+            self._grace.cancel()
+        old, self.line = self.line, line
+        if old is not None:
+            old.close(1000, "another socket took the call over")
+        self.outbound.renew(playout)
+        self.inbound.restart(self._decoder, self._reorder(), now)
+        self.publish(Reconnected(start.stream_id))
+
+    def webhook_received(self, event: Any, event_type: str) -> None:
+        """Telnyx reports about this call; an end that it reports needs no grace."""
+        self.publish(Webhook(event))
+        if event_type == "call.hangup" or (event_type == "streaming.stopped" and self.line is None):
+            self.end("hangup" if event_type == "call.hangup" else "stop")
+
+    def look(self, now: float) -> None:
+        """Once a second: say what looks wrong."""
+        for hint in self._hints.look(self.inbound, self.outbound.playout.ledger, now):
+            logger.warning("call %s: %s", self.call_id, hint.text)
+            self.publish(hint)
 
     # What processors ask for.
 
@@ -196,7 +250,12 @@ class Session:
         if self.ended:
             return
         self.ended = True
+        self.end_reason = reason
+        if self._grace is not None:
+            self._grace.cancel()
         self.inbound.drain(monotonic())
+        for event in self._dtmf.drain():
+            self.publish(event)
         self._chain.close()
         self.publish(Stop(reason))
         for queue in self._subscribers:
@@ -223,7 +282,6 @@ class Session:
     # Processors.
 
     def _stages(self, chosen: Sequence[Chosen]) -> list[Stage]:
-        self._calls: list[tuple[LiveCall, Chosen]] = []
         stages: list[Stage] = []
         for choice in chosen:
             spec = choice.spec
@@ -267,14 +325,40 @@ class Session:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    # Parts.
+
+    def _decoder(self) -> Decoder:
+        return make_decoder(self.formats, self.host.settings)
+
+    def _reorder(self) -> Reorder[MediaBody]:
+        settings = self.host.settings
+        return Reorder(settings.reorder_wait_ms / 1000, settings.chunk_numbering)
+
+    def _playout(self, line: Line | None) -> Playout:
+        """A playout into ``line``; without one it holds what it is given."""
+        settings = self.host.settings
+        sink: PlayoutSink = line if line is not None else _Nowhere()
+        if self.formats.send_mode == "mp3":
+            playout: Playout = Mp3Playout(sink)
+        else:
+            playout = Playout(
+                make_encoder(self.formats, settings),
+                sink,
+                lead_s=None if settings.lead_ms is None else settings.lead_ms / 1000,
+                backlog_s=settings.backlog_ms / 1000,
+                keepalive=settings.keepalive,
+            )
+        playout.blocked = line is None
+        return playout
+
     # Time.
 
     def _arm(self) -> None:
-        """Have ``_tick`` called when the reorder or the playout next has work."""
+        """Have ``_tick`` called when one of the parts next has work."""
         at = self.outbound.playout.next_at
-        other = self._reorder.next_at
-        if at is None or (other is not None and other < at):
-            at = other
+        for other in (self.inbound.next_at, self._dtmf.next_at):
+            if other is not None and (at is None or other < at):
+                at = other
         if at is None or (self._timer is not None and self._timer_at <= at):
             return
         if self._timer is not None:
@@ -288,6 +372,29 @@ class Session:
             self._timer = None
         now = monotonic()
         self.inbound.poll(now)
+        for event in self._dtmf.poll(now):
+            self.publish(event)
         self.outbound.playout.tick(now)
         if not self.outbound.ended:
             self._arm()
+
+
+class _Nowhere:
+    """The line of a call that has none: playout holds everything meanwhile."""
+
+    def send_media(self, payload: bytes) -> None:
+        """Nothing is sent while blocked."""
+
+    def send_mark(self, name: str) -> None:
+        """Nothing is sent while blocked."""
+
+    def send_clear(self) -> None:
+        """What was to be cleared went with the socket."""
+
+
+def _seconds(stamp: str | None) -> float | None:
+    """An ISO 8601 time as seconds; None where there is none to read."""
+    try:
+        return datetime.fromisoformat(stamp).timestamp() if stamp else None
+    except (ValueError, OverflowError, OSError):
+        return None

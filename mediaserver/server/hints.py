@@ -1,0 +1,74 @@
+"""What looks wrong about a call, said once in words that tell what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mediaserver.media.ledger import Ledger
+from mediaserver.processors.core import Hint
+from mediaserver.server.inbound import SILENCE_PEAK, Inbound
+
+NO_MARK_AFTER_S = 5.0
+SILENT_FOR_S = 10.0
+RATE_CHECK_S = 5.0
+
+
+class Hints:
+    """Looks at one call about once a second; each finding comes once.
+
+    Args:
+        now: monotonic seconds of the call's start.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._said: set[str] = set()
+        self._began = now
+        self._loud_at = now
+        self._sent_at: float | None = None
+
+    def look(self, inbound: Inbound, ledger: Ledger, now: float) -> Iterator[Hint]:
+        """What is newly found."""
+        for name, text in self._findings(inbound, ledger, now):
+            if name not in self._said:
+                self._said.add(name)
+                yield Hint(name, text)
+
+    def _findings(self, inbound: Inbound, ledger: Ledger, now: float) -> Iterator[tuple[str, str]]:
+        if ledger.sent and self._sent_at is None:
+            self._sent_at = now
+        if self._sent_at is not None:
+            if not ledger.returned_marks and now - self._sent_at > NO_MARK_AFTER_S:
+                yield (
+                    "no_marks",
+                    "audio was sent and no mark came back: the caller may hear nothing; is"
+                    " stream_bidirectional_mode rtp, and stream_bidirectional_target_legs right?",
+                )
+            if "outbound" in inbound.lanes:
+                yield (
+                    "hears_itself",
+                    "the stream has the outbound track, so a bot that listens to it hears itself",
+                )
+        yield from self._silence(inbound, now)
+        yield from self._rates(inbound, now)
+
+    def _silence(self, inbound: Inbound, now: float) -> Iterator[tuple[str, str]]:
+        lane = inbound.lanes.get("inbound")
+        peak = lane.take_peak() if lane is not None else None
+        if peak is None or peak > SILENCE_PEAK:
+            self._loud_at = now
+        elif now - self._loud_at >= SILENT_FOR_S:
+            yield "silent", "media flows, but the caller's track has been silent for 10 s"
+
+    def _rates(self, inbound: Inbound, now: float) -> Iterator[tuple[str, str]]:
+        """Audio that comes at half or twice the pace of the clock has another rate."""
+        since_s = now - self._began
+        if since_s < RATE_CHECK_S:
+            return
+        for track, lane in inbound.lanes.items():
+            pace = lane.n_samples / lane.rate_hz / since_s
+            if pace > 1.7:
+                yield (
+                    f"rate_{track}",
+                    f"{track} audio comes {pace:.1f} times as fast as its {lane.rate_hz} Hz:"
+                    " the announced sample rate contradicts the payloads",
+                )
