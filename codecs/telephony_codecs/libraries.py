@@ -6,6 +6,7 @@ import ctypes
 import ctypes.util
 import importlib.util
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from telephony_codecs.errors import CodecUnavailableError
@@ -50,11 +51,14 @@ def bundled_opus() -> Iterator[str]:
         yield from sorted(str(file) for file in folder.glob("libopus[.-]*"))
 
 
-def system_library(name: str) -> Iterator[str]:
-    """Yield what the platform's linker knows under ``name``."""
+@cache
+def system_library(name: str) -> tuple[str, ...]:
+    """Return what the platform's linker knows under ``name``, if anything.
+
+    Asked once: it runs other programs, too slow to do again at the start of each call.
+    """
     found = ctypes.util.find_library(name)
-    if found:
-        yield found
+    return (found,) if found else ()
 
 
 def load_first(codec: str, direction: str, candidates: list[str], remedy: str) -> ctypes.CDLL:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes.util
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,14 @@ import pytest
 from telephony_codecs import CodecUnavailableError, libraries
 from telephony_codecs.libopus import libopus
 from telephony_codecs.opus import OpusDecoder, OpusEncoder
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered() -> Iterator[None]:
+    """Ask the system anew in each test, and after the last."""
+    libraries.system_library.cache_clear()
+    yield
+    libraries.system_library.cache_clear()
 
 
 @pytest.fixture
@@ -56,6 +65,16 @@ def test_without_the_amrwb_encoder_the_error_names_what_to_use() -> None:
     with pytest.raises(CodecUnavailableError, match="use G722, L16 or OPUS") as caught:
         libraries.load_amrwb_encoder()
     assert (caught.value.codec, caught.value.direction) == ("AMR-WB", "encode")
+
+
+def test_the_system_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A codec that is missing costs a search at the first call only."""
+    asked: list[str] = []
+    monkeypatch.setattr(ctypes.util, "find_library", asked.append)
+    for _ in range(3):
+        with pytest.raises(CodecUnavailableError):
+            libraries.load_amrwb_encoder()
+    assert asked == ["vo-amrwbenc"]
 
 
 def test_the_systems_library_is_the_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
