@@ -34,6 +34,7 @@ from mediaserver.carrier.rest_media import (
 from telephony_codecs import CodecError
 
 Body = dict[str, Any]
+_STREAM = "stream"
 Notify = Callable[["PhoneCall", str, Body], None]
 
 
@@ -147,9 +148,11 @@ class PhoneCall:
     async def aclose(self) -> None:
         """Hang up and wait until all that belongs to the call has ended."""
         self.hang_up("unknown")
-        stream_tasks = [task for task in self._tasks if not task.done()]
-        if stream_tasks:
-            await asyncio.wait(stream_tasks, timeout=5.0)
+        streams = {task for task in self._tasks if task.get_name() == _STREAM}
+        for task in self._tasks - streams:
+            task.cancel()
+        if streams:
+            await asyncio.wait(streams, timeout=5.0)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -230,7 +233,7 @@ class PhoneCall:
             **stream_fields(body),
         )
         stream = self.stream = Stream(request)
-        stream.task = self._spawn(self._run_stream(stream))
+        stream.task = self._spawn(self._run_stream(stream), _STREAM)
 
     async def _run_stream(self, stream: Stream) -> None:
         """Connect, talk until stopped, and report how it ended, exactly once."""
@@ -285,8 +288,10 @@ class PhoneCall:
             self._transcription.cancel()
             self._transcription = None
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
+    def _spawn(
+        self, work: Coroutine[Any, Any, None], name: str | None = None
+    ) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
         return task

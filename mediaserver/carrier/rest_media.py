@@ -12,8 +12,8 @@ from mediaserver.carrier import frames
 from mediaserver.carrier.call import FakeCall
 from mediaserver.carrier.plan import CallPlan
 
-STREAM_S = 3600.0
-"""How long a stream's speech goes on if nobody stops it."""
+SPEECH_S = 120.0
+"""How long a stream's speech goes on; after it the line stays open and silent."""
 
 _TRACKS: Mapping[str, Literal["inbound", "outbound", "both"]] = {
     "inbound_track": "inbound",
@@ -64,12 +64,12 @@ def stream_fields(body: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def default_plan(request: MediaRequest) -> CallPlan:
+def default_plan(request: MediaRequest, *, speech_s: float = SPEECH_S) -> CallPlan:
     """The shipped speech over and over, in the formats that were asked for."""
     is_wide = request.send_codec in ("G722", "AMR-WB")
     return CallPlan(
         codec=request.codec,
-        seconds=STREAM_S,
+        seconds=speech_s,
         tracks=_TRACKS[request.track],
         send_codec=request.send_codec,
         send_rate_hz=16000 if is_wide else request.send_rate_hz,

@@ -278,7 +278,9 @@ async def test_a_command_in_trouble_is_carried_out_once(kind: Any, status: int) 
     """Through errors and cut connections the client's retries do the command exactly once."""
     async with world(RetryPolicy(base_s=0.01)) as w:
         call = await w.dialled()
-        w.fake.faults.add(RestFault(kind, "streaming_start", times=2, status=status))
+        soon = {"x-ratelimit-reset": "0"}
+        fault = RestFault(kind, "streaming_start", times=2, status=status, headers=soon)
+        w.fake.faults.add(fault)
         await w.actions.start_streaming(call, stream_url=w.media_url)
         await w.until_event("streaming.started")
         tries = [c for c in w.fake.commanded if c.command == "streaming_start"]
@@ -364,7 +366,7 @@ async def post(w: World, path: str, body: Any, key: str | None = None) -> tuple[
 async def test_the_error_bodies_are_telnyx_s() -> None:
     """Each refusal has the status, code and form of protocol.md 3."""
     async with world() as w:
-        for key in ("", "wrong", w.fake.api_key + "x"):
+        for key in ("none", "wrong", w.fake.api_key + "x"):
             status, body = await post(w, "/calls", {}, key)
             assert (status, body["errors"][0]["code"]) == (401, "10009")
         assert body == {

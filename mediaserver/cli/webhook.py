@@ -1,0 +1,80 @@
+"""``mediaserver webhook verify``: is a saved delivery Telnyx's?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from mediaserver.control.events import MalformedEventError, parse_event
+from mediaserver.control.signature import TIMESTAMP_HEADER, SignatureError, Verifier
+from mediaserver.errors import ConfigurationError
+
+KEY_VARIABLE = "TELNYX_PUBLIC_KEY"
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser("webhook", help="look into webhooks")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    verify = actions.add_parser("verify", help="check the signature of a saved delivery")
+    verify.add_argument("--body", type=Path, required=True, help="file with the exact bytes")
+    verify.add_argument(
+        "--headers",
+        type=Path,
+        required=True,
+        help="'Name: value' lines, or a JSON object",
+    )
+    verify.add_argument(
+        "--public-key", action="append", help=f"base64, may be repeated; default: ${KEY_VARIABLE}"
+    )
+    verify.add_argument("--tolerance", type=float, default=300.0, metavar="S", help="default: 300")
+    verify.add_argument(
+        "--any-age", action="store_true", help="judge it as of its own timestamp, however old"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Say whether the delivery is good; 0 if so, 1 if not, 2 for wrong input."""
+    keys = args.public_key or [k for k in os.environ.get(KEY_VARIABLE, "").split(",") if k.strip()]
+    body, headers = _read(args.body), _headers(_read(args.headers))
+    try:
+        now = _timestamp(headers) if args.any_age else time.time()
+        Verifier(keys, tolerance_s=args.tolerance).verify(headers, body, now)
+        event = parse_event(body)
+    except (SignatureError, MalformedEventError) as error:
+        print(f"mediaserver: refused: {error}", file=sys.stderr)
+        return 1
+    print(f"good: {event.event_type} {event.id}")
+    return 0
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read") from error
+
+
+def _headers(raw: bytes) -> list[tuple[bytes, bytes]]:
+    """Header pairs, repeated ones included."""
+    if raw.lstrip().startswith(b"{"):
+        try:
+            pairs = json.loads(raw).items()
+        except ValueError as error:
+            raise ConfigurationError("the headers are neither lines nor JSON") from error
+        return [(str(name).encode(), str(value).encode()) for name, value in pairs]
+    split = (line.partition(b":") for line in raw.splitlines() if b":" in line)
+    return [(name.strip(), value.strip()) for name, _, value in split]
+
+
+def _timestamp(headers: list[tuple[bytes, bytes]]) -> float:
+    """When the delivery says it was signed; 0 if it says nothing, which is then refused."""
+    for name, value in headers:
+        if name.lower() == TIMESTAMP_HEADER.encode() and value.isdigit():
+            return float(value)
+    return 0.0

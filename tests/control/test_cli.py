@@ -1,0 +1,324 @@
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nacl.signing import SigningKey
+
+from mediaserver.cli import carrier, control, webhook
+from mediaserver.errors import ConfigurationError
+
+KEY = "KEY-canary-of-the-command-line"
+SIGNING = SigningKey(b"s" * 32)
+PUBLIC = base64.b64encode(bytes(SIGNING.verify_key)).decode()
+BODY = b'{"data":{"event_type":"streaming.started","id":"e1"}}'
+
+
+class Telnyx:
+    """A server that answers every command with one status and body."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.status = 200
+        self.body: Any = {"data": {"result": "ok", "call_control_id": "v3:new"}}
+        telnyx = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                length = int(self.headers["content-length"])
+                telnyx.requests.append((self.path, json.loads(self.rfile.read(length))))
+                self.send_response(telnyx.status)
+                self.end_headers()
+                self.wfile.write(json.dumps(telnyx.body).encode())
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v2"
+
+
+@pytest.fixture
+def telnyx(monkeypatch: pytest.MonkeyPatch) -> Iterator[Telnyx]:
+    monkeypatch.setenv("TELNYX_API_KEY", KEY)
+    server = Telnyx()
+    thread = threading.Thread(target=server.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.server.shutdown()
+    server.server.server_close()
+    thread.join()
+
+
+def run(*arguments: str) -> int:
+    """One command line, as the entry point would run it."""
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers()
+    for module in (carrier, control, webhook):
+        module.register(commands)
+    args = parser.parse_args(arguments)
+    code: int = args.run(args)
+    return code
+
+
+COMMANDS: list[tuple[list[str], str, dict[str, Any]]] = [
+    (["streaming-stop", "v3:a"], "streaming_stop", {}),
+    (
+        ["fork-start", "v3:a", "--rx", "udp:192.0.2.1:9"],
+        "fork_start",
+        {"rx": "udp:192.0.2.1:9", "stream_type": "decrypted"},
+    ),
+    (["fork-stop", "v3:a", "--stream-type", "raw"], "fork_stop", {"stream_type": "raw"}),
+    (
+        [
+            *("transcription-start", "v3:a", "--transcription-engine", "Azure"),
+            *("--transcription-engine-config", '{"region": "westus"}'),
+        ],
+        "transcription_start",
+        {"transcription_engine": "Azure", "transcription_engine_config": {"region": "westus"}},
+    ),
+    (["transcription-stop", "v3:a"], "transcription_stop", {}),
+    (["answer", "v3:a"], "answer", {}),
+    (["hangup", "v3:a", "--client-state", "hi"], "hangup", {"client_state": "aGk="}),
+    (
+        [
+            *("streaming-start", "v3:a", "--stream-url", "wss://a/media"),
+            *("--stream-bidirectional-codec", "L16"),
+            *("--stream-bidirectional-sampling-rate", "24000"),
+            *("--processor", "bot", "--param", "voice=amy=1", "--custom", "customer=7"),
+        ],
+        "streaming_start",
+        {
+            "stream_url": "wss://a/media",
+            "stream_bidirectional_mode": "rtp",
+            "stream_bidirectional_codec": "L16",
+            "stream_bidirectional_sampling_rate": 24000,
+            "stream_bidirectional_target_legs": "self",
+            "custom_parameters": [
+                {"name": "customer", "value": "7"},
+                {"name": "send_codec", "value": "L16"},
+                {"name": "send_rate", "value": "24000"},
+                {"name": "processor", "value": "bot"},
+                {"name": "param_voice", "value": "amy=1"},
+            ],
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "action", "body"), COMMANDS)
+def test_each_action_can_be_typed(
+    telnyx: Telnyx,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    action: str,
+    body: dict[str, Any],
+) -> None:
+    """What is typed becomes the documented request, and the result is printed."""
+    code = run("control", *arguments, "--base-url", telnyx.url, "--command-id", "c1")
+    assert code == 0
+    assert telnyx.requests == [(f"/v2/calls/v3%3Aa/actions/{action}", body | {"command_id": "c1"})]
+    assert capsys.readouterr().out == "command_id: c1\nresult: ok\nwas_already_so: False\n"
+
+
+def test_dial_prints_the_call(telnyx: Telnyx, capsys: pytest.CaptureFixture[str]) -> None:
+    """Dialling prints the new call's id, as JSON if asked for."""
+    ends = ("--connection-id", "c", "--from", "+1", "--to", "+2", "--command-id", "c1")
+    public = ("--public-url", "https://media.example.com", "--stream", "--auth-token", "S")
+    assert run("control", "dial", *ends, *public, "--base-url", telnyx.url, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "call_control_id": "v3:new",
+        "call_leg_id": None,
+        "call_session_id": None,
+        "command_id": "c1",
+    }
+    _, body = telnyx.requests[0]
+    assert body["stream_url"].startswith("wss://media.example.com/media?")
+    assert "stream_auth_token" in body
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_refusal_is_exit_code_1(
+    telnyx: Telnyx, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    """What Telnyx refuses is said in one line, with its code, and never with the key."""
+    telnyx.status = 422
+    detail = f"no good with {KEY}"
+    telnyx.body = {"errors": [{"code": "90034", "title": "Not answered", "detail": detail}]}
+    flags = ["--json"] if as_json else []
+    assert run("control", "hangup", "v3:a", "--base-url", telnyx.url, *flags) == 1
+    out, err = capsys.readouterr()
+    assert err == "mediaserver: HTTP 422 code 90034 Not answered: no good with [redacted]\n"
+    assert (json.loads(out)["code"] == "90034") if as_json else (out == "")
+    assert KEY not in out + err
+
+
+def test_no_answer_is_exit_code_1(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is not there is an error of the network, after the deadline."""
+    monkeypatch.setenv("TELNYX_API_KEY", KEY)
+    url = ("--base-url", "http://127.0.0.1:1/v2", "--deadline", "0.2", "--json")
+    assert run("control", "hangup", "v3:a", *url) == 1
+    out, err = capsys.readouterr()
+    assert "no answer" in err
+    assert json.loads(out)["error"] in ("NetworkError", "CommandTimeoutError")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["streaming-start", "v3:a"], "stream_url"),
+        (["streaming-start", "v3:a", "--stream-url", "ws://a/b"], "wss://"),
+        (["streaming-start", "v3:a", "--stream-url", "wss://a", "--param", "x"], "NAME=VALUE"),
+        (["fork-start", "v3:a"], "rx"),
+        (["transcription-start", "v3:a", "--transcription-engine-config", "{"], "not JSON"),
+        (["hangup", "v3:a", "--base-url", "http://a.example"], "base_url"),
+        (["hangup", "v3:a", "--api-key-file", "/nowhere"], "cannot be read"),
+        (["hangup", ".."], "call_control_id"),
+    ],
+)
+def test_wrong_input_is_one_clear_line(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Input that cannot be right is a configuration error, which the entry point makes exit 2."""
+    monkeypatch.setenv("TELNYX_API_KEY", KEY)
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        run("control", *arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_choice_names_the_right_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    """A value that is not among the allowed ones is refused by the parser."""
+    with pytest.raises(SystemExit) as caught:
+        run("control", "streaming-start", "v3:a", "--stream-bidirectional-codec", "pcmu")
+    assert caught.value.code == 2
+    assert "AMR-WB" in capsys.readouterr().err
+
+
+def test_without_a_key_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key comes from the environment or a file, and its absence is said."""
+    monkeypatch.delenv("TELNYX_API_KEY", raising=False)
+    with pytest.raises(ConfigurationError, match="TELNYX_API_KEY"):
+        run("control", "hangup", "v3:a")
+
+
+def test_the_key_may_come_from_a_file(telnyx: Telnyx, tmp_path: Path) -> None:
+    """A file with the key and a line end will do."""
+    (tmp_path / "key").write_text("KEY2\n")
+    code = run(
+        *("control", "hangup", "v3:a", "--base-url", telnyx.url),
+        *("--api-key-file", str(tmp_path / "key")),
+    )
+    assert code == 0
+
+
+def saved(folder: Path, at: int, body: bytes = BODY, as_json: bool = False) -> list[str]:
+    """The arguments that name a delivery saved to files."""
+    signature = base64.b64encode(SIGNING.sign(f"{at}|".encode() + body).signature).decode()
+    named = {"Telnyx-Signature-Ed25519": signature, "Telnyx-Timestamp": str(at)}
+    lines = "POST / HTTP/1.1\n" + "".join(f"{n}: {v}\r\n" for n, v in named.items())
+    (folder / "headers").write_text(json.dumps(named) if as_json else lines)
+    (folder / "body").write_bytes(body)
+    return ["--body", str(folder / "body"), "--headers", str(folder / "headers")]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_saved_delivery_is_verified(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    """A genuine delivery is good, from lines or JSON, with the key as a flag."""
+    files = saved(tmp_path, int(time.time()), as_json=as_json)
+    assert run("webhook", "verify", *files, "--public-key", PUBLIC) == 0
+    assert capsys.readouterr().out == "good: streaming.started e1\n"
+
+
+def test_an_old_delivery_is_refused_unless_age_does_not_matter(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Age counts by default; the key may come from the environment."""
+    monkeypatch.setenv("TELNYX_PUBLIC_KEY", f"{PUBLIC},")
+    files = saved(tmp_path, 1_600_000_000)
+    assert run("webhook", "verify", *files) == 1
+    assert capsys.readouterr().err == "mediaserver: refused: the timestamp is too far off\n"
+    assert run("webhook", "verify", *files, "--any-age") == 0
+
+
+def test_a_tampered_delivery_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A changed body, a missing header and a body that is no event are exit code 1."""
+    files = saved(tmp_path, int(time.time()))
+    (tmp_path / "body").write_bytes(BODY + b" ")
+    assert run("webhook", "verify", *files, "--public-key", PUBLIC) == 1
+    (tmp_path / "headers").write_text("a: b")
+    assert run("webhook", "verify", *files, "--public-key", PUBLIC, "--any-age") == 1
+    files = saved(tmp_path, int(time.time()), b"[]")
+    assert run("webhook", "verify", *files, "--public-key", PUBLIC) == 1
+    assert capsys.readouterr().err.count("refused") == 3
+
+
+def test_wrong_input_to_verify_is_a_configuration_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No key, no file and headers that are none are said."""
+    monkeypatch.delenv("TELNYX_PUBLIC_KEY", raising=False)
+    files = saved(tmp_path, int(time.time()))
+    with pytest.raises(ConfigurationError, match="public key"):
+        run("webhook", "verify", *files)
+    (tmp_path / "headers").write_text("{")
+    with pytest.raises(ConfigurationError, match="headers"):
+        run("webhook", "verify", *files)
+    (tmp_path / "body").unlink()
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        run("webhook", "verify", *files)
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_the_carrier_runs_alone_until_it_is_terminated(key: str | None) -> None:
+    """``mediaserver carrier`` says where it is, answers, and ends with exit code 0."""
+    code = (
+        "import argparse; from mediaserver.cli import carrier;"
+        "p = argparse.ArgumentParser(); carrier.register(p.add_subparsers());"
+        "a = p.parse_args(['carrier', '--port', '0', '--ring']); raise SystemExit(a.run(a))"
+    )
+    environment = {n: v for n, v in os.environ.items() if n != "TELNYX_API_KEY"}
+    if key is not None:
+        environment["TELNYX_API_KEY"] = key
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(5)]
+    process.send_signal(signal.SIGTERM)
+    rest = process.stdout.read()
+    process.stdout.close()
+    assert process.wait(20) == 0
+    assert lines[0].startswith("base URL:   http://127.0.0.1:")
+    assert lines[4].startswith("call in:    v3:")
+    assert rest == ""
+    assert KEY not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--host", "192.0.2.1"], "cannot listen"),
+        (["--port", "70000"], "0 to 65535"),
+        (["--webhook-copies", "0"], "begin at 1"),
+    ],
+)
+def test_a_carrier_that_cannot_run_says_why(arguments: list[str], said: str) -> None:
+    """An address that cannot be had is one clear line."""
+    with pytest.raises(ConfigurationError, match=said):
+        run("carrier", *arguments)
