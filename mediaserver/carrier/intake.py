@@ -124,6 +124,7 @@ class Intake:
                 self.ear.mark(command.mark.name, now)
                 return _NOTHING
             case ClearIn():
+                # The decoder keeps its state: nothing says that Telnyx resets its own.
                 return Answer(self.ear.clear(now), None)
 
     def _play(self, payload_base64: str, now: float) -> Answer:

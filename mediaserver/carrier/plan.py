@@ -125,9 +125,10 @@ class CallPlan:
         send_codec: what the server shall send; None: the same as ``codec``, but G722 for
             AMR-WB where this machine has no encoder of it.
         send_rate_hz: None: as ``rate_hz`` where that codec has it, else its default.
-        mode: how payloads from the server are read, as ``stream_bidirectional_mode``. It is
-            told to the server together with codec and rate in the custom parameters
-            ``send_mode``, ``send_codec`` and ``send_rate``.
+        mode: how payloads from the server are read, as ``stream_bidirectional_mode``.
+        tell_formats: mode, codec and rate of the way back are told to the server in the
+            custom parameters ``send_mode``, ``send_codec`` and ``send_rate``; else it must
+            know by itself, as Telnyx announces them nowhere.
         dtmf: ``(at_s, digit)`` pairs.
         hang_up_at_s: the call ends then; None: when the audio has been sent and has had
             ``linger_s`` to come back.
@@ -160,6 +161,7 @@ class CallPlan:
     send_codec: str | None = None
     send_rate_hz: int | None = None
     mode: Literal["rtp", "mp3"] = "rtp"
+    tell_formats: bool = True
     dtmf: Sequence[tuple[float, str]] = ()
     hang_up_at_s: float | None = None
     linger_s: float = 0.5
@@ -169,7 +171,7 @@ class CallPlan:
     custom_parameters: Mapping[str, str] = field(default_factory=dict)
     call_control_id: str = field(default_factory=new_call_control_id)
     stream_id: str = field(default_factory=new_stream_id)
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     error_shape: ErrorShape = "payload"
     faults: Faults = Faults()
     seed: int = 0
@@ -213,6 +215,8 @@ class CallPlan:
     @property
     def start_parameters(self) -> dict[str, str]:
         """The custom parameters of ``start``, what the server shall send among them."""
+        if not self.tell_formats:
+            return dict(self.custom_parameters)
         wanted: dict[str, str] = {"send_mode": self.mode}
         if self.mode == "rtp":
             wanted |= {"send_codec": self.out_codec, "send_rate": str(self.out_rate_hz)}

@@ -236,6 +236,13 @@ def test_the_users_parameters_win() -> None:
     assert plan.start_parameters == {"send_mode": "mp3", "a": "b"}
     plan = CallPlan(custom_parameters={"send_codec": "OPUS"})
     assert plan.start_parameters["send_codec"] == "OPUS"
+    plan = CallPlan(tell_formats=False, custom_parameters={"a": "b"})
+    assert plan.start_parameters == {"a": "b"}
+
+
+def test_a_plan_shown_hides_its_token() -> None:
+    """No token gets into a log by way of a plan."""
+    assert "secret" not in repr(CallPlan(token="secret"))
 
 
 def test_amr_wb_comes_back_as_something_that_can_be_made() -> None:
