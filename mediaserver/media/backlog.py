@@ -33,9 +33,8 @@ class Backlog:
         live: the last audio taken was live.
     """
 
-    def __init__(self, ledger: Ledger, min_samples: int) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._min = min_samples
         self.convert = Converter(ledger.rate_hz)
         self.reset()
 
@@ -118,17 +117,17 @@ class Backlog:
         while self._ends and self._ends[0][0] <= self._ledger.sent:
             yield self._ends.popleft()[1]
 
-    def fill(self, n_samples: int, *, joined: bool) -> None:
+    def fill(self, n_samples: int, n_least: int, *, joined: bool) -> None:
         """Make about ``n_samples`` ready, or what there is.
 
-        Beyond the end of a play, or a mark, only the least message is filled up, so that
-        its end is known soon after.
+        Beyond the end of a play, or a mark, only up to ``n_least``, so that its end is
+        known soon after.
         """
-        while self.n_ready < (self._min if self._ends else n_samples):
+        while (n_wanted := (n_least if self._ends else n_samples) - self.n_ready) > 0:
             item = self.audio()
             if item is None:
                 return
-            self._take_in(item, n_samples - self.n_ready, joined=joined)
+            self._take_in(item, n_wanted, joined=joined)
             self.reap()
 
     def take(self, n_samples: int) -> Int16Array:

@@ -62,8 +62,6 @@ class Converter:
             joined: the new audio follows on the old without a pause, so what leads in the
                 new resampler's output is cut off, else there would be a hole of its delay.
         """
-        if rate_hz == self.rate_hz:
-            return _NOTHING
         rest = self.flush()
         self._use(rate_hz)
         if joined and self._resampler is not None:

@@ -117,7 +117,7 @@ class Mark(Outcome):
     """
 
     def __init__(self, ledger: Ledger, name: str) -> None:
-        self._ledger = ledger
+        super().__init__(ledger)
         self.name = name
 
 
@@ -286,7 +286,7 @@ class Item(Outcome):
     is_open = False
 
     def __init__(self, ledger: Ledger, rate_hz: int, live: bool) -> None:
-        self._ledger = ledger
+        self._ledger = ledger  # as super().__init__ would: one call less per frame
         self.rate_hz = rate_hz
         self.live = live
 

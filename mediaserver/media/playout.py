@@ -27,7 +27,7 @@ from telephony_codecs import CodecError, Encoder
 __all__ = ["AudioError", "Item", "Mark", "Outcome", "Playout", "PlayoutSink", "State"]
 
 LIVE_LEAD_S = 0.08
-"""How far live audio may go ahead; a message starts no later than 40 ms of it."""
+"""How far live audio may go ahead, or four of its messages if that is more."""
 LIVE_MARK_EVERY_S = 1.0
 """Live plays share a mark per second: an echo makes 50 plays a second, and nobody waits."""
 MIN_MESSAGE_S = 0.02
@@ -81,15 +81,18 @@ class Playout:
         clip_s = 30.0 if lead_s is None else min(clip_message_s, max(lead_s / 2, MIN_MESSAGE_S))
         self._live_message = self._whole(message_s)
         self._clip_message = self._whole(clip_s)
-        live_lead_s = LIVE_LEAD_S if lead_s is None else min(lead_s, LIVE_LEAD_S)
-        self._live_slack_s = max(live_lead_s - 2 * self._live_message / rate_hz, 0) + _EPSILON_S
+        live_s = self._live_message / rate_hz
+        live_lead_s = max(LIVE_LEAD_S, 4 * live_s)
+        if lead_s is not None:
+            live_lead_s = min(live_lead_s, lead_s)
+        self._live_slack_s = max(live_lead_s - 2 * live_s, 0) + _EPSILON_S
         self._clip_slack_s = float("inf")
         if lead_s is not None:
             self._clip_slack_s = max(lead_s - self._clip_message / rate_hz, 0) + _EPSILON_S
         self._margin_s = min(_MARGIN_S, self._clip_slack_s)
         self._backlog_s = backlog_s
         self._keepalive = keepalive
-        self._backlog = Backlog(self.ledger, self._min)
+        self._backlog = Backlog(self.ledger)
         # One message per 20 ms play may skip the queue, if that is what live messages are.
         self._direct = self._min == self._live_message == rate_hz // 50
         self.blocked = False
@@ -247,7 +250,7 @@ class Playout:
         return item
 
     def _add(self, item: QueuedItem, samples: Int16Array, now: float) -> None:
-        if samples.ndim != 1 or samples.dtype != np.int16:
+        if not isinstance(samples, np.ndarray) or samples.ndim != 1 or samples.dtype != np.int16:
             raise AudioError("audio must be a one-dimensional int16 array")
         self._backlog.add(item, samples, now)
         if item.live:
@@ -303,7 +306,11 @@ class Playout:
         return False
 
     def _has_message(self) -> bool:
-        return self._backlog.n_ready >= self._min or self._backlog.audio() is not None
+        return self._backlog.n_ready >= self._least() or self._backlog.audio() is not None
+
+    def _least(self) -> int:
+        """Samples that make a message: live ones fill it, clips go on as they come."""
+        return self._live_message if self._is_live() else self._min
 
     def _is_live(self) -> bool:
         """Whether the next message is live audio."""
@@ -319,14 +326,15 @@ class Playout:
         backlog = self._backlog
         live = self._is_live()
         message = self._live_message if live else self._clip_message
-        backlog.fill(message, joined=self.ledger.dry_at > now)
+        least = self._least()
+        backlog.fill(message, least, joined=self.ledger.dry_at > now)
         # A live message may be longer, so as to leave no rest: see Backlog.
         limit = min(message + self._min, self._max) if live else message
         n_samples = min(backlog.n_ready, limit)
         # Clips keep to a grid of 20 ms: how they were cut then shows nowhere, not even at
         # their end.
         n_samples -= n_samples % (self._encoder.unit_samples if live else self._min)
-        return n_samples if n_samples >= self._min else 0
+        return n_samples if n_samples >= least else 0
 
     def _has_rest(self) -> bool:
         """Whether something is left that is too short for a message.

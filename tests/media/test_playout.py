@@ -163,6 +163,20 @@ def test_a_lone_tail_after_a_pause_is_dropped(make_rig: type[Rig], make_tone: To
     assert item.state == "played"
 
 
+@pytest.mark.parametrize("rate_hz", [8000, 24000])
+def test_a_rest_at_another_rate_comes_out_before_the_next_rate(
+    make_rig: type[Rig], make_tone: Tone, rate_hz: int
+) -> None:
+    """7 ms at 16 kHz and then much at another rate: nothing of the first is lost."""
+    rig = make_rig()
+    first = rig.playout.play(make_tone(0.007, 16000), 16000, 0.0)
+    second = rig.playout.play(make_tone(0.5, rate_hz), rate_hz, 0.0)
+    rig.run_out()
+    assert 0.507 * 8000 <= len(rig.wire) <= 0.507 * 8000 + 200
+    assert (first.state, second.state) == ("played", "played")
+    assert first.heard_s(rig.now) == pytest.approx(0.007, abs=0.001)
+
+
 def test_plays_at_changing_rates_join_without_a_hole(make_rig: type[Rig], make_tone: Tone) -> None:
     """A tone handed over at 8, 16, 24 and 8 kHz is one tone to the caller."""
     rig = make_rig()
@@ -197,6 +211,18 @@ def test_short_live_frames_wait_for_company(make_rig: type[Rig], make_tone: Tone
         rig.run(at / 8000)
         rig.playout.play(audio[at : at + 80], 8000, rig.now, live=True)
     rig.run_out()
+    assert rig.wire == ULAW.encoder().encode(audio)
+
+
+def test_live_messages_are_as_long_as_they_are_set(make_rig: type[Rig], make_tone: Tone) -> None:
+    """With messages of 60 ms three live frames go as one; what is left goes when they stop."""
+    rig = make_rig(message_s=0.06)
+    audio = make_tone(1.0)
+    for at in range(0, len(audio), 160):
+        rig.run(at / 8000)
+        rig.playout.play(audio[at : at + 160], 8000, rig.now, live=True)
+    rig.run_out()
+    assert [len(payload) for payload in rig.payloads] == [480] * 16 + [320]
     assert rig.wire == ULAW.encoder().encode(audio)
 
 
@@ -298,6 +324,10 @@ def test_what_is_no_audio_is_refused(make_rig: type[Rig], samples: Int16Array) -
         rig.playout.play(samples, 8000, 0.0)
     with pytest.raises(AudioError):
         rig.playout.play(np.zeros(160, np.int16), 12345, 0.0)
+    source = rig.playout.open(8000, 0.0)
+    with pytest.raises(AudioError):
+        rig.playout.feed(source, [0] * 160, 0.0)  # type: ignore[arg-type]  # that is the test
+    rig.playout.end(source, 0.0)
     rig.run_out()
     assert rig.payloads == []
     assert rig.playout.play(np.zeros(160, np.int16), 8000, 0.0).state == "playing"

@@ -117,3 +117,23 @@ def test_every_message_keeps_to_its_codecs_limits(name: str, rate_hz: int) -> No
         assert all(n % encoder.unit_samples == 0 for n in encoder.sizes)
         assert min(encoder.sizes) >= encoder.rate_hz // 50
         assert max(encoder.sizes) <= encoder.max_samples
+
+
+@pytest.mark.parametrize(("name", "rate_hz"), CASES)
+def test_after_a_clear_the_wire_is_as_new(name: str, rate_hz: int) -> None:
+    """No history of encoder or resampler crosses a clear, in any codec."""
+    encoder = make_encoder(name, rate_hz)
+    clip = speech_like(24000)
+    wire = Wire()
+    playout = Playout(encoder, wire)
+    playout.play(clip, 24000, 0.0)
+    playout.tick(0.1)
+    assert playout.clear(0.15)[0].state == "cleared"
+    wire.payloads.clear()
+    playout.play(clip[5000:], 24000, 1.0)
+    now = 1.0
+    while playout.next_at is not None:
+        now = max(now, playout.next_at)
+        playout.tick(now)
+    fresh = send(make_encoder(name, rate_hz), [clip[5000:]], 24000, 0.2)
+    assert wire.payloads == fresh.payloads

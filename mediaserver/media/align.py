@@ -1,0 +1,87 @@
+"""Both tracks of a call side by side."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from mediaserver.errors import MediaServerError
+from mediaserver.media.frames import Frame, Int16Array, Track
+
+_COLUMN: dict[Track, int] = {"inbound": 0, "outbound": 1}
+
+
+class FrameRateError(MediaServerError, ValueError):
+    """A frame of another rate than the one asked for."""
+
+
+class PairAligner:
+    """Inbound and outbound frames as blocks of shape ``(n, 2)``, aligned by `Frame.start`.
+
+    Column 0 is inbound, column 1 outbound; the first sample is that of stream time 0. What
+    a track did not bring is silence. A track may lag behind the other by ``wait_s`` of
+    audio; then the block goes out without it, and what still comes for that time is cut.
+
+    Attributes:
+        position: samples given out, of each track.
+        late: samples cut because their time had been given out.
+    """
+
+    def __init__(self, rate_hz: int, wait_s: float = 0.1) -> None:
+        """Take frames of ``rate_hz``."""
+        self._rate_hz = rate_hz
+        self._wait = round(wait_s * rate_hz)
+        self._pieces: tuple[deque[tuple[int, Int16Array]], ...] = (deque(), deque())
+        self._ends = [0, 0]
+        self._silence: Int16Array = np.zeros((rate_hz, 2), np.int16)
+        self._silence.flags.writeable = False
+        self.position = 0
+        self.late = 0
+
+    def push(self, frame: Frame) -> list[Int16Array]:
+        """Add a frame and return the blocks it completes, in order; often none.
+
+        Raises:
+            FrameRateError: not a frame of this rate.
+        """
+        if frame.rate != self._rate_hz:
+            raise FrameRateError(f"frame of {frame.rate} Hz among those of {self._rate_hz}")
+        column = _COLUMN[frame.track]
+        start = max(round(frame.start * self._rate_hz), self._ends[column])
+        samples = frame.samples
+        n_late = min(max(self.position - start, 0), len(samples))
+        self.late += n_late
+        if n_late < len(samples):
+            self._pieces[column].append((start + n_late, samples[n_late:]))
+        self._ends[column] = start + len(samples)
+        return self._blocks(max(min(self._ends), max(self._ends) - self._wait))
+
+    def flush(self) -> list[Int16Array]:
+        """Return all that is left; a track that lags is silent to the end."""
+        return self._blocks(max(self._ends))
+
+    def _blocks(self, end: int) -> list[Int16Array]:
+        """Return what lies before ``end``: silence of both by the second, and one block."""
+        blocks: list[Int16Array] = []
+        first = min((pieces[0][0] for pieces in self._pieces if pieces), default=end)
+        # A pause may last an hour: its silence is one second, many times the same array.
+        while min(first, end) - self.position >= self._rate_hz:
+            blocks.append(self._silence)
+            self.position += self._rate_hz
+        if end > self.position:
+            blocks.append(self._block(end))
+        return blocks
+
+    def _block(self, end: int) -> Int16Array:
+        begin = self.position
+        block: Int16Array = np.zeros((end - begin, 2), np.int16)
+        for column, pieces in enumerate(self._pieces):
+            while pieces and pieces[0][0] < end:
+                at, samples = pieces.popleft()
+                n_taken = min(end - at, len(samples))
+                block[at - begin : at - begin + n_taken, column] = samples[:n_taken]
+                if n_taken < len(samples):
+                    pieces.appendleft((end, samples[n_taken:]))
+        self.position = end
+        return block
