@@ -18,7 +18,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,9 @@ def text(message: object) -> bytes:
     return frame(TEXT, json.dumps(message).encode())
 
 
+CONNECTED = text({"event": "connected", "version": "1.0.0"})
+
+
 class Closed(Exception):
     """The server ended the connection, with ``code`` (1006: without a close frame)."""
 
@@ -68,10 +71,18 @@ class RawCall:
 
     Args:
         port: of the server, on loopback.
+        behind: makes octets to send right behind the upgrade request, in one segment with it.
         timeout_s: for any single wait; beyond it ``TimeoutError``.
     """
 
-    def __init__(self, port: int, *, path: str = "/media", timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        port: int,
+        *,
+        path: str = "/media",
+        behind: Callable[[RawCall], bytes] | None = None,
+        timeout_s: float = 10.0,
+    ) -> None:
         number = next(_numbers)
         self.call_control_id = f"v2:raw-{os.getpid()}-{number}"
         self.stream_id = f"32DE0DEA-53CB-4B21-89A4-{number:012X}"
@@ -80,7 +91,7 @@ class RawCall:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout_s)
         # Else the kernel holds a small message back until the last one is acknowledged.
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._upgrade(path)
+        self._upgrade(path, behind(self) if behind is not None else b"")
 
     def __enter__(self) -> RawCall:
         return self
@@ -95,7 +106,7 @@ class RawCall:
 
     def begin(self, encoding: str = "PCMU", rate_hz: int = 8000) -> None:
         """Send ``connected`` and ``start``."""
-        self.send(text({"event": "connected", "version": "1.0.0"}))
+        self.send(CONNECTED)
         self.send(text(self.start(encoding, rate_hz)))
 
     def start(self, encoding: str = "PCMU", rate_hz: int = 8000) -> dict[str, Any]:
@@ -141,10 +152,23 @@ class RawCall:
         Raises:
             Closed: the server ended the connection instead.
         """
-        self.send(text(self.media(payload)))
+        self.send(self.spoken(payload))
+        return self.heard(len(payload))
+
+    def spoken(self, payload: bytes) -> bytes:
+        """The frame of the next media message, counted as sent."""
+        message = text(self.media(payload))
         self.counted()
+        return message
+
+    def heard(self, size: int) -> bytes:
+        """``size`` octets of audio, or more if messages so fall; marks are returned.
+
+        Raises:
+            Closed: the server ended the connection instead.
+        """
         audio = b""
-        while len(audio) < len(payload):
+        while len(audio) < size:
             message = self.message()
             if message["event"] == "media":
                 audio += base64.b64decode(message["media"]["payload"], validate=True)
@@ -205,12 +229,13 @@ class RawCall:
             raise Closed(ABNORMAL)
         return data
 
-    def _upgrade(self, path: str) -> None:
+    def _upgrade(self, path: str, behind: bytes) -> None:
         key = base64.b64encode(os.urandom(16)).decode()
         self.send(
             f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
             f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}"
             "\r\n\r\n".encode()
+            + behind
         )
         while b"\r\n\r\n" not in self._received:
             self._received += self._read()

@@ -18,6 +18,7 @@ import pytest
 from tests.server.rawclient import (
     BINARY,
     CLOSE,
+    CONNECTED,
     PING,
     TEXT,
     RawCall,
@@ -120,9 +121,7 @@ def bare(name: str, value: str) -> Sends:
 
 def empty_media(call: RawCall) -> bytes:
     """A chunk without a single octet of audio; it counts as a chunk all the same."""
-    message = text(call.media(b""))
-    call.counted()
-    return message
+    return call.spoken(b"")
 
 
 GOING_ON = [
@@ -337,7 +336,7 @@ def test_malformed_message(server: Server, bystander: RawCall, kind: Kind) -> No
             call.begin()
             assert call.echoed(SPOKEN) == SPOKEN
         elif kind.when == "connected":
-            call.send(text({"event": "connected", "version": "1.0.0"}))
+            call.send(CONNECTED)
         call.send(kind.sends(call))
         if kind.outcome == GOES_ON:
             _goes_on(call, kind.when)
