@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mediaserver.media.frames import Int16Array
-from mediaserver.media.playout import Playout
+from mediaserver.media.playout import Outcome, Playout
 from telephony_codecs import codec
 
 TINY_S = 1e-4
@@ -108,7 +108,26 @@ class Rig:
         return b"".join(self.payloads)
 
 
-@pytest.fixture
+class Told:
+    """Remembers what it was told of."""
+
+    def __init__(self) -> None:
+        self.states: dict[int, list[str]] = {}
+
+    def watch(self, thing: Outcome) -> None:
+        self.states.setdefault(id(thing), [])
+        thing.notify(lambda each: self.states[id(each)].append(each.state))
+
+    def of(self, thing: Outcome) -> list[str]:
+        return self.states[id(thing)]
+
+
+@pytest.fixture(scope="session")
+def make_told() -> type[Told]:
+    return Told
+
+
+@pytest.fixture(scope="session")
 def make_rig() -> type[Rig]:
     return Rig
 
@@ -119,6 +138,6 @@ def tone(seconds: float, rate_hz: int = 8000, tone_hz: float = 440.0) -> Int16Ar
     return audio
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_tone() -> Callable[..., Int16Array]:
     return tone

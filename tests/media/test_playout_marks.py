@@ -7,159 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from mediaserver.media.frames import Int16Array
 from mediaserver.media.ledger import MAX_OUTSTANDING
-from mediaserver.media.playout import Item, Outcome, Playout
-from telephony_codecs import codec
+from mediaserver.media.playout import Item
 
 if TYPE_CHECKING:
-    from tests.media.conftest import Rig
+    from tests.media.conftest import Rig, Told
 
 Tone = Callable[..., Int16Array]
 FRAME = np.zeros(160, np.int16)
 FRAME.flags.writeable = False
-
-
-class Told:
-    """Remembers what it was told of."""
-
-    def __init__(self) -> None:
-        self.states: dict[int, list[str]] = {}
-
-    def watch(self, thing: Outcome) -> None:
-        self.states.setdefault(id(thing), [])
-        thing.notify(lambda each: self.states[id(each)].append(each.state))
-
-    def of(self, thing: Outcome) -> list[str]:
-        return self.states[id(thing)]
-
-
-class LogSink:
-    """Writes down the marks and where in the audio they stand (PCMU: an octet a sample)."""
-
-    def __init__(self) -> None:
-        self.n_samples = 0
-        self.names: list[str] = []
-        # (name, samples sent before it) of those that the far end has not returned.
-        self.outstanding: list[tuple[str, int]] = []
-
-    def send_media(self, payload: bytes) -> None:
-        self.n_samples += len(payload)
-
-    def send_mark(self, name: str) -> None:
-        self.names.append(name)
-        self.outstanding.append((name, self.n_samples))
-
-    def send_clear(self) -> None:
-        pass
-
-
-class Truth:
-    """Does random things to a playout; knows from the wire what may have become of each."""
-
-    def __init__(self, lead_s: float | None) -> None:
-        self.sink = LogSink()
-        self.playout = Playout(codec("PCMU").encoder(), self.sink, lead_s=lead_s)
-        self.now = 0.0
-        self.told = Told()
-        self.things: list[Outcome] = []
-
-    def add(self, thing: Outcome) -> None:
-        self.things.append(thing)
-        self.told.watch(thing)
-
-    def do(self, what: str, amount: int) -> None:
-        playout = self.playout
-        if what == "play":
-            live = amount % 3 == 0
-            self.add(playout.play(np.zeros(amount * 37, np.int16), 8000, self.now, live=live))
-        elif what == "mark":
-            self.add(playout.mark("user's", self.now))
-        elif what == "clear":
-            playout.clear(self.now)
-            self.check_all_resolved()
-        elif what == "wait":
-            self.now += amount * 0.005
-            while playout.next_at is not None and playout.next_at <= self.now:
-                playout.tick(max(playout.next_at, 0.0))
-        elif what == "return" and self.sink.outstanding:
-            name, position = self.sink.outstanding.pop(0)
-            stale = playout.ledger.stale_marks
-            open_before = [thing for thing in self.things if not thing.resolved]
-            playout.mark_returned(name, self.now)
-            if playout.ledger.stale_marks > stale:
-                assert not any(thing.resolved for thing in open_before)
-                return
-            # Marks come back in order: what ended before this one is played, else not. What
-            # was queued behind a user's mark but ended in the same 20 ms has the next one.
-            n_played = sum(thing.resolved for thing in open_before)
-            for thing in open_before[:n_played]:
-                assert thing.state == "played"
-                assert 0 <= thing.end <= position
-            for thing in open_before[n_played:]:
-                assert not thing.resolved
-                assert thing.end < 0 or thing.end >= position - 160
-
-    def check_all_resolved(self) -> None:
-        for thing in self.things:
-            assert thing.resolved
-            assert len(self.told.of(thing)) == 1
-
-
-STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(["play", "play", "mark", "wait", "return", "return", "clear"]),
-        st.integers(0, 30),
-    ),
-    max_size=30,
-)
-
-
-@settings(max_examples=1000, deadline=None)
-@given(STEPS, st.sampled_from([0.2, None]))
-def test_each_thing_resolves_once_and_is_played_only_by_its_mark(
-    steps: list[tuple[str, int]], lead_s: float | None
-) -> None:
-    """Over random plays, marks, clears and death: told once, never changed, played by a mark.
-
-    Played only while a mark is being returned, cleared only by clear or death: `do` checks
-    the first, the counts before and after each other step the second.
-    """
-    truth = Truth(lead_s)
-    for what, amount in steps:
-        before = [thing.state for thing in truth.things]
-        truth.do(what, amount)
-        after = [thing.state for thing in truth.things]
-        for old, new in zip(before, after, strict=False):
-            if old in ("played", "cleared"):
-                assert new == old
-            elif new == "played":
-                assert what == "return"
-            elif new == "cleared":
-                assert what == "clear"
-    truth.playout.close(truth.now)
-    truth.check_all_resolved()
-    assert len(set(truth.sink.names)) == len(truth.sink.names)
-
-
-@settings(max_examples=300, deadline=None)
-@given(STEPS)
-def test_a_returned_mark_resolves_exactly_what_was_sent_before_it(
-    steps: list[tuple[str, int]],
-) -> None:
-    """Once every wire mark came back, everything sent is played and nothing else is left."""
-    truth = Truth(0.2)
-    for what, amount in steps:
-        if what != "clear":
-            truth.do(what, amount)
-    for _ in range(200):
-        truth.do("wait", 30)
-        truth.do("return", 0)
-    assert [thing.state for thing in truth.things] == ["played"] * len(truth.things)
-    truth.check_all_resolved()
 
 
 def test_marks_after_clear_are_cleared_whatever_comes_back(
@@ -257,11 +115,11 @@ def test_a_mark_with_nothing_before_it_comes_back_at_once(make_rig: type[Rig]) -
     assert empty.heard_s(rig.now) == 0.0
 
 
-def test_notify_after_the_fact_is_told_at_once(make_rig: type[Rig]) -> None:
+def test_notify_after_the_fact_is_told_at_once(make_rig: type[Rig], make_told: type[Told]) -> None:
     """Who asks late is told, once; who asks while it plays is told when it ends."""
     rig = make_rig()
     item = rig.playout.play(FRAME, 8000, 0.0, live=True)
-    told = Told()
+    told = make_told()
     told.watch(item)
     rig.run_out()
     assert told.of(item) == ["played"]
@@ -331,10 +189,14 @@ def test_who_is_told_of_a_clear_may_play_again(make_rig: type[Rig], make_tone: T
     assert (item.state, again[0].state) == ("cleared", "played")
 
 
-def test_a_source_that_breaks_ends_as_failed(make_rig: type[Rig], make_tone: Tone) -> None:
+def test_a_source_that_breaks_ends_as_failed(
+    make_rig: type[Rig], make_told: type[Told], make_tone: Tone
+) -> None:
+    make_rig: type[Rig], make_told: type[Told], make_tone: Tone
+) -> None:
     """What it gave is heard, then it is failed; one that gave nothing fails at once."""
     rig = make_rig()
-    told = Told()
+    told = make_told()
     broken, silent = rig.playout.open(8000, 0.0), rig.playout.open(8000, 0.0)
     for item in (broken, silent):
         told.watch(item)
@@ -349,10 +211,14 @@ def test_a_source_that_breaks_ends_as_failed(make_rig: type[Rig], make_tone: Ton
     assert (broken.heard_s(rig.now), silent.heard_s(rig.now)) == (0.5, 0.0)
 
 
-def test_cancel_stops_one_play_and_no_other(make_rig: type[Rig], make_tone: Tone) -> None:
+def test_cancel_stops_one_play_and_no_other(
+    make_rig: type[Rig], make_told: type[Told], make_tone: Tone
+) -> None:
+    make_rig: type[Rig], make_told: type[Told], make_tone: Tone
+) -> None:
     """What is not sent is dropped, the next play follows; the cancelled one tells its truth."""
     rig = make_rig()
-    told = Told()
+    told = make_told()
     first, waiting, last = (rig.playout.play(make_tone(s), 8000, 0.0) for s in (2.0, 1.0, 0.5))
     for item in (first, waiting, last):
         told.watch(item)
@@ -397,15 +263,16 @@ def test_a_dead_socket_clears_all_and_sends_nothing(make_rig: type[Rig], make_to
     assert rig.playout.next_at is None
 
 
-def test_a_far_end_without_marks_costs_bounded_memory() -> None:
+def test_a_far_end_without_marks_costs_bounded_memory(
+    make_rig: type[Rig], make_told: type[Told]
+) -> None:
     """Where no mark ever comes back, old plays end as cleared and are counted."""
-    sink = LogSink()
-    playout = Playout(codec("PCMU").encoder(), sink)
-    told = Told()
+    rig = make_rig()
+    told = make_told()
     items = []
     for n in range(MAX_OUTSTANDING + 5):
-        items.append(playout.play(FRAME, 8000, n * 0.3))
+        items.append(rig.playout.play(FRAME, 8000, n * 0.3))
         told.watch(items[-1])
-    assert playout.ledger.unconfirmed == 5
+    assert rig.playout.ledger.unconfirmed == 5
     assert [told.of(item) for item in items[:6]] == [["cleared"]] * 5 + [[]]
     assert items[0].heard_s(1000.0) == 0.02
