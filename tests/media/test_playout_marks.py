@@ -192,8 +192,6 @@ def test_who_is_told_of_a_clear_may_play_again(make_rig: type[Rig], make_tone: T
 def test_a_source_that_breaks_ends_as_failed(
     make_rig: type[Rig], make_told: type[Told], make_tone: Tone
 ) -> None:
-    make_rig: type[Rig], make_told: type[Told], make_tone: Tone
-) -> None:
     """What it gave is heard, then it is failed; one that gave nothing fails at once."""
     rig = make_rig()
     told = make_told()
@@ -212,8 +210,6 @@ def test_a_source_that_breaks_ends_as_failed(
 
 
 def test_cancel_stops_one_play_and_no_other(
-    make_rig: type[Rig], make_told: type[Told], make_tone: Tone
-) -> None:
     make_rig: type[Rig], make_told: type[Told], make_tone: Tone
 ) -> None:
     """What is not sent is dropped, the next play follows; the cancelled one tells its truth."""
