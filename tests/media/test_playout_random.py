@@ -72,14 +72,15 @@ class Truth:
                 assert not any(thing.resolved for thing in open_before)
                 return
             # Marks come back in order: what ended before this one is played, else not. What
-            # was queued behind a user's mark but ended in the same 20 ms has the next one.
+            # was queued behind a user's mark but ended in the same message, of below 40 ms, has
+            # the next one.
             n_played = sum(thing.resolved for thing in open_before)
             for thing in open_before[:n_played]:
                 assert thing.state == "played"
                 assert 0 <= thing.end <= position
             for thing in open_before[n_played:]:
                 assert not thing.resolved
-                assert thing.end < 0 or thing.end >= position - 160
+                assert thing.end < 0 or thing.end > position - 320
 
     def check_all_resolved(self) -> None:
         for thing in self.things:
