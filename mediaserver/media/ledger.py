@@ -129,6 +129,7 @@ class Ledger:
         sent: samples sent.
         dry_at: when the far end will have played them all, by our clock.
         mark_at: when the last wire mark was sent.
+        returned_marks: wire marks that came back in time.
         unknown_marks: names that came back and are none of ours.
         stale_marks: marks of ours that came back after they had been cleared.
         unconfirmed: stretches voided because too many marks were awaited.
@@ -150,6 +151,7 @@ class Ledger:
         self._heard = 0
         self._lag_s = -1.0
         self._outstanding: dict[str, Stretch] = {}
+        self.returned_marks = 0
         self.unknown_marks = 0
         self.stale_marks = 0
         self.unconfirmed = 0
@@ -225,6 +227,7 @@ class Ledger:
             else:
                 self.unknown_marks += 1
             return
+        self.returned_marks += 1
         # Early is believed at once, late by degrees: one late mark is a jolt of the network.
         lag_s = max(now - stretch.ends_at, 0.0)
         slow = 0 <= self._lag_s < lag_s

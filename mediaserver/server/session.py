@@ -122,6 +122,7 @@ class Session:
         self._tasks: set[asyncio.Task[None]] = set()
         self._handlers: set[asyncio.Task[None]] = set()
         self._subscribers: list[DropOldest[Event]] = []
+        self._early: list[Event] | None = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._grace: asyncio.TimerHandle | None = None
@@ -144,6 +145,7 @@ class Session:
             self._handlers.add(task)
             task.add_done_callback(self._handler_done)
             self._loop.call_soon(call.started)  # behind the task's own first step
+        self._loop.call_soon(self._started)
 
     # What the socket brings.
 
@@ -227,14 +229,22 @@ class Session:
     def subscribe(self) -> DropOldest[Event]:
         """Events from now to the call's end."""
         queue: DropOldest[Event] = DropOldest(EVENTS_LIMIT)
+        for event in self._early or ():
+            queue.push(event)
         if self.ended:
             queue.close()
         else:
             self._subscribers.append(queue)
         return queue
 
+    def _started(self) -> None:
+        """Every handler has run until its first wait: who wants events has subscribed."""
+        self._early = None
+
     def publish(self, event: Event) -> None:
         """Give ``event`` to every subscriber."""
+        if self._early is not None:
+            self._early.append(event)
         for queue in self._subscribers:
             queue.push(event)
 

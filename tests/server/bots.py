@@ -1,0 +1,120 @@
+"""Processors for tests; loaded by file name, as a user's are."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import numpy as np
+
+from mediaserver.media.frames import Frame
+from mediaserver.processors.core import Call, Filter, processor
+
+# What the bots saw, by call; tests read and clear it.
+SEEN: dict[str, list[Any]] = {}
+
+
+def seen(call: Call) -> list[Any]:
+    return SEEN.setdefault(call.id, [])
+
+
+@processor
+async def echo_handler(call: Call) -> None:
+    """The echo of the README: a handler."""
+    async for frame in call.frames():
+        await call.play(frame.samples, rate=frame.rate)
+
+
+@processor
+async def listen(call: Call) -> None:
+    """Notes every frame."""
+    async for frame in call.frames(None):
+        seen(call).append(frame)
+
+
+@processor
+async def events(call: Call) -> None:
+    """Notes every event."""
+    async for event in call.events():
+        seen(call).append(event)
+
+
+@processor
+async def facts(call: Call) -> None:
+    """Notes what the call says of itself, then waits for its end."""
+    seen(call).append(call)
+    async for _ in call.frames():
+        pass
+
+
+@processor(rate=16000)
+async def wide(call: Call) -> None:
+    """Wants 16 kHz."""
+    async for frame in call.frames():
+        seen(call).append(frame)
+
+
+@processor
+async def raises(call: Call) -> None:
+    """Fails at the third frame."""
+    n = 0
+    async for _ in call.frames():
+        n += 1
+        if n == 3:
+            raise RuntimeError("a bot's own fault")
+
+
+@processor
+async def returns(call: Call) -> None:
+    """Has nothing more to do."""
+
+
+@processor
+async def stubborn(call: Call) -> None:
+    """Does not end by itself; notes that it was cancelled."""
+    try:
+        await asyncio.sleep(3600)
+    except asyncio.CancelledError:
+        seen(call).append("cancelled")
+        raise
+
+
+@processor
+async def after(call: Call) -> None:
+    """Uses the call after its end."""
+    async for _ in call.frames():
+        pass
+    try:
+        await call.play(np.zeros(160, np.int16))
+        seen(call).append("played")
+    except Exception as exc:
+        seen(call).append(type(exc).__name__)
+
+
+@processor
+async def hangs_up(call: Call) -> None:
+    """Ends the call after five frames."""
+    n = 0
+    async for _ in call.frames():
+        n += 1
+        if n == 5:
+            await call.hangup()
+
+
+class Faulty(Filter):
+    """Raises on every frame."""
+
+    def process(self, frame: Frame) -> Frame:
+        raise ValueError("a filter's own fault")
+
+
+class Half(Filter):
+    """Halves the level; a parameter that a call may set."""
+
+    def __init__(self, call: Call, divisor: int = 2) -> None:
+        super().__init__(call)
+        self.divisor = divisor
+
+    def process(self, frame: Frame) -> Frame:
+        samples = (frame.samples // self.divisor).astype(np.int16)
+        return Frame(samples, frame.rate, frame.track, frame.index, frame.start, frame.lost)

@@ -1,0 +1,39 @@
+"""A real server in this process, and small bots to run on it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mediaserver.app import MediaServer
+from mediaserver.settings import ProcessorSetting, Settings
+
+Serving = Callable[..., AbstractAsyncContextManager[MediaServer]]
+BOTS = Path(__file__).parent / "bots.py"
+
+
+def bot(name: str, **parameters: Any) -> ProcessorSetting:
+    """One of the processors in ``bots.py``."""
+    return ProcessorSetting(f"{BOTS}:{name}", parameters, alias=name)
+
+
+@pytest.fixture
+def serving() -> Serving:
+    """``async with serving("echo", auth_token="…") as server``; on a free port of loopback."""
+
+    @asynccontextmanager
+    async def run(
+        *processors: str | ProcessorSetting, **settings: Any
+    ) -> AsyncIterator[MediaServer]:
+        chain = tuple(ProcessorSetting(p) if isinstance(p, str) else p for p in processors)
+        # A busy machine may stall for longer than live audio may wait: nothing is dropped here.
+        defaults: dict[str, Any] = {"port": 0, "backlog_ms": 30_000, "reconnect_grace_s": 0}
+        async with MediaServer(Settings(processors=chain, **{**defaults, **settings})) as server:
+            yield server
+        assert server.service.n_calls == 0
+
+    return run

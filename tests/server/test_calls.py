@@ -1,0 +1,502 @@
+"""Whole calls over real sockets: the fake Telnyx against the real server."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import math
+import sys
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mediaserver.carrier import Audio, CallPlan, FakeCall, Faults, place_call, place_calls, speech
+from mediaserver.carrier.frames import MediaIn
+from mediaserver.processors.core import Dtmf, Hint, Reconnected, Stop, StreamError
+
+from .conftest import Serving, bot
+
+SECONDS = 1.0
+
+
+def seen(plan: CallPlan) -> list[object]:
+    """What the bots noted of a call."""
+    for name, module in sys.modules.items():
+        if name.startswith("mediaserver_processor_bots"):
+            noted: list[object] = module.SEEN.setdefault(plan.call_control_id, [])
+            return noted
+    raise AssertionError("no bot was loaded")
+
+
+async def soon(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    """Wait until ``condition()`` holds: what the server does has no event to wait for."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110  # see above
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(("codec", "rate"), [("PCMU", 8000), ("PCMA", 8000), ("L16", 16000)])
+@pytest.mark.parametrize("processor", ["echo", bot("echo_handler")])
+async def test_echo_is_bit_exact(
+    serving: Serving, codec: str, rate: int, processor: object
+) -> None:
+    """Every sample that was sent comes back as it was, once and in order."""
+    plan = CallPlan(codec=codec, rate_hz=rate, seconds=SECONDS)
+    async with serving(processor) as server:
+        report = await place_call(server.url, plan)
+    assert report.problem is None
+    assert (report.bit_exact, report.lost, report.snr_db) == (True, 0, math.inf)
+    assert report.sent == report.returned == round(SECONDS / 0.02)
+
+
+async def test_every_pcmu_code_but_one_comes_back(serving: Serving) -> None:
+    """All 256 octets are echoed; 0x7F, the other zero, comes back as 0xFF."""
+    codes = bytes(range(256)) + bytes(range(64))
+    plan = CallPlan(payloads=[codes[:160], codes[160:]], seconds=0.04)
+    async with serving("echo") as server, FakeCall.connect(server.url, plan) as call:
+        await call.speak()
+        media = [r.command.media.payload for r in call.received if isinstance(r.command, MediaIn)]
+    back = b"".join(map(base64.b64decode, media))
+    assert back == codes.replace(b"\x7f", b"\xff")
+
+
+async def test_a_hundred_calls_lose_nothing(serving: Serving) -> None:
+    """A hundred paced calls on one worker: all frames back, none lost, none out of order."""
+    plans = [CallPlan(seconds=3.0) for _ in range(100)]
+    async with serving("echo") as server:
+        reports = await place_calls(server.url, plans)
+        assert server.service.counters["calls"] == 100
+    assert [r.problem for r in reports] == [None] * 100
+    assert sum(r.lost for r in reports) == 0
+    assert all(r.bit_exact for r in reports)
+    assert sum(r.returned for r in reports) == sum(r.sent for r in reports) == 15_000
+
+
+async def test_first_frames_reach_a_handler(serving: Serving) -> None:
+    """Frames that come in the same read as ``start`` wait for the handler's first line."""
+    plan = CallPlan(payloads=[b"\xff" * 160], seconds=0.2)
+    async with serving(bot("listen")) as server:
+        await place_call(server.url, plan)
+        frames = seen(plan)
+    assert [f.index for f in frames] == list(range(10))  # type: ignore[attr-defined]
+
+
+async def test_a_call_knows_itself(serving: Serving) -> None:
+    """Numbers, formats, state and parameters stand on the call."""
+    plan = CallPlan(
+        codec="PCMA",
+        send_codec="L16",
+        send_rate_hz=16000,
+        seconds=0.1,
+        custom_parameters={"customer_id": "c-1"},
+    )
+    async with serving(bot("facts")) as server:
+        await place_call(server.url, plan)
+    call = seen(plan)[0]
+    assert call.id == plan.call_control_id  # type: ignore[attr-defined]
+    assert (call.codec, call.rate, call.send_codec, call.send_rate) == (  # type: ignore[attr-defined]
+        "PCMA",
+        8000,
+        "L16",
+        16000,
+    )
+    assert call.parameters["customer_id"] == "c-1"  # type: ignore[attr-defined]
+    assert call.stream_id == plan.stream_id  # type: ignore[attr-defined]
+
+
+async def test_a_handler_gets_its_rate(serving: Serving) -> None:
+    """Frames are resampled to what the handler declares, 20 ms each."""
+    plan = CallPlan(seconds=0.4)
+    async with serving(bot("wide")) as server:
+        await place_call(server.url, plan)
+    frames = seen(plan)
+    assert {(len(f.samples), f.rate) for f in frames} == {(320, 16000)}  # type: ignore[attr-defined]
+    assert len(frames) == 20
+
+
+async def test_filters_and_handlers_form_a_chain(serving: Serving) -> None:
+    """Each hears what stands before it in the chain."""
+    plan = CallPlan(
+        codec="L16", rate_hz=16000, seconds=0.2, audio=Audio(np.full(320, 1000, np.int16), 16000)
+    )
+    async with serving(bot("listen"), bot("Half"), "echo") as server:
+        async with FakeCall.connect(server.url, plan) as call:
+            await call.speak()
+            heard = call.intake.ear
+    assert {int(f.samples[0]) for f in seen(plan)} == {1000}  # type: ignore[attr-defined]
+    assert set(np.unique(heard.between(0, heard.end_s))) <= {0, 500}
+
+
+async def test_events_come_typed_and_in_order(serving: Serving) -> None:
+    """Digits by time of pressing, errors with their meaning, the end last."""
+    plan = CallPlan(seconds=0.6)
+    async with serving(bot("events")) as server:
+        async with FakeCall.connect(server.url, plan) as call:
+            for second, digit in ((2, "2"), (1, "1")):
+                await call.send(
+                    {
+                        "event": "dtmf",
+                        "stream_id": plan.stream_id,
+                        "dtmf": {"digit": digit},
+                        "occurred_at": f"2026-01-01T00:00:0{second}Z",
+                        "sequence_number": "9",
+                    }
+                )
+            await call.send(
+                {
+                    "event": "error",
+                    "stream_id": plan.stream_id,
+                    "error": {"code": "100005", "title": "rate_limit_reached"},
+                }
+            )
+            await call.speak()
+        await soon(lambda: server.service.n_calls == 0)
+    events = seen(plan)
+    assert [e.digit for e in events if isinstance(e, Dtmf)] == ["1", "2"]
+    errors = [e for e in events if isinstance(e, StreamError)]
+    assert errors[0].code == 100005
+    assert "one mp3 message a second" in errors[0].meaning
+    assert events[-1] == Stop("stop")
+
+
+# How a call may end, and that it ends once.
+
+
+@pytest.mark.parametrize("how", ["stop", "close", "cut", "stop and cut"])
+async def test_a_call_ends_once_whatever_ends_it(serving: Serving, how: str) -> None:
+    """Stop, close and a cut connection each end the session exactly once."""
+    plan = CallPlan(seconds=5.0)
+    async with serving(bot("events"), "echo") as server:
+        async with FakeCall.connect(server.url, plan) as call:
+            await call.send_payload(b"\xff" * 160)
+            await soon(lambda: server.service.n_calls == 1)
+            if "stop" in how:
+                await call.send({"event": "stop", "stop": {}, "stream_id": plan.stream_id})
+            if "cut" in how:
+                call.cut()
+            if how == "close":
+                await call._ws.close()
+            await soon(lambda: server.service.n_calls == 0)
+    ends = [e for e in seen(plan) if isinstance(e, Stop)]
+    assert ends == [Stop("stop" if "stop" in how else "lost")]
+
+
+async def test_a_stopped_call_is_closed_normally(serving: Serving) -> None:
+    """After ``stop`` the server closes with 1000."""
+    async with serving("echo") as server, FakeCall.connect(server.url, CallPlan()) as call:
+        await call.send({"event": "stop", "stop": {}, "stream_id": call.plan.stream_id})
+        await asyncio.wait_for(call.closed.wait(), 5)
+        assert call.record.close_code == 1000
+
+
+async def test_a_stubborn_handler_is_cancelled_after_its_grace(serving: Serving) -> None:
+    """A handler that outlives its call gets its grace, then it is cancelled."""
+    plan = CallPlan(seconds=0.1)
+    async with serving(bot("stubborn"), handler_grace_s=0.1) as server:
+        await place_call(server.url, plan)
+        await soon(lambda: server.service.n_calls == 0)
+    assert seen(plan) == ["cancelled"]
+
+
+async def test_playing_after_the_end_is_refused(serving: Serving) -> None:
+    """Once the grace is at work, ``play`` may still be called; it never crashes anything."""
+    plan = CallPlan(seconds=0.1)
+    async with serving(bot("after")) as server:
+        await place_call(server.url, plan)
+        await soon(lambda: server.service.n_calls == 0)
+    assert seen(plan) in (["CallEndedError"], ["played"])
+
+
+async def test_a_handler_can_hang_up(serving: Serving) -> None:
+    """Without a control client, hanging up ends the stream."""
+    plan = CallPlan(seconds=5.0)
+    async with serving(bot("hangs_up")) as server:
+        report = await place_call(server.url, plan)
+    assert not report.hung_up
+    assert report.close_code == 1000
+
+
+async def test_on_return_hangup(serving: Serving) -> None:
+    """Where set so, a call ends when its handlers have returned."""
+    async with serving(bot("returns"), on_return="hangup") as server:
+        report = await place_call(server.url, CallPlan(seconds=5.0))
+    assert report.close_code == 1000
+    assert report.sent < 100
+
+
+# Processors that fail.
+
+
+@pytest.mark.parametrize("name", ["raises", "Faulty"])
+async def test_a_failing_processor_is_bypassed(serving: Serving, name: str) -> None:
+    """It is counted, and the call and its other processors go on."""
+    async with serving(bot(name), "echo") as server:
+        report = await place_call(server.url, CallPlan(seconds=0.4))
+        assert server.service.counters["processor_errors"] == 1
+    assert report.echo_problem is None
+    assert report.bit_exact
+
+
+@pytest.mark.parametrize("name", ["raises", "Faulty"])
+async def test_a_failing_processor_can_end_its_call(serving: Serving, name: str) -> None:
+    """With ``on_error = end`` the call ends, and no other one does."""
+    async with serving(bot(name), "echo", on_error="end") as server:
+        report = await place_call(server.url, CallPlan(seconds=5.0))
+    assert report.close_code == 1000
+    assert not report.hung_up
+
+
+# Admission.
+
+
+async def test_unsupported_formats_are_closed_with_1003(serving: Serving) -> None:
+    """An unknown codec, stereo, or a rate there is not: 1003 and a reason."""
+    cases = {
+        "EVS": {"encoding": "EVS", "sample_rate": 16000, "channels": 1},
+        "2 channels": {"encoding": "PCMU", "sample_rate": 8000, "channels": 2},
+        "OPUS": {"encoding": "OPUS", "sample_rate": 44100, "channels": 1},
+    }
+    async with serving("echo") as server:
+        for said, media_format in cases.items():
+            async with FakeCall.connect(server.url, CallPlan(), greet=False) as call:
+                await call.send({"event": "connected", "version": "1.0.0"})
+                await call.send(
+                    {
+                        "event": "start",
+                        "stream_id": "s",
+                        "sequence_number": "1",
+                        "start": {"call_control_id": "x", "media_format": media_format},
+                    }
+                )
+                await asyncio.wait_for(call.closed.wait(), 5)
+                assert call.record.close_code == 1003
+                assert said in call.record.close_reason
+        assert server.service.counters["refused_format"] == len(cases)
+
+
+async def test_an_unknown_send_codec_is_closed_with_1003(serving: Serving) -> None:
+    """What shall go back must exist as well; custom parameters are heard before settings."""
+    plan = CallPlan(custom_parameters={"send_codec": "SILK"})
+    async with serving("echo") as server:
+        report = await place_call(server.url, plan)
+    assert report.close_code == 1003
+    assert "SILK" in report.close_reason
+
+
+async def test_a_stream_may_select_only_what_is_offered(serving: Serving) -> None:
+    """A name from outside selects a processor of the settings; paths and modules are refused."""
+    async with serving("echo", offer=(bot("listen"),)) as server:
+        chosen = CallPlan(seconds=0.2, custom_parameters={"processor": "listen"})
+        report = await place_call(server.url, chosen)
+        assert report.returned == 0
+        assert len(seen(chosen)) == 10
+        for name in ("os:system", "bots.py:listen", "record", "../bots.py:listen"):
+            plan = CallPlan(seconds=0.2, custom_parameters={"processor": name})
+            report = await place_call(server.url, plan)
+            assert report.close_code == 1008
+            assert "not offered" in report.close_reason
+
+
+async def test_a_call_sets_allowed_parameters_only(serving: Serving) -> None:
+    """``param_*`` reaches a processor where it is allow-listed; a wrong value refuses the call."""
+    import msgspec
+
+    half = msgspec.structs.replace(bot("Half"), allow=("divisor",))
+    audio = Audio(np.full(160, 1000, np.int16), 8000)
+    async with serving(half, "echo") as server:
+        plan = CallPlan(
+            codec="L16",
+            rate_hz=8000,
+            seconds=0.2,
+            audio=audio,
+            custom_parameters={"param_divisor": "10"},
+        )
+        async with FakeCall.connect(server.url, plan) as call:
+            await call.speak()
+            heard = call.intake.ear
+            assert 100 in np.unique(heard.between(0, heard.end_s))
+        wrong = CallPlan(seconds=0.2, custom_parameters={"param_divisor": "many"})
+        assert (await place_call(server.url, wrong)).close_code == 1008
+
+
+@pytest.mark.parametrize("where", ["header", "path", "query"])
+async def test_auth_token_in_each_place(serving: Serving, where: str) -> None:
+    """Header, path and query carry the token; a wrong one is refused before the upgrade."""
+    async with serving("echo", auth_token="s3cret") as server:
+        for token, served in (("s3cret", True), ("wrong", False)):
+            url = server.url
+            if where == "path":
+                url += f"/{token}"
+            elif where == "query":
+                url += f"?token={token}"
+            plan = CallPlan(seconds=0.1, token=token if where == "header" else None)
+            report = await place_call(url, plan)
+            assert (report.problem is None) is served
+            assert served or "401" in str(report.error)
+
+
+async def test_auth_token_in_connected_alone(serving: Serving) -> None:
+    """A token that comes only in ``connected`` is enough; none, or a wrong one, is 1008."""
+    async with serving("echo", auth_token="s3cret") as server:
+        for token, served in (("s3cret", True), ("wrong", False), (None, False)):
+            async with FakeCall.connect(server.url, CallPlan(seconds=0.1), greet=False) as call:
+                nested = {"connected": {"x-telnyx-streaming-auth-token": token}} if token else {}
+                await call.send({"event": "connected", "version": "1.0.0", **nested})
+                await call.send(
+                    {
+                        "event": "start",
+                        "stream_id": call.plan.stream_id,
+                        "start": {"call_control_id": call.plan.call_control_id},
+                    }
+                )
+                await call.send_payload(b"\xff" * 160)
+                if served:
+                    await call.wait_until(lambda: bool(call.received))
+                else:
+                    await asyncio.wait_for(call.closed.wait(), 5)
+                    assert call.record.close_code == 1008
+
+
+async def test_a_full_server_says_so(serving: Serving) -> None:
+    """Beyond ``max_calls`` an upgrade gets 503, and the live call goes on."""
+    async with serving("echo", max_calls=1) as server:
+        async with FakeCall.connect(server.url, CallPlan(seconds=0.5)) as call:
+            refused = await place_call(server.url, CallPlan(seconds=0.1))
+            assert "503" in str(refused.error)
+            await call.speak()
+        assert call.report().echo_problem is None
+
+
+async def test_a_draining_server_takes_no_calls(serving: Serving) -> None:
+    """Draining: 503 to new calls, live ones go on and are told."""
+    plan = CallPlan(seconds=0.6)
+    async with serving(bot("events"), "echo") as server:
+        async with FakeCall.connect(server.url, plan) as call:
+            await soon(lambda: server.service.n_calls == 1)
+            server.service.drain()
+            server.service.drain()
+            refused = await place_call(server.url, CallPlan(seconds=0.1))
+            assert "503" in str(refused.error)
+            await call.speak()
+        assert call.report().echo_problem is None
+        await asyncio.wait_for(server.service.drained(), 5)
+    assert [type(e).__name__ for e in seen(plan)].count("Draining") == 1
+
+
+async def test_drain_has_an_end(serving: Serving) -> None:
+    """After ``drain_s`` the rest is cut with 1001."""
+    async with serving("echo", drain_s=0.1) as server:
+        async with FakeCall.connect(server.url, CallPlan(seconds=30.0)) as call:
+            await soon(lambda: server.service.n_calls == 1)
+            server.service.drain()
+            await server.service.drained()
+            await server.service.close()
+            await asyncio.wait_for(call.closed.wait(), 5)
+            assert call.record.close_code == 1001
+
+
+# Recording.
+
+
+async def test_recordings_hold_what_was_said(serving: Serving, tmp_path: Path) -> None:
+    """Each track becomes a WAV file with exactly the decoded samples; a second one a number."""
+    from mediaserver.settings import ProcessorSetting
+
+    record = ProcessorSetting("record", {"directory": str(tmp_path / "deep" / "er")})
+    plan = CallPlan(
+        codec="L16", rate_hz=16000, seconds=1.2, tracks="both", call_control_id="v3:../x y"
+    )
+    async with serving(record) as server:
+        for _ in range(2):
+            await place_call(server.url, plan)
+    names = sorted(p.name for p in (tmp_path / "deep" / "er").iterdir())
+    assert names == [
+        "v3_x_y-2-inbound.wav",
+        "v3_x_y-2-outbound.wav",
+        "v3_x_y-inbound.wav",
+        "v3_x_y-outbound.wav",
+    ]
+    with wave.open(str(tmp_path / "deep" / "er" / "v3_x_y-inbound.wav")) as file:
+        samples = np.frombuffer(file.readframes(10**6), "<i2")
+    said = speech().samples[: len(samples)]
+    lead = int(np.argmax(samples != 0)) - int(np.argmax(said != 0))
+    assert 0 <= lead < 16000 // 5
+    assert np.array_equal(samples[lead:], said[: len(samples) - lead])
+
+
+# Reconnect.
+
+
+async def test_a_second_socket_takes_the_call_over(serving: Serving) -> None:
+    """After a lost socket the call goes on with its state on the next one."""
+    plan = CallPlan(seconds=1.5, reconnect_at_s=0.6)
+    async with serving(bot("events"), bot("listen"), "echo", reconnect_grace_s=5) as server:
+        report = await place_call(server.url, plan)
+        await soon(lambda: server.service.n_calls == 0)
+        assert server.service.counters["calls"] == 1
+        assert server.service.counters["takeovers"] == 1
+    assert report.reconnects == 1
+    noted = seen(plan)
+    assert sum(isinstance(e, Reconnected) for e in noted) == 1
+    assert [e for e in noted if isinstance(e, Stop)] == [Stop("stop")]
+    indices = [f.index for f in noted if hasattr(f, "samples")]
+    assert indices == list(range(len(indices))), "the handler reads on, numbering unbroken"
+
+
+async def test_a_lost_call_ends_after_its_grace(serving: Serving) -> None:
+    """No second socket within the grace: the call is over."""
+    plan = CallPlan(seconds=5.0, faults=Faults(abrupt_close_at_s=0.2))
+    async with serving(bot("events"), reconnect_grace_s=0.3) as server:
+        await place_call(server.url, plan)
+        assert server.service.n_calls == 1
+        await soon(lambda: server.service.n_calls == 0)
+    assert seen(plan)[-1] == Stop("lost")
+
+
+async def test_a_live_call_is_not_taken_over_by_a_stranger(serving: Serving) -> None:
+    """While media flows, a second socket that knows only the shared token is refused."""
+    plan = CallPlan(seconds=1.0)
+    async with serving("echo", auth_token="s3cret", reconnect_grace_s=5) as server:
+        url = f"{server.url}/s3cret"
+        async with FakeCall.connect(url, plan) as call:
+            await call.send_payload(b"\xff" * 160)
+            await soon(lambda: server.service.n_calls == 1)
+            stranger = await place_call(
+                url, CallPlan(seconds=1.0, call_control_id=plan.call_control_id)
+            )
+            assert stranger.close_code == 1008
+            assert not call.closed.is_set()
+        assert server.service.counters["refused_takeover"] == 1
+
+
+async def test_the_call_token_takes_over_at_once(serving: Serving) -> None:
+    """A socket with the call's own token is the newest and wins, even while media flows."""
+    import time
+
+    from mediaserver.tokens import issue
+
+    token = issue("s3cret", time.time())
+    plan = CallPlan(seconds=1.0, token=token)
+    async with serving("echo", auth_token="s3cret", reconnect_grace_s=5) as server:
+        async with FakeCall.connect(server.url, plan) as first:
+            await first.send_payload(b"\xff" * 160)
+            await soon(lambda: server.service.n_calls == 1)
+            report = await place_call(server.url, plan)
+            assert report.echo_problem is None
+            await asyncio.wait_for(first.closed.wait(), 5)
+            assert first.record.close_code == 1000
+        other = await place_call(server.url, CallPlan(seconds=0.1, token=token))
+        assert other.close_code == 1008, "the token belongs to another call"
+
+
+async def test_hints(serving: Serving) -> None:
+    """Digital silence for ten seconds, and an outbound track under a bot that plays."""
+    silent = CallPlan(payloads=[b"\xff" * 160], seconds=12.5)
+    both = CallPlan(tracks="both", seconds=2.5)
+    async with serving(bot("events"), "echo") as server:
+        await place_calls(server.url, [silent, both])
+    assert [e.name for e in seen(silent) if isinstance(e, Hint)] == ["silent"]
+    assert [e.name for e in seen(both) if isinstance(e, Hint)] == ["hears_itself"]
