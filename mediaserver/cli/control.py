@@ -144,6 +144,8 @@ def _add_settings(parser: _Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out one command; 0 done, 1 Telnyx or the network said no, 2 wrong input."""
+    if args.deadline <= 0:
+        raise ConfigurationError("--deadline must be more than 0 seconds")
     options = _options(args)
     try:
         result = asyncio.run(_command(args, options))

@@ -44,7 +44,7 @@ class _Try:
     """State shared between the request's task and whoever waits for it."""
 
     path: str
-    content: bytes
+    content: bytes = field(repr=False)
     limit_s: float
     is_abandoned: bool = False
     may_be_sent: bool = False

@@ -7,7 +7,7 @@ import inspect
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ from mediaserver.control.target import WEBHOOK_PATH
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[Any], Awaitable[None] | None]
+Handler = Callable[[Any], object]
 AnyHandler = TypeVar("AnyHandler", bound=Handler)
 
 MAX_BODY_BYTES = 256 << 10

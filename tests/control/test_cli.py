@@ -188,6 +188,7 @@ def test_no_answer_is_exit_code_1(
         (["hangup", "v3:a", "--base-url", "http://a.example"], "base_url"),
         (["hangup", "v3:a", "--api-key-file", "/nowhere"], "cannot be read"),
         (["hangup", ".."], "call_control_id"),
+        (["hangup", "v3:a", "--deadline", "0"], "--deadline"),
     ],
 )
 def test_wrong_input_is_one_clear_line(
