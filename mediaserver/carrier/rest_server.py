@@ -12,15 +12,20 @@ from starlette.types import ASGIApp
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without signal handlers, which says when it is ready."""
+    """uvicorn without signal handlers and without its ticking; it says when it is ready."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = asyncio.Event()
+        self.leave = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.ready.set()
+
+    async def main_loop(self) -> None:
+        # The ticks are for the date header and for limits; both are off, and leaving is prompt.
+        await self.leave.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -49,6 +54,7 @@ async def serving(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> As
         log_level="critical",
         lifespan="off",
         ws="none",
+        date_header=False,
         timeout_graceful_shutdown=1,
     )
     server = _Server(config)
@@ -58,5 +64,6 @@ async def serving(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> As
         yield f"http://{host}:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
+        server.leave.set()
         await task
         listener.close()
