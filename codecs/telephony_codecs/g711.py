@@ -90,44 +90,31 @@ class Law:
     Attributes:
         codec: wire name.
         silence: the octet of zero.
-        expand: octets to samples, read-only.
-        compress: samples to octets.
+        expand: octets and 2, the octets of a sample, to samples as octets.
+        table: the octet of each of the 65,536 samples.
     """
 
     codec: str
     silence: bytes
-    expand: Callable[[bytes], Int16Array]
-    compress: Callable[[Int16Array], bytes]
+    expand: Callable[[bytes, int], bytes]
+    table: OctetArray
 
 
-def expander(table: Int16Array) -> Callable[[bytes], Int16Array]:
-    """Return the decoding of octets by a table of 256 samples."""
+def expander(table: Int16Array) -> Callable[[bytes, int], bytes]:
+    """Return the decoding of octets by a table of 256 samples, in the form ``audioop`` has."""
     take = table.take
-
-    def expand(payload: bytes) -> Int16Array:
-        samples = take(np.frombuffer(payload, OCTET))
-        samples.flags.writeable = False
-        return samples
-
-    return expand
-
-
-def compressor(table: OctetArray) -> Callable[[Int16Array], bytes]:
-    """Return the encoding of samples by a table of 65,536 octets."""
-    take = table.take
-    return lambda samples: take(samples).tobytes()
+    return lambda payload, _: take(np.frombuffer(payload, OCTET)).tobytes()
 
 
 def laws(audioop: Any) -> tuple[Law, Law]:
     """Return µ-law and A-law, decoding by ``audioop`` unless that is None."""
-    expand_ulaw, expand_alaw = expander(ulaw_to_linear()), expander(alaw_to_linear())
     if audioop is not None:
-        ulaw2lin, alaw2lin, frombuffer = audioop.ulaw2lin, audioop.alaw2lin, np.frombuffer
-        expand_ulaw = lambda payload: frombuffer(ulaw2lin(payload, 2), INT16)  # noqa: E731 (a def would say no more)
-        expand_alaw = lambda payload: frombuffer(alaw2lin(payload, 2), INT16)  # noqa: E731 (a def would say no more)
+        expand_ulaw, expand_alaw = audioop.ulaw2lin, audioop.alaw2lin
+    else:
+        expand_ulaw, expand_alaw = expander(ulaw_to_linear()), expander(alaw_to_linear())
     return (
-        Law("PCMU", ULAW_SILENCE, expand_ulaw, compressor(linear_to_ulaw())),
-        Law("PCMA", ALAW_SILENCE, expand_alaw, compressor(linear_to_alaw())),
+        Law("PCMU", ULAW_SILENCE, expand_ulaw, linear_to_ulaw()),
+        Law("PCMA", ALAW_SILENCE, expand_alaw, linear_to_alaw()),
     )
 
 
@@ -156,7 +143,8 @@ class G711Decoder(ConcealingDecoder):
         """Return one sample per octet, read-only; PayloadError past 30 s."""
         if len(payload) > MAX_SAMPLES:
             raise PayloadError(self.codec, f"{len(payload)} octets, at most {MAX_SAMPLES}")
-        samples = self._expand(payload)
+        # From bytes, so the array is read-only for free.
+        samples: Int16Array = np.frombuffer(self._expand(payload, 2), INT16)
         self._recent.append(samples)
         return samples
 
@@ -172,12 +160,15 @@ class G711Encoder:
     def __init__(self, law: Law) -> None:
         self.codec = law.codec
         self._silence = law.silence
-        self._compress = law.compress
+        self._octets_of = law.table.take
 
     def encode(self, samples: Int16Array) -> bytes:
         """Return one octet per sample; AudioFormatError if not int16 ``(n,)``, 30 s at most."""
-        check_samples(samples, 1, MAX_SAMPLES)
-        return self._compress(samples)
+        if type(samples) is not np.ndarray or samples.dtype is not INT16 or samples.ndim != 1:
+            check_samples(samples, 1, MAX_SAMPLES)
+        if len(samples) > MAX_SAMPLES:
+            check_length(len(samples), 1, MAX_SAMPLES)
+        return self._octets_of(samples).tobytes()
 
     def silence(self, n_samples: int) -> bytes:
         """Return ``n_samples`` octets of silence."""
