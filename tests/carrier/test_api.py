@@ -153,6 +153,9 @@ async def test_a_fork_replaces_a_stream() -> None:
         with pytest.raises(ApiError) as caught:
             await w.actions.start_streaming(call, stream_url=w.media_url)
         assert caught.value.code == "90045"
+        with pytest.raises(ApiError) as caught:
+            await w.actions.start_forking(call, target="udp:127.0.0.1:9000")
+        assert caught.value.code == "90045"
         await w.actions.stop_forking(call)
         stopped = await w.until_event("call.fork.stopped")
         assert stopped.payload["stream_type"] == "decrypted"
