@@ -80,7 +80,7 @@ class Converter:
         end = len(samples) - len(samples) % self.block
         self.waiting = len(samples) - end
         if self.waiting:
-            # A copy: the caller's array may be large, or change.
+            # A copy, so as not to keep the whole of a large array.
             self._pieces.append(samples[end:].copy())
         blocks = [
             resampler.process(samples[at : at + self.block]) for at in range(0, end, self.block)

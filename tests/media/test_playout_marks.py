@@ -154,6 +154,21 @@ def test_heard_is_within_20_ms_of_the_truth(make_rig: type[Rig], make_tone: Tone
         assert all(h <= s + 1e-3 for h, s in zip(frozen, sizes_s, strict=True))
 
 
+def test_heard_claims_no_more_than_was_heard_once_a_mark_came_back(
+    make_rig: type[Rig], make_tone: Tone
+) -> None:
+    """The lag of returned marks is held against the clock: far ends 100 ms away are believed."""
+    rig = make_rig(one_way_s=0.1)
+    first = rig.playout.play(make_tone(0.5), 8000, 0.0)
+    second = rig.playout.play(make_tone(3.0), 8000, 0.0)
+    rig.run(0.75)
+    assert first.state == "played"
+    for n in range(100):
+        rig.run(0.75 + n * 0.02)
+        truth_s = rig.heard_samples() / 8000 - 0.5
+        assert truth_s - 0.12 <= second.heard_s(rig.now) <= truth_s + 1e-3
+
+
 def test_nothing_of_a_cleared_play_is_heard_after_it(make_rig: type[Rig], make_tone: Tone) -> None:
     """After clear the wire carries only what is played afterwards, encoded as if anew."""
     rig = make_rig()
