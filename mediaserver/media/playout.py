@@ -81,14 +81,11 @@ class Playout:
         clip_s = 30.0 if lead_s is None else min(clip_message_s, max(lead_s / 2, MIN_MESSAGE_S))
         self._live_message = self._whole(message_s)
         self._clip_message = self._whole(clip_s)
+        lead = float("inf") if lead_s is None else lead_s
         live_s = self._live_message / rate_hz
-        live_lead_s = max(LIVE_LEAD_S, 4 * live_s)
-        if lead_s is not None:
-            live_lead_s = min(live_lead_s, lead_s)
+        live_lead_s = min(max(LIVE_LEAD_S, 4 * live_s), lead)
         self._live_slack_s = max(live_lead_s - 2 * live_s, 0) + _EPSILON_S
-        self._clip_slack_s = float("inf")
-        if lead_s is not None:
-            self._clip_slack_s = max(lead_s - self._clip_message / rate_hz, 0) + _EPSILON_S
+        self._clip_slack_s = max(lead - self._clip_message / rate_hz, 0) + _EPSILON_S
         self._margin_s = min(_MARGIN_S, self._clip_slack_s)
         self._backlog_s = backlog_s
         self._keepalive = keepalive
