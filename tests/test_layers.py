@@ -30,7 +30,7 @@ MAY = {
     "app": {"server", "control", "processors", "media"},
     "carrier": {"telephony_codecs"},
     "cli": {"app", "carrier", "control", "processors", "media", "telephony_codecs"},
-    "__init__": {"app", "control", "processors", "media", "server"},
+    "__init__": {"app", "control", "processors", "media", "settings"},
     "__main__": {"cli"},
 }
 PURE = {"wire", "media", "telephony_codecs"}

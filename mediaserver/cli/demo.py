@@ -1,4 +1,4 @@
-"""``mediaserver demo``: fake Telnyx calls and a server on loopback, with real speech."""
+"""``mediaserver demo``: the whole story on loopback: six codecs, then commands and webhooks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from mediaserver.carrier import Progress as CallProgress
 from mediaserver.carrier.report import COLUMNS, rows
 from mediaserver.cli.serve import loop_factory
 from mediaserver.cli.simulate import summary_line
-from mediaserver.errors import ConfigurationError
+from mediaserver.cli.story import stage
+from mediaserver.errors import ConfigurationError, MediaServerError
 from mediaserver.settings import ProcessorSetting, Settings
 from telephony_codecs import CodecError, open_audio
 
@@ -61,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
     directory = args.recordings / time.strftime("demo-%Y%m%d-%H%M%S")
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         reports = runner.run(_demo(plans, directory))
-    return _report(reports, directory)
+        code = _report(reports, directory)
+        told = runner.run(_story())
+    return code if told else 1
 
 
 def _plan(codec: str, rate_hz: int, audio: Audio | None, seconds: float) -> CallPlan:
@@ -92,6 +95,20 @@ async def _demo(plans: Sequence[CallPlan], directory: Path) -> list[CallReport]:
                 bar.update(tasks[number], completed=progress.sent_s)
 
             return await place_calls(server.url, plans, on_progress=tell)
+
+
+async def _story() -> bool:
+    """The control half; False if a step of it failed."""
+    console = Console()
+    console.print("\nthe same under control: commands →, webhooks ←")
+    async with stage((ProcessorSetting("echo"),)) as story:
+        try:
+            await story.tell()
+        except (TimeoutError, MediaServerError) as exc:
+            console.print(f"failed: {exc or 'a webhook did not come'}", markup=False)
+            return False
+    console.print("every command was carried out, every event came once and was verified")
+    return True
 
 
 def _report(reports: Sequence[CallReport], directory: Path) -> int:

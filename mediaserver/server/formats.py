@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from mediaserver.errors import PeerError
+from mediaserver.errors import ConfigurationError, PeerError
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import Start
 from telephony_codecs import CodecError, Decoder, Encoder, codec
@@ -65,6 +65,18 @@ def formats_of(start: Start, query: Mapping[str, str], settings: Settings) -> Fo
         )
     except (CodecError, ValueError) as exc:
         raise UnsupportedFormatError(str(exc)) from exc
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse settings by which no call could be answered.
+
+    Raises:
+        ConfigurationError: an unknown codec, a rate it does not have, or no encoder here.
+    """
+    try:
+        codec(settings.send_codec.upper()).encoder(settings.send_rate)
+    except CodecError as exc:
+        raise ConfigurationError(f"wrong setting: send_codec: {exc}") from exc
 
 
 def make_decoder(formats: Formats, settings: Settings) -> Decoder:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import http
+import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import Protocol, cast
@@ -23,6 +24,10 @@ HEAD_WITHIN_S = 5.0
 MAX_HEAD_BYTES = 64 * 1024
 # Connections whose head is not complete; more are closed at once.
 MAX_WAITING = 2048
+
+# At debug level the library writes whole request heads, and with them auth tokens.
+_quiet = logging.getLogger(f"{__name__}.websockets")
+_quiet.setLevel(logging.WARNING)
 
 
 class Gatekeeper(Protocol):
@@ -120,7 +125,7 @@ class FirstBytes(asyncio.Protocol):
         """Shake hands; the bytes behind the request are the first frames."""
         transport = self._transport
         assert transport is not None
-        protocol = ServerProtocol(max_size=MAX_MESSAGE_BYTES, extensions=None)
+        protocol = ServerProtocol(max_size=MAX_MESSAGE_BYTES, logger=_quiet)
         protocol.receive_data(head)
         connection = self._handshake(protocol)
         for octets in protocol.data_to_send():

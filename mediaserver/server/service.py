@@ -21,13 +21,14 @@ from mediaserver.processors.core import CallObserver, Draining, Spec, StreamRequ
 from mediaserver.processors.discovery import find
 from mediaserver.processors.parameters import bind, from_call
 from mediaserver.server.connection import MediaConnection
-from mediaserver.server.formats import UnsupportedFormatError, formats_of
+from mediaserver.server.formats import UnsupportedFormatError, check_settings, formats_of
 from mediaserver.server.http import HttpHost, make_app
 from mediaserver.server.listener import FirstBytes
 from mediaserver.server.session import Chosen, Session
 from mediaserver.settings import ProcessorSetting, Settings
 from mediaserver.tokens import Admission, TokenGate
 from mediaserver.wire.messages import TOKEN_KEY, Start
+from telephony_codecs import status
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class MediaService:
         self.counters: Counter[str] = Counter()
         self.sessions: dict[str, Session] = {}
         self.draining = False
+        check_settings(settings)
         self._hangup = hangup
         self._observer = observer
         self._gate = TokenGate(settings.auth_token, grace_s=settings.reconnect_grace_s)
@@ -92,6 +94,8 @@ class MediaService:
         """
         loop = asyncio.get_running_loop()
         settings = self.settings
+        # Loads every codec's library now: the first call of a codec must not wait for it.
+        await asyncio.to_thread(status)
         try:
             self._server = await loop.create_server(
                 lambda: FirstBytes(self, self._http.protocol, self._waiting),

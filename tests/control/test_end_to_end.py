@@ -218,10 +218,12 @@ async def test_no_secret_is_in_any_log(caplog: pytest.LogCaptureFixture) -> None
     assert [leak for text in shown for leak in leaks(text)] == []
 
 
-@pytest.mark.xfail(strict=True, reason="the WebSocket library logs the handshake at DEBUG")
 async def test_no_secret_is_in_the_log_of_the_handshake(caplog: pytest.LogCaptureFixture) -> None:
     """Our end of the socket logs neither the token in the header nor the one in the path."""
-    with caplog.at_level(logging.DEBUG, "websockets.server"):
+    with (
+        caplog.at_level(logging.DEBUG, "mediaserver"),
+        caplog.at_level(logging.DEBUG, "websockets.server"),
+    ):
         async with world() as w:
             await w.actions.start_streaming(await w.dialled())
             await w.until_event("streaming.started")

@@ -115,9 +115,9 @@ def test_closing_reaches_every_stage() -> None:
     [
         7,
         b"",
-        Frame(np.zeros(3, np.float32), 8000, "inbound", 0, 0.0),  # type: ignore[arg-type]  # the fault
+        Frame(cast(Any, np.zeros(3, np.float32)), 8000, "inbound", 0, 0.0),
         Frame(np.zeros((3, 2), np.int16), 8000, "inbound", 0, 0.0),
-        Frame([1, 2], 8000, "inbound", 0, 0.0),  # type: ignore[arg-type]  # the fault under test
+        Frame(cast(Any, [1, 2]), 8000, "inbound", 0, 0.0),
         Frame(np.zeros(3, np.int16), 0, "inbound", 0, 0.0),
     ],
 )

@@ -112,8 +112,9 @@ def test_the_peer_has_a_deadline_until_start() -> None:
     assert stream.start_by == 130.0
     stream.receive(CONNECTED)
     assert stream.start_by == 130.0
-    stream.receive(START)
-    assert stream.start_by is None
+    begun = Stream(100.0)
+    begun.receive(START)
+    assert begun.start_by is None
     waiting = Stream(0.0)
     waiting.close()
     assert waiting.start_by is None

@@ -1,0 +1,196 @@
+"""The command line as a process: exit codes, one clear line, signals, start-up."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mediaserver.carrier import CallPlan, FakeCall, place_call
+
+READY = re.compile(r"mediaserver ready on (ws://\S+)")
+
+
+def run(*arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    """One command to its end."""
+    command = [sys.executable, "-m", "mediaserver", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+
+@contextlib.contextmanager
+def serve(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server process on a free port, and its URL."""
+    command = [sys.executable, "-m", "mediaserver", "serve", "--port", "0", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            if found := READY.search(line):
+                yield process, found[1]
+                break
+        else:
+            raise AssertionError("the server never got ready")
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["serve", "--processor", "bogus"], "unknown processor 'bogus'"),
+        (["serve", "--processor", "echo?loud=1"], "unknown parameter 'loud'"),
+        (["serve", "--port", "http"], "port"),
+        (["serve", "--port", "70000"], "port"),
+        (["serve", "--send-mode", "wav"], "send_mode"),
+        (["serve", "--send-codec", "EVS"], "EVS"),
+        (["serve", "--send-codec", "OPUS", "--send-rate", "44100"], "44100"),
+        (["serve", "--config", "no-such-file.toml"], "no-such-file.toml"),
+        (["serve", "--bogus"], "--bogus"),
+        (["serve", "--answer"], "answer needs"),
+        (["serve", "--auto-restart"], "auto_restart needs"),
+        (["serve", "--public-keys", "x"], "public key"),
+        (["bogus"], "bogus"),
+        ([], "COMMAND"),
+        (["simulate"], "--url"),
+        (["simulate", "--url", "ws://127.0.0.1:1/media", "--codec", "EVS"], "EVS"),
+        (["demo", "--seconds", "0"], "--seconds"),
+        (["demo", "--audio", "no-such-file.wav"], "no-such-file.wav"),
+    ],
+)
+def test_what_is_wrong_is_one_clear_line(arguments: list[str], said: str) -> None:
+    """Exit code 2, one line on stderr that names the fault, nothing on stdout, no traceback."""
+    ran = run(*arguments)
+    assert ran.returncode == 2
+    assert ran.stdout == ""
+    assert said in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+def test_a_port_in_use_is_one_clear_line() -> None:
+    """The address that cannot be listened on is named; exit code 2."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ran = run("serve", "--port", str(port))
+    assert ran.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+def test_settings_come_from_environment_and_file(tmp_path: Path) -> None:
+    """Flags go over environment, environment over file; unknown keys are refused."""
+    config = tmp_path / "settings.toml"
+    config.write_text('port = 1\n[[processors]]\nname = "bogus-file"\n')
+    assert "bogus-file" in run("serve", "--config", str(config)).stderr
+    assert "bogus-flag" in run("serve", "--config", str(config), "--processor", "bogus-flag").stderr
+    config.write_text("colour = 1\n")
+    assert "colour" in run("serve", "--config", str(config)).stderr
+    config.write_text("port = [")
+    assert str(config) in run("serve", "--config", str(config)).stderr
+
+
+@pytest.mark.parametrize("command", ["processors", "codecs"])
+def test_lists(command: str) -> None:
+    """What there is, a line each."""
+    ran = run(command)
+    assert ran.returncode == 0
+    assert ("echo" if command == "processors" else "AMR-WB") in ran.stdout
+
+
+def test_processors_says_why_one_is_not_available() -> None:
+    """A processor that cannot be used is listed with its reason."""
+    assert "not available" in run("processors", "no.such.module:thing").stdout
+
+
+def test_help_names_every_command() -> None:
+    """``--help`` lists the commands."""
+    ran = run("--help")
+    assert ran.returncode == 0
+    for command in ("serve", "demo", "simulate", "control", "processors", "codecs"):
+        assert command in ran.stdout
+
+
+def http_status(url: str, path: str) -> int:
+    try:
+        with urllib.request.urlopen(url.replace("ws://", "http://").replace("/media", path)) as got:
+            return int(got.status)
+    except urllib.error.HTTPError as refused:
+        return int(refused.code)
+
+
+async def test_sigterm_lets_live_calls_end() -> None:
+    """After SIGTERM: 503 for new calls and readiness, the live call ends well, exit code 0."""
+    with serve("--processor", "echo") as (process, url):
+        assert http_status(url, "/readyz") == 200
+        async with FakeCall.connect(url, CallPlan(seconds=1.0)) as call:
+            await call.send_payload(b"\xff" * 160)
+            await call.wait_until(lambda: bool(call.received))
+            process.send_signal(signal.SIGTERM)
+            refused = await place_call(url, CallPlan(seconds=0.1))
+            assert "503" in str(refused.error)
+            assert http_status(url, "/readyz") == 503
+            assert http_status(url, "/healthz") == 200
+            assert process.poll() is None
+            await call.send_payload(b"\xff" * 160)
+            await call.wait_until(lambda: len(call.received) >= 2)
+        assert process.wait(10) == 0
+        assert call.record.close_code == 1000
+
+
+async def test_a_second_sigterm_ends_now() -> None:
+    """A second signal closes live calls with 1001 and exits."""
+    with serve("--processor", "echo") as (process, url):
+        async with FakeCall.connect(url, CallPlan(seconds=30.0)) as call:
+            await call.send_payload(b"\xff" * 160)
+            await call.wait_until(lambda: bool(call.received))
+            process.send_signal(signal.SIGTERM)
+            refused = await place_call(url, CallPlan(seconds=0.1))  # the first was heard
+            assert "503" in str(refused.error)
+            process.send_signal(signal.SIGTERM)
+            await call.wait_until(call.closed.is_set, 10)
+            assert call.record.close_code == 1001
+        assert process.wait(10) == 0
+
+
+def written(folder: Path, least: int) -> list[Path]:
+    """The recordings in ``folder`` that have so many octets."""
+    return [path for path in folder.glob("*.wav") if path.stat().st_size >= least]
+
+
+async def test_a_killed_server_leaves_a_playable_recording(tmp_path: Path) -> None:
+    """``kill -9`` in the middle of a call: the WAV file opens and holds what was written."""
+    with serve("--processor", f"record?directory={tmp_path}") as (process, url):
+        async with FakeCall.connect(url, CallPlan(payloads=[b"\x80" * 160])) as call:
+            for _ in range(60):
+                await call.send_payload(b"\x80" * 160)
+            deadline = time.monotonic() + 10
+            while not (files := written(tmp_path, 8000)):
+                assert time.monotonic() < deadline, "nothing was written"
+                await call.send_payload(b"\x80" * 160)
+            process.kill()
+            process.wait()
+    with wave.open(str(files[0])) as recording:
+        n_frames = recording.getnframes()
+        samples = recording.readframes(n_frames)
+    assert n_frames >= 3978
+    assert len(samples) == 2 * n_frames
+
+
+def test_importing_the_package_is_light() -> None:
+    """``import mediaserver`` brings numpy, but no web framework, HTTP client or codec library."""
+    code = "import sys, mediaserver; print(*sorted(m.split('.')[0] for m in sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"starlette", "uvicorn", "httpx", "nacl", "av", "rich", "lameenc", "soxr", "G722"}
+    assert not heavy & set(ran.stdout.split())
