@@ -84,6 +84,8 @@ class Backlog:
         """
         dropped_s = 0.0
         for item in self.queue:
+            if dropped_s >= late_s:
+                break
             if not isinstance(item, QueuedItem) or not item.live:
                 continue
             step = item.rate_hz // 50

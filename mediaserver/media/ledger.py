@@ -44,10 +44,11 @@ class PlayoutSink(Protocol):
 class Stretch:
     """The sent samples up to one wire mark, and what ended in them."""
 
-    __slots__ = ("end", "ends_at", "every", "heard", "result", "things", "wanted")
+    __slots__ = ("due_at", "end", "ends_at", "every", "heard", "result", "things", "wanted")
 
-    def __init__(self, every: int) -> None:
+    def __init__(self, every: int, due_at: float) -> None:
         self.every = every
+        self.due_at = due_at
         self.wanted = False
         self.things: list[Outcome] = []
         self.end = 0
@@ -98,7 +99,7 @@ class Outcome:
 
     def resolve_unsent(self) -> None:
         """Resolve now, as nothing of it was sent; cleared if it has no other verdict."""
-        self._stretch = Stretch(0)
+        self._stretch = Stretch(0, 0.0)
         self._stretch.result = "cleared"
         self.tell()
 
@@ -146,6 +147,7 @@ class Ledger:
         self.sent = 0
         self.dry_at = float("-inf")
         self.mark_at = float("-inf")
+        self._live_every_s = live_every_s
         self._mark_end = 0
         self._n_marks = 0
         self._heard = 0
@@ -155,7 +157,7 @@ class Ledger:
         self.unknown_marks = 0
         self.stale_marks = 0
         self.unconfirmed = 0
-        self.current = Stretch(self._live_every)
+        self.current = Stretch(self._live_every, float("-inf"))
 
     def advance(self, n_samples: int, now: float) -> None:
         """Note that this much was sent; after a dry spell the clock starts anew."""
@@ -179,17 +181,14 @@ class Ledger:
             stretch.things.append(thing)
         if not thing.live:
             stretch.every = self._every
+            stretch.due_at = self.mark_at + self._every / self.rate_hz
 
     def mark_due(self, now: float) -> bool:
         """Whether enough was sent, or time passed, since the last mark to send the next."""
         stretch = self.current
         return stretch.wanted and (
-            self.sent - self._mark_end >= stretch.every or self.mark_due_at() <= now
+            stretch.due_at <= now or self.sent - self._mark_end >= stretch.every
         )
-
-    def mark_due_at(self) -> float:
-        """Return from when on the current stretch may be marked however short it is."""
-        return self.mark_at + self.current.every / self.rate_hz
 
     def finish_mark(self, mark: Mark, now: float) -> None:
         """Note that a user's mark is reached: it has a wire mark at this very place."""
@@ -207,8 +206,8 @@ class Ledger:
         stretch = self.current
         stretch.end = self._mark_end = self.sent
         stretch.ends_at = max(self.dry_at, now)
-        self.current = Stretch(self._live_every)
         self.mark_at = now
+        self.current = Stretch(self._live_every, now + self._live_every_s)
         self._n_marks += 1
         name = f"{MARK_PREFIX}{self._n_marks}"
         self._outstanding[name] = stretch
@@ -259,7 +258,7 @@ class Ledger:
         last.things.extend(unsent)
         for thing in unsent:
             thing._stretch = last
-        self.current = Stretch(self._live_every)
+        self.current = Stretch(self._live_every, self.mark_at + self._live_every_s)
         self._mark_end = self._heard = self.sent
         self.dry_at = min(self.dry_at, now)
         things = tuple(thing for stretch in stretches for thing in stretch.things)

@@ -94,6 +94,7 @@ class Playout:
         self._direct = self._min == self._live_message == rate_hz // 50
         self.blocked = False
         self._closed = False
+        self._min_s = self._min / rate_hz
         self.dropped_s = 0.0
         self.ignored_feeds = 0
         self.next_at: float | None = float("-inf") if keepalive else None
@@ -142,6 +143,41 @@ class Playout:
         if self.next_at is None:
             self._arm(now)
         return item
+
+    def play_live(self, samples: Int16Array, rate_hz: int, now: float) -> None:
+        """Play live audio that nobody wants to follow or to cancel; raises as `play`.
+
+        The path of an echo, 50 times a second and call: what `play` does for a live message
+        that may go at once, without an item and with nothing called that can be done here.
+        """
+        ledger = self.ledger
+        backlog = self._backlog
+        convert = backlog.convert
+        dry_at = ledger.dry_at
+        if not (
+            rate_hz == self._encoder.rate_hz == convert.rate_hz
+            and len(samples) == self._min
+            and self._direct
+            and not (backlog.queue or backlog.n_ready or convert.waiting or self.blocked)
+            and dry_at <= now + self._live_slack_s
+        ):
+            self._play_queued(samples, rate_hz, now, True)
+            return
+        try:
+            payload = self._encoder.encode(samples)
+        except CodecError as error:
+            raise AudioError(str(error)) from error
+        self._sink.send_media(payload)
+        ledger.sent += self._min
+        ledger.dry_at = (dry_at if dry_at > now else now) + self._min_s
+        backlog.fed_at = now
+        backlog.live = True
+        stretch = ledger.current
+        stretch.wanted = True
+        if stretch.due_at <= now:
+            ledger.send_mark(now)
+        if self.next_at is None:
+            self._arm(now)
 
     def open(self, rate_hz: int, now: float, *, live: bool = False) -> Item:
         """Queue a play whose samples come by `feed` until `end` or `fail`; raises as `play`."""
@@ -391,5 +427,5 @@ class Playout:
         elif self._keepalive:
             times.append(self.ledger.dry_at)
         if self.ledger.current.wanted:
-            times.append(self.ledger.mark_due_at())
+            times.append(self.ledger.current.due_at)
         self.next_at = max(min(times), now) if times else None

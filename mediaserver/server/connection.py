@@ -8,10 +8,13 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Protocol
 
+from pybase64 import b64encode
+
 from mediaserver.server.session import Session
 from mediaserver.server.socket import MediaSocket
 from mediaserver.wire.messages import (
     CLEAR,
+    MEDIA_TEXT,
     Connected,
     Dtmf,
     Error,
@@ -22,7 +25,6 @@ from mediaserver.wire.messages import (
     Start,
     Stop,
     mark_text,
-    media_text,
 )
 from mediaserver.wire.stream import Stream
 
@@ -68,7 +70,7 @@ class MediaConnection:
         self._host = host
         self.query = query
         self.token = token
-        self.stream = Stream(now, start_within_s=start_within_s)
+        self.stream = Stream(now, start_within_s=start_within_s, refused=self._refused)
         self.session: Session | None = None
         self.socket: MediaSocket | None = None
         self._media_received: Callable[[MediaBody, float], None] = _nobody
@@ -88,15 +90,12 @@ class MediaConnection:
         message = self.stream.receive(data)
         if type(message) is Media:
             self._media_received(message.media, now)
-        elif message is None:
-            self._host.count("refused_messages")
-        else:
+        elif message is not None:
             self._control_received(message, now)
 
     def binary_received(self, now: float) -> None:
         """From the socket: Telnyx sends none; counted, and no reason to end a call."""
-        self.stream.violations["binary"] += 1
-        self._host.count("refused_messages")
+        self.stream.refuse("binary")
 
     def writing_blocked(self, blocked: bool) -> None:
         """From the socket: the peer reads too slowly, or again."""
@@ -107,6 +106,8 @@ class MediaConnection:
         """From the socket: it is gone."""
         self.stream.close()
         self._stop_start_timer()
+        if code not in (1000, 1001):
+            self._host.count(f"closed.{code}")
         if self.stream.violations:
             logger.warning(
                 "stream %s: refused messages: %s",
@@ -117,7 +118,7 @@ class MediaConnection:
 
     def send_media(self, payload: bytes) -> None:
         """Playout's sink: one payload into the call."""
-        self._send_text(media_text(payload))
+        self._send_text(MEDIA_TEXT % b64encode(payload))
 
     def send_mark(self, name: str) -> None:
         """Playout's sink: ask for a mark."""
@@ -152,6 +153,13 @@ class MediaConnection:
             self.session.error_received(message.body, now)
         elif isinstance(message, Stop):
             self.session.stop_received(now)
+
+    def refuse(self, kind: str) -> None:
+        """Count a message whose content turned out to be of no use."""
+        self.stream.refuse(kind)
+
+    def _refused(self, kind: str) -> None:
+        self._host.count(f"refused.{kind}")
 
     def _start_missing(self) -> None:
         self._host.count("start_missing")

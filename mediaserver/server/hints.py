@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mediaserver.media.ledger import Ledger
 from mediaserver.processors.core import Hint
-from mediaserver.server.inbound import SILENCE_PEAK, Inbound
+from mediaserver.server.inbound import Inbound
 
 NO_MARK_AFTER_S = 5.0
 SILENT_FOR_S = 10.0
@@ -53,8 +53,7 @@ class Hints:
 
     def _silence(self, inbound: Inbound, now: float) -> Iterator[tuple[str, str]]:
         lane = inbound.lanes.get("inbound")
-        peak = lane.take_peak() if lane is not None else None
-        if peak is None or peak > SILENCE_PEAK:
+        if lane is None or not lane.was_silent():
             self._loud_at = now
         elif now - self._loud_at >= SILENT_FOR_S:
             yield "silent", "media flows, but the caller's track has been silent for 10 s"

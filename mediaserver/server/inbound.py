@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from mediaserver.media.frames import Int16Array, Track
 from mediaserver.media.reorder import Lost, Reorder
 from mediaserver.media.timeline import Timeline
@@ -46,13 +44,17 @@ class Lane:
         self.n_typical = decoder.rate_hz // 50
         self.recent: deque[Int16Array] = deque(maxlen=LOOK_FRAMES)
 
-    def take_peak(self) -> int | None:
-        """The loudest sample since the last call; None if no frame came."""
+    def was_silent(self) -> bool | None:
+        """Whether all since the last call was digital silence; None if no frame came."""
         if not self.recent:
             return None
-        peak = int(max(np.abs(samples.astype(np.int32)).max() for samples in self.recent))
+        # The first frame that is not settles it, and in a live call that is the first one.
+        silent = all(
+            samples.max() <= SILENCE_PEAK and samples.min() >= -SILENCE_PEAK
+            for samples in self.recent
+        )
         self.recent.clear()
-        return peak
+        return silent
 
 
 class Inbound:
@@ -102,7 +104,7 @@ class Inbound:
             return
         self.heard_at = now
         ready = self.reorder.push(track, body.chunk, body, now)
-        if ready == (body,):
+        if len(ready) == 1 and ready[0] is body:  # in order, as nearly always
             self._decode(track, body.payload, now)
         else:
             self._give(ready, now)
@@ -142,9 +144,10 @@ class Inbound:
             self._count("bad_payload")
             self._conceal(track, now)
             return
-        if len(samples):
-            lane.n_samples += len(samples)
-            lane.n_typical = len(samples)
+        n_samples = len(samples)
+        if n_samples:
+            lane.n_samples += n_samples
+            lane.n_typical = n_samples
             lane.recent.append(samples)
             self._run(self._frame(track, samples, lane.rate_hz, now))
 

@@ -135,7 +135,7 @@ class Outbound:
         """See ``Call.play_live``."""
         if not self.ended:
             playout = self.playout
-            playout.play(samples, rate or self.rate_hz, monotonic(), live=True)
+            playout.play_live(samples, rate or self.rate_hz, monotonic())
             if playout.next_at is not None:
                 self._changed()
 

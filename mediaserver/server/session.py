@@ -80,6 +80,9 @@ class SessionHost(Protocol):
 class Line(PlayoutSink, Protocol):
     """The socket side of a session."""
 
+    def refuse(self, kind: str) -> None:
+        """Count a message whose content turned out to be of no use."""
+
     def close(self, code: int, reason: str = "") -> None:
         """Close the socket."""
 
@@ -133,7 +136,7 @@ class Session:
         self._chain = Chain(self._stages(chosen), self._stage_failed)
         self._decoder()  # refuse now, not at the first frame
         self.inbound = Inbound(
-            self._decoder, self._chain, self._reorder(), now, host.count, self._arm
+            self._decoder, self._chain, self._reorder(), now, self._refuse, self._arm
         )
 
     def begin(self) -> None:
@@ -336,6 +339,10 @@ class Session:
         task.add_done_callback(self._tasks.discard)
 
     # Parts.
+
+    def _refuse(self, kind: str) -> None:
+        if self.line is not None:
+            self.line.refuse(kind)
 
     def _decoder(self) -> Decoder:
         return make_decoder(self.formats, self.host.settings)

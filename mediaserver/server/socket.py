@@ -107,7 +107,12 @@ class MediaSocket(asyncio.Protocol):
         self._connection.socket_closed(self._frames.close_code, self._frames.close_reason)
 
     def _end(self) -> None:
-        self._transport.close()
+        """Send no more, but go on reading: closing on unread octets resets the connection,
+        and the peer may never see our close frame."""
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
         self._abort_later()
 
     def _ping(self) -> None:

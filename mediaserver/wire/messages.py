@@ -251,15 +251,9 @@ def _is_bad_base64(value: dict[str, Any]) -> bool:
     return False
 
 
-_MEDIA_HEAD = b'{"event":"media","media":{"payload":"'
-_MEDIA_TAIL = b'"}}'
-
+# To be filled with the payload's base64.
+MEDIA_TEXT = b'{"event":"media","media":{"payload":"%b"}}'
 CLEAR = b'{"event":"clear"}'
-
-
-def media_text(payload: bytes) -> bytes:
-    """The message that carries ``payload`` into the call."""
-    return b"".join((_MEDIA_HEAD, pybase64.b64encode(payload), _MEDIA_TAIL))
 
 
 def mark_text(name: str) -> bytes:

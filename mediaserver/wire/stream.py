@@ -15,6 +15,7 @@ Rules:
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from enum import Enum
 
 from mediaserver.wire.messages import (
@@ -77,18 +78,26 @@ class Stream:
         start_by: monotonic seconds by which ``start`` must have come, or None.
     """
 
-    def __init__(self, now: float, *, start_within_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        now: float,
+        *,
+        start_within_s: float = 30.0,
+        refused: Callable[[str], None] | None = None,
+    ) -> None:
+        """Begin at the upgrade; ``refused`` is told the kind of each refused message."""
         self.state = State.OPENED
         self.stream_id: str | None = None
         self.violations: Counter[str] = Counter()
         self.start_by: float | None = now + start_within_s
+        self._refused = refused
 
     def receive(self, data: bytes) -> Message | None:
         """The typed message in ``data``, or None if it was refused and counted."""
         try:
             message = decode(data)
         except REFUSALS:
-            self.violations[kind_of(data)] += 1
+            self.refuse(kind_of(data))
             return None
         if (
             type(message) is Media
@@ -98,6 +107,12 @@ class Stream:
             return message
         return self._step(message)
 
+    def refuse(self, kind: str) -> None:
+        """Count one more refusal of this kind."""
+        self.violations[kind] += 1
+        if self._refused is not None:
+            self._refused(kind)
+
     def close(self) -> None:
         """The socket is gone."""
         self.state = State.CLOSED
@@ -106,10 +121,10 @@ class Stream:
     def _step(self, message: Message) -> Message | None:
         following = _NEXT.get((self.state, type(message)))
         if following is None:
-            self.violations[f"{type(message).__name__.lower()}_{_MISPLACED[self.state]}"] += 1
+            self.refuse(f"{type(message).__name__.lower()}_{_MISPLACED[self.state]}")
             return None
         if not self._is_ours(message):
-            self.violations["wrong_stream_id"] += 1
+            self.refuse("wrong_stream_id")
             return None
         if isinstance(message, Start):
             self._note_start(message)
@@ -123,6 +138,6 @@ class Stream:
 
     def _note_start(self, message: Start) -> None:
         if self.state is State.OPENED:
-            self.violations["start_before_connected"] += 1
+            self.refuse("start_before_connected")
         self.stream_id = message.stream_id
         self.start_by = None
