@@ -1,0 +1,104 @@
+"""Canaries: no secret that a test plants may turn up in a log record or an error of ours.
+
+Whatever holds one of ``MARKS``, looks like a per-call token, or was given to the fixture
+``plant_canary`` is a secret. A session-wide handler reads every record of the loggers under
+``mediaserver``, tracebacks included, and every error made is read where it is made. The
+test that leaked fails, and so does the session.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from mediaserver.errors import MediaServerError
+
+# Parts of the keys and tokens that tests use; a test with another one plants it.
+MARKS = ("canary", "s3cret")
+PER_CALL_TOKEN = re.compile(r"\bt1\.[\w-]{32}\.[\w-]{43}")
+
+
+class CanaryWatch(logging.Handler):
+    """Reads records without changing any level.
+
+    Attributes:
+        planted: texts that must not turn up.
+        leaks: where one did, without the secret itself, since the last look.
+        outside: the same, outside any test.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.NOTSET)
+        self.planted = set(MARKS)
+        self.leaks: list[str] = []
+        self.outside: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look into a record of ours as it would be written."""
+        if record.name.partition(".")[0] == "mediaserver":
+            self.look(f"log record of {record.name}, line {record.lineno}", self.format(record))
+
+    def look(self, where: str, text: str) -> None:
+        """Remember ``where``, if the text holds a secret."""
+        if any(secret in text for secret in self.planted) or PER_CALL_TOKEN.search(text):
+            self.leaks.append(where)
+
+    def take(self) -> list[str]:
+        """Return the leaks since the last look."""
+        leaks, self.leaks = self.leaks, []
+        return leaks
+
+
+WATCH = pytest.StashKey[CanaryWatch]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin to watch."""
+    watch = config.stash[WATCH] = CanaryWatch()
+    logging.getLogger().addHandler(watch)
+    made = MediaServerError.__init__
+
+    def look_and_make(self: MediaServerError, *args: object) -> None:
+        made(self, *args)
+        watch.look(f"{type(self).__name__} raised", f"{args} {Exception.__str__(self)}")
+
+    # Replaced for this run alone; no class of ours makes an error without it.
+    MediaServerError.__init__ = look_and_make  # type: ignore[method-assign, assignment]  # as said
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Keep what leaked since the last test from being laid to this one."""
+    watch = item.config.stash[WATCH]
+    watch.outside += watch.take()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Fail the test that leaked; what its fixtures logged at their end counts too."""
+    yield
+    if leaks := item.config.stash[WATCH].take():
+        pytest.fail(f"a planted secret leaked: {'; '.join(leaks)}", pytrace=False)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the session for what leaked outside any test."""
+    watch = session.config.stash[WATCH]
+    if leaks := watch.outside + watch.take():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        print(f"\na planted secret leaked outside the tests: {'; '.join(leaks)}")
+
+
+@pytest.fixture
+def plant_canary(pytestconfig: pytest.Config) -> Callable[[str], str]:
+    """Return a function that makes a text a secret for the rest of the run, and gives it back."""
+    watch = pytestconfig.stash[WATCH]
+
+    def plant(secret: str) -> str:
+        watch.planted.add(secret)
+        return secret
+
+    return plant
