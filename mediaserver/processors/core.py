@@ -125,6 +125,10 @@ class Call(Protocol):
     send_codec: str
     send_rate: int
 
+    @property
+    def l16_byte_order(self) -> Literal["little", "big"] | None:
+        """How the caller's L16 is read; None for other codecs and while ``auto`` listens."""
+
     def frames(self, track: Track | None = "inbound") -> AsyncIterator[Frame]:
         """Frames of one track, or of both (None), from now to the call's end.
 

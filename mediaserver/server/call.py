@@ -12,6 +12,7 @@ from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.processors.chain import RateConverter
 from mediaserver.processors.core import AudioSource, Event
 from mediaserver.server.queue import DropOldest
+from telephony_codecs.l16 import ByteOrder
 
 if TYPE_CHECKING:
     from mediaserver.server.outbound import LiveMark, LivePlay
@@ -47,6 +48,11 @@ class LiveCall:
         self.send_codec = formats.send_codec
         self.send_rate = formats.send_rate
         self.play_live = session.outbound.play_live
+
+    @property
+    def l16_byte_order(self) -> ByteOrder | None:
+        """See ``Call.l16_byte_order``."""
+        return self._session.inbound.l16_byte_order
 
     def frames(self, track: Track | None = "inbound") -> AsyncIterator[Frame]:
         """See ``Call.frames``."""

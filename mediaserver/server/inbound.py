@@ -11,6 +11,7 @@ from mediaserver.media.timeline import Timeline
 from mediaserver.processors.chain import Chain
 from mediaserver.wire.messages import MediaBody
 from telephony_codecs import Decoder, PayloadError
+from telephony_codecs.l16 import ByteOrder, L16Decoder
 
 _TRACKS: dict[str | None, Track] = {
     None: "inbound",
@@ -95,6 +96,13 @@ class Inbound:
     def next_at(self) -> float | None:
         """When ``poll`` has work."""
         return self.reorder.next_at
+
+    @property
+    def l16_byte_order(self) -> ByteOrder | None:
+        """The order settled on, of the first track that has one; None too if it is not L16."""
+        decoders = (lane.decoder for lane in self.lanes.values())
+        orders = (d.verdict for d in decoders if isinstance(d, L16Decoder))
+        return next((order for order in orders if order is not None), None)
 
     def receive(self, body: MediaBody, now: float) -> None:
         """Take one media message; frames go through the chain at once where they can."""

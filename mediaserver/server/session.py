@@ -130,6 +130,7 @@ class Session:
         self._timer_at = 0.0
         self._grace: asyncio.TimerHandle | None = None
         self._hints = Hints(now)
+        self._byte_order_said = False
         self._dtmf: DtmfOrder[Dtmf] = DtmfOrder()
         self.outbound = Outbound(self._playout(line), self._arm, self._spawn)
         self._calls: list[tuple[LiveCall, Chosen]] = []
@@ -149,6 +150,7 @@ class Session:
             task.add_done_callback(self._handler_done)
             self._loop.call_soon(call.started)  # behind the task's own first step
         self._loop.call_soon(self._started)
+        self._arm()  # keep-alive has work before any play
 
     # What the socket brings.
 
@@ -222,10 +224,18 @@ class Session:
             self.end("hangup" if event_type == "call.hangup" else "stop")
 
     def look(self, now: float) -> None:
-        """Once a second: say what looks wrong."""
+        """Once a second: say what looks wrong, and what was found out."""
+        self._say_byte_order()
         for hint in self._hints.look(self.inbound, self.outbound.playout.ledger, now):
             logger.warning("call %s: %s", self.call_id, hint.text)
             self.publish(hint)
+
+    def _say_byte_order(self) -> None:
+        """Log, once, how this call's L16 is read."""
+        order = self.inbound.l16_byte_order
+        if order is not None and not self._byte_order_said:
+            self._byte_order_said = True
+            logger.info("call %s: L16 is read as %s-endian", self.call_id, order)
 
     # What processors ask for.
 
@@ -267,6 +277,7 @@ class Session:
         if self._grace is not None:
             self._grace.cancel()
         self.inbound.drain(monotonic())
+        self._say_byte_order()
         for event in self._dtmf.drain():
             self.publish(event)
         self._chain.close()
