@@ -1,0 +1,11 @@
+"""Echo: the caller hears himself."""
+
+from __future__ import annotations
+
+from mediaserver import Call, processor
+
+
+@processor
+async def echo(call: Call) -> None:
+    async for frame in call.frames():
+        await call.play(frame.samples, frame.rate, live=True)
