@@ -35,6 +35,8 @@ ULAW_SILENCE = b"\xff"
 ALAW_SILENCE = b"\xd5"
 
 OCTET = np.dtype(np.uint8)
+# Bound here: each look-up in numpy's module is paid 50 times a second and call.
+_frombuffer, _ndarray = np.frombuffer, np.ndarray
 OctetArray = npt.NDArray[np.uint8]
 
 
@@ -144,7 +146,7 @@ class G711Decoder(ConcealingDecoder):
         if len(payload) > MAX_SAMPLES:
             raise PayloadError(self.codec, f"{len(payload)} octets, at most {MAX_SAMPLES}")
         # From bytes, so the array is read-only for free.
-        samples: Int16Array = np.frombuffer(self._expand(payload, 2), INT16)
+        samples: Int16Array = _frombuffer(self._expand(payload, 2), INT16)
         self._recent.append(samples)
         return samples
 
@@ -164,7 +166,7 @@ class G711Encoder:
 
     def encode(self, samples: Int16Array) -> bytes:
         """Return one octet per sample; AudioFormatError if not int16 ``(n,)``, 30 s at most."""
-        if type(samples) is not np.ndarray or samples.dtype is not INT16 or samples.ndim != 1:
+        if type(samples) is not _ndarray or samples.dtype is not INT16 or samples.ndim != 1:
             check_samples(samples, 1, MAX_SAMPLES)
         if len(samples) > MAX_SAMPLES:
             check_length(len(samples), 1, MAX_SAMPLES)

@@ -40,6 +40,10 @@ class Mp3Playout(Playout):
             raise ConfigurationError("mp3 mode plays whole clips; live audio needs mode rtp")
         return super().play(samples, rate_hz, now)
 
+    def play_live(self, samples: Int16Array, rate_hz: int, now: float) -> None:
+        """Raise ConfigurationError: live audio is never a whole file."""
+        self.play(samples, rate_hz, now, live=True)
+
     def open(self, rate_hz: int, now: float, *, live: bool = False) -> Item:
         """Raise ConfigurationError: a file is sent as a whole."""
         raise ConfigurationError("mp3 mode plays whole clips; streamed audio needs mode rtp")
@@ -52,9 +56,9 @@ class Mp3Playout(Playout):
 
     def _make_ready(self, now: float) -> int:
         backlog = self._backlog
-        backlog.fill(self._max, self._min, joined=False)
-        if backlog.n_ready < self._max:
+        backlog.fill(self._sizes.most, self._sizes.least, joined=False)
+        if backlog.n_ready < self._sizes.most:
             # The clip is over, and no other follows on it without a pause.
             backlog.flush()
         self._message_at = now + MESSAGE_EVERY_S
-        return max(min(backlog.n_ready, self._max), self._min)
+        return max(min(backlog.n_ready, self._sizes.most), self._sizes.least)

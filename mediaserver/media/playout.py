@@ -22,22 +22,16 @@ from mediaserver.errors import CallEndedError, MediaServerError
 from mediaserver.media.backlog import Backlog, QueuedItem
 from mediaserver.media.frames import Int16Array
 from mediaserver.media.ledger import Item, Ledger, Mark, Outcome, PlayoutSink, State
+from mediaserver.media.sizes import EPSILON_S, MIN_MESSAGE_S, Sizes
 from telephony_codecs import CodecError, Encoder
 
 __all__ = ["AudioError", "Item", "Mark", "Outcome", "Playout", "PlayoutSink", "State"]
 
-LIVE_LEAD_S = 0.08
-"""How far live audio may go ahead, or four of its messages if that is more."""
 LIVE_MARK_EVERY_S = 1.0
 """Live plays share a mark per second: an echo makes 50 plays a second, and nobody waits."""
-MIN_MESSAGE_S = 0.02
-# How long before the far end runs dry a rest is sent: a tick late and a jolt on the way.
-_MARGIN_S = 0.04
 # A rest waits so long for company even when the far end is dry already.
 _REST_WAIT_S = 0.04
 _MESSAGES_PER_TICK = 50
-# Sums of durations in floats: a rounding error must not cost a message its turn.
-_EPSILON_S = 1e-6
 
 
 class AudioError(MediaServerError, ValueError):
@@ -71,38 +65,38 @@ class Playout:
         keepalive: bool = False,
     ) -> None:
         """Send what ``encoder`` makes to ``sink``; ``lead_s`` None sends all at once."""
-        rate_hz = encoder.rate_hz
-        unit = encoder.unit_samples
         self._encoder = encoder
         self._sink = sink
-        self.ledger = Ledger(sink, rate_hz, mark_every_s, LIVE_MARK_EVERY_S)
-        self._min = -(-rate_hz // 50 // unit) * unit
-        self._max = encoder.max_samples // unit * unit
-        clip_s = 30.0 if lead_s is None else min(clip_message_s, max(lead_s / 2, MIN_MESSAGE_S))
-        self._live_message = self._whole(message_s)
-        self._clip_message = self._whole(clip_s)
-        lead = float("inf") if lead_s is None else lead_s
-        live_s = self._live_message / rate_hz
-        live_lead_s = min(max(LIVE_LEAD_S, 4 * live_s), lead)
-        self._live_slack_s = max(live_lead_s - 2 * live_s, 0) + _EPSILON_S
-        self._clip_slack_s = max(lead - self._clip_message / rate_hz, 0) + _EPSILON_S
-        self._margin_s = min(_MARGIN_S, self._clip_slack_s)
+        self.ledger = Ledger(sink, encoder.rate_hz, mark_every_s, LIVE_MARK_EVERY_S)
+        self._sizes = sizes = Sizes.of(encoder, lead_s, message_s, clip_message_s)
+        self._live_slack_s = sizes.live_slack_s
+        self._clip_slack_s = sizes.clip_slack_s
         self._backlog_s = backlog_s
         self._keepalive = keepalive
         self._backlog = Backlog(self.ledger)
         # One message per 20 ms play may skip the queue, if that is what live messages are.
-        self._direct = self._min == self._live_message == rate_hz // 50
-        self.blocked = False
+        self._min = sizes.least
+        self._direct = sizes.least == sizes.live == encoder.rate_hz // 50
+        self._blocked = False
         self._closed = False
-        self._min_s = self._min / rate_hz
+        self._encode = encoder.encode
+        self._send_media = sink.send_media
+        # Nothing is queued, and a live message at our rate may skip the queue: see play_live.
+        self._is_express = self._direct
+        self._min_s = sizes.least / encoder.rate_hz
         self.dropped_s = 0.0
         self.ignored_feeds = 0
         self.next_at: float | None = float("-inf") if keepalive else None
 
-    def _whole(self, seconds: float) -> int:
-        """Return the samples of a message of about this length that the encoder can take."""
-        n_samples = round(seconds * self._encoder.rate_hz) // self._min * self._min
-        return max(min(n_samples, self._max), self._min)
+    @property
+    def blocked(self) -> bool:
+        """Nothing may be sent."""
+        return self._blocked
+
+    @blocked.setter
+    def blocked(self, blocked: bool) -> None:
+        self._blocked = blocked
+        self._is_express = False  # until the queue has been looked at
 
     # The user's side.
 
@@ -116,27 +110,25 @@ class Playout:
             CallEndedError: the playout is closed.
         """
         ledger = self.ledger
-        backlog = self._backlog
-        convert = backlog.convert
-        if not (
-            rate_hz == convert.rate_hz
-            and len(samples) == convert.block
-            and self._direct
-            and not (backlog.queue or backlog.n_ready or convert.waiting or self.blocked)
-            and ledger.dry_at <= now + (self._live_slack_s if live else self._clip_slack_s)
+        slack_s = self._live_slack_s if live else self._clip_slack_s
+        if (
+            not self._is_express
+            or rate_hz != ledger.rate_hz
+            or len(samples) != self._min
+            or ledger.dry_at > now + slack_s
         ):
             return self._play_queued(samples, rate_hz, now, live)
         try:
-            payload = self._encoder.encode(convert.process(samples))
+            payload = self._encode(samples)
         except CodecError as error:
             raise AudioError(str(error)) from error
         item = Item(ledger, rate_hz, live)
         item.start = ledger.sent
-        self._sink.send_media(payload)
+        self._send_media(payload)
         ledger.advance(self._min, now)
         item.end = ledger.sent
-        backlog.fed_at = now
-        backlog.live = live
+        self._backlog.fed_at = now
+        self._backlog.live = live
         ledger.finish(item)
         if ledger.mark_due(now):
             ledger.send_mark(now)
@@ -147,31 +139,30 @@ class Playout:
     def play_live(self, samples: Int16Array, rate_hz: int, now: float) -> None:
         """Play live audio that nobody wants to follow or to cancel; raises as `play`.
 
+        Once the playout is closed this does nothing.
+
         The path of an echo, 50 times a second and call: what `play` does for a live message
         that may go at once, without an item and with nothing called that can be done here.
         """
         ledger = self.ledger
-        backlog = self._backlog
-        convert = backlog.convert
         dry_at = ledger.dry_at
-        if not (
-            rate_hz == self._encoder.rate_hz == convert.rate_hz
-            and len(samples) == self._min
-            and self._direct
-            and not (backlog.queue or backlog.n_ready or convert.waiting or self.blocked)
-            and dry_at <= now + self._live_slack_s
+        n_samples = self._min
+        if (
+            not self._is_express
+            or rate_hz != ledger.rate_hz
+            or len(samples) != n_samples
+            or dry_at > now + self._live_slack_s
         ):
-            self._play_queued(samples, rate_hz, now, True)
+            if not self._closed:
+                self._play_queued(samples, rate_hz, now, True)
             return
         try:
-            payload = self._encoder.encode(samples)
+            payload = self._encode(samples)
         except CodecError as error:
             raise AudioError(str(error)) from error
-        self._sink.send_media(payload)
-        ledger.sent += self._min
+        self._send_media(payload)
+        ledger.sent += n_samples
         ledger.dry_at = (dry_at if dry_at > now else now) + self._min_s
-        backlog.fed_at = now
-        backlog.live = True
         stretch = ledger.current
         stretch.wanted = True
         if stretch.due_at <= now:
@@ -242,7 +233,7 @@ class Playout:
     def close(self, now: float) -> tuple[Outcome, ...]:
         """Note that the socket is gone: as `clear`, but nothing is sent, now or later."""
         self._closed = True
-        self._direct = False
+        self._direct = self._is_express = False
         return self._void(now)
 
     # The wire's side.
@@ -287,7 +278,7 @@ class Playout:
             raise AudioError("audio must be a one-dimensional int16 array")
         self._backlog.add(item, samples, now)
         if item.live:
-            late_s = self.queued_s(now) - self._backlog_s - _EPSILON_S
+            late_s = self.queued_s(now) - self._backlog_s - EPSILON_S
             self.dropped_s += self._backlog.drop_late(late_s)
 
     def _stop(self, item: QueuedItem, verdict: State, now: float, *, drop: bool) -> None:
@@ -317,6 +308,13 @@ class Playout:
             if self.blocked or self._closed or not self._send_next(now):
                 break
         self._arm(now)
+        backlog = self._backlog
+        convert = backlog.convert
+        self._is_express = (
+            self._direct
+            and convert.rate_hz == self.ledger.rate_hz
+            and not (backlog.queue or backlog.n_ready or convert.waiting or self._blocked)
+        )
 
     def _send_next(self, now: float) -> bool:
         """Send the next message if its time has come; whether one was sent."""
@@ -343,7 +341,7 @@ class Playout:
 
     def _least(self) -> int:
         """Samples that make a message: live ones fill it, clips go on as they come."""
-        return self._live_message if self._is_live() else self._min
+        return self._sizes.live if self._is_live() else self._min
 
     def _is_live(self) -> bool:
         """Whether the next message is live audio."""
@@ -358,11 +356,11 @@ class Playout:
         """Make the next message ready; return its samples, 0 if it is too short to go."""
         backlog = self._backlog
         live = self._is_live()
-        message = self._live_message if live else self._clip_message
+        message = self._sizes.live if live else self._sizes.clip
         least = self._least()
         backlog.fill(message, least, joined=self.ledger.dry_at > now)
         # A live message may be longer, so as to leave no rest: see Backlog.
-        limit = min(message + self._min, self._max) if live else message
+        limit = min(message + self._min, self._sizes.most) if live else message
         n_samples = min(backlog.n_ready, limit)
         # Clips keep to a grid of 20 ms: how they were cut then shows nowhere, not even at
         # their end.
@@ -381,7 +379,7 @@ class Playout:
 
     def _rest_at(self) -> float:
         # An open play at the head may still go on: it has until the last moment.
-        margin_s = 0.0 if self._backlog.queue else self._margin_s
+        margin_s = 0.0 if self._backlog.queue else self._sizes.margin_s
         return max(self.ledger.dry_at - margin_s, self._backlog.fed_at + _REST_WAIT_S)
 
     def _send_rest(self, now: float) -> bool:
@@ -395,7 +393,7 @@ class Playout:
         while backlog.n_ready:
             unit = self._encoder.unit_samples
             n_samples = max(-(-backlog.n_ready // unit) * unit, self._min)
-            self._emit(min(n_samples, self._max), now)
+            self._emit(min(n_samples, self._sizes.most), now)
         return True
 
     def _emit(self, n_samples: int, now: float) -> None:

@@ -8,45 +8,60 @@ QUIET_S = 0.2
 """A track that brought nothing for longer, with no chunk lost, was on hold."""
 
 
-class _Place:
-    """Where one track stands."""
-
-    __slots__ = ("deadline", "index", "next_s")
-
-    def __init__(self) -> None:
-        self.index = 0
-        self.next_s = 0.0
-        # Audio that comes later than this follows on a pause. Before any came, all does.
-        self.deadline = float("-inf")
-
-
-class Timeline:
-    """Makes the frames of one stream: per track numbered, end to end, on one clock.
+class Place:
+    """One track's place in stream time: makes its frames, numbered and end to end.
 
     A frame begins where the one before it ended. The first of a track, and one after a
     pause (hold, DTX), begins at its arrival instead, but never before the last one's end.
-    So tracks stay together, and jitter below 200 ms does not show.
+
+    Attributes:
+        next_s: stream time at which the next frame begins, if it follows without a pause.
+    """
+
+    __slots__ = ("_deadline", "_index", "_origin", "_track", "next_s")
+
+    def __init__(self, track: Track, origin: float) -> None:
+        self._track = track
+        self._origin = origin
+        self._index = 0
+        # Audio that comes later than this follows on a pause. Before any came, all does.
+        self._deadline = float("-inf")
+        self.next_s = 0.0
+
+    def frame(self, samples: Int16Array, rate_hz: int, now: float) -> Frame:
+        """Return the track's next frame."""
+        start = self.next_s
+        if now > self._deadline:
+            start = max(start, now - self._origin)
+        self._deadline = now + QUIET_S
+        self.next_s = start + len(samples) / rate_hz
+        index = self._index
+        self._index = index + 1
+        return Frame(samples, rate_hz, self._track, index, start)
+
+    def lost_frame(self, samples: Int16Array, rate_hz: int) -> Frame:
+        """Return a frame that fills a gap: it is no sign of life, nor of a pause."""
+        start = self.next_s
+        duration_s = len(samples) / rate_hz
+        self._deadline += duration_s
+        self.next_s = start + duration_s
+        index = self._index
+        self._index = index + 1
+        return Frame(samples, rate_hz, self._track, index, start, True)
+
+
+class Timeline:
+    """The tracks of one stream on one clock; so they stay together, and jitter below
+    200 ms does not show.
     """
 
     def __init__(self, origin: float) -> None:
         """Count stream time from ``origin``, in the seconds of ``now``."""
-        self._origin = origin
-        self._places: dict[Track, _Place] = {"inbound": _Place(), "outbound": _Place()}
+        self._places: dict[Track, Place] = {
+            "inbound": Place("inbound", origin),
+            "outbound": Place("outbound", origin),
+        }
 
-    def frame(
-        self, track: Track, samples: Int16Array, rate_hz: int, now: float, *, lost: bool = False
-    ) -> Frame:
-        """Return the track's next frame; a lost one fills its gap and is no sign of a pause."""
-        place = self._places[track]
-        start = place.next_s
-        duration_s = len(samples) / rate_hz
-        if lost:
-            place.deadline += duration_s
-        else:
-            if now > place.deadline:
-                start = max(start, now - self._origin)
-            place.deadline = now + QUIET_S
-        index = place.index
-        place.index = index + 1
-        place.next_s = start + duration_s
-        return Frame(samples, rate_hz, track, index, start, lost)
+    def place(self, track: Track) -> Place:
+        """Return where this track stands."""
+        return self._places[track]

@@ -12,9 +12,11 @@ from pybase64 import b64encode
 
 from mediaserver.server.session import Session
 from mediaserver.server.socket import MediaSocket
+from mediaserver.server.websocket import text_head
 from mediaserver.wire.messages import (
     CLEAR,
-    MEDIA_TEXT,
+    MEDIA_HEAD,
+    MEDIA_TAIL,
     Connected,
     Dtmf,
     Error,
@@ -74,13 +76,15 @@ class MediaConnection:
         self.session: Session | None = None
         self.socket: MediaSocket | None = None
         self._media_received: Callable[[MediaBody, float], None] = _nobody
-        self._send_text: Callable[[bytes], bool] = _nowhere
+        self._send_text: Callable[[bytes], object] = _nowhere
+        self._write: Callable[[bytes], object] = _nowhere
         self._start_timer: asyncio.TimerHandle | None = None
 
     def opened(self, socket: MediaSocket) -> None:
         """The handshake is done; the peer has until ``stream.start_by`` for its start."""
         self.socket = socket
         self._send_text = socket.send_text
+        self._write = socket.write
         if self.stream.start_by is not None:
             delay_s = self.stream.start_by - monotonic()
             self._start_timer = asyncio.get_running_loop().call_later(delay_s, self._start_missing)
@@ -96,6 +100,10 @@ class MediaConnection:
     def binary_received(self, now: float) -> None:
         """From the socket: Telnyx sends none; counted, and no reason to end a call."""
         self.stream.refuse("binary")
+
+    def closing(self) -> None:
+        """From the socket: no message can be sent any more."""
+        self._send_text = self._write = _nowhere
 
     def writing_blocked(self, blocked: bool) -> None:
         """From the socket: the peer reads too slowly, or again."""
@@ -118,7 +126,9 @@ class MediaConnection:
 
     def send_media(self, payload: bytes) -> None:
         """Playout's sink: one payload into the call."""
-        self._send_text(MEDIA_TEXT % b64encode(payload))
+        base64 = b64encode(payload)
+        head = _MEDIA_HEADS.get(len(base64)) or _media_head(len(base64))
+        self._write(head + base64 + MEDIA_TAIL)
 
     def send_mark(self, name: str) -> None:
         """Playout's sink: ask for a mark."""
@@ -175,6 +185,14 @@ def _nobody(body: MediaBody, now: float) -> None:
     """Where media goes while there is no session: a refused call on its way out."""
 
 
-def _nowhere(_: bytes) -> bool:
+def _nowhere(_: bytes) -> None:
     """Where messages go while there is no socket."""
-    return False
+
+
+def _media_head(n_base64: int) -> bytes:
+    """A media frame as far as its payload: the WebSocket head, and the message's."""
+    return text_head(len(MEDIA_HEAD) + n_base64 + len(MEDIA_TAIL)) + MEDIA_HEAD
+
+
+# A call's payloads have a handful of lengths: heads of the short ones are made once.
+_MEDIA_HEADS = {n: _media_head(n) for n in range(0, 2048, 4)}

@@ -53,7 +53,7 @@ class Hints:
 
     def _silence(self, inbound: Inbound, now: float) -> Iterator[tuple[str, str]]:
         lane = inbound.lanes.get("inbound")
-        if lane is None or not lane.was_silent():
+        if lane is None or now - inbound.heard_at > 1.0 or not lane.is_silent:
             self._loud_at = now
         elif now - self._loud_at >= SILENT_FOR_S:
             yield "silent", "media flows, but the caller's track has been silent for 10 s"
@@ -64,7 +64,7 @@ class Hints:
         if since_s < RATE_CHECK_S:
             return
         for track, lane in inbound.lanes.items():
-            pace = lane.n_samples / lane.rate_hz / since_s
+            pace = lane.place.next_s / since_s
             if pace > 1.7:
                 yield (
                     f"rate_{track}",

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from mediaserver.media.frames import Int16Array, Track
 from mediaserver.media.reorder import Lost, Reorder
-from mediaserver.media.timeline import Timeline
+from mediaserver.media.timeline import Place, Timeline
 from mediaserver.processors.chain import Chain
-from mediaserver.wire.messages import MediaBody
+from mediaserver.wire.messages import MediaBody, TrackWord
 from telephony_codecs import Decoder, PayloadError
 from telephony_codecs.l16 import ByteOrder, L16Decoder
 
-_TRACKS: dict[str | None, Track] = {
+_TRACKS: dict[TrackWord | None, Track] = {
     None: "inbound",
     "inbound": "inbound",
     "outbound": "outbound",
     "inbound_track": "inbound",
     "outbound_track": "outbound",
 }
-# Frames of one look at a track: a second at 20 ms.
-LOOK_FRAMES = 50
 # Quieter than this, in int16 steps, is digital silence; comfort noise is far louder.
 SILENCE_PEAK = 8
 
@@ -31,31 +30,24 @@ class Lane:
 
     Attributes:
         decoder: of this track alone.
-        n_samples: decoded so far.
-        recent: the last frames' samples.
+        place: where the track stands in stream time.
+        last: the samples of its last frame. No more are kept: what a call keeps longer
+            than a moment comes back to the processor as cold memory.
     """
 
-    __slots__ = ("decode", "decoder", "n_samples", "n_typical", "rate_hz", "recent")
+    __slots__ = ("decode", "decoder", "last", "place", "rate_hz")
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, place: Place) -> None:
         self.decoder = decoder
         self.decode = decoder.decode
         self.rate_hz = decoder.rate_hz
-        self.n_samples = 0
-        self.n_typical = decoder.rate_hz // 50
-        self.recent: deque[Int16Array] = deque(maxlen=LOOK_FRAMES)
+        self.place = place
+        self.last: Int16Array = np.zeros(decoder.rate_hz // 50, np.int16)
 
-    def was_silent(self) -> bool | None:
-        """Whether all since the last call was digital silence; None if no frame came."""
-        if not self.recent:
-            return None
-        # The first frame that is not settles it, and in a live call that is the first one.
-        silent = all(
-            samples.max() <= SILENCE_PEAK and samples.min() >= -SILENCE_PEAK
-            for samples in self.recent
-        )
-        self.recent.clear()
-        return silent
+    @property
+    def is_silent(self) -> bool:
+        """The last frame is digital silence."""
+        return bool(self.last.max() <= SILENCE_PEAK and self.last.min() >= -SILENCE_PEAK)
 
 
 class Inbound:
@@ -87,7 +79,7 @@ class Inbound:
         self._run = chain.run
         self._count = count
         self._waits = waits
-        self._frame = Timeline(now).frame
+        self._timeline = Timeline(now)
         self.reorder = reorder
         self.lanes: dict[Track, Lane] = {}
         self.heard_at = now
@@ -106,10 +98,7 @@ class Inbound:
 
     def receive(self, body: MediaBody, now: float) -> None:
         """Take one media message; frames go through the chain at once where they can."""
-        track = _TRACKS.get(body.track)
-        if track is None:
-            self._count("unknown_track")
-            return
+        track = _TRACKS[body.track]
         self.heard_at = now
         ready = self.reorder.push(track, body.chunk, body, now)
         if len(ready) == 1 and ready[0] is body:  # in order, as nearly always
@@ -140,7 +129,7 @@ class Inbound:
         """Decode or conceal in order; a codec that can restores a loss from what follows."""
         for at, item in enumerate(items):
             if isinstance(item, Lost):
-                self._conceal(item.track, now, items[at + 1 : at + 2])
+                self._conceal(item.track, items[at + 1 : at + 2])
             else:
                 self._decode(_TRACKS[item.track], item.payload, now)
 
@@ -150,31 +139,25 @@ class Inbound:
             samples = lane.decode(payload)
         except PayloadError:
             self._count("bad_payload")
-            self._conceal(track, now)
+            self._conceal(track)
             return
-        n_samples = len(samples)
-        if n_samples:
-            lane.n_samples += n_samples
-            lane.n_typical = n_samples
-            lane.recent.append(samples)
-            self._run(self._frame(track, samples, lane.rate_hz, now))
+        if len(samples):
+            lane.last = samples
+            self._run(lane.place.frame(samples, lane.rate_hz, now))
 
-    def _conceal(
-        self, track: Track, now: float, following: Sequence[MediaBody | Lost] = ()
-    ) -> None:
+    def _conceal(self, track: Track, following: Sequence[MediaBody | Lost] = ()) -> None:
         lane = self.lanes.get(track) or self._new_lane(track)
-        decoder = lane.decoder
+        decoder, n_samples = lane.decoder, len(lane.last)
         samples = None
         if decoder.can_recover and following and isinstance(following[0], MediaBody):
             try:
-                samples = decoder.recover(following[0].payload, lane.n_typical)
+                samples = decoder.recover(following[0].payload, n_samples)
             except PayloadError:  # it is refused again, and counted, when its turn comes
                 samples = None
         if samples is None:
-            samples = decoder.conceal(lane.n_typical)
-        lane.n_samples += len(samples)
-        self._run(self._frame(track, samples, lane.rate_hz, now, lost=True))
+            samples = decoder.conceal(n_samples)
+        self._run(lane.place.lost_frame(samples, lane.rate_hz))
 
     def _new_lane(self, track: Track) -> Lane:
-        lane = self.lanes[track] = Lane(self._make_decoder())
+        lane = self.lanes[track] = Lane(self._make_decoder(), self._timeline.place(track))
         return lane

@@ -21,6 +21,7 @@ from telephony_codecs import CodecError, open_audio, resample_clip
 
 logger = logging.getLogger(__name__)
 
+INFINITY = float("inf")
 # An iterator is pulled this far ahead of the ear; play() itself waits beyond the other.
 PULL_AHEAD_S = 1.0
 QUEUE_LIMIT_S = 60.0
@@ -93,6 +94,7 @@ class Outbound:
     Args:
         playout: paces, encodes and keeps the truth.
         changed: called after everything that may have moved the playout's deadline.
+            The owner keeps ``armed_at``, when its timer is due.
         spawn: starts a task that the session owns.
     """
 
@@ -105,6 +107,7 @@ class Outbound:
         self.playout = playout
         self.rate_hz = playout.ledger.rate_hz
         self.ended = False
+        self.armed_at = INFINITY
         self._changed = changed
         self._spawn = spawn
 
@@ -133,11 +136,11 @@ class Outbound:
 
     def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
         """See ``Call.play_live``."""
-        if not self.ended:
-            playout = self.playout
-            playout.play_live(samples, rate or self.rate_hz, monotonic())
-            if playout.next_at is not None:
-                self._changed()
+        playout = self.playout
+        playout.play_live(samples, rate or self.rate_hz, monotonic())
+        at = playout.next_at
+        if at is not None and at < self.armed_at:
+            self._changed()
 
     def mark(self, name: str) -> LiveMark:
         """See ``Call.mark``."""

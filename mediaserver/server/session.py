@@ -36,7 +36,7 @@ from mediaserver.server.formats import (
 )
 from mediaserver.server.hints import Hints
 from mediaserver.server.inbound import Inbound
-from mediaserver.server.outbound import Outbound
+from mediaserver.server.outbound import INFINITY, Outbound
 from mediaserver.server.queue import DropOldest
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import ErrorBody, MediaBody, Start
@@ -127,7 +127,6 @@ class Session:
         self._subscribers: list[DropOldest[Event]] = []
         self._early: list[Event] | None = []
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
         self._grace: asyncio.TimerHandle | None = None
         self._hints = Hints(now)
         self._byte_order_said = False
@@ -387,17 +386,18 @@ class Session:
         for other in (self.inbound.next_at, self._dtmf.next_at):
             if other is not None and (at is None or other < at):
                 at = other
-        if at is None or (self._timer is not None and self._timer_at <= at):
+        if at is None or self.outbound.armed_at <= at:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer_at = at
+        self.outbound.armed_at = at
         self._timer = self._loop.call_later(max(0.0, at - monotonic()), self._tick)
 
     def _tick(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self.outbound.armed_at = INFINITY
         now = monotonic()
         self.inbound.poll(now)
         for event in self._dtmf.poll(now):

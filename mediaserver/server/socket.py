@@ -30,6 +30,9 @@ class Connection(Protocol):
     def binary_received(self, now: float) -> None:
         """One complete binary message."""
 
+    def closing(self) -> None:
+        """No message can be sent any more; called once."""
+
     def writing_blocked(self, blocked: bool) -> None:
         """The peer does not keep up (True), or does again (False)."""
 
@@ -56,7 +59,11 @@ class MediaSocket(asyncio.Protocol):
         self._transport = transport
         self._connection = connection
         # The transport's own write, with nothing in between: messages go out 50 times a second.
-        self._frames = WebSocketFrames(protocol, connection, transport.write, self._end)
+        self._frames = WebSocketFrames(
+            protocol, connection, transport.write, self._end, connection.closing
+        )
+        # For who sends whole frames himself; not to be used once ``connection.closing`` came.
+        self.write = transport.write
         self._heard_at = monotonic()
         self._closed = False
         self._timers: dict[str, asyncio.TimerHandle] = {}

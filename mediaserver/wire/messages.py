@@ -7,7 +7,7 @@ disagree on a shape every one of them is read.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pybase64
@@ -17,6 +17,9 @@ from mediaserver.errors import PeerError
 
 # A counter of the wire; the bound keeps hostile digits out of arithmetic.
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
+
+# Messages say inbound and outbound; requests say it longer, and who mixes them is understood.
+TrackWord = Literal["inbound", "outbound", "inbound_track", "outbound_track"]
 
 TOKEN_KEY = "x-telnyx-streaming-auth-token"
 
@@ -122,7 +125,7 @@ class MediaBody(msgspec.Struct, gc=False):
     """One RTP payload, already decoded from base64."""
 
     payload: bytes
-    track: str | None = None
+    track: TrackWord | None = None
     chunk: Count | None = None
     # No timestamp: its unit is undocumented, so nothing may rest on it.
 
@@ -130,8 +133,8 @@ class MediaBody(msgspec.Struct, gc=False):
 class Media(msgspec.Struct, tag_field="event", tag="media", gc=False):
     """One chunk of one track's audio."""
 
+    # No sequence_number: other events use up numbers too, so a gap says nothing.
     media: MediaBody
-    sequence_number: Count | None = None
     stream_id: str | None = None
 
 
@@ -251,8 +254,9 @@ def _is_bad_base64(value: dict[str, Any]) -> bool:
     return False
 
 
-# To be filled with the payload's base64.
-MEDIA_TEXT = b'{"event":"media","media":{"payload":"%b"}}'
+# A media message is these two around the payload's base64.
+MEDIA_HEAD = b'{"event":"media","media":{"payload":"'
+MEDIA_TAIL = b'"}}'
 CLEAR = b'{"event":"clear"}'
 
 

@@ -237,7 +237,10 @@ GOING_ON = [
         Kind("negative chunk", media(chunk="-1")),
         Kind("fraction as chunk", media(chunk=1.5)),
         Kind("endless chunk", media(chunk="9" * 400)),
-        Kind("object as sequence number", media_message(sequence_number={})),
+        Kind(
+            "object as sequence number",
+            said('{"event":"dtmf","dtmf":{"digit":"1"},"sequence_number":{}}'),
+        ),
         Kind("number as stream_id", media_message(stream_id=7)),
         Kind("mark without body", said('{"event":"mark"}')),
         Kind("mark without name", said('{"event":"mark","mark":{}}')),

@@ -28,6 +28,7 @@ class Heard:
         self.events: list[Event] = []
         self.written = b""
         self.eof = False
+        self.closed = False
 
     def text_received(self, data: bytes, now: float) -> None:
         self.events.append(("text", data))
@@ -38,6 +39,10 @@ class Heard:
     def write(self, octets: bytes) -> None:
         assert not self.eof, "written behind the end of stream"
         self.written += octets
+
+    def closing(self) -> None:
+        assert not self.closed, "told twice"
+        self.closed = True
 
     def end(self) -> None:
         assert not self.eof
@@ -51,7 +56,9 @@ def open_protocol() -> ServerProtocol:
 
 def run(pieces: list[bytes], *, fast: bool) -> tuple[list[Event], bytes, bool, int]:
     heard = Heard()
-    frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end, fast=fast)
+    frames = WebSocketFrames(
+        open_protocol(), heard, heard.write, heard.end, heard.closing, fast=fast
+    )
     for piece in pieces:
         frames.receive(piece, 0.0)
     return heard.events, heard.written, heard.eof, frames.close_code
@@ -216,7 +223,7 @@ def test_pings_have_a_budget() -> None:
 def test_the_ping_budget_renews_each_second() -> None:
     """A patient pinger is answered for ever."""
     heard = Heard()
-    frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end)
+    frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end, heard.closing)
     for second in range(5):
         frames.receive(frame(9, b"") * PINGS_PER_SECOND, float(second))
     assert frames.is_open
@@ -226,7 +233,7 @@ def test_sent_frames_have_the_shortest_length() -> None:
     """What we send parses as RFC 6455 frames at every width of the length."""
     for n in (0, 125, 126, 65535, 65536):
         heard = Heard()
-        frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end)
+        frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end, heard.closing)
         assert frames.send_text(b"a" * n)
         assert heard.written == Frame(Opcode.TEXT, b"a" * n).serialize(mask=False)
 
@@ -234,7 +241,7 @@ def test_sent_frames_have_the_shortest_length() -> None:
 def test_nothing_is_sent_once_closing() -> None:
     """Behind our close frame there is no more text, and a second close says nothing."""
     heard = Heard()
-    frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end)
+    frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end, heard.closing)
     frames.close(1000, "ü" * 100)
     closed = heard.written
     assert not frames.send_text(b"x")
@@ -250,7 +257,7 @@ def test_nothing_is_sent_once_closing() -> None:
 def test_an_end_of_stream_without_close_is_1006() -> None:
     """A peer that just goes away leaves 1006."""
     heard = Heard()
-    frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end)
+    frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end, heard.closing)
     frames.receive_eof()
     frames.receive_eof()
     assert (frames.close_code, frames.close_reason, heard.eof) == (1006, "", True)
