@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mediaserver.server.session import Session
 
 FRAMES_LIMIT = 500  # ten seconds at 20 ms
-EVENTS_LIMIT = 1000
 
 
 class LiveCall:
@@ -81,7 +80,7 @@ class LiveCall:
 
     def events(self) -> AsyncIterator[Event]:
         """See ``Call.events``."""
-        return self._session.subscribe()
+        return self._session.events.subscribe()
 
     def play(
         self, source: AudioSource, rate: int | None = None, *, live: bool = False

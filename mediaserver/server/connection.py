@@ -158,7 +158,7 @@ class MediaConnection:
         elif isinstance(message, Mark):
             self.session.mark_received(message.mark.name, now)
         elif isinstance(message, Dtmf):
-            self.session.dtmf_received(message.dtmf.digit, message.occurred_at, now)
+            self.session.dtmf_received(message, now)
         elif isinstance(message, Error):
             self.session.error_received(message.body, now)
         elif isinstance(message, Stop):

@@ -9,6 +9,11 @@ from mediaserver.processors.core import Hint
 from mediaserver.server.inbound import Inbound
 
 NO_MARK_AFTER_S = 5.0
+EARLY_MARKS = 2
+CHECK_MODE = (
+    "the caller may hear nothing; is stream_bidirectional_mode rtp, and"
+    " stream_bidirectional_target_legs right?"
+)
 SILENT_FOR_S = 10.0
 RATE_CHECK_S = 5.0
 
@@ -24,7 +29,6 @@ class Hints:
         self._said: set[str] = set()
         self._began = now
         self._loud_at = now
-        self._sent_at: float | None = None
 
     def look(self, inbound: Inbound, ledger: Ledger, now: float) -> Iterator[Hint]:
         """What is newly found."""
@@ -34,20 +38,15 @@ class Hints:
                 yield Hint(name, text)
 
     def _findings(self, inbound: Inbound, ledger: Ledger, now: float) -> Iterator[tuple[str, str]]:
-        if ledger.sent and self._sent_at is None:
-            self._sent_at = now
-        if self._sent_at is not None:
-            if not ledger.returned_marks and now - self._sent_at > NO_MARK_AFTER_S:
-                yield (
-                    "no_marks",
-                    "audio was sent and no mark came back: the caller may hear nothing; is"
-                    " stream_bidirectional_mode rtp, and stream_bidirectional_target_legs right?",
-                )
-            if "outbound" in inbound.lanes:
-                yield (
-                    "hears_itself",
-                    "the stream has the outbound track, so a bot that listens to it hears itself",
-                )
+        if not ledger.returned_marks and ledger.overdue_s(now) > NO_MARK_AFTER_S:
+            yield "no_marks", f"audio was sent and no mark came back: {CHECK_MODE}"
+        if ledger.early_marks >= EARLY_MARKS and ledger.early_marks == ledger.returned_marks:
+            yield "early_marks", f"marks come back before their audio can be heard: {CHECK_MODE}"
+        if ledger.sent and "outbound" in inbound.lanes:
+            yield (
+                "hears_itself",
+                "the stream has the outbound track, so a bot that listens to it hears itself",
+            )
         yield from self._silence(inbound, now)
         yield from self._rates(inbound, now)
 

@@ -193,7 +193,7 @@ class Outbound:
         playout = self.playout
         try:
             async for samples in source:
-                if item.resolved:
+                if not item.is_open:  # cleared or cancelled: nobody wants the rest
                     break
                 playout.feed(item, samples, monotonic())
                 self._changed()

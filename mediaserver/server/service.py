@@ -222,7 +222,7 @@ class MediaService:
         self.draining = True
         logger.info("draining: %d calls go on", self.n_calls)
         for session in self.sessions.values():
-            session.publish(Draining(self.settings.drain_s))
+            session.events.publish(Draining(self.settings.drain_s))
 
     async def drained(self) -> None:
         """Wait until no call is left, or ``drain_s`` is over."""

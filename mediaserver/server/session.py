@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
-from datetime import datetime
 from time import monotonic
 from typing import Any, Protocol
 
@@ -19,7 +18,6 @@ from mediaserver.media.reorder import Reorder
 from mediaserver.processors.chain import Chain, FilterStage, Stage
 from mediaserver.processors.core import (
     Dtmf,
-    Event,
     Reconnected,
     Spec,
     Stop,
@@ -27,7 +25,8 @@ from mediaserver.processors.core import (
     StreamRequest,
     Webhook,
 )
-from mediaserver.server.call import EVENTS_LIMIT, LiveCall
+from mediaserver.server.call import LiveCall
+from mediaserver.server.events import EventHub
 from mediaserver.server.formats import (
     Formats,
     UnsupportedFormatError,
@@ -37,8 +36,8 @@ from mediaserver.server.formats import (
 from mediaserver.server.hints import Hints
 from mediaserver.server.inbound import Inbound
 from mediaserver.server.outbound import INFINITY, Outbound
-from mediaserver.server.queue import DropOldest
 from mediaserver.settings import Settings
+from mediaserver.wire import messages as wire
 from mediaserver.wire.messages import ErrorBody, MediaBody, Start
 from telephony_codecs import Decoder
 
@@ -124,8 +123,7 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._handlers: set[asyncio.Task[None]] = set()
-        self._subscribers: list[DropOldest[Event]] = []
-        self._early: list[Event] | None = []
+        self.events = EventHub()
         self._timer: asyncio.TimerHandle | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._hints = Hints(now)
@@ -148,7 +146,7 @@ class Session:
             self._handlers.add(task)
             task.add_done_callback(self._handler_done)
             self._loop.call_soon(call.started)  # behind the task's own first step
-        self._loop.call_soon(self._started)
+        self._loop.call_soon(self.events.started)
         self._arm()  # keep-alive has work before any play
 
     # What the socket brings.
@@ -158,10 +156,11 @@ class Session:
         self.outbound.playout.mark_returned(name, now)
         self._arm()
 
-    def dtmf_received(self, digit: str, occurred_at: str | None, now: float) -> None:
+    def dtmf_received(self, message: wire.Dtmf, now: float) -> None:
         """A key was pressed; events come in the order of pressing."""
-        for event in self._dtmf.push(Dtmf(digit, occurred_at), _seconds(occurred_at), now):
-            self.publish(event)
+        pressed = Dtmf(message.dtmf.digit, message.occurred_at)
+        for event in self._dtmf.push(pressed, message.occurred_s, now):
+            self.events.publish(event)
         self._arm()
 
     def error_received(self, body: ErrorBody, now: float) -> None:
@@ -169,7 +168,7 @@ class Session:
         meaning = ERROR_MEANINGS.get(body.code or 0, "not documented")
         logger.warning("call %s: Telnyx says %s %s", self.call_id, body.code, meaning)
         self.host.count("stream_errors")
-        self.publish(StreamError(body.code, body.title, body.detail, meaning))
+        self.events.publish(StreamError(body.code, body.title, body.detail, meaning))
 
     def stop_received(self, now: float) -> None:
         """The stream's orderly end."""
@@ -214,11 +213,11 @@ class Session:
             old.close(1000, "another socket took the call over")
         self.outbound.renew(playout)
         self.inbound.restart(self._decoder, self._reorder(), now)
-        self.publish(Reconnected(start.stream_id))
+        self.events.publish(Reconnected(start.stream_id))
 
     def webhook_received(self, event: Any, event_type: str) -> None:
         """Telnyx reports about this call; an end that it reports needs no grace."""
-        self.publish(Webhook(event))
+        self.events.publish(Webhook(event))
         if event_type == "call.hangup" or (event_type == "streaming.stopped" and self.line is None):
             self.end("hangup" if event_type == "call.hangup" else "stop")
 
@@ -227,7 +226,7 @@ class Session:
         self._say_byte_order()
         for hint in self._hints.look(self.inbound, self.outbound.playout.ledger, now):
             logger.warning("call %s: %s", self.call_id, hint.text)
-            self.publish(hint)
+            self.events.publish(hint)
 
     def _say_byte_order(self) -> None:
         """Log, once, how this call's L16 is read."""
@@ -237,28 +236,6 @@ class Session:
             logger.info("call %s: L16 is read as %s-endian", self.call_id, order)
 
     # What processors ask for.
-
-    def subscribe(self) -> DropOldest[Event]:
-        """Events from now to the call's end."""
-        queue: DropOldest[Event] = DropOldest(EVENTS_LIMIT)
-        for event in self._early or ():
-            queue.push(event)
-        if self.ended:
-            queue.close()
-        else:
-            self._subscribers.append(queue)
-        return queue
-
-    def _started(self) -> None:
-        """Every handler has run until its first wait: who wants events has subscribed."""
-        self._early = None
-
-    def publish(self, event: Event) -> None:
-        """Give ``event`` to every subscriber."""
-        if self._early is not None:
-            self._early.append(event)
-        for queue in self._subscribers:
-            queue.push(event)
 
     async def hangup(self) -> None:
         """End the phone call, or at least its stream."""
@@ -278,12 +255,10 @@ class Session:
         self.inbound.drain(monotonic())
         self._say_byte_order()
         for event in self._dtmf.drain():
-            self.publish(event)
+            self.events.publish(event)
         self._chain.close()
-        self.publish(Stop(reason))
-        for queue in self._subscribers:
-            queue.close()
-        self._subscribers = []
+        self.events.publish(Stop(reason))
+        self.events.close()
         finish = self._loop.create_task(self._finish(), name=f"end of {self.call_id}")
         self._tasks.add(finish)
 
@@ -401,7 +376,7 @@ class Session:
         now = monotonic()
         self.inbound.poll(now)
         for event in self._dtmf.poll(now):
-            self.publish(event)
+            self.events.publish(event)
         self.outbound.playout.tick(now)
         if not self.outbound.ended:
             self._arm()
@@ -418,11 +393,3 @@ class _Nowhere:
 
     def send_clear(self) -> None:
         """What was to be cleared went with the socket."""
-
-
-def _seconds(stamp: str | None) -> float | None:
-    """An ISO 8601 time as seconds; None where there is none to read."""
-    try:
-        return datetime.fromisoformat(stamp).timestamp() if stamp else None
-    except (ValueError, OverflowError, OSError):
-        return None

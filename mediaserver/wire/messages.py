@@ -7,6 +7,7 @@ disagree on a shape every one of them is read.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -172,6 +173,14 @@ class Dtmf(msgspec.Struct, tag_field="event", tag="dtmf"):
     occurred_at: str | None = None
     sequence_number: Count | None = None
     stream_id: str | None = None
+
+    @property
+    def occurred_s(self) -> float | None:
+        """``occurred_at`` as unix seconds; None where there is none to read."""
+        try:
+            return datetime.fromisoformat(self.occurred_at or "").timestamp()
+        except (ValueError, OverflowError, OSError):
+            return None
 
 
 class ErrorBody(msgspec.Struct):

@@ -169,6 +169,15 @@ def test_stop_mark_dtmf() -> None:
     )
     assert isinstance(dtmf, Dtmf)
     assert (dtmf.dtmf.digit, dtmf.occurred_at) == ("1", "2025-06-05T08:54:19.698408Z")
+    assert dtmf.occurred_s == 1749113659.698408
+
+
+@pytest.mark.parametrize("stamp", [b"null", b'""', b'"yesterday"', b'"99999-01-01"'])
+def test_a_time_that_is_none(stamp: bytes) -> None:
+    """A digit without a readable time is a digit all the same."""
+    dtmf = parse(b'{"event":"dtmf","dtmf":{"digit":"1"},"occurred_at":%b}' % stamp)
+    assert isinstance(dtmf, Dtmf)
+    assert dtmf.occurred_s is None
 
 
 @pytest.mark.parametrize(
