@@ -19,12 +19,12 @@ SHELL = ("sh", "console")
 WITH_COMMANDS = [p for p in reversed(PAGES) if any(b.language in SHELL for b in blocks(p))]
 
 
-def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A word of the Makefile, in the environment that the tests run in, which it must not build."""
-    stamp = f"{sys.prefix}/.built"
+    makefile, stamp = f"--file={REPOSITORY}/Makefile", f"--old-file={sys.prefix}/.built"
     return subprocess.run(
-        ["make", f"VENV={sys.prefix}", f"--old-file={stamp}", *arguments],
-        cwd=REPOSITORY,
+        ["make", makefile, f"VENV={sys.prefix}", stamp, *arguments],
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=100,
@@ -33,10 +33,12 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def demo() -> Iterator[Future[subprocess.CompletedProcess[str]]]:
+def demo(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Future[subprocess.CompletedProcess[str]]]:
     """`make demo`, begun with the first test here, because it takes a quarter of a minute."""
     with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(make, "demo")
+        yield pool.submit(make, tmp_path_factory.mktemp("demo"), "demo")
 
 
 @pytest.mark.parametrize("page", WITH_COMMANDS)
@@ -75,9 +77,9 @@ def test_make_demo_prints_what_the_readme_shows(
             assert normal(line) in came, f"{line}\n{ran.stdout}"
 
 
-def test_make_test_does_what_the_readme_says() -> None:
+def test_make_test_does_what_the_readme_says(tmp_path: Path) -> None:
     """Linter, type checker and all tests with coverage; not run here, as this is a part of it."""
-    ran = make("--dry-run", "test")
+    ran = make(tmp_path, "--dry-run", "test")
     assert ran.returncode == 0, ran.stderr
     for tool in ("ruff check", "mypy", r"pytest --cov"):
         assert re.search(tool, ran.stdout), ran.stdout

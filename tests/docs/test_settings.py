@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ HEAD = "| setting | default | flag | meaning |\n|---|---|---|---|\n"
 
 def meanings() -> dict[str, str]:
     """What the docstring of ``Settings`` says of each."""
-    text = (Settings.__doc__ or "").partition("Attributes:")[2]
-    found = re.findall(r"^        (\w+): (.*(?:\n            .*)*)", text, re.MULTILINE)
+    text = (inspect.getdoc(Settings) or "").partition("Attributes:")[2]
+    found = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", text, re.MULTILINE)
     return {name: re.sub(r"\s+", " ", said).replace("``", "`").rstrip(".") for name, said in found}
 
 
