@@ -127,24 +127,10 @@ class WebSocketFrames:
             self._held.clear()
         at, end = 0, len(data)
         while at < end:
-            if self._fast and data[at] == _TEXT_FIN and end - at >= 8:
-                n = data[at + 1]
-                body = at + 6
-                if n == _MASKED_126:
-                    n = data[at + 2] << 8 | data[at + 3]
-                    body = at + 8
-                elif 0x80 <= n < _MASKED_126:
-                    n -= 0x80
-                else:
-                    n = end  # unmasked, or longer than is usual: the slow way
-                after = body + n
-                if after <= end:
-                    text = apply_mask(data[body:after], data[body - 4 : body])
+            if self._fast and data[at] == _TEXT_FIN:
+                after = self._text_frame(data, at, end, now)
+                if after:
                     at = after
-                    if text.isascii() or _is_utf8(text):
-                        self._on_text(text, now)
-                    else:
-                        self._fail(CloseCode.INVALID_DATA, "text is not UTF-8")
                     continue
             after = self._frame_end(data, at, end)
             if after > end:
@@ -186,6 +172,29 @@ class WebSocketFrames:
             # RFC 6455, 5.5: a control frame carries at most 125 octets.
             self._protocol.send_close(code, reason.encode()[:123].decode(errors="ignore"))
             self._settle()
+
+    def _text_frame(self, data: bytes, at: int, end: int, now: float) -> int:
+        """Deliver the plain text frame at ``at``; its end, or 0 if it is none."""
+        if end - at < 8:
+            return 0
+        n = data[at + 1]
+        body = at + 6
+        if n == _MASKED_126:
+            n = data[at + 2] << 8 | data[at + 3]
+            body = at + 8
+        elif 0x80 <= n < _MASKED_126:
+            n -= 0x80
+        else:
+            return 0
+        after = body + n
+        if after > end:
+            return 0
+        text = apply_mask(data[body:after], data[body - 4 : body])
+        if text.isascii() or _is_utf8(text):
+            self._on_text(text, now)
+        else:
+            self._fail(CloseCode.INVALID_DATA, "text is not UTF-8")
+        return after
 
     def _frame_end(self, data: bytes, at: int, end: int) -> int:
         """Where the frame at ``at`` ends; beyond ``end`` when octets are missing.

@@ -262,3 +262,22 @@ def test_an_end_of_stream_without_close_is_1006() -> None:
     frames.receive_eof()
     assert (frames.close_code, frames.close_reason, heard.eof) == (1006, "", True)
     assert not frames.is_open
+
+
+def test_payload_that_looks_like_a_frame_is_payload() -> None:
+    """A read that begins inside a frame is not mistaken for one, however much it looks so."""
+    inner = frame(1, b"x" * 200, mask=b"\0" * 4)
+    outer = frame(1, b"y" * 10 + inner.replace(b"\xfe", b"~"), mask=b"\0" * 4)
+    disguised = frame(2, b"y" * 10 + inner, mask=b"\0" * 4)
+    for whole in (outer, disguised):
+        cut = len(whole) - len(inner)
+        for fast in (True, False):
+            assert run([whole[:cut], whole[cut:]], fast=fast) == run([whole], fast=False)
+
+
+def test_a_read_of_one_frame_and_one_of_many_are_alike() -> None:
+    """Frames of every width of the length, alone in a read and together in one."""
+    sent = [b"a" * n for n in (0, 1, 125, 126, 300, 65535, 65536)]
+    frames = [frame(1, text) for text in sent]
+    expected = [("text", text) for text in sent]
+    assert run(frames, fast=True)[0] == run([b"".join(frames)], fast=True)[0] == expected
