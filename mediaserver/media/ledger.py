@@ -21,6 +21,8 @@ from typing import Any, Literal, Protocol
 State = Literal["queued", "playing", "played", "cleared", "failed"]
 
 MARK_PREFIX = "ms-"
+EARLY_S = 0.05
+"""A mark back so long before its audio can have ended comes from a far end that plays none."""
 MAX_OUTSTANDING = 1024
 """Wire marks awaited at most; a far end that returns none must not fill the memory."""
 
@@ -133,6 +135,7 @@ class Ledger:
         returned_marks: wire marks that came back in time.
         unknown_marks: names that came back and are none of ours.
         stale_marks: marks of ours that came back after they had been cleared.
+        early_marks: of those that came back, the ones whose audio cannot have been heard yet.
         unconfirmed: stretches voided because too many marks were awaited.
     """
 
@@ -154,6 +157,7 @@ class Ledger:
         self._lag_s = -1.0
         self._outstanding: dict[str, Stretch] = {}
         self.returned_marks = 0
+        self.early_marks = 0
         self.unknown_marks = 0
         self.stale_marks = 0
         self.unconfirmed = 0
@@ -227,12 +231,19 @@ class Ledger:
                 self.unknown_marks += 1
             return
         self.returned_marks += 1
+        if now < stretch.ends_at - EARLY_S:
+            self.early_marks += 1
         # Early is believed at once, late by degrees: one late mark is a jolt of the network.
         lag_s = max(now - stretch.ends_at, 0.0)
         slow = 0 <= self._lag_s < lag_s
         self._lag_s = self._lag_s + (lag_s - self._lag_s) / 4 if slow else lag_s
         self._heard = max(self._heard, stretch.end)
         self._resolve(stretch, "played", stretch.end)
+
+    def overdue_s(self, now: float) -> float:
+        """Return how long ago the oldest mark awaited should have come back; 0 if none should."""
+        oldest = next(iter(self._outstanding.values()), None)
+        return max(now - oldest.ends_at, 0.0) if oldest is not None else 0.0
 
     def _is_ours(self, name: str) -> bool:
         number = name.removeprefix(MARK_PREFIX)
