@@ -141,10 +141,9 @@ class Reader:
         self._daemons: dict[str, Daemon] = {}
 
     def close(self) -> None:
-        """End what still runs; whatever served must have ended well."""
-        codes = [daemon.end() for daemon in self._daemons.values()]
-        self._carrier.end()
-        assert all(code == 0 for code in codes)
+        """End what still runs: all must have ended well, and printed none of the secrets."""
+        for daemon in (*self._daemons.values(), self._carrier):
+            self._end(daemon)
 
     def do(self, step: Step) -> None:
         """Type in one command, and compare what comes with what is shown."""
@@ -153,8 +152,8 @@ class Reader:
             self._env[export[1]] = export[2]
         elif command.startswith(("mediaserver serve", "mediaserver carrier")):
             kind = command.split()[1]
-            if kind in self._daemons:
-                assert self._daemons.pop(kind).end() == 0
+            if daemon := self._daemons.pop(kind, None):
+                self._end(daemon)
             ready = "mediaserver ready" if kind == "serve" else "call in:"
             self._daemons[kind] = self._started(command, ready)
             if kind == "serve":  # once it answers, it also listens to signals
@@ -178,6 +177,7 @@ class Reader:
             check=False,
         )
         assert ran.returncode == 0, f"{step.command}: {ran.returncode}\n{ran.stdout}"
+        self._look_for_secrets(ran.stdout)
         if "hangup" in command:
             self._env.pop("CALL")
         return ran.stdout
@@ -199,6 +199,14 @@ class Reader:
         )
         assert ran.returncode == 0, ran.stdout
         return ran.stdout
+
+    def _end(self, daemon: Daemon) -> None:
+        assert daemon.end() == 0
+        assert not re.search("Traceback|refused", daemon.output), daemon.output
+        self._look_for_secrets(daemon.output)
+
+    def _look_for_secrets(self, output: str) -> None:
+        assert not re.search(rf"{KEY}|{SECRET}|\bt1\.[\w-]{{32}}\.", output)
 
     def _lay_out(self) -> None:
         """The files a reader would have around him: the checkout, a prompt, a saved delivery."""
