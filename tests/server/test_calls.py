@@ -64,18 +64,6 @@ async def test_every_pcmu_code_but_one_comes_back(serving: Serving) -> None:
     assert back == codes.replace(b"\x7f", b"\xff")
 
 
-async def test_a_hundred_calls_lose_nothing(serving: Serving) -> None:
-    """A hundred paced calls on one worker: all frames back, none lost, none out of order."""
-    plans = [CallPlan(seconds=3.0) for _ in range(100)]
-    async with serving("echo") as server:
-        reports = await place_calls(server.url, plans)
-        assert server.service.counters["calls"] == 100
-    assert [r.problem for r in reports] == [None] * 100
-    assert sum(r.lost for r in reports) == 0
-    assert all(r.bit_exact for r in reports)
-    assert sum(r.returned for r in reports) == sum(r.sent for r in reports) == 15_000
-
-
 async def test_first_frames_reach_a_handler(serving: Serving) -> None:
     """Frames that come in the same read as ``start`` wait for the handler's first line."""
     plan = CallPlan(payloads=[b"\xff" * 160], seconds=0.2)
