@@ -96,8 +96,11 @@ class MediaServer:
         if self.client is not None:
             await self.client.aclose()
 
-    async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once."""
+    async def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once.
+
+        ``ready`` is called when signals are heard.
+        """
         loop = asyncio.get_running_loop()
         stop, now = asyncio.Event(), asyncio.Event()
 
@@ -109,6 +112,7 @@ class MediaServer:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, signalled)
         try:
+            ready()
             await stop.wait()
             self.service.drain()
             waits = [

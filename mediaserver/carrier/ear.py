@@ -147,7 +147,8 @@ class Ear:
 
     def between(self, start_s: float, end_s: float) -> Int16Array:
         """Return what was audible from ``start_s`` to ``end_s``, silence where nothing was."""
-        out = np.zeros(max(0, round((end_s - start_s) * self.rate_hz)), np.int16)
+        length_s = max(0.0, end_s - start_s)  # an ear that heard nothing ends at -inf
+        out = np.zeros(round(length_s * self.rate_hz), np.int16)
         for run in self.runs:
             if run.end_s > start_s and run.start_s < end_s:
                 at = round((run.start_s - start_s) * self.rate_hz)

@@ -89,5 +89,5 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(settings: Settings) -> None:
     async with MediaServer(settings) as server:
-        print(f"mediaserver ready on {server.url}", file=sys.stderr, flush=True)
-        await server.run()
+        line = f"mediaserver ready on {server.url}"
+        await server.run(lambda: print(line, file=sys.stderr, flush=True))

@@ -75,6 +75,7 @@ class Chain:
 
     def __init__(self, stages: list[Stage], failed: Callable[[str, Exception], bool]) -> None:
         self._stages = stages
+        self._bypassed: list[Stage] = []
         self._failed = failed
 
     def run(self, frame: Frame) -> None:
@@ -92,7 +93,7 @@ class Chain:
 
     def close(self) -> None:
         """Close every stage; one that raises does not keep the others from it."""
-        for stage in self._stages:
+        for stage in (*self._stages, *self._bypassed):
             try:
                 stage.close()
             except Exception as exc:  # the border to a user's code
@@ -101,6 +102,7 @@ class Chain:
     def _fail(self, stage: Stage, exc: Exception) -> None:
         if not self._failed(stage.name, exc):
             self._stages = [s for s in self._stages if s is not stage]
+            self._bypassed.append(stage)
 
 
 def _check(result: object) -> None:

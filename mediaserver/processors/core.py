@@ -36,7 +36,12 @@ class StreamError(msgspec.Struct, frozen=True):
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """The call's media ended; ``reason`` is ``stop``, ``lost`` or ``hangup``."""
+    """The call's media ended.
+
+    ``reason`` is ``stop`` (Telnyx said so), ``lost`` (the socket went and did not come
+    back), ``hangup``, ``processor`` (one failed, and the settings end the call then) or
+    ``shutdown`` (of the server).
+    """
 
     reason: str
 

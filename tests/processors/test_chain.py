@@ -100,6 +100,8 @@ def test_a_stage_can_be_bypassed_for_good() -> None:
         run.run(frame(index))
     assert len(tap.seen) == 3
     assert failures == ["Raise: mine"]
+    run.close()
+    assert failures == ["Raise: mine", "Raise: mine too"], "a bypassed stage is closed as well"
 
 
 def test_closing_reaches_every_stage() -> None:
