@@ -122,6 +122,12 @@ async def bursts(samples: Int16Array, rate_hz: int, seed: int) -> AsyncIterator[
             ahead_s = 0.0
 
 
+async def endless(value: int, rate_hz: int) -> AsyncIterator[Int16Array]:
+    """One level for ever, without ever waiting."""
+    while True:
+        yield level(value, rate_hz, 0.06)
+
+
 class Mute(FakeCall):
     """A far end that swallows every mark."""
 

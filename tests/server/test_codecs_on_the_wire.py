@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -118,12 +118,12 @@ def declared_ms(way: Way) -> float:
 def test_an_echo_is_whole_and_no_later_or_noisier_than_its_parts(
     reports: dict[Way, CallReport],
     way: Way,
-    record_property: Callable[[str, object], None],
+    request: pytest.FixtureRequest,
 ) -> None:
     """All of it comes back, late by the declared delays, as good as the codec allows."""
     report = report_of(reports, way)
-    record_property("lag_ms", report.lag_ms)
-    record_property("snr_db", report.snr_db)
+    request.node.user_properties.append(("lag_ms", report.lag_ms))
+    request.node.user_properties.append(("snr_db", report.snr_db))
     assert report.echo_problem is None
     assert report.returned_s >= SECONDS
     assert report.lag_ms == pytest.approx(declared_ms(way), abs=0.2)
