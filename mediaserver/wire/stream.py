@@ -68,6 +68,9 @@ _MISPLACED: dict[State, str] = {
 }
 
 
+_NO_ID = object()
+
+
 class Stream:
     """One connection's messages, checked for shape and order.
 
@@ -91,6 +94,8 @@ class Stream:
         self.violations: Counter[str] = Counter()
         self.start_by: float | None = now + start_within_s
         self._refused = refused
+        # The stream's id while media is in its place, else equal to none.
+        self._live_id: object = _NO_ID
 
     def receive(self, data: bytes) -> Message | None:
         """The typed message in ``data``, or None if it was refused and counted."""
@@ -99,11 +104,7 @@ class Stream:
         except REFUSALS:
             self.refuse(kind_of(data))
             return None
-        if (
-            type(message) is Media
-            and self.state is State.STREAMING
-            and message.stream_id == self.stream_id
-        ):
+        if type(message) is Media and message.stream_id == self._live_id:
             return message
         return self._step(message)
 
@@ -115,7 +116,7 @@ class Stream:
 
     def close(self) -> None:
         """The socket is gone."""
-        self.state = State.CLOSED
+        self._move(State.CLOSED)
         self.start_by = None
 
     def _step(self, message: Message) -> Message | None:
@@ -128,8 +129,12 @@ class Stream:
             return None
         if isinstance(message, Start):
             self._note_start(message)
-        self.state = following
+        self._move(following)
         return message
+
+    def _move(self, state: State) -> None:
+        self.state = state
+        self._live_id = self.stream_id if state is State.STREAMING else _NO_ID
 
     def _is_ours(self, message: Message) -> bool:
         if self.stream_id is None or isinstance(message, Connected):
