@@ -19,26 +19,21 @@ from __future__ import annotations
 import numpy as np
 
 from mediaserver.errors import CallEndedError, MediaServerError
-from mediaserver.media.backlog import Backlog, QueuedItem
+from mediaserver.media.backlog import QueuedItem
 from mediaserver.media.frames import Int16Array
-from mediaserver.media.ledger import Item, Ledger, Mark, Outcome, PlayoutSink, State
-from mediaserver.media.sizes import EPSILON_S, MIN_MESSAGE_S, Sizes
+from mediaserver.media.ledger import Item, Mark, Outcome, PlayoutSink, State
+from mediaserver.media.sender import Sender
+from mediaserver.media.sizes import EPSILON_S, MIN_MESSAGE_S
 from telephony_codecs import CodecError, Encoder
 
 __all__ = ["AudioError", "Item", "Mark", "Outcome", "Playout", "PlayoutSink", "State"]
-
-LIVE_MARK_EVERY_S = 1.0
-"""Live plays share a mark per second: an echo makes 50 plays a second, and nobody waits."""
-# A rest waits so long for company even when the far end is dry already.
-_REST_WAIT_S = 0.04
-_MESSAGES_PER_TICK = 50
 
 
 class AudioError(MediaServerError, ValueError):
     """Audio or a rate that cannot be played: not one-dimensional int16, or no such rate."""
 
 
-class Playout:
+class Playout(Sender):
     """Plays audio into one call; see the module for the rules.
 
     Every method that takes ``now`` (seconds, monotonic) may send. Call `tick` when
@@ -65,38 +60,23 @@ class Playout:
         keepalive: bool = False,
     ) -> None:
         """Send what ``encoder`` makes to ``sink``; ``lead_s`` None sends all at once."""
-        self._encoder = encoder
-        self._sink = sink
-        self.ledger = Ledger(sink, encoder.rate_hz, mark_every_s, LIVE_MARK_EVERY_S)
-        self._sizes = sizes = Sizes.of(encoder, lead_s, message_s, clip_message_s)
-        self._live_slack_s = sizes.live_slack_s
-        self._clip_slack_s = sizes.clip_slack_s
+        super().__init__(
+            encoder,
+            sink,
+            lead_s=lead_s,
+            message_s=message_s,
+            clip_message_s=clip_message_s,
+            mark_every_s=mark_every_s,
+            keepalive=keepalive,
+        )
         self._backlog_s = backlog_s
-        self._keepalive = keepalive
-        self._backlog = Backlog(self.ledger)
-        # One message per 20 ms play may skip the queue, if that is what live messages are.
-        self._min = sizes.least
-        self._direct = sizes.least == sizes.live == encoder.rate_hz // 50
-        self._blocked = False
-        self._closed = False
+        # What play_live needs, bound once.
         self._encode = encoder.encode
         self._send_media = sink.send_media
-        # Nothing is queued, and a live message at our rate may skip the queue: see play_live.
-        self._is_express = self._direct
-        self._min_s = sizes.least / encoder.rate_hz
+        self._live_slack_s = self._sizes.live_slack_s
+        self._min_s = self._sizes.least / encoder.rate_hz
         self.dropped_s = 0.0
         self.ignored_feeds = 0
-        self.next_at: float | None = float("-inf") if keepalive else None
-
-    @property
-    def blocked(self) -> bool:
-        """Nothing may be sent."""
-        return self._blocked
-
-    @blocked.setter
-    def blocked(self, blocked: bool) -> None:
-        self._blocked = blocked
-        self._is_express = False  # until the queue has been looked at
 
     # The user's side.
 
@@ -110,7 +90,7 @@ class Playout:
             CallEndedError: the playout is closed.
         """
         ledger = self.ledger
-        slack_s = self._live_slack_s if live else self._clip_slack_s
+        slack_s = self._sizes.live_slack_s if live else self._sizes.clip_slack_s
         if (
             not self._is_express
             or rate_hz != ledger.rate_hz
@@ -242,10 +222,6 @@ class Playout:
         """Resolve as played what this mark stands for; unknown names are counted."""
         self.ledger.mark_returned(wire_name, now)
 
-    def tick(self, now: float) -> None:
-        """Send what is due."""
-        self._pump(now)
-
     def queued_s(self, now: float) -> float:
         """Return how long the caller will hear what was accepted: there and here."""
         return max(self.ledger.dry_at - now, 0.0) + self._backlog.seconds()
@@ -299,131 +275,3 @@ class Playout:
         self._backlog.reset()
         self.next_at = now if self._keepalive and not self._closed else None
         return self.ledger.void(now, unsent)
-
-    # Out of the queue.
-
-    def _pump(self, now: float) -> None:
-        """Send what may go now, a bounded number of messages; arm the timer."""
-        for _ in range(_MESSAGES_PER_TICK):
-            if self.blocked or self._closed or not self._send_next(now):
-                break
-        self._arm(now)
-        backlog = self._backlog
-        convert = backlog.convert
-        self._is_express = (
-            self._direct
-            and convert.rate_hz == self.ledger.rate_hz
-            and not (backlog.queue or backlog.n_ready or convert.waiting or self._blocked)
-        )
-
-    def _send_next(self, now: float) -> bool:
-        """Send the next message if its time has come; whether one was sent."""
-        backlog = self._backlog
-        backlog.reap()
-        self._finish(now)
-        if self._has_message():
-            if now < self._send_at():
-                return False
-            n_samples = self._make_ready(now)
-            if n_samples:
-                self._emit(n_samples, now)
-                return True
-        if self._has_rest():
-            return now >= self._rest_at() and self._send_rest(now)
-        if self._keepalive and self.ledger.dry_at <= now:
-            self._sink.send_media(self._encoder.silence(self._min))
-            self.ledger.advance(self._min, now)
-            return True
-        return False
-
-    def _has_message(self) -> bool:
-        return self._backlog.n_ready >= self._least() or self._backlog.audio() is not None
-
-    def _least(self) -> int:
-        """Samples that make a message: live ones fill it, clips go on as they come."""
-        return self._sizes.live if self._is_live() else self._min
-
-    def _is_live(self) -> bool:
-        """Whether the next message is live audio."""
-        item = self._backlog.audio()
-        return self._backlog.live if item is None else item.live
-
-    def _send_at(self) -> float:
-        slack_s = self._live_slack_s if self._is_live() else self._clip_slack_s
-        return self.ledger.dry_at - slack_s
-
-    def _make_ready(self, now: float) -> int:
-        """Make the next message ready; return its samples, 0 if it is too short to go."""
-        backlog = self._backlog
-        live = self._is_live()
-        message = self._sizes.live if live else self._sizes.clip
-        least = self._least()
-        backlog.fill(message, least, joined=self.ledger.dry_at > now)
-        # A live message may be longer, so as to leave no rest: see Backlog.
-        limit = min(message + self._min, self._sizes.most) if live else message
-        n_samples = min(backlog.n_ready, limit)
-        # Clips keep to a grid of 20 ms: how they were cut then shows nowhere, not even at
-        # their end.
-        n_samples -= n_samples % (self._encoder.unit_samples if live else self._min)
-        return n_samples if n_samples >= least else 0
-
-    def _has_rest(self) -> bool:
-        """Whether something is left that is too short for a message.
-
-        The resampler's tail is a rest of its own only behind a clip: live audio is about to
-        go on.
-        """
-        backlog = self._backlog
-        convert = backlog.convert
-        return bool(backlog.n_ready or convert.waiting or (convert.has_tail and not backlog.live))
-
-    def _rest_at(self) -> float:
-        # An open play at the head may still go on: it has until the last moment.
-        margin_s = 0.0 if self._backlog.queue else self._sizes.margin_s
-        return max(self.ledger.dry_at - margin_s, self._backlog.fed_at + _REST_WAIT_S)
-
-    def _send_rest(self, now: float) -> bool:
-        """Send the rest with the resampler's tail, padded; whether anything was sent."""
-        backlog = self._backlog
-        if not (backlog.n_ready or backlog.convert.waiting) and now > self.ledger.dry_at:
-            # The tail alone, after a pause, would be a click.
-            backlog.convert.reset()
-            return False
-        backlog.flush()
-        while backlog.n_ready:
-            unit = self._encoder.unit_samples
-            n_samples = max(-(-backlog.n_ready // unit) * unit, self._min)
-            self._emit(min(n_samples, self._sizes.most), now)
-        return True
-
-    def _emit(self, n_samples: int, now: float) -> None:
-        self._sink.send_media(self._encoder.encode(self._backlog.take(n_samples)))
-        self.ledger.advance(n_samples, now)
-        self._finish(now)
-
-    def _finish(self, now: float) -> None:
-        """Hand what is wholly sent to the ledger, with a wire mark where one is due."""
-        ledger = self.ledger
-        for thing in self._backlog.due():
-            if isinstance(thing, Mark):
-                ledger.finish_mark(thing, now)
-            else:
-                ledger.finish(thing)
-        if ledger.mark_due(now):
-            ledger.send_mark(now)
-
-    def _arm(self, now: float) -> None:
-        """Set `next_at` to the first time at which there is something to do."""
-        if self.blocked or self._closed:
-            self.next_at = None
-            return
-        times = []
-        if self._has_message():
-            times.append(self._send_at())
-        elif self._has_rest():
-            times.append(self._rest_at())
-        elif self._keepalive:
-            times.append(self.ledger.dry_at)
-        if self.ledger.current.wanted:
-            times.append(self.ledger.current.due_at)
-        self.next_at = max(min(times), now) if times else None
