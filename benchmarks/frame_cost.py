@@ -6,8 +6,11 @@
 
 All three carry the same paced load from another process in one run, interleaved; every
 reply is verified (all audio back, bit for bit, in order). The server's CPU is the
-scheduler's own account of it, over the steady window only. Ours runs with a backlog limit of
-5 s, not 0.2 s: a stall of a busy machine then shows as latency, where it would drop frames.
+scheduler's own account of it, over the steady window only. The calls' phases are spread over
+the 20 ms and each frame arrives by itself, as from unrelated calls; ``--tick-ms 1`` sends
+the frames of a millisecond together, as an event loop's timers would. Ours runs with a
+backlog limit of 5 s, not 0.2 s: a stall of a busy machine then shows as latency, where it
+would drop frames.
 
 What this does NOT show
   - the carrier's side, TLS, a real network, loss or jitter;
@@ -132,6 +135,7 @@ def measure(variant: Variant, args: argparse.Namespace) -> Run:
     """
     with _serving(variant) as (port, pid):
         load = {"port": port, "pid": pid, "calls": args.calls, "seconds": args.seconds}
+        load["tick-ms"] = args.tick_ms
         command = [sys.executable, str(HERE / "load_client.py"), *(["--raw"] * variant.raw)]
         for name, value in {**load, "warmup": args.warmup}.items():
             command += [f"--{name}", str(value)]
@@ -257,6 +261,12 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=7.0, help="counted, of each run")
     parser.add_argument("--warmup", type=float, default=1.5, help="seconds before, not counted")
+    parser.add_argument(
+        "--tick-ms",
+        type=float,
+        default=0.0,
+        help="the load's timer: frames due within a tick arrive together; 0: each by itself",
+    )
     parser.add_argument("--only", type=_variants, default=list(VARIANTS), help="such as b,c")
     parser.add_argument("--json", action="store_true", help="the report as JSON on stdout")
     parser.add_argument(

@@ -244,12 +244,12 @@ class MediaCall(Call):
 class Pacer:
     """Sends one frame per call and period, each at its own phase of the period."""
 
-    def __init__(self, calls: list[Call]) -> None:
+    def __init__(self, calls: list[Call], tick_s: float) -> None:
         self._calls = calls
         self._step_s = PERIOD_S / len(calls)
         self._sent = 0
         self._start = time.monotonic() + PERIOD_S
-        self._timer = fine_timer.open_timer(self._start, self._step_s)
+        self._timer = fine_timer.open_timer(self._start, tick_s or self._step_s)
         asyncio.get_running_loop().add_reader(self._timer, self._tick)
 
     def stop(self) -> None:
@@ -307,7 +307,7 @@ async def run(args: argparse.Namespace) -> dict[str, object]:
     """
     tally = Tally()
     calls = await _connect(args, tally)
-    pacer = Pacer(calls)
+    pacer = Pacer(calls, args.tick_ms / 1000)
     await _unless_failed(tally, None, args.warmup)
     tally.restart_latency()
     before = _readings(tally, args.pid)
@@ -357,6 +357,13 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=150)
     parser.add_argument("--warmup", type=float, default=1.5, help="seconds not counted")
     parser.add_argument("--seconds", type=float, default=7.0, help="seconds counted")
+    parser.add_argument(
+        "--tick-ms",
+        type=float,
+        default=0.0,
+        help="frames leave together at the ticks of a timer this coarse, as with an event loop's"
+        " millisecond timers; 0: each at its very own moment",
+    )
     parser.add_argument("--raw", action="store_true", help="the server returns bytes as they come")
     try:
         print(json.dumps(uvloop.run(run(parser.parse_args()))))

@@ -146,7 +146,8 @@ class G711Decoder(ConcealingDecoder):
         if len(payload) > MAX_SAMPLES:
             raise PayloadError(self.codec, f"{len(payload)} octets, at most {MAX_SAMPLES}")
         # From bytes, so the array is read-only for free.
-        samples: Int16Array = _frombuffer(self._expand(payload, 2), INT16)
+        expand = self._expand
+        samples: Int16Array = _frombuffer(expand(payload, 2), INT16)
         self._recent.append(samples)
         return samples
 
@@ -170,7 +171,8 @@ class G711Encoder:
             check_samples(samples, 1, MAX_SAMPLES)
         if len(samples) > MAX_SAMPLES:
             check_length(len(samples), 1, MAX_SAMPLES)
-        return self._octets_of(samples).tobytes()
+        octets_of = self._octets_of
+        return octets_of(samples).tobytes()
 
     def silence(self, n_samples: int) -> bytes:
         """Return ``n_samples`` octets of silence."""

@@ -136,11 +136,12 @@ class Playout(Sender):
             if not self._closed:
                 self._play_queued(samples, rate_hz, now, True)
             return
+        encode, send_media = self._encode, self._send_media
         try:
-            payload = self._encode(samples)
+            payload = encode(samples)
         except CodecError as error:
             raise AudioError(str(error)) from error
-        self._send_media(payload)
+        send_media(payload)
         ledger.sent += n_samples
         ledger.dry_at = (dry_at if dry_at > now else now) + self._min_s
         stretch = ledger.current

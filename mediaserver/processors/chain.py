@@ -81,8 +81,9 @@ class Chain:
     def run(self, frame: Frame) -> None:
         """Send one frame through; what a stage returns is validated."""
         for stage in self._stages:
+            process = stage.process
             try:
-                following = stage.process(frame)
+                following = process(frame)
                 if following is not frame:
                     if following is None:
                         return

@@ -35,18 +35,24 @@ class LiveCall:
         self.dropped_frames = 0
         # Frames that come before the handler has run its first lines are kept for it.
         self._early: deque[Frame] | None = deque(maxlen=FRAMES_LIMIT)
-        formats, body = session.formats, session.start.start
         self.id = session.call_id
+        self._rate_hz = rate_hz
+        self.play_live = session.outbound.play_live
+        self.describe()
+
+    def describe(self) -> None:
+        """Take over what the session's ``start`` says; again when another socket brought one."""
+        session = self._session
+        formats, body = session.formats, session.start.start
         self.stream_id = session.start.stream_id
         self.caller = body.from_
         self.callee = body.to
         self.client_state = body.client_state
         self.parameters: Mapping[str, str] = body.parameters
         self.codec = formats.codec
-        self.rate = rate_hz or formats.rate
+        self.rate = self._rate_hz or formats.rate
         self.send_codec = formats.send_codec
         self.send_rate = formats.send_rate
-        self.play_live = session.outbound.play_live
 
     @property
     def l16_byte_order(self) -> ByteOrder | None:
@@ -71,9 +77,12 @@ class LiveCall:
 
     async def pairs(self) -> AsyncIterator[Int16Array]:
         """See ``Call.pairs``."""
-        aligner = PairAligner(self.rate)
+        rate_hz = self.rate
+        # A socket that takes the call over may bring another rate; the pairs keep theirs.
+        convert = RateConverter(rate_hz).convert
+        aligner = PairAligner(rate_hz)
         async for frame in self.frames(None):
-            for block in aligner.push(frame):
+            for block in aligner.push(convert(frame)):
                 yield block
         for block in aligner.flush():
             yield block

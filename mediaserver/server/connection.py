@@ -93,7 +93,8 @@ class MediaConnection:
         """From the socket: one message."""
         message = self.stream.receive(data)
         if type(message) is Media:
-            self._media_received(message.media, now)
+            media_received = self._media_received
+            media_received(message.media, now)
         elif message is not None:
             self._control_received(message, now)
 
@@ -128,7 +129,8 @@ class MediaConnection:
         """Playout's sink: one payload into the call."""
         base64 = b64encode(payload)
         head = _MEDIA_HEADS.get(len(base64)) or _media_head(len(base64))
-        self._write(head + base64 + MEDIA_TAIL)
+        write = self._write
+        write(head + base64 + MEDIA_TAIL)
 
     def send_mark(self, name: str) -> None:
         """Playout's sink: ask for a mark."""

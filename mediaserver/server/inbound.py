@@ -135,15 +135,17 @@ class Inbound:
 
     def _decode(self, track: Track, payload: bytes, now: float) -> None:
         lane = self.lanes.get(track) or self._new_lane(track)
+        decode = lane.decode
         try:
-            samples = lane.decode(payload)
+            samples = decode(payload)
         except PayloadError:
             self._count("bad_payload")
             self._conceal(track)
             return
         if len(samples):
             lane.last = samples
-            self._run(lane.place.frame(samples, lane.rate_hz, now))
+            run = self._run
+            run(lane.place.frame(samples, lane.rate_hz, now))
 
     def _conceal(self, track: Track, following: Sequence[MediaBody | Lost] = ()) -> None:
         lane = self.lanes.get(track) or self._new_lane(track)

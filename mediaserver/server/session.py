@@ -131,6 +131,7 @@ class Session:
         self._dtmf: DtmfOrder[Dtmf] = DtmfOrder()
         self.outbound = Outbound(self._playout(line), self._arm, self._spawn)
         self._calls: list[tuple[LiveCall, Chosen]] = []
+        self._views: list[LiveCall] = []
         self._chain = Chain(self._stages(chosen), self._stage_failed)
         self._decoder()  # refuse now, not at the first frame
         self.inbound = Inbound(
@@ -213,6 +214,8 @@ class Session:
             old.close(1000, "another socket took the call over")
         self.outbound.renew(playout)
         self.inbound.restart(self._decoder, self._reorder(), now)
+        for view in self._views:
+            view.describe()
         self.events.publish(Reconnected(start.stream_id))
 
     def webhook_received(self, event: Any, event_type: str) -> None:
@@ -285,10 +288,12 @@ class Session:
             spec = choice.spec
             if spec.is_filter:
                 call = LiveCall(self, spec.name, None)
+                self._views.append(call)
                 filter_ = spec.target(call, **choice.parameters)
                 stages.append(FilterStage(spec.name, filter_))
             else:
                 call = LiveCall(self, spec.name, spec.rate)
+                self._views.append(call)
                 self._calls.append((call, choice))
                 stages.append(call)
         return stages

@@ -117,7 +117,8 @@ class WebSocketFrames:
         ):
             text = apply_mask(data[8:], data[4:8])
             if text.isascii():
-                self._on_text(text, now)
+                on_text = self._on_text
+                on_text(text, now)
                 return
         if self._held:
             self._held += data

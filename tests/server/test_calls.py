@@ -435,6 +435,21 @@ async def test_a_second_socket_takes_the_call_over(serving: Serving) -> None:
     assert indices == list(range(len(indices))), "the handler reads on, numbering unbroken"
 
 
+async def test_another_codec_may_come_with_the_second_socket(serving: Serving) -> None:
+    """The call says what it is now, and frames go on at the new rate."""
+    first = CallPlan(seconds=0.3, faults=Faults(abrupt_close_at_s=0.3))
+    second = CallPlan(
+        codec="L16", rate_hz=16000, seconds=0.3, call_control_id=first.call_control_id
+    )
+    async with serving(bot("facts"), bot("listen"), reconnect_grace_s=5) as server:
+        await place_call(server.url, first)
+        report = await place_call(server.url, second)
+        assert report.problem is None
+    call, *frames = seen(first)
+    assert (call.codec, call.rate, call.send_codec) == ("L16", 16000, "L16")  # type: ignore[attr-defined]  # a Call
+    assert {f.rate for f in frames if isinstance(f, Frame)} == {8000, 16000}
+
+
 async def test_a_lost_call_ends_after_its_grace(serving: Serving) -> None:
     """No second socket within the grace: the call is over."""
     plan = CallPlan(seconds=5.0, faults=Faults(abrupt_close_at_s=0.2))
