@@ -28,6 +28,11 @@ class Place:
         self._deadline = float("-inf")
         self.next_s = 0.0
 
+    @property
+    def heard_at(self) -> float:
+        """When audio came last, in the seconds of ``now``; lost audio counts as come."""
+        return self._deadline - QUIET_S
+
     def frame(self, samples: Int16Array, rate_hz: int, now: float) -> Frame:
         """Return the track's next frame."""
         start = self.next_s

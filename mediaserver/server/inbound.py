@@ -35,14 +35,24 @@ class Lane:
             than a moment comes back to the processor as cold memory.
     """
 
-    __slots__ = ("decode", "decoder", "last", "place", "rate_hz")
+    __slots__ = ("_born_at", "_born_s", "decode", "decoder", "last", "place", "rate_hz")
 
-    def __init__(self, decoder: Decoder, place: Place) -> None:
+    def __init__(self, decoder: Decoder, place: Place, now: float, origin: float) -> None:
+        self._born_at = now
+        self._born_s = max(place.next_s, now - origin)
         self.decoder = decoder
         self.decode = decoder.decode
         self.rate_hz = decoder.rate_hz
         self.place = place
         self.last: Int16Array = np.zeros(decoder.rate_hz // 50, np.int16)
+
+    def pace(self, least_s: float) -> float | None:
+        """Seconds of audio per second in which it came; None before ``least_s`` of them.
+
+        Holds do not count: behind one the track's clock is set anew.
+        """
+        came_s = self.place.heard_at - self._born_at
+        return (self.place.next_s - self._born_s) / came_s if came_s >= least_s else None
 
     @property
     def is_silent(self) -> bool:
@@ -80,6 +90,7 @@ class Inbound:
         self._count = count
         self._waits = waits
         self._timeline = Timeline(now)
+        self._origin = now
         self.reorder = reorder
         self.lanes: dict[Track, Lane] = {}
         self.heard_at = now
@@ -129,26 +140,28 @@ class Inbound:
         """Decode or conceal in order; a codec that can restores a loss from what follows."""
         for at, item in enumerate(items):
             if isinstance(item, Lost):
-                self._conceal(item.track, items[at + 1 : at + 2])
+                self._conceal(item.track, now, items[at + 1 : at + 2])
             else:
                 self._decode(_TRACKS[item.track], item.payload, now)
 
     def _decode(self, track: Track, payload: bytes, now: float) -> None:
-        lane = self.lanes.get(track) or self._new_lane(track)
+        lane = self.lanes.get(track) or self._new_lane(track, now)
         decode = lane.decode
         try:
             samples = decode(payload)
         except PayloadError:
             self._count("bad_payload")
-            self._conceal(track)
+            self._conceal(track, now)
             return
         if len(samples):
             lane.last = samples
             run = self._run
             run(lane.place.frame(samples, lane.rate_hz, now))
 
-    def _conceal(self, track: Track, following: Sequence[MediaBody | Lost] = ()) -> None:
-        lane = self.lanes.get(track) or self._new_lane(track)
+    def _conceal(
+        self, track: Track, now: float, following: Sequence[MediaBody | Lost] = ()
+    ) -> None:
+        lane = self.lanes.get(track) or self._new_lane(track, now)
         decoder, n_samples = lane.decoder, len(lane.last)
         samples = None
         if decoder.can_recover and following and isinstance(following[0], MediaBody):
@@ -160,6 +173,7 @@ class Inbound:
             samples = decoder.conceal(n_samples)
         self._run(lane.place.lost_frame(samples, lane.rate_hz))
 
-    def _new_lane(self, track: Track) -> Lane:
-        lane = self.lanes[track] = Lane(self._make_decoder(), self._timeline.place(track))
+    def _new_lane(self, track: Track, now: float) -> Lane:
+        place = self._timeline.place(track)
+        lane = self.lanes[track] = Lane(self._make_decoder(), place, now, self._origin)
         return lane

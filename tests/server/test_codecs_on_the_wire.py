@@ -196,7 +196,13 @@ async def test_a_set_byte_order_is_not_questioned(serving: Serving) -> None:
 
 @pytest.mark.parametrize(
     ("announced_hz", "payload_hz", "hinted"),
-    [(8000, 16000, True), (16000, 48000, True), (16000, 16000, False), (16000, 22050, False)],
+    [
+        (8000, 16000, True),
+        (16000, 48000, True),
+        (16000, 8000, True),
+        (16000, 16000, False),
+        (16000, 22050, False),
+    ],
 )
 async def test_a_rate_that_contradicts_the_pace_is_hinted(
     announced_hz: int, payload_hz: int, hinted: bool
