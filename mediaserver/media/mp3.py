@@ -31,7 +31,7 @@ class Mp3Playout(Playout):
         except CodecError as error:
             raise ConfigurationError(str(error)) from error
         super().__init__(encoder, sink, lead_s=None)
-        self._direct = False
+        self._direct = self._is_express = False  # no play skips the queue, nor its pace
         self._message_at = float("-inf")
 
     def play(self, samples: Int16Array, rate_hz: int, now: float, *, live: bool = False) -> Item:

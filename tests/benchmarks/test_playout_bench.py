@@ -78,7 +78,7 @@ def test_figures_are_what_the_ear_tells(playout: ModuleType) -> None:
 
 def test_a_gap_is_counted_and_not_heard(playout: ModuleType) -> None:
     """A clip that broke off in between is still one clip."""
-    told = told_of(playout, (1.0, 0, 0.5), (2.0, 0, 0.5))._replace(n_cuts=1)  # type: ignore[attr-defined]
+    told = told_of(playout, (1.0, 0, 0.5), (2.0, 0, 0.5))._replace(n_cuts=1)  # type: ignore[attr-defined]  # typed as any module
     (case,) = playout.cases_of(told, [(102.4, 0.9)], "clear")
     assert (case.gaps, case.heard_error) == (1, pytest.approx(0, abs=1e-6))
     assert case.barge_in == pytest.approx(100)

@@ -113,3 +113,14 @@ def test_an_encoder_that_cannot_be_is_a_wrong_setting(wire: Wire) -> None:
         Mp3Playout(wire, rate_hz=11000)
     with pytest.raises(ConfigurationError):
         Mp3Playout(wire, bitrate_kbps=1)
+
+
+def test_the_shortest_clips_keep_their_distance_too(wire: Wire, make_tone: Tone) -> None:
+    """Clips of exactly one 20 ms block at the encoder's own rate do not skip the queue."""
+    playout = Mp3Playout(wire, rate_hz=24000)
+    for n in range(3):
+        playout.play(make_tone(0.02, 24000), 24000, n * 0.02)
+    wire.run(playout, 10.0)
+    times = [at for at, _ in wire.files]
+    assert len(times) == 3
+    assert min(np.diff(times)) >= 1.0

@@ -9,6 +9,7 @@ import sys
 import wave
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,11 +24,11 @@ from .conftest import Serving, bot
 SECONDS = 1.0
 
 
-def seen(plan: CallPlan) -> list[object]:
+def seen(plan: CallPlan) -> list[Any]:
     """What the bots noted of a call."""
     for name, module in sys.modules.items():
         if name.startswith("mediaserver_processor_bots"):
-            noted: list[object] = module.SEEN.setdefault(plan.call_control_id, [])
+            noted: list[Any] = module.SEEN.setdefault(plan.call_control_id, [])
             return noted
     raise AssertionError("no bot was loaded")
 
@@ -70,7 +71,7 @@ async def test_first_frames_reach_a_handler(serving: Serving) -> None:
     async with serving(bot("listen")) as server:
         await place_call(server.url, plan)
         frames = seen(plan)
-    assert [f.index for f in frames] == list(range(10))  # type: ignore[attr-defined]
+    assert [f.index for f in frames] == list(range(10))
 
 
 async def test_a_call_knows_itself(serving: Serving) -> None:
@@ -85,15 +86,15 @@ async def test_a_call_knows_itself(serving: Serving) -> None:
     async with serving(bot("facts")) as server:
         await place_call(server.url, plan)
     call = seen(plan)[0]
-    assert call.id == plan.call_control_id  # type: ignore[attr-defined]
-    assert (call.codec, call.rate, call.send_codec, call.send_rate) == (  # type: ignore[attr-defined]
+    assert call.id == plan.call_control_id
+    assert (call.codec, call.rate, call.send_codec, call.send_rate) == (
         "PCMA",
         8000,
         "L16",
         16000,
     )
-    assert call.parameters["customer_id"] == "c-1"  # type: ignore[attr-defined]
-    assert call.stream_id == plan.stream_id  # type: ignore[attr-defined]
+    assert call.parameters["customer_id"] == "c-1"
+    assert call.stream_id == plan.stream_id
 
 
 async def test_a_handler_gets_its_rate(serving: Serving) -> None:
@@ -102,7 +103,7 @@ async def test_a_handler_gets_its_rate(serving: Serving) -> None:
     async with serving(bot("wide")) as server:
         await place_call(server.url, plan)
     frames = seen(plan)
-    assert {(len(f.samples), f.rate) for f in frames} == {(320, 16000)}  # type: ignore[attr-defined]
+    assert {(len(f.samples), f.rate) for f in frames} == {(320, 16000)}
     assert len(frames) == 20
 
 
@@ -115,7 +116,7 @@ async def test_filters_and_handlers_form_a_chain(serving: Serving) -> None:
         async with FakeCall.connect(server.url, plan) as call:
             await call.speak()
             heard = call.intake.ear
-    assert {int(f.samples[0]) for f in seen(plan)} == {1000}  # type: ignore[attr-defined]
+    assert {int(f.samples[0]) for f in seen(plan)} == {1000}
     assert set(np.unique(heard.between(0, heard.end_s))) <= {0, 500}
 
 
@@ -446,7 +447,7 @@ async def test_another_codec_may_come_with_the_second_socket(serving: Serving) -
         report = await place_call(server.url, second)
         assert report.problem is None
     call, *frames = seen(first)
-    assert (call.codec, call.rate, call.send_codec) == ("L16", 16000, "L16")  # type: ignore[attr-defined]  # a Call
+    assert (call.codec, call.rate, call.send_codec) == ("L16", 16000, "L16")
     assert {f.rate for f in frames if isinstance(f, Frame)} == {8000, 16000}
 
 
