@@ -60,6 +60,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         reorder_wait_ms: how long a gap may wait for its chunk; 0 waits for none.
         lead_ms: how far ahead of the caller's ear audio is sent; None: at once.
         backlog_ms: most delay of live audio; what is older is dropped.
+        poll_ms: how often arrivals are looked at while many come, which saves much work and
+            delays them a little; 0 handles each by itself.
         keepalive: send silence while nothing plays.
         auth_token: what a stream must present; None admits all.
         max_calls: calls at once; more get 503.
@@ -93,6 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reorder_wait_ms: NonNegative = 60.0
     lead_ms: NonNegative | None = 200.0
     backlog_ms: NonNegative = 200.0
+    poll_ms: Annotated[float, Meta(ge=0, le=10)] = 1.0
     keepalive: bool = False
     auth_token: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
     max_calls: Annotated[int, Meta(ge=1)] = 1000

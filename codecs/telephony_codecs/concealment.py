@@ -7,6 +7,8 @@ untouched, and all the work is done only when something was lost.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,16 +31,18 @@ KEPT_ARRAYS = 4
 class ConcealingDecoder:
     """What a decoder without a loss model of its own inherits.
 
-    A subclass appends every array it returns to ``self._recent``; that is the whole cost
-    of a good payload.
+    A subclass appends every array it returns to ``self._recent``, or whatever ``_decoded``
+    can make that array of again; that is the whole cost of a good payload.
     """
+
+    __slots__ = ("_cycle", "_last_good", "_position", "_recent", "_seam", "rate_hz")
 
     can_recover = False
 
     def __init__(self, rate_hz: int) -> None:
         self.rate_hz = rate_hz
-        self._recent: deque[Int16Array] = deque(maxlen=KEPT_ARRAYS)
-        self._last_good: Int16Array | None = None
+        self._recent: deque[Any] = deque(maxlen=KEPT_ARRAYS)
+        self._last_good: object = None
         self._cycle = np.zeros(1, np.float32)
         self._seam = np.zeros(0, np.float32)
         self._position = 0
@@ -72,11 +76,16 @@ class ConcealingDecoder:
         self._seam = np.zeros(0, np.float32)
         self._position = 0
 
+    def _decoded(self, kept: Any) -> Int16Array:
+        """Return the array for which ``kept`` was appended to ``self._recent``."""
+        samples: Int16Array = kept
+        return samples
+
     def _learn(self) -> None:
         """Take the pitch cycle to repeat from the newest audio."""
         lag_max = int(MAX_LAG_S * self.rate_hz)
         n_history = lag_max + int(TEMPLATE_S * self.rate_hz) + lag_max // 4
-        history = newest_samples(self._recent, n_history)
+        history = newest_samples([self._decoded(kept) for kept in self._recent], n_history)
         lag = pitch_lag(history, self.rate_hz)
         n_blend = lag // 4
         ramp = np.linspace(0, 1, n_blend, endpoint=False, dtype=np.float32)
@@ -90,7 +99,7 @@ class ConcealingDecoder:
         self._position = 0
 
 
-def newest_samples(arrays: deque[Int16Array], n_samples: int) -> Float32Array:
+def newest_samples(arrays: Sequence[Int16Array], n_samples: int) -> Float32Array:
     """Return the last ``n_samples`` of the arrays, zeros in front where they hold fewer."""
     history = np.zeros(n_samples, np.float32)
     if arrays:

@@ -93,13 +93,13 @@ class Law:
         codec: wire name.
         silence: the octet of zero.
         expand: octets and 2, the octets of a sample, to samples as octets.
-        table: the octet of each of the 65,536 samples.
+        octets_of: samples to octets, by a table of all 65,536.
     """
 
     codec: str
     silence: bytes
     expand: Callable[[bytes, int], bytes]
-    table: OctetArray
+    octets_of: Callable[[Int16Array], OctetArray]
 
 
 def expander(table: Int16Array) -> Callable[[bytes, int], bytes]:
@@ -115,8 +115,8 @@ def laws(audioop: Any) -> tuple[Law, Law]:
     else:
         expand_ulaw, expand_alaw = expander(ulaw_to_linear()), expander(alaw_to_linear())
     return (
-        Law("PCMU", ULAW_SILENCE, expand_ulaw, linear_to_ulaw()),
-        Law("PCMA", ALAW_SILENCE, expand_alaw, linear_to_alaw()),
+        Law("PCMU", ULAW_SILENCE, expand_ulaw, linear_to_ulaw().take),
+        Law("PCMA", ALAW_SILENCE, expand_alaw, linear_to_alaw().take),
     )
 
 
@@ -134,6 +134,8 @@ def load_audioop() -> Any:
 class G711Decoder(ConcealingDecoder):
     """Octets of one law in, samples at 8 kHz out; every octet is legal."""
 
+    __slots__ = ("_expand", "codec")
+
     delay_samples = 0
 
     def __init__(self, law: Law) -> None:
@@ -148,12 +150,19 @@ class G711Decoder(ConcealingDecoder):
         # From bytes, so the array is read-only for free.
         expand = self._expand
         samples: Int16Array = _frombuffer(expand(payload, 2), INT16)
-        self._recent.append(samples)
+        # Half the size, and the samples' own memory is free again while it is warm.
+        self._recent.append(payload)
+        return samples
+
+    def _decoded(self, kept: Any) -> Int16Array:
+        samples: Int16Array = _frombuffer(self._expand(kept, 2), INT16)
         return samples
 
 
 class G711Encoder:
     """Samples at 8 kHz in, octets of one law out."""
+
+    __slots__ = ("_octets_of", "_silence", "codec")
 
     rate_hz = RATE_HZ
     delay_samples = 0
@@ -163,7 +172,7 @@ class G711Encoder:
     def __init__(self, law: Law) -> None:
         self.codec = law.codec
         self._silence = law.silence
-        self._octets_of = law.table.take
+        self._octets_of = law.octets_of
 
     def encode(self, samples: Int16Array) -> bytes:
         """Return one octet per sample; AudioFormatError if not int16 ``(n,)``, 30 s at most."""

@@ -139,6 +139,28 @@ class Ledger:
         unconfirmed: stretches voided because too many marks were awaited.
     """
 
+    __slots__ = (
+        "_every",
+        "_heard",
+        "_lag_s",
+        "_live_every",
+        "_live_every_s",
+        "_mark_end",
+        "_n_marks",
+        "_outstanding",
+        "_sink",
+        "current",
+        "dry_at",
+        "early_marks",
+        "mark_at",
+        "rate_hz",
+        "returned_marks",
+        "sent",
+        "stale_marks",
+        "unconfirmed",
+        "unknown_marks",
+    )
+
     def __init__(
         self, sink: PlayoutSink, rate_hz: int, every_s: float, live_every_s: float
     ) -> None:

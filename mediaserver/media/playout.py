@@ -47,6 +47,16 @@ class Playout(Sender):
         ignored_feeds: feeds to plays that were over, cleared or cancelled.
     """
 
+    __slots__ = (
+        "_backlog_s",
+        "_encode",
+        "_live_slack_s",
+        "_min_s",
+        "_send_media",
+        "dropped_s",
+        "ignored_feeds",
+    )
+
     def __init__(
         self,
         encoder: Encoder,
@@ -74,7 +84,7 @@ class Playout(Sender):
         self._encode = encoder.encode
         self._send_media = sink.send_media
         self._live_slack_s = self._sizes.live_slack_s
-        self._min_s = self._sizes.least / encoder.rate_hz
+        self._min_s = self._sizes.least_s
         self.dropped_s = 0.0
         self.ignored_feeds = 0
 

@@ -89,8 +89,6 @@ class Reorder(Generic[T]):
     Attributes:
         next_at: when `poll` has work, in the seconds of ``now``; None while nothing waits.
         shared: the tracks are taken to share one line of numbers.
-        received: chunks pushed. Once drained, equal to delivered + late + duplicate.
-        delivered: chunks given out.
         late: chunks dropped because their gap had been given up.
         duplicate: chunks dropped because their number had been seen.
         missing: numbers given out as `Lost`.
@@ -99,14 +97,16 @@ class Reorder(Generic[T]):
 
     __slots__ = (
         "_auto",
-        "_lanes",
+        "_given",
+        "_held_up",
+        "_in_order",
+        "_inbound",
+        "_outbound",
         "_wait_s",
-        "delivered",
         "duplicate",
         "late",
         "missing",
         "next_at",
-        "received",
         "restarts",
         "shared",
     )
@@ -117,17 +117,27 @@ class Reorder(Generic[T]):
         self._auto = numbering == "auto"
         self.shared = numbering != "per_track"
         line: _Line[T] = _Line()
-        self._lanes: dict[Track, _Lane[T]] = {
-            "inbound": _Lane("inbound", line),
-            "outbound": _Lane("outbound", line if self.shared else _Line()),
-        }
+        self._inbound: _Lane[T] = _Lane("inbound", line)
+        self._outbound: _Lane[T] = _Lane("outbound", line if self.shared else _Line())
         self.next_at: float | None = None
-        self.received = 0
-        self.delivered = 0
+        # One count for what comes in order, 50 times a second and call; two for the rest.
+        self._in_order = 0
+        self._held_up = 0
+        self._given = 0
         self.late = 0
         self.duplicate = 0
         self.missing = 0
         self.restarts = 0
+
+    @property
+    def received(self) -> int:
+        """Chunks pushed. Once drained, equal to delivered + late + duplicate."""
+        return self._in_order + self._held_up
+
+    @property
+    def delivered(self) -> int:
+        """Chunks given out."""
+        return self._in_order + self._given
 
     def push(self, track: Track, chunk: int | None, item: T, now: float) -> tuple[T | Lost, ...]:
         """Give what is deliverable now that this chunk has come; empty while it waits.
@@ -138,16 +148,16 @@ class Reorder(Generic[T]):
             item: what to give back, in order.
             now: seconds, monotonic.
         """
-        self.received += 1
-        lane = self._lanes[track]
+        lane = self._inbound if track == "inbound" else self._outbound
         line = lane.line
-        if chunk == line.next and not line.held:
+        if chunk == line.next and self.next_at is None:  # and so nothing is held
             line.next = lane.next = chunk + 1
-            self.delivered += 1
+            self._in_order += 1
             return (item,)
         if chunk is None:
-            self.delivered += 1
+            self._in_order += 1
             return (item,)
+        self._held_up += 1
         return self._place(lane, chunk, item, now)
 
     def poll(self, now: float) -> tuple[T | Lost, ...]:
@@ -168,8 +178,11 @@ class Reorder(Generic[T]):
         self._arm()
         return tuple(out)
 
+    def _lanes(self) -> tuple[_Lane[T], _Lane[T]]:
+        return self._inbound, self._outbound
+
     def _lines(self) -> list[_Line[T]]:
-        return list(dict.fromkeys(lane.line for lane in self._lanes.values()))
+        return list(dict.fromkeys(lane.line for lane in self._lanes()))
 
     def _arm(self) -> None:
         """Set `next_at` from the oldest chunk held on any line."""
@@ -214,7 +227,7 @@ class Reorder(Generic[T]):
     def _split(self, out: list[T | Lost]) -> None:
         """Give each track a line of its own and move to it what waits."""
         self.shared = False
-        for lane in self._lanes.values():
+        for lane in self._lanes():
             old = lane.line
             line = lane.line = _Line(lane.next)
             line.base = old.base if line.started else -1
@@ -243,11 +256,11 @@ class Reorder(Generic[T]):
         line.base = chunk
         line.next = chunk + 1
         line.run = 0
-        for other in self._lanes.values():
+        for other in self._lanes():
             if other.line is line and other.next >= 0:
                 other.next = chunk
         lane.next = chunk + 1
-        self.delivered += 1
+        self._given += 1
         out.append(item)
 
     def _drop(self, line: _Line[T], number: int) -> None:
@@ -262,8 +275,8 @@ class Reorder(Generic[T]):
         while line.next in held:
             track, item, _ = held.pop(line.next)
             line.next += 1
-            self._lanes[track].next = line.next
-            self.delivered += 1
+            (self._inbound if track == "inbound" else self._outbound).next = line.next
+            self._given += 1
             out.append(item)
 
     def _expire(self, line: _Line[T], now: float, out: list[T | Lost]) -> None:
@@ -288,7 +301,7 @@ class Reorder(Generic[T]):
 
     def _owner(self, line: _Line[T], number: int) -> _Lane[T]:
         """The track a lost number is taken to be of: see `Lost`."""
-        lanes = [lane for lane in self._lanes.values() if lane.line is line]
+        lanes = [lane for lane in self._lanes() if lane.line is line]
         for lane in lanes:
             if lane.next == number - 1:
                 return lane
@@ -315,6 +328,6 @@ class Reorder(Generic[T]):
         line.base -= wrap
         line.lost = {number - wrap for number in line.lost}
         line.held = {number - wrap: held for number, held in line.held.items()}
-        for lane in self._lanes.values():
+        for lane in self._lanes():
             if lane.line is line and lane.next >= 0:
                 lane.next -= wrap

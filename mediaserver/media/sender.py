@@ -23,6 +23,21 @@ class Sender:
         ledger: counters of marks, and the clock.
     """
 
+    __slots__ = (
+        "_backlog",
+        "_blocked",
+        "_closed",
+        "_direct",
+        "_encoder",
+        "_is_express",
+        "_keepalive",
+        "_min",
+        "_sink",
+        "_sizes",
+        "ledger",
+        "next_at",
+    )
+
     def __init__(
         self,
         encoder: Encoder,

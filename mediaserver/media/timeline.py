@@ -15,30 +15,26 @@ class Place:
     pause (hold, DTX), begins at its arrival instead, but never before the last one's end.
 
     Attributes:
+        heard_at: when audio came last, in the seconds of ``now``; lost audio counts as come.
         next_s: stream time at which the next frame begins, if it follows without a pause.
     """
 
-    __slots__ = ("_deadline", "_index", "_origin", "_track", "next_s")
+    __slots__ = ("_index", "_origin", "_track", "heard_at", "next_s")
 
     def __init__(self, track: Track, origin: float) -> None:
         self._track = track
         self._origin = origin
         self._index = 0
-        # Audio that comes later than this follows on a pause. Before any came, all does.
-        self._deadline = float("-inf")
+        # Before any came, all audio follows on a pause.
+        self.heard_at = float("-inf")
         self.next_s = 0.0
-
-    @property
-    def heard_at(self) -> float:
-        """When audio came last, in the seconds of ``now``; lost audio counts as come."""
-        return self._deadline - QUIET_S
 
     def frame(self, samples: Int16Array, rate_hz: int, now: float) -> Frame:
         """Return the track's next frame."""
         start = self.next_s
-        if now > self._deadline:
+        if now - self.heard_at > QUIET_S:
             start = max(start, now - self._origin)
-        self._deadline = now + QUIET_S
+        self.heard_at = now
         self.next_s = start + len(samples) / rate_hz
         index = self._index
         self._index = index + 1
@@ -48,7 +44,7 @@ class Place:
         """Return a frame that fills a gap: it is no sign of life, nor of a pause."""
         start = self.next_s
         duration_s = len(samples) / rate_hz
-        self._deadline += duration_s
+        self.heard_at += duration_s
         self.next_s = start + duration_s
         index = self._index
         self._index = index + 1

@@ -31,6 +31,8 @@ class BadFrameError(TypeError):
 class FilterStage:
     """A user's filter, its input resampled as it declares."""
 
+    __slots__ = ("_convert", "_filter", "close", "name", "process")
+
     def __init__(self, name: str, filter_: Filter) -> None:
         self.name = name
         self.process = filter_.process
@@ -70,6 +72,8 @@ class Chain:
         stages: in order.
         failed: told of a stage that raised; its answer says whether the stage is
             run again on the next frame (True) or bypassed for good (False). The
+
+    __slots__ = ("_bypassed", "_failed", "_stages")
             frame it failed on passes it unchanged.
     """
 

@@ -60,6 +60,19 @@ class MediaConnection:
         start_within_s: the peer's time until ``start``.
     """
 
+    __slots__ = (
+        "_host",
+        "_media_received",
+        "_send_text",
+        "_start_timer",
+        "_write",
+        "query",
+        "session",
+        "socket",
+        "stream",
+        "token",
+    )
+
     def __init__(
         self,
         host: StreamHost,

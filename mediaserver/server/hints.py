@@ -52,7 +52,7 @@ class Hints:
 
     def _silence(self, inbound: Inbound, now: float) -> Iterator[tuple[str, str]]:
         lane = inbound.lanes.get("inbound")
-        if lane is None or now - inbound.heard_at > 1.0 or not lane.is_silent:
+        if lane is None or now - inbound.heard_at > 1.0 or not lane.was_silent():
             self._loud_at = now
         elif now - self._loud_at >= SILENT_FOR_S:
             yield "silent", "media flows, but the caller's track has been silent for 10 s"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from mediaserver.media.frames import Int16Array, Track
 from mediaserver.media.reorder import Lost, Reorder
 from mediaserver.media.timeline import Place, Timeline
@@ -31,20 +29,37 @@ class Lane:
     Attributes:
         decoder: of this track alone.
         place: where the track stands in stream time.
-        last: the samples of its last frame. No more are kept: what a call keeps longer
-            than a moment comes back to the processor as cold memory.
+        n_samples: of its last frame. The samples themselves are not kept: what a call keeps
+            from one frame to the next comes back to the processor as cold memory.
+        wanted: the next frame's loudness is to be noted.
     """
 
-    __slots__ = ("_born_at", "_born_s", "decode", "decoder", "last", "place", "rate_hz")
+    __slots__ = (
+        "_born_at",
+        "_born_s",
+        "_peak",
+        "decode",
+        "decoder",
+        "n_samples",
+        "place",
+        "rate_hz",
+        "track",
+        "wanted",
+    )
 
-    def __init__(self, decoder: Decoder, place: Place, now: float, origin: float) -> None:
+    def __init__(
+        self, track: Track, decoder: Decoder, place: Place, now: float, origin: float
+    ) -> None:
+        self.track = track
         self._born_at = now
         self._born_s = max(place.next_s, now - origin)
         self.decoder = decoder
         self.decode = decoder.decode
         self.rate_hz = decoder.rate_hz
         self.place = place
-        self.last: Int16Array = np.zeros(decoder.rate_hz // 50, np.int16)
+        self.n_samples = decoder.rate_hz // 50
+        self.wanted = True
+        self._peak = 0
 
     def pace(self, least_s: float) -> float | None:
         """Seconds of audio per second in which it came; None before ``least_s`` of them.
@@ -54,10 +69,15 @@ class Lane:
         came_s = self.place.heard_at - self._born_at
         return (self.place.next_s - self._born_s) / came_s if came_s >= least_s else None
 
-    @property
-    def is_silent(self) -> bool:
-        """The last frame is digital silence."""
-        return bool(self.last.max() <= SILENCE_PEAK and self.last.min() >= -SILENCE_PEAK)
+    def note(self, samples: Int16Array) -> None:
+        """Note how loud a frame is, as was wanted."""
+        self.wanted = False
+        self._peak = max(int(samples.max()), -int(samples.min()))
+
+    def was_silent(self) -> bool:
+        """The first frame since this was last asked was digital silence."""
+        self.wanted = True
+        return self._peak <= SILENCE_PEAK
 
 
 class Inbound:
@@ -76,6 +96,19 @@ class Inbound:
         heard_at: when media came last.
     """
 
+    __slots__ = (
+        "_count",
+        "_lane",
+        "_make_decoder",
+        "_origin",
+        "_run",
+        "_timeline",
+        "_waits",
+        "heard_at",
+        "lanes",
+        "reorder",
+    )
+
     def __init__(
         self,
         make_decoder: Callable[[], Decoder],
@@ -93,6 +126,7 @@ class Inbound:
         self._origin = now
         self.reorder = reorder
         self.lanes: dict[Track, Lane] = {}
+        self._lane: Lane | None = None  # the last one's, most often the only one
         self.heard_at = now
 
     @property
@@ -134,6 +168,7 @@ class Inbound:
         self.reorder = reorder
         self._make_decoder = make_decoder
         self.lanes = {}
+        self._lane = None
         self.heard_at = now
 
     def _give(self, items: Sequence[MediaBody | Lost], now: float) -> None:
@@ -145,7 +180,9 @@ class Inbound:
                 self._decode(_TRACKS[item.track], item.payload, now)
 
     def _decode(self, track: Track, payload: bytes, now: float) -> None:
-        lane = self.lanes.get(track) or self._new_lane(track, now)
+        lane = self._lane
+        if lane is None or lane.track != track:
+            lane = self._lane_of(track, now)
         decode = lane.decode
         try:
             samples = decode(payload)
@@ -154,15 +191,17 @@ class Inbound:
             self._conceal(track, now)
             return
         if len(samples):
-            lane.last = samples
+            lane.n_samples = len(samples)
+            if lane.wanted:
+                lane.note(samples)
             run = self._run
             run(lane.place.frame(samples, lane.rate_hz, now))
 
     def _conceal(
         self, track: Track, now: float, following: Sequence[MediaBody | Lost] = ()
     ) -> None:
-        lane = self.lanes.get(track) or self._new_lane(track, now)
-        decoder, n_samples = lane.decoder, len(lane.last)
+        lane = self._lane_of(track, now)
+        decoder, n_samples = lane.decoder, lane.n_samples
         samples = None
         if decoder.can_recover and following and isinstance(following[0], MediaBody):
             try:
@@ -173,7 +212,10 @@ class Inbound:
             samples = decoder.conceal(n_samples)
         self._run(lane.place.lost_frame(samples, lane.rate_hz))
 
-    def _new_lane(self, track: Track, now: float) -> Lane:
-        place = self._timeline.place(track)
-        lane = self.lanes[track] = Lane(self._make_decoder(), place, now, self._origin)
+    def _lane_of(self, track: Track, now: float) -> Lane:
+        lane = self.lanes.get(track)
+        if lane is None:
+            place = self._timeline.place(track)
+            lane = self.lanes[track] = Lane(track, self._make_decoder(), place, now, self._origin)
+        self._lane = lane
         return lane

@@ -17,6 +17,7 @@ from typing import Protocol, cast
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from mediaserver.server.poller import SocketPoller
 from mediaserver.server.socket import Connection, MediaSocket
 from mediaserver.server.websocket import MAX_MESSAGE_BYTES
 
@@ -44,6 +45,7 @@ class FirstBytes(asyncio.Protocol):
         gatekeeper: asked about each WebSocket upgrade.
         http_protocol: makes the protocol for any other request.
         waiting: the connections in this state; this one adds and removes itself.
+        poller: reads for the media sockets, if there is one.
     """
 
     def __init__(
@@ -51,10 +53,12 @@ class FirstBytes(asyncio.Protocol):
         gatekeeper: Gatekeeper,
         http_protocol: Callable[[], asyncio.Protocol],
         waiting: set[FirstBytes],
+        poller: SocketPoller | None = None,
     ) -> None:
         self._gatekeeper = gatekeeper
         self._http_protocol = http_protocol
         self._waiting = waiting
+        self._poller = poller
         self._head = bytearray()
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -134,7 +138,7 @@ class FirstBytes(asyncio.Protocol):
         if connection is None:
             transport.close()
             return
-        socket = MediaSocket(protocol, transport, connection)
+        socket = MediaSocket(protocol, transport, connection, self._poller)
         transport.set_protocol(socket)
         connection.opened(socket)
         if behind:

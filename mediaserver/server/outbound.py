@@ -98,6 +98,8 @@ class Outbound:
         spawn: starts a task that the session owns.
     """
 
+    __slots__ = ("_changed", "_spawn", "armed_at", "ended", "playout", "rate_hz")
+
     def __init__(
         self,
         playout: Playout,

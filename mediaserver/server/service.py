@@ -20,10 +20,12 @@ from mediaserver.errors import ConfigurationError
 from mediaserver.processors.core import CallObserver, Draining, Spec, StreamRequest
 from mediaserver.processors.discovery import find
 from mediaserver.processors.parameters import bind, from_call
+from mediaserver.server import poller
 from mediaserver.server.connection import MediaConnection
 from mediaserver.server.formats import UnsupportedFormatError, check_settings, formats_of
 from mediaserver.server.http import HttpHost, make_app
 from mediaserver.server.listener import FirstBytes
+from mediaserver.server.poller import SocketPoller
 from mediaserver.server.session import Chosen, Session
 from mediaserver.settings import ProcessorSetting, Settings
 from mediaserver.tokens import Admission, TokenGate
@@ -70,6 +72,7 @@ class MediaService:
         self._waiting: set[FirstBytes] = set()
         self._http = HttpHost(make_app(self, routes))
         self._server: asyncio.Server | None = None
+        self._poller: SocketPoller | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -98,7 +101,7 @@ class MediaService:
         await asyncio.to_thread(status)
         try:
             self._server = await loop.create_server(
-                lambda: FirstBytes(self, self._http.protocol, self._waiting),
+                lambda: FirstBytes(self, self._http.protocol, self._waiting, self._poller),
                 settings.host,
                 settings.port,
                 backlog=2048,
@@ -107,6 +110,8 @@ class MediaService:
             raise ConfigurationError(
                 f"cannot listen on {settings.host}:{settings.port}: {exc.strerror or exc}"
             ) from exc
+        if settings.poll_ms and poller.AVAILABLE:
+            self._poller = SocketPoller(settings.poll_ms / 1000)
         self._look()
 
     def _look(self) -> None:
@@ -245,6 +250,8 @@ class MediaService:
         for session in list(self.sessions.values()):
             session.end("shutdown")
         await self._idle.wait()
+        if self._poller is not None:
+            self._poller.close()
         await self._http.close()
 
     # Sessions.

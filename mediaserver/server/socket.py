@@ -9,6 +9,7 @@ from typing import Protocol
 
 from websockets.server import ServerProtocol
 
+from mediaserver.server.poller import SocketPoller
 from mediaserver.server.websocket import WebSocketFrames
 
 PING_EVERY_S = 20.0
@@ -47,23 +48,37 @@ class MediaSocket(asyncio.Protocol):
         protocol: handshake done, state OPEN.
         transport: the connection; the caller makes this its protocol.
         connection: who hears the messages and the end.
+        poller: reads in the transport's stead; None leaves it to the transport.
     """
+
+    __slots__ = (
+        "_closed",
+        "_connection",
+        "_frames",
+        "_heard_at",
+        "_loop",
+        "_polled",
+        "_poller",
+        "_receive",
+        "_timers",
+        "_transport",
+        "send_text",
+    )
 
     def __init__(
         self,
         protocol: ServerProtocol,
         transport: asyncio.Transport,
         connection: Connection,
+        poller: SocketPoller | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._connection = connection
-        # The transport's own write, with nothing in between: messages go out 50 times a second.
+        self._poller = poller
         self._frames = WebSocketFrames(
-            protocol, connection, transport.write, self._end, connection.closing
+            protocol, connection, self.write, self._end, connection.closing
         )
-        # For who sends whole frames himself; not to be used once ``connection.closing`` came.
-        self.write = transport.write
         self._heard_at = monotonic()
         self._closed = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -72,6 +87,8 @@ class MediaSocket(asyncio.Protocol):
         self.send_text = self._frames.send_text
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         self._later("ping", PING_EVERY_S, self._ping)
+        if poller is not None:
+            self._polled = poller.add(transport, self.data_received)
 
     @property
     def is_open(self) -> bool:
@@ -84,12 +101,20 @@ class MediaSocket(asyncio.Protocol):
         self._abort_later()
 
     def data_received(self, data: bytes) -> None:
-        """From the transport."""
+        """From the transport, or the poller."""
         now = self._heard_at = monotonic()
         # Into a local first, here and all along a frame's way: CPython 3.11 looks up a
         # callable kept on an instance by the slow road when it is called as a method.
         receive = self._receive
         receive(data, now)
+
+    def write(self, data: bytes) -> None:
+        """Send whole frames; not to be used once ``connection.closing`` came."""
+        poller = self._poller
+        if poller is not None and poller.handling:
+            poller.unwritten.append((self._transport, data))
+        else:
+            self._transport.write(data)
 
     def eof_received(self) -> bool:
         """From the transport: the peer sends no more."""
@@ -111,6 +136,8 @@ class MediaSocket(asyncio.Protocol):
         if self._closed:
             return
         self._closed = True
+        if self._poller is not None:
+            self._poller.remove(self._polled)
         for name in list(self._timers):
             self._cancel(name)
         self._frames.connection_lost()
@@ -119,6 +146,8 @@ class MediaSocket(asyncio.Protocol):
     def _end(self) -> None:
         """Send no more, but go on reading: closing on unread octets resets the connection,
         and the peer may never see our close frame."""
+        if self._poller is not None:
+            self._poller.flush()
         if self._transport.can_write_eof():
             self._transport.write_eof()
         else:

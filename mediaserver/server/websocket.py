@@ -56,6 +56,26 @@ class WebSocketFrames:
         fast: False sends every frame the slow way, for the differential test.
     """
 
+    __slots__ = (
+        "_closing",
+        "_end",
+        "_fast",
+        "_fragments",
+        "_fragments_bytes",
+        "_fragments_opcode",
+        "_held",
+        "_may_be_fast",
+        "_need",
+        "_on_binary",
+        "_on_text",
+        "_ping_second",
+        "_pings",
+        "_plain",
+        "_protocol",
+        "_write",
+        "is_open",
+    )
+
     def __init__(
         self,
         protocol: ServerProtocol,
@@ -73,8 +93,9 @@ class WebSocketFrames:
         self._end = end
         self._closing = closing
         self._may_be_fast = fast
-        # The fast path's whole condition, kept up to date by the slow one.
-        self._fast = fast
+        # The fast path's whole condition, kept up to date by the slow one; and the same for
+        # a read that is one frame, which must not be the rest of another.
+        self._fast = self._plain = fast
         self.is_open = True
         self._held = bytearray()  # an incomplete frame
         self._need = 0  # its length, as far as known
@@ -112,14 +133,18 @@ class WebSocketFrames:
             and data[0] == _TEXT_FIN
             and data[1] == _MASKED_126
             and data[2] << 8 | data[3] == n
-            and self._fast
-            and not self._held
+            and self._plain
         ):
             text = apply_mask(data[8:], data[4:8])
             if text.isascii():
                 on_text = self._on_text
                 on_text(text, now)
                 return
+        self._receive_any(data, now)
+        self._plain = self._fast and not self._held
+
+    def _receive_any(self, data: bytes, now: float) -> None:
+        """Take a read that may be anything."""
         if self._held:
             self._held += data
             if len(self._held) < self._need:
@@ -284,7 +309,7 @@ class WebSocketFrames:
             else:
                 self._end()
         if self.is_open and self._protocol.state is not State.OPEN:
-            self.is_open = self._fast = False
+            self.is_open = self._fast = self._plain = False
             self._drop_fragments()
             self._closing()
 

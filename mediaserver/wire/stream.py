@@ -81,6 +81,8 @@ class Stream:
         start_by: monotonic seconds by which ``start`` must have come, or None.
     """
 
+    __slots__ = ("_live_id", "_refused", "start_by", "state", "stream_id", "violations")
+
     def __init__(
         self,
         now: float,
