@@ -148,17 +148,25 @@ class Reorder(Generic[T]):
             item: what to give back, in order.
             now: seconds, monotonic.
         """
+        if chunk is None or self.pass_on(track, chunk):
+            self._in_order += chunk is None
+            return (item,)
+        self._held_up += 1
+        lane = self._inbound if track == "inbound" else self._outbound
+        return self._place(lane, chunk, item, now)
+
+    def pass_on(self, track: Track, chunk: int | None) -> bool:
+        """Whether this chunk is simply the next: then it counts as pushed and given out.
+
+        If not, nothing has happened, and it is for `push`.
+        """
         lane = self._inbound if track == "inbound" else self._outbound
         line = lane.line
         if chunk == line.next and self.next_at is None:  # and so nothing is held
             line.next = lane.next = chunk + 1
             self._in_order += 1
-            return (item,)
-        if chunk is None:
-            self._in_order += 1
-            return (item,)
-        self._held_up += 1
-        return self._place(lane, chunk, item, now)
+            return True
+        return False
 
     def poll(self, now: float) -> tuple[T | Lost, ...]:
         """Give what is deliverable now that time has passed, gaps as `Lost`."""

@@ -145,11 +145,10 @@ class Inbound:
         """Take one media message; frames go through the chain at once where they can."""
         track = _TRACKS[body.track]
         self.heard_at = now
-        ready = self.reorder.push(track, body.chunk, body, now)
-        if len(ready) == 1 and ready[0] is body:  # in order, as nearly always
+        if self.reorder.pass_on(track, body.chunk):  # in order, as nearly always
             self._decode(track, body.payload, now)
         else:
-            self._give(ready, now)
+            self._give(self.reorder.push(track, body.chunk, body, now), now)
             self._waits()
 
     def poll(self, now: float) -> None:
@@ -190,8 +189,9 @@ class Inbound:
             self._count("bad_payload")
             self._conceal(track, now)
             return
-        if len(samples):
-            lane.n_samples = len(samples)
+        n_samples = len(samples)
+        if n_samples:
+            lane.n_samples = n_samples
             if lane.wanted:
                 lane.note(samples)
             run = self._run

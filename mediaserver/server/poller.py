@@ -142,10 +142,6 @@ class SocketPoller:
         reads = []
         read_by, read = self._read_by, os.read
         for fd, _ in ready:
-            transport, received = read_by[fd]
-            if transport.is_closing():
-                self.remove(fd)
-                continue
             try:
                 data = read(fd, _READ_BYTES)
             except BlockingIOError:
@@ -153,13 +149,13 @@ class SocketPoller:
             except OSError:
                 data = b""
             if data:
-                reads.append((transport, received, data))
+                reads.append((read_by[fd], data))
             else:
                 # The end or an error: the transport finds the same, and knows what to do.
-                self._hand_back(fd, transport)
+                self._hand_back(fd, read_by[fd][0])
         self._frames += len(reads)
         self.handling = True
-        for transport, received, data in reads:
+        for (transport, received), data in reads:
             try:
                 received(data)
             except BaseException as exc:  # as an event loop does: nobody else's frame is lost

@@ -12,6 +12,7 @@ to the same events, replies and close codes.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Protocol
 
@@ -31,6 +32,11 @@ PINGS_PER_SECOND = 20
 
 _TEXT_FIN = 0x81
 _MASKED_126 = 0xFE
+# The first four octets of a frame as one number: a masked text frame whose length stands in
+# 16 bits has this and the length of the whole, of which 8 octets are head.
+_head_of = struct.Struct(">I").unpack_from
+_PLAIN_HEAD = 0x81FE0000 - 8
+_PLAIN_END = 65536 + 8
 _KNOWN_OPCODES = frozenset(Opcode)
 
 
@@ -127,14 +133,8 @@ class WebSocketFrames:
     def receive(self, data: bytes, now: float) -> None:
         """Take what the socket read; messages go to the receiver at once."""
         # A read that is one plain text frame, as nearly every one is.
-        n = len(data) - 8
-        if (
-            n >= 0
-            and data[0] == _TEXT_FIN
-            and data[1] == _MASKED_126
-            and data[2] << 8 | data[3] == n
-            and self._plain
-        ):
+        n = len(data)
+        if 8 <= n < _PLAIN_END and self._plain and _head_of(data)[0] == _PLAIN_HEAD + n:
             text = apply_mask(data[8:], data[4:8])
             if text.isascii():
                 on_text = self._on_text
