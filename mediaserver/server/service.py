@@ -83,6 +83,11 @@ class MediaService:
         return len(self.sessions)
 
     @property
+    def is_polling(self) -> bool:
+        """So many frames come that they are read together; see the setting ``poll_ms``."""
+        return self._poller is not None and self._poller.is_ticking
+
+    @property
     def port(self) -> int:
         """The TCP port it listens on."""
         assert self._server is not None

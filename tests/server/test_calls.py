@@ -54,6 +54,19 @@ async def test_echo_is_bit_exact(
     assert report.sent == report.returned == round(SECONDS / 0.02)
 
 
+@pytest.mark.parametrize("poll_ms", [0, 10])
+async def test_polled_or_not_echo_is_bit_exact(serving: Serving, poll_ms: float) -> None:
+    """Twelve calls read one by one, and read together every 10 ms, come back as they were."""
+    plans = [CallPlan(codec="PCMA", seconds=SECONDS) for _ in range(12)]
+    async with serving("echo", poll_ms=poll_ms) as server:
+        calls = asyncio.create_task(place_calls(server.url, plans))
+        if poll_ms:  # 600 frames a second are many for a period of 10 ms
+            await soon(lambda: server.service.is_polling)
+        reports = await calls
+        assert poll_ms or not server.service.is_polling
+    assert [(r.problem, r.bit_exact, r.lost) for r in reports] == [(None, True, 0)] * 12
+
+
 async def test_every_pcmu_code_but_one_comes_back(serving: Serving) -> None:
     """All 256 octets are echoed; 0x7F, the other zero, comes back as 0xFF."""
     codes = bytes(range(256)) + bytes(range(64))
