@@ -37,6 +37,20 @@ class Gatekeeper(Protocol):
         """A connection for this upgrade request, or status and text of a refusal."""
 
 
+# Makes the media socket of an admitted connection, its protocol and its user.
+SocketMaker = Callable[[ServerProtocol, asyncio.Transport, Connection], asyncio.Protocol]
+
+
+def make_media_socket(
+    protocol: ServerProtocol, transport: asyncio.Transport, connection: Connection
+) -> MediaSocket:
+    """The media socket of a connection whose handshake is done."""
+    socket = MediaSocket(protocol, transport, connection)
+    transport.set_protocol(socket)
+    connection.opened(socket)
+    return socket
+
+
 class FirstBytes(asyncio.Protocol):
     """A new connection until its head is complete.
 
@@ -44,6 +58,7 @@ class FirstBytes(asyncio.Protocol):
         gatekeeper: asked about each WebSocket upgrade.
         http_protocol: makes the protocol for any other request.
         waiting: the connections in this state; this one adds and removes itself.
+        make_socket: makes what an admitted upgrade goes on with.
     """
 
     def __init__(
@@ -51,10 +66,12 @@ class FirstBytes(asyncio.Protocol):
         gatekeeper: Gatekeeper,
         http_protocol: Callable[[], asyncio.Protocol],
         waiting: set[FirstBytes],
+        make_socket: SocketMaker = make_media_socket,
     ) -> None:
         self._gatekeeper = gatekeeper
         self._http_protocol = http_protocol
         self._waiting = waiting
+        self._make_socket = make_socket
         self._head = bytearray()
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -134,9 +151,7 @@ class FirstBytes(asyncio.Protocol):
         if connection is None:
             transport.close()
             return
-        socket = MediaSocket(protocol, transport, connection)
-        transport.set_protocol(socket)
-        connection.opened(socket)
+        socket = self._make_socket(protocol, transport, connection)
         if behind:
             socket.data_received(behind)
 
