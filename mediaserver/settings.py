@@ -61,6 +61,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         lead_ms: how far ahead of the caller's ear audio is sent; None: at once.
         backlog_ms: most delay of live audio; what is older is dropped.
         keepalive: send silence while nothing plays.
+        workers: processes that carry the calls, each on a core of its own; 1 is the server
+            itself.
         auth_token: what a stream must present; None admits all.
         max_calls: calls at once; more get 503.
         start_within_s: time from the upgrade to ``start``.
@@ -94,6 +96,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lead_ms: NonNegative | None = 200.0
     backlog_ms: NonNegative = 200.0
     keepalive: bool = False
+    workers: Annotated[int, Meta(ge=1, le=256)] = 1
     auth_token: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
     max_calls: Annotated[int, Meta(ge=1)] = 1000
     start_within_s: Annotated[float, Meta(gt=0)] = 30.0

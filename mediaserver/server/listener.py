@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Protocol, cast
 
 from websockets.http11 import Request
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from mediaserver.server.socket import Connection, MediaSocket
@@ -39,6 +40,11 @@ class Gatekeeper(Protocol):
 
 # Makes the media socket of an admitted connection, its protocol and its user.
 SocketMaker = Callable[[ServerProtocol, asyncio.Transport, Connection], asyncio.Protocol]
+
+
+def make_protocol(state: State = State.CONNECTING) -> ServerProtocol:
+    """The rules of a media WebSocket, before its handshake or, once that is done, OPEN."""
+    return ServerProtocol(state=state, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
 
 
 def make_media_socket(
@@ -142,7 +148,7 @@ class FirstBytes(asyncio.Protocol):
         """Shake hands; the bytes behind the request are the first frames."""
         transport = self._transport
         assert transport is not None
-        protocol = ServerProtocol(max_size=MAX_MESSAGE_BYTES, logger=_quiet)
+        protocol = make_protocol()
         protocol.receive_data(head)
         connection = self._handshake(protocol)
         for octets in protocol.data_to_send():

@@ -83,6 +83,12 @@ class MediaSocket(asyncio.Protocol):
         self._frames.close(code, reason)
         self._abort_later()
 
+    def release(self) -> None:
+        """Let go of the connection, which goes on elsewhere: no deadline, no end from here."""
+        self._closed = True
+        for name in list(self._timers):
+            self._cancel(name)
+
     def data_received(self, data: bytes) -> None:
         """From the transport."""
         now = self._heard_at = monotonic()
