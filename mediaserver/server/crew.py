@@ -286,6 +286,7 @@ class Crew:
             if self._closing.is_set():
                 return
             if self._all_ready is not None and not self._all_ready.done():
+                self._closing.set()
                 self._all_ready.set_exception(ConfigurationError(how))
                 return
             if monotonic() - began > 2 * self._limits.longest_pause_s:

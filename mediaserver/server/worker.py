@@ -86,6 +86,8 @@ class Worker:
         self._channel.send(Ready())
         self._beat()
         await self._over.wait()
+        if self._landing:
+            await asyncio.wait(self._landing)  # to be closed like the others
         for connection in list(self._connections):
             connection.close(1001, "server shuts down")
         await self._calls.close()
@@ -182,13 +184,14 @@ class Worker:
 
     async def _take(self, land: Land, end: socket.socket) -> None:
         """Go on with a connection where the parent stopped."""
+        end.setblocking(False)
         connection = LandedConnection(self, land, monotonic())
         self._connections.add(connection)
         self._empty.clear()
         try:
             loop = asyncio.get_running_loop()
             await loop.connect_accepted_socket(lambda: Landing(connection), end)
-        except OSError as exc:  # the peer has gone in the meantime
+        except (OSError, RuntimeError) as exc:  # gone in the meantime; uvloop's is no OSError
             logger.info("call %s: its socket cannot be used: %s", land.call_id, exc)
             end.close()
         finally:

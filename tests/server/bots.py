@@ -132,6 +132,16 @@ class Faulty(Filter):
         raise ValueError("a filter's own fault")
 
 
+class Unmade(Filter):
+    """Raises when it is made."""
+
+    def __init__(self, call: Call) -> None:
+        raise ValueError("a filter's own fault")
+
+    def process(self, frame: Frame) -> Frame:
+        return frame
+
+
 class Half(Filter):
     """Halves the level; a parameter that a call may set."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -170,3 +172,28 @@ def test_broken_frames_are_refused_alike(servers: tuple[Server, Server]) -> None
             with RawCall(server.port) as call:
                 call.send(before(call) + octets)
                 assert call.close_code() == code, name
+
+
+def test_nothing_is_left_of_calls(servers: tuple[Server, Server]) -> None:
+    """A hundred calls later no process holds a descriptor more, and no call is counted."""
+    for server in servers:
+        family = [server.pid, *children(server.pid)]
+        before = descriptors(family)
+        for n in range(100):
+            with RawCall(server.port) as call:
+                call.send(b"".join(whole(call)[: 7 + n % 7]))
+                if n % 7 == 6:
+                    assert told(call) == EXPECTED
+        deadline = time.monotonic() + 20
+        while descriptors(family) > before or '"calls":0' not in server.get("/healthz"):
+            assert time.monotonic() < deadline, (before, descriptors(family))
+            time.sleep(0.05)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def descriptors(pids: list[int]) -> int:
+    return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids)

@@ -16,6 +16,7 @@ import pytest
 from mediaserver.app import MediaServer
 from mediaserver.carrier import CallPlan, FakeCall, place_call, place_calls
 from mediaserver.errors import ConfigurationError
+from mediaserver.server import crew as crew_module
 from mediaserver.server.crew import WorkerLimits, WorkerProcess
 from mediaserver.server.workers import WorkerService
 from mediaserver.tokens import issue
@@ -24,6 +25,8 @@ from .conftest import Serving, bot
 
 # A tenth of the usual patience: beats come often enough even on a busy machine.
 IMPATIENT = WorkerLimits(beat_s=0.1, quiet_s=1.0, hung_s=2.0, pause_s=0.05, longest_pause_s=0.4)
+
+PATIENT = WorkerLimits(quiet_s=60.0, hung_s=90.0)
 
 
 def crew(server: MediaServer) -> WorkerService:
@@ -264,6 +267,45 @@ async def test_a_hanging_worker_is_killed(serving: Serving) -> None:
                 assert await echoes(good, 0x74)
             await soon(lambda: sum(w.is_able for w in crew(server).workers) == 2)
             assert await echoes(good, 0x75)
+
+
+async def test_sockets_for_a_stopped_worker_are_bounded(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for it is served when it goes on; beyond the limit calls get 1013."""
+    monkeypatch.setattr(crew_module, "MAX_LANDING", 1)
+    async with serving("echo", workers=2, limits=PATIENT) as server:
+        stopped = [worker.pid for worker in crew(server).workers]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        async with call_to(server) as first, call_to(server) as second:
+            refused = await place_call(server.url, CallPlan(seconds=0.1))
+            assert (refused.close_code == 1013) or "503" in str(refused.error)
+            assert server.service.counters["refused_no_worker"] == 1
+            assert crew(server).n_connections == 2
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+            assert await echoes(first, 0x76)
+            assert await echoes(second, 0x77)
+
+
+async def test_sockets_on_their_way_to_a_dead_worker_are_closed(serving: Serving) -> None:
+    """Nothing is left of them: no call, no connection, no descriptor."""
+    async with serving("echo", workers=2, limits=WorkerLimits(pause_s=0.05)) as server:
+        before = len(os.listdir("/proc/self/fd"))
+        stopped = [worker.pid for worker in crew(server).workers]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        async with call_to(server) as first, call_to(server) as second:
+            await soon(lambda: len(crew(server)._calls) == 2)
+            for pid in stopped:
+                os.kill(pid, signal.SIGKILL)
+            await asyncio.wait_for(first.closed.wait(), 10)
+            await asyncio.wait_for(second.closed.wait(), 10)
+            await soon(lambda: crew(server).n_connections == 0)
+            assert crew(server)._calls == {}
+        await soon(lambda: sum(w.is_able for w in crew(server).workers) == 2)
+        await soon(lambda: len(os.listdir("/proc/self/fd")) <= before)
 
 
 async def test_without_a_worker_there_are_no_calls(serving: Serving) -> None:
