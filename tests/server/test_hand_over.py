@@ -35,9 +35,12 @@ SPOKEN = [bytes([code]) * 160 for code in (0x10, 0x20, 0x30)]
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server]]:
     """One process alone, and one with two workers."""
     folder = tmp_path_factory.mktemp("hand-over")
+    config = folder / "settings.toml"
+    config.write_text("reconnect_grace_s = 0.1\nbacklog_ms = 30_000\n")
+    alone = ("--processor", "echo", "--config", str(config))
     with (
-        serving(folder / "one.log", "--processor", "echo") as one,
-        serving(folder / "two.log", "--processor", "echo", "--workers", "2") as two,
+        serving(folder / "one.log", *alone) as one,
+        serving(folder / "two.log", *alone, "--workers", "2") as two,
     ):
         yield one, two
 
@@ -178,16 +181,29 @@ def test_nothing_is_left_of_calls(servers: tuple[Server, Server]) -> None:
     """A hundred calls later no process holds a descriptor more, and no call is counted."""
     for server in servers:
         family = [server.pid, *children(server.pid)]
+        some_calls(server, 10)  # an event loop opens a descriptor with its first connections
+        until(lambda: '"calls":0' in server.get("/healthz"))  # noqa: B023  # at once
         before = descriptors(family)
-        for n in range(100):
-            with RawCall(server.port) as call:
-                call.send(b"".join(whole(call)[: 7 + n % 7]))
-                if n % 7 == 6:
-                    assert told(call) == EXPECTED
-        deadline = time.monotonic() + 20
-        while descriptors(family) > before or '"calls":0' not in server.get("/healthz"):
-            assert time.monotonic() < deadline, (before, descriptors(family))
-            time.sleep(0.05)
+        some_calls(server, 100)
+        until(lambda: '"calls":0' in server.get("/healthz"))  # noqa: B023  # at once
+        until(lambda: descriptors(family) <= before)  # noqa: B023  # at once
+
+
+def some_calls(server: Server, n: int) -> None:
+    """Calls that end in all kinds of places."""
+    for number in range(n):
+        with RawCall(server.port) as call:
+            call.send(b"".join(whole(call)[: 7 + number % 7]))
+            if number % 7 == 6:
+                assert told(call) == EXPECTED
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another process does."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def children(pid: int) -> list[int]:
