@@ -61,8 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         lead_ms: how far ahead of the caller's ear audio is sent; None: at once.
         backlog_ms: most delay of live audio; what is older is dropped.
         keepalive: send silence while nothing plays.
-        workers: processes that carry the calls, each on a core of its own; 1 is the server
-            itself.
+        workers: processes that carry the calls; 1: the server itself does.
         auth_token: what a stream must present; None admits all.
         max_calls: calls at once; more get 503.
         start_within_s: time from the upgrade to ``start``.

@@ -31,7 +31,8 @@ def main(fd: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     # The parent asks for this before it kills a worker that hangs: in which line does it?
-    faulthandler.register(signal.SIGUSR1)
+    if sys.stderr is not None:
+        faulthandler.register(signal.SIGUSR1)
     end = socket.socket(fileno=fd)
     end.set_inheritable(False)
     try:

@@ -253,10 +253,11 @@ class Crew:
             await self.close()
             raise
 
-    def ready(self) -> None:
+    def ready(self, worker: WorkerProcess) -> None:
         """One more is ready."""
+        logger.info("worker %d is ready, process %d", worker.index, worker.pid)
         assert self._all_ready is not None
-        n_ready = sum(worker.is_ready for worker in self.workers)
+        n_ready = sum(each.is_ready for each in self.workers)
         if n_ready == self._settings.workers and not self._all_ready.done():
             self._all_ready.set_result(None)
 

@@ -209,7 +209,7 @@ class WorkerService:
             case say.Beat():
                 self.counters.update(message.counts)
             case say.Ready():
-                self._crew.ready()
+                self._crew.ready(worker)
             case say.Gone():
                 worker.n_sockets -= 1
             case say.Landed():
