@@ -31,6 +31,12 @@ def children(process: subprocess.Popen[str]) -> list[int]:
     return [int(pid) for pid in listed.split()]
 
 
+def signal_all(number: int, *pids: int) -> None:
+    """Signal a whole group, as a terminal does."""
+    for pid in pids:
+        os.kill(pid, number)
+
+
 async def all_gone(pids: list[int], timeout_s: float = 30.0) -> None:
     """Wait until processes that are nobody's children any more have ended."""
     async with asyncio.timeout(timeout_s):
@@ -99,8 +105,7 @@ async def test_sigterm_lets_live_calls_end() -> None:
         async with FakeCall.connect(url, CallPlan(seconds=1.0)) as call:
             await call.send_payload(b"\xff" * 160)
             await call.wait_until(lambda: bool(call.received))
-            for pid in (*workers, process.pid):  # as a terminal would: the whole group
-                os.kill(pid, signal.SIGTERM)
+            signal_all(signal.SIGTERM, process.pid, *workers)
             while http_status(url, "/readyz") != 503:  # the signal takes its time
                 assert process.poll() is None
             refused = await place_call(url, CallPlan(seconds=0.1))
@@ -119,11 +124,10 @@ async def test_a_second_signal_ends_now() -> None:
         async with FakeCall.connect(url, CallPlan(seconds=30.0)) as call:
             await call.send_payload(b"\xff" * 160)
             await call.wait_until(lambda: bool(call.received))
-            for _ in range(2):
-                for pid in (*workers, process.pid):
-                    os.kill(pid, signal.SIGINT)
-                while http_status(url, "/readyz") == 200:  # else two might be taken for one
-                    assert process.poll() is None
+            signal_all(signal.SIGINT, process.pid, *workers)
+            while http_status(url, "/readyz") != 503:  # else the two might be taken for one
+                assert process.poll() is None
+            signal_all(signal.SIGINT, process.pid, *workers)
             await call.wait_until(call.closed.is_set, 15)
             assert call.record.close_code == 1001
         assert process.wait(15) == 0
