@@ -226,7 +226,6 @@ class WorkerService:
 
     def worker_gone(self, worker: WorkerProcess) -> None:
         """A worker has ended: its calls are lost, and over."""
-        worker.n_sockets = worker.n_landing = 0
         for call_id in list(worker.calls):
             call = self._calls[call_id]
             if call.is_live:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -34,7 +35,8 @@ def children(process: subprocess.Popen[str]) -> list[int]:
 def signal_all(number: int, *pids: int) -> None:
     """Signal a whole group, as a terminal does."""
     for pid in pids:
-        os.kill(pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 async def all_gone(pids: list[int], timeout_s: float = 30.0) -> None:

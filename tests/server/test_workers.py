@@ -269,6 +269,19 @@ async def test_a_hanging_worker_is_killed(serving: Serving) -> None:
             assert await echoes(good, 0x75)
 
 
+async def test_a_parent_that_stood_still_blames_nobody(serving: Serving) -> None:
+    """The beats that came meanwhile are read before anybody is judged."""
+    async with serving("echo", workers=2, limits=IMPATIENT) as server:
+        async with call_to(server) as call:
+            assert await echoes(call, 0x78)
+            pids = {worker.pid for worker in crew(server).workers}
+            time.sleep(3 * IMPATIENT.hung_s)  # noqa: ASYNC251  # the whole loop stands still
+            assert await echoes(call, 0x79)
+            await asyncio.sleep(5 * IMPATIENT.beat_s)
+            assert {worker.pid for worker in crew(server).workers} == pids
+            assert await echoes(call, 0x7A)
+
+
 async def test_sockets_for_a_stopped_worker_are_bounded(
     serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
