@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from mediaserver import Call, Filter, Frame
 
-# One process serves all calls, so that a plain dictionary knows them.
+# Without workers one process serves all calls, so that a plain dictionary knows them.
 ROOMS: dict[str, list[Call]] = {}
 
 

@@ -23,14 +23,19 @@ from mediaserver.control.fields import BidirectionalCodec, BidirectionalMode, Bi
 from mediaserver.control.streams import StartStreamingOptions
 from mediaserver.errors import ConfigurationError
 from mediaserver.processors.core import StreamRequest
+from mediaserver.server.crew import WorkerLimits
+from mediaserver.server.loop import loop_factory
 from mediaserver.server.service import MediaService
+from mediaserver.server.workers import WorkerService
 from mediaserver.settings import Settings
+
+__all__ = ["MediaServer", "client_of", "loop_factory"]
 
 logger = logging.getLogger(__name__)
 
 
 class MediaServer:
-    """Server, processors and control of one process.
+    """Server, processors and control; with ``workers`` in processes of their own.
 
     Use it as an async context manager to embed it, or ``run`` it until it is told to stop::
 
@@ -39,6 +44,7 @@ class MediaServer:
 
     Args:
         settings: see ``Settings``.
+        limits: how long workers may be silent; tests are less patient.
 
     Attributes:
         service: the media side: its calls and counters.
@@ -50,9 +56,11 @@ class MediaServer:
         ConfigurationError: a setting cannot be used; from here and from entering.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(
+        self, settings: Settings | None = None, *, limits: WorkerLimits | None = None
+    ) -> None:
         self.settings = settings = settings or Settings()
-        self.client = _client(settings)
+        self.client = client_of(settings)
         self.webhooks: WebhookReceiver | None = None
         if settings.public_keys:
             self.webhooks = WebhookReceiver(
@@ -62,12 +70,13 @@ class MediaServer:
         self._requests: dict[str, StreamRequest] = {}
         self._callbacks: dict[str, Callable[[Event], None]] = {}
         self._wire()
-        self.service = MediaService(
-            settings,
-            routes=[webhook_route(self.webhooks)] if self.webhooks is not None else [],
-            hangup=self.client.calls.actions.hangup if self.client is not None else None,
-            observer=self,
-        )
+        routes = [webhook_route(self.webhooks)] if self.webhooks is not None else []
+        hangup = self.client.calls.actions.hangup if self.client is not None else None
+        self.service: MediaService | WorkerService
+        if settings.workers == 1:
+            self.service = MediaService(settings, routes=routes, hangup=hangup, observer=self)
+        else:  # each worker has a client of its own to hang up with
+            self.service = WorkerService(settings, routes=routes, observer=self, limits=limits)
 
     @property
     def url(self) -> str:
@@ -188,7 +197,12 @@ class MediaServer:
             self.webhooks.on("*")(self._restarter.on_event)
 
 
-def _client(settings: Settings) -> TelnyxClient | None:
+def client_of(settings: Settings) -> TelnyxClient | None:
+    """The control client of these settings; None without an API key.
+
+    Raises:
+        ConfigurationError: one of them cannot be used.
+    """
     if settings.api_key is None:
         return None
     try:

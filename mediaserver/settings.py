@@ -63,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         poll_ms: how often arrivals are looked at while many come, which saves much work and
             delays them a little; 0 handles each by itself.
         keepalive: send silence while nothing plays.
+        workers: processes that carry the calls; 1: the server itself does.
         auth_token: what a stream must present; None admits all.
         max_calls: calls at once; more get 503.
         start_within_s: time from the upgrade to ``start``.
@@ -97,6 +98,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     backlog_ms: NonNegative = 200.0
     poll_ms: Annotated[float, Meta(ge=0, le=10)] = 1.0
     keepalive: bool = False
+    workers: Annotated[int, Meta(ge=1, le=256)] = 1
     auth_token: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
     max_calls: Annotated[int, Meta(ge=1)] = 1000
     start_within_s: Annotated[float, Meta(gt=0)] = 30.0

@@ -4,7 +4,8 @@ Both sides know only the shared secret (the setting ``auth_token``). A token is 
 its time of issue under an HMAC, so a server in another process can check it; which call it
 belongs to is settled when a call first presents it. Time is an argument, in unix seconds,
 because issuer and gate may run on different machines. What a gate remembers of claims stays
-in its process: two workers would each bind the same token to the first call they see.
+in its process: with workers their parent has the one gate. Two servers behind one address
+would each bind the same token to the first call they see.
 """
 
 from __future__ import annotations

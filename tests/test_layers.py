@@ -28,6 +28,7 @@ MAY = {
     "server": {"processors", "media", "wire", "telephony_codecs"},
     "control": {"processors", "media", "wire", "telephony_codecs"},
     "app": {"server", "control", "processors", "media"},
+    "worker": {"app", "server"},
     "carrier": {"telephony_codecs"},
     "cli": {"app", "carrier", "control", "processors", "media", "telephony_codecs"},
     "__init__": {"app", "control", "processors", "media", "settings"},

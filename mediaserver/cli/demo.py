@@ -14,11 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from mediaserver.app import MediaServer
+from mediaserver.app import MediaServer, loop_factory
 from mediaserver.carrier import Audio, CallPlan, CallReport, PlanError, Summary, check, place_calls
 from mediaserver.carrier import Progress as CallProgress
 from mediaserver.carrier.report import COLUMNS, rows
-from mediaserver.cli.serve import loop_factory
 from mediaserver.cli.simulate import summary_line
 from mediaserver.cli.story import stage
 from mediaserver.errors import ConfigurationError, MediaServerError

@@ -7,10 +7,9 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from mediaserver.app import MediaServer
+from mediaserver.app import MediaServer, loop_factory
 from mediaserver.settings import ProcessorSetting, Settings, load
 
 # What is set by flags; everything else by file or environment.
@@ -24,6 +23,7 @@ _PLAIN = {
     "public-url": "how Telnyx reaches this server, https://…",
     "public-keys": "Telnyx's public keys for webhooks, comma-separated",
     "api-base-url": "where commands go (https://api.telnyx.com/v2)",
+    "workers": "processes that carry the calls (1)",
     "max-calls": "calls at once",
     "drain-s": "how long live calls may go on after SIGTERM",
     "log-level": "debug, info, warning or error",
@@ -76,15 +76,6 @@ def run(args: argparse.Namespace) -> int:
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(settings))
     return 0
-
-
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's event loop where there is one."""
-    try:
-        import uvloop
-    except ImportError:  # pragma: no cover - Windows
-        return None
-    return uvloop.new_event_loop
 
 
 async def _serve(settings: Settings) -> None:

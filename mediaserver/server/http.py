@@ -36,6 +36,10 @@ class Health(Protocol):
         """No new calls are taken."""
 
     @property
+    def is_able(self) -> bool:
+        """There is a process that can take a call."""
+
+    @property
     def n_calls(self) -> int:
         """Live calls."""
 
@@ -92,6 +96,8 @@ def make_app(health: Health, routes: Sequence[BaseRoute] = ()) -> Starlette:
     async def readyz(_: Request) -> Response:
         if health.draining:
             return JSONResponse({"status": "draining", "calls": health.n_calls}, 503)
+        if not health.is_able:
+            return JSONResponse({"status": "no worker", "calls": health.n_calls}, 503)
         return JSONResponse({"status": "ready", "calls": health.n_calls})
 
     async def media(_: Request) -> Response:

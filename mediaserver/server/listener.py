@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Protocol, cast
 
 from websockets.http11 import Request
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from mediaserver.server.poller import SocketPoller
@@ -38,6 +39,28 @@ class Gatekeeper(Protocol):
         """A connection for this upgrade request, or status and text of a refusal."""
 
 
+# Makes the media socket of an admitted connection, its protocol and its user.
+SocketMaker = Callable[[ServerProtocol, asyncio.Transport, Connection], asyncio.Protocol]
+
+
+def make_protocol(state: State = State.CONNECTING) -> ServerProtocol:
+    """The rules of a media WebSocket, before its handshake or, once that is done, OPEN."""
+    return ServerProtocol(state=state, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
+
+
+def make_media_socket(
+    protocol: ServerProtocol,
+    transport: asyncio.Transport,
+    connection: Connection,
+    poller: SocketPoller | None = None,
+) -> MediaSocket:
+    """The media socket of a connection whose handshake is done."""
+    socket = MediaSocket(protocol, transport, connection, poller)
+    transport.set_protocol(socket)
+    connection.opened(socket)
+    return socket
+
+
 class FirstBytes(asyncio.Protocol):
     """A new connection until its head is complete.
 
@@ -45,7 +68,7 @@ class FirstBytes(asyncio.Protocol):
         gatekeeper: asked about each WebSocket upgrade.
         http_protocol: makes the protocol for any other request.
         waiting: the connections in this state; this one adds and removes itself.
-        poller: reads for the media sockets, if there is one.
+        make_socket: makes what an admitted upgrade goes on with.
     """
 
     def __init__(
@@ -53,12 +76,12 @@ class FirstBytes(asyncio.Protocol):
         gatekeeper: Gatekeeper,
         http_protocol: Callable[[], asyncio.Protocol],
         waiting: set[FirstBytes],
-        poller: SocketPoller | None = None,
+        make_socket: SocketMaker = make_media_socket,
     ) -> None:
         self._gatekeeper = gatekeeper
         self._http_protocol = http_protocol
         self._waiting = waiting
-        self._poller = poller
+        self._make_socket = make_socket
         self._head = bytearray()
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -129,7 +152,7 @@ class FirstBytes(asyncio.Protocol):
         """Shake hands; the bytes behind the request are the first frames."""
         transport = self._transport
         assert transport is not None
-        protocol = ServerProtocol(max_size=MAX_MESSAGE_BYTES, logger=_quiet)
+        protocol = make_protocol()
         protocol.receive_data(head)
         connection = self._handshake(protocol)
         for octets in protocol.data_to_send():
@@ -138,9 +161,7 @@ class FirstBytes(asyncio.Protocol):
         if connection is None:
             transport.close()
             return
-        socket = MediaSocket(protocol, transport, connection, self._poller)
-        transport.set_protocol(socket)
-        connection.opened(socket)
+        socket = self._make_socket(protocol, transport, connection)
         if behind:
             socket.data_received(behind)
 

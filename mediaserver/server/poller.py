@@ -20,7 +20,6 @@ import contextlib
 import os
 import select
 import sys
-from collections.abc import Callable
 from time import monotonic
 
 # Elsewhere each transport reads for itself.
@@ -53,7 +52,7 @@ class SocketPoller:
         self._loop = asyncio.get_running_loop()
         self._period_s = period_s
         self._epoll = select.epoll()
-        self._read_by: dict[int, tuple[asyncio.Transport, Callable[[bytes], None]]] = {}
+        self._read_by: dict[int, tuple[asyncio.Transport, asyncio.Protocol]] = {}
         self.handling = False
         self.unwritten: list[tuple[asyncio.Transport, bytes]] = []
         self._frames = 0
@@ -67,18 +66,17 @@ class SocketPoller:
         """It looks once a period, and is not woken by each arrival."""
         return self._timer is not None
 
-    def add(self, transport: asyncio.Transport, received: Callable[[bytes], None]) -> int:
+    def add(self, transport: asyncio.Transport, protocol: asyncio.Protocol) -> int:
         """Read for ``transport`` from now on, which itself reads no more; a key for ``remove``.
 
         Args:
-            transport: a TCP connection. It reads again by itself at the end of the stream or
-                an error, and tells its protocol of it as ever.
-            received: its protocol's ``data_received``.
+            transport: a TCP connection that reads.
+            protocol: its protocol, which hears of data, the stream's end and an error as ever.
         """
         fd: int = transport.get_extra_info("socket").fileno()
         transport.pause_reading()
         self._epoll.register(fd, select.EPOLLIN)
-        self._read_by[fd] = transport, received
+        self._read_by[fd] = transport, protocol
         return fd
 
     def remove(self, key: int) -> None:
@@ -99,7 +97,9 @@ class SocketPoller:
         if self._epoll.closed:
             return
         for fd, (transport, _) in list(self._read_by.items()):
-            self._hand_back(fd, transport)
+            self.remove(fd)
+            if not transport.is_closing():
+                transport.resume_reading()
         if self._timer is not None:
             self._timer.cancel()
         self._loop.remove_reader(self._epoll.fileno())
@@ -139,7 +139,7 @@ class SocketPoller:
                 return
 
     def _handle(self, ready: list[tuple[int, int]]) -> None:
-        reads = []
+        reads, ends = [], []
         read_by, read = self._read_by, os.read
         for fd, _ in ready:
             try:
@@ -151,22 +151,28 @@ class SocketPoller:
             if data:
                 reads.append((read_by[fd], data))
             else:
-                # The end or an error: the transport finds the same, and knows what to do.
-                self._hand_back(fd, read_by[fd][0])
+                ends.append(fd)
         self._frames += len(reads)
         self.handling = True
-        for (transport, received), data in reads:
+        for (transport, protocol), data in reads:
             try:
-                received(data)
+                protocol.data_received(data)
             except BaseException as exc:  # as an event loop does: nobody else's frame is lost
                 self._failed(transport, exc)
         self.handling = False
         self.flush()
+        for fd in ends:
+            self._over(fd)
 
-    def _hand_back(self, fd: int, transport: asyncio.Transport) -> None:
+    def _over(self, fd: int) -> None:
+        """The stream has ended, or the connection is broken; at once, as its call may wait."""
+        transport, protocol = self._read_by[fd]
         self.remove(fd)
-        if not transport.is_closing():
-            transport.resume_reading()
+        try:
+            if not protocol.eof_received():
+                transport.close()
+        except BaseException as exc:  # see above
+            self._failed(transport, exc)
 
     def _failed(self, transport: asyncio.Transport, exc: BaseException) -> None:
         self._loop.call_exception_handler(

@@ -48,7 +48,7 @@ class MediaSocket(asyncio.Protocol):
         protocol: handshake done, state OPEN.
         transport: the connection; the caller makes this its protocol.
         connection: who hears the messages and the end.
-        poller: reads in the transport's stead; None leaves it to the transport.
+        poller: reads in the transport's stead, from ``poll`` on; None leaves that to it.
     """
 
     __slots__ = (
@@ -86,19 +86,29 @@ class MediaSocket(asyncio.Protocol):
         # Bound once: one attribute look-up less for each message of a call.
         self.send_text = self._frames.send_text
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        self._polled: int | None = None
         self._later("ping", PING_EVERY_S, self._ping)
-        if poller is not None:
-            self._polled = poller.add(transport, self.data_received)
 
     @property
     def is_open(self) -> bool:
         """Messages can be sent."""
         return self._frames.is_open
 
+    def poll(self) -> None:
+        """Let the poller read, if there is one; not before the transport reads itself."""
+        if self._poller is not None and not self._transport.is_closing():
+            self._polled = self._poller.add(self._transport, self)
+
     def close(self, code: int, reason: str = "") -> None:
         """Begin the closing handshake; the socket is gone within 5 s."""
         self._frames.close(code, reason)
         self._abort_later()
+
+    def release(self) -> None:
+        """Let go of the connection, which goes on elsewhere: no deadline, no end from here."""
+        self._closed = True
+        for name in list(self._timers):
+            self._cancel(name)
 
     def data_received(self, data: bytes) -> None:
         """From the transport, or the poller."""
@@ -136,7 +146,7 @@ class MediaSocket(asyncio.Protocol):
         if self._closed:
             return
         self._closed = True
-        if self._poller is not None:
+        if self._poller is not None and self._polled is not None:
             self._poller.remove(self._polled)
         for name in list(self._timers):
             self._cancel(name)

@@ -158,7 +158,7 @@ class WebSocketFrames:
                 if after:
                     at = after
                     continue
-            after = self._frame_end(data, at, end)
+            after = frame_end(data, at, end, MAX_MESSAGE_BYTES - self._fragments_bytes)
             if after > end:
                 self._held += data[at:]
                 self._need = after - at
@@ -221,28 +221,6 @@ class WebSocketFrames:
         else:
             self._fail(CloseCode.INVALID_DATA, "text is not UTF-8")
         return after
-
-    def _frame_end(self, data: bytes, at: int, end: int) -> int:
-        """Where the frame at ``at`` ends; beyond ``end`` when octets are missing.
-
-        A head that ``ServerProtocol`` refuses without its payload ends at once.
-        """
-        if end - at < 2:
-            return at + 2
-        opcode, second = data[at] & 0x0F, data[at + 1]
-        if opcode not in _KNOWN_OPCODES or not second & 0x80:
-            return end
-        n = second & 0x7F
-        body = at + 6
-        if n >= 126:
-            width = 2 if n == 126 else 8
-            body += width
-            if end < at + 2 + width:
-                return at + 2 + width
-            n = int.from_bytes(data[at + 2 : at + 2 + width], "big")
-        if n > MAX_MESSAGE_BYTES - self._fragments_bytes:
-            return end
-        return body + n
 
     def _slow(self, frame: bytes, now: float) -> None:
         """Give one complete frame to ``ServerProtocol`` and act on what it says."""
@@ -312,6 +290,30 @@ class WebSocketFrames:
             self.is_open = self._fast = self._plain = False
             self._drop_fragments()
             self._closing()
+
+
+def frame_end(data: bytes | bytearray, at: int, end: int, max_bytes: int) -> int:
+    """Where the frame at ``at`` ends; beyond ``end`` when octets are missing.
+
+    A head that ``ServerProtocol`` refuses without its payload, such as one that announces
+    more than ``max_bytes``, ends at once: at ``end``.
+    """
+    if end - at < 2:
+        return at + 2
+    opcode, second = data[at] & 0x0F, data[at + 1]
+    if opcode not in _KNOWN_OPCODES or not second & 0x80:
+        return end
+    n = second & 0x7F
+    body = at + 6
+    if n >= 126:
+        width = 2 if n == 126 else 8
+        body += width
+        if end < at + 2 + width:
+            return at + 2 + width
+        n = int.from_bytes(data[at + 2 : at + 2 + width], "big")
+    if n > max_bytes:
+        return end
+    return body + n
 
 
 def text_head(n: int) -> bytes:

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +19,12 @@ from mediaserver.carrier.rest_faults import RestFault
 from mediaserver.control import TelnyxClient
 from mediaserver.control.errors import ControlError
 from mediaserver.control.events import Event
+from mediaserver.server.workers import WorkerService
 from mediaserver.settings import ProcessorSetting, Settings
 
 KEY = "KEY-canary-of-the-api-key"
 SECRET = "canary-of-the-auth-token"
+BOTS = Path(__file__).parents[1] / "server/bots.py"
 PER_CALL_TOKEN = re.compile(r"t1\.[\w-]{32}\.[\w-]{43}")
 
 SIX_COMMANDS = {
@@ -78,7 +83,9 @@ class World:
 
 
 @asynccontextmanager
-async def world() -> AsyncIterator[World]:
+async def world(
+    *processors: ProcessorSetting, workers: int = 1, reconnect_grace_s: float = 10.0
+) -> AsyncIterator[World]:
     """A server that answers calls with an echo, and a Telnyx that calls it."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -87,7 +94,9 @@ async def world() -> AsyncIterator[World]:
         settings = Settings(
             port=port,
             public_url=f"http://127.0.0.1:{port}",
-            processors=(ProcessorSetting("echo"),),
+            processors=(*processors, ProcessorSetting("echo")),
+            workers=workers,
+            reconnect_grace_s=reconnect_grace_s,
             auth_token=SECRET,
             api_key=KEY,
             api_base_url=fake.base_url,
@@ -135,9 +144,10 @@ async def whole_story(w: World) -> None:
     await w.until_event("call.hangup", 2)
 
 
-async def test_the_whole_story() -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_the_whole_story(workers: int) -> None:
     """Dial, stream, echo, transcribe, fork, fail and answer, through every real part."""
-    async with world() as w:
+    async with world(workers=workers) as w:
         await whole_story(w)
         assert {c.command for c in w.fake.commanded} >= SIX_COMMANDS | {"dial", "answer", "hangup"}
         assert {event.event_type for event in w.events} >= SIX_EVENTS
@@ -167,9 +177,10 @@ async def test_the_server_needs_no_second_setting() -> None:
             await w.until_event("streaming.stopped", n + 1)
 
 
-async def test_a_stream_that_broke_is_started_again() -> None:
-    """A socket cut by the network brings a new stream; a stopped one stays stopped."""
-    async with world() as w:
+@pytest.mark.parametrize("how", ["cut", "cut at a worker", "worker killed"])
+async def test_a_stream_that_broke_is_started_again(how: str) -> None:
+    """A socket cut, or gone with its worker, brings a new stream; a stopped one stays stopped."""
+    async with world(workers=1 if how == "cut" else 2) as w:
         restarter = w.server._restarter
         assert restarter is not None
         restarter._limits = type(restarter._limits)(grace_s=0.0, base_s=0.05)
@@ -179,12 +190,50 @@ async def test_a_stream_that_broke_is_started_again() -> None:
         await w.until_heard(call)
         line = w.stream(call).line
         assert line is not None
-        line.cut()
+        if how == "worker killed":
+            assert isinstance(w.server.service, WorkerService)
+            (worker,) = [each for each in w.server.service.workers if call in each.calls]
+            os.kill(worker.pid, signal.SIGKILL)
+        else:
+            line.cut()
         await w.until_event("streaming.started", 2)
         await w.actions.stop_streaming(call)
         await w.until_event("streaming.stopped", 1)
         tries = [c for c in w.fake.commanded if c.command == "streaming_start"]
         assert len(tries) == 2
+
+
+async def test_webhooks_reach_a_call_in_a_worker(tmp_path: Path) -> None:
+    """Events of a call are told to its processors; the end that one reports needs no grace."""
+    writes = ProcessorSetting(f"{BOTS}:writes", {"directory": str(tmp_path)})
+    async with world(writes, workers=2, reconnect_grace_s=60.0) as w:
+        call = await w.dialled()
+        await w.actions.start_streaming(call)
+        await w.until_event("streaming.started")
+        await w.until_heard(call)
+        await w.actions.start_transcription(call)
+        await w.until_event("call.transcription", 2)
+        line = w.stream(call).line
+        assert line is not None
+        line.cut()
+        await w.actions.hangup(call)
+        await w.until_event("call.hangup")
+        async with asyncio.timeout(20):
+            while w.server.service.n_calls:  # noqa: ASYNC110  # told by another process
+                await asyncio.sleep(0.01)
+    written = (tmp_path / call).read_text()
+    assert written.count("Webhook(event=Transcription(") >= 2
+    assert written.splitlines()[-1] == "Stop(reason='hangup')"
+
+
+async def test_a_processor_in_a_worker_hangs_up() -> None:
+    """The worker has a control client of its own: the call is ended by REST."""
+    hangs_up = ProcessorSetting(f"{BOTS}:hangs_up")
+    async with world(hangs_up, workers=2) as w:
+        call = await w.dialled()
+        await w.actions.start_streaming(call)
+        await w.until_event("call.hangup")
+        assert [c.command for c in w.fake.commanded].count("hangup") == 1
 
 
 async def failing_story(w: World) -> None:

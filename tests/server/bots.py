@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mediaserver.media.frames import Frame
-from mediaserver.processors.core import Call, Filter, processor
+from mediaserver.processors.core import Call, Dtmf, Filter, processor
 
 # What the bots saw, by call; tests read and clear it.
 SEEN: dict[str, list[Any]] = {}
@@ -101,11 +103,43 @@ async def hangs_up(call: Call) -> None:
             await call.hangup()
 
 
+@processor
+async def writes(call: Call, directory: Path) -> None:
+    """Writes down its process and every event: for calls in another process."""
+    with (directory / call.id.replace("/", "_")).open("a") as file:
+        print(os.getpid(), file=file, flush=True)
+        async for event in call.events():
+            print(event, file=file, flush=True)
+
+
+@processor
+async def takes(call: Call, what: Any) -> None:
+    """Has a parameter of any kind."""
+
+
+@processor
+async def hangs(call: Call) -> None:
+    """Never lets go of its process, once a key was pressed."""
+    async for event in call.events():
+        while isinstance(event, Dtmf):
+            pass
+
+
 class Faulty(Filter):
     """Raises on every frame."""
 
     def process(self, frame: Frame) -> Frame:
         raise ValueError("a filter's own fault")
+
+
+class Unmade(Filter):
+    """Raises when it is made."""
+
+    def __init__(self, call: Call) -> None:
+        raise ValueError("a filter's own fault")
+
+    def process(self, frame: Frame) -> Frame:
+        return frame
 
 
 class Half(Filter):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mediaserver.app import MediaServer
+from mediaserver.server.crew import WorkerLimits
 from mediaserver.settings import ProcessorSetting, Settings
 
 Serving = Callable[..., AbstractAsyncContextManager[MediaServer]]
@@ -27,12 +28,13 @@ def serving() -> Serving:
 
     @asynccontextmanager
     async def run(
-        *processors: str | ProcessorSetting, **settings: Any
+        *processors: str | ProcessorSetting, limits: WorkerLimits | None = None, **settings: Any
     ) -> AsyncIterator[MediaServer]:
         chain = tuple(ProcessorSetting(p) if isinstance(p, str) else p for p in processors)
         # A busy machine may stall for longer than live audio may wait: nothing is dropped here.
         defaults: dict[str, Any] = {"port": 0, "backlog_ms": 30_000, "reconnect_grace_s": 0}
-        async with MediaServer(Settings(processors=chain, **{**defaults, **settings})) as server:
+        given = Settings(processors=chain, **{**defaults, **settings})
+        async with MediaServer(given, limits=limits) as server:
             yield server
         assert server.service.n_calls == 0
 

@@ -171,10 +171,14 @@ class RawCall:
         while len(audio) < size:
             message = self.message()
             if message["event"] == "media":
-                audio += base64.b64decode(message["media"]["payload"], validate=True)
+                audio += self.decoded(message)
             elif message["event"] == "mark":
                 self.send(text({**message, "stream_id": self.stream_id}))
         return audio
+
+    def decoded(self, message: dict[str, Any]) -> bytes:
+        """The audio in a media message."""
+        return base64.b64decode(message["media"]["payload"], validate=True)
 
     def message(self) -> dict[str, Any]:
         """The server's next message; its pings are answered on the way.

@@ -8,7 +8,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import uvloop
@@ -45,11 +45,17 @@ class Peer(asyncio.Protocol):
         self.lost: list[Exception | None] = []
         self.on_data: Callable[[bytes], None] = lambda _: None
         self.transport: Any = None
-        all_peers.append(self)
+        self.all_peers = all_peers
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        self.key = self.poller.add(cast(asyncio.Transport, transport), self.data_received)
+        # Only behind this does the transport begin to read.
+        asyncio.get_running_loop().call_soon(self.poll)
+
+    def poll(self) -> None:
+        self.key = self.poller.add(self.transport, self)
+        self.all_peers.append(self)
+        assert not self.transport.is_reading()
 
     def data_received(self, data: bytes) -> None:
         self.received += data
@@ -227,7 +233,7 @@ def test_a_closed_poller_leaves_the_reading_to_the_transports(run: Run) -> None:
             for peer in peers:
                 poller.remove(peer.key)
                 poller.remove(peer.key)  # twice does nothing
-                peer.key = poller.add(peer.transport, peer.data_received)
+                peer.key = poller.add(peer.transport, peer)
             poller.close()
             clients[0][1].write(b"still read")
             assert await clients[0][0].readexactly(10) == b"still read"

@@ -1,0 +1,185 @@
+"""A stream that must wait before it can be handed over.
+
+What a server writes before ``start`` always fits a real socket's buffer, so the transport
+that holds some of it back is made up here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from typing import Any, cast
+
+import pytest
+from websockets.protocol import State
+
+from mediaserver.server.arrival import Arrival, ArrivingConnection
+from mediaserver.server.listener import make_protocol
+from mediaserver.tokens import Admission
+from mediaserver.wire.messages import Start
+from tests.server.rawclient import CONNECTED, TEXT, frame, text
+
+START = json.dumps({"event": "start", "stream_id": "s", "start": {"call_control_id": "x"}}).encode()
+BEHIND = text({"event": "media", "media": {"payload": "AAAA"}})
+
+
+class Reluctant:
+    """A transport that keeps what is written until told otherwise."""
+
+    def __init__(self) -> None:
+        self.held = b""
+        self.high = -1
+        self.is_reading = True
+        self.closed = False
+        self.protocol: Any = None
+
+    def write(self, data: bytes) -> None:
+        self.held += data
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.held)
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        self.high = high
+        if len(self.held) > high:
+            self.protocol.pause_writing()
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+    def get_extra_info(self, name: str) -> Any:
+        assert name == "socket"
+        return self
+
+    def fileno(self) -> int:
+        return 0  # any that is open
+
+    def pause_reading(self) -> None:
+        self.is_reading = False
+
+    def resume_reading(self) -> None:
+        self.is_reading = True
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    async def drain(self) -> None:
+        """The peer reads at last."""
+        self.held = b""
+        self.protocol.resume_writing()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+class House:
+    """Admits every call, and notes what becomes of it."""
+
+    def __init__(self) -> None:
+        self.transport = Reluctant()
+        self.handed: list[bytes] = []
+        self.closed: list[ArrivingConnection] = []
+        self.connection = ArrivingConnection(
+            cast(Any, self), {}, None, asyncio.get_running_loop().time(), start_within_s=30
+        )
+        self.arrival = Arrival(
+            make_protocol(State.OPEN),
+            cast(asyncio.Transport, self.transport),
+            self.connection,
+            self.hand_over,
+        )
+
+    def token_wanted(self, token: str | None) -> bool:
+        return False
+
+    def open_session(self, connection: ArrivingConnection, start: Start, now: float) -> None:
+        connection.call = "x", Admission.OPEN
+
+    def connection_closed(self, connection: ArrivingConnection) -> None:
+        self.closed.append(connection)
+
+    def count(self, name: str) -> None:
+        """Nobody counts here."""
+
+    def hand_over(self, arrival: Arrival) -> None:
+        self.handed.append(arrival.behind)
+
+
+async def waiting() -> House:
+    """A stream whose ``start`` came while the answer to its upgrade has not left yet."""
+    house = House()
+    house.transport.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+    house.arrival.data_received(CONNECTED + frame(TEXT, START) + BEHIND)
+    assert house.handed == []
+    assert house.transport.high == 0
+    assert not house.transport.is_reading
+    return house
+
+
+async def test_it_leaves_when_all_is_written() -> None:
+    """Once, with what came behind ``start``, and with no deadline of this process left."""
+    house = await waiting()
+    await house.transport.drain()
+    assert house.handed == [BEHIND]
+    os.close(house.arrival.release())
+    assert house.transport.closed
+    house.arrival.connection_lost(None)
+    assert house.closed == []
+    assert house.arrival._socket._timers == {}
+
+
+async def test_it_waits_no_longer_than_a_socket_may() -> None:
+    """The deadline of a peer that reads nothing is at work meanwhile."""
+    house = await waiting()
+    assert "blocked" in house.arrival._socket._timers
+    house.arrival.connection_lost(None)
+    assert house.closed == [house.connection]
+    assert house.connection.call is not None
+
+
+async def test_a_shutdown_meanwhile_ends_it_here() -> None:
+    """Closed with 1001 from here, it is handed over to nobody."""
+    house = await waiting()
+    house.connection.close(1001, "server shuts down")
+    await house.transport.drain()
+    assert house.handed == []
+    assert house.transport.is_reading
+    house.arrival.connection_lost(None)
+    assert house.connection.call is None
+
+
+async def test_refused_it_is_closed_and_read_to_the_end() -> None:
+    """1013; then the peer's close frame is waited for, as ever."""
+    house = await waiting()
+    await house.transport.drain()
+    house.arrival.refuse(1013, "try again later")
+    assert house.transport.held[:4] == b"\x88\x11" + (1013).to_bytes(2, "big")
+    assert house.transport.is_reading
+    assert house.arrival.behind == b""
+    house.arrival.connection_lost(None)
+    assert house.closed == [house.connection]
+
+
+async def test_without_a_descriptor_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where none can be had, the connection is still whole, and can be refused."""
+    house = await waiting()
+    await house.transport.drain()
+
+    def none_left(_: int) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "dup", none_left)
+    with pytest.raises(OSError, match="Too many"):
+        house.arrival.release()
+    assert not house.transport.closed
+    house.arrival.refuse(1013, "try again later")
+    assert house.transport.held
+    house.arrival.connection_lost(None)

@@ -1,0 +1,269 @@
+"""A worker's side of the hand-over, in this process: what it reports, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from mediaserver.errors import ConfigurationError
+from mediaserver.processors.core import StreamRequest
+from mediaserver.server.channel import (
+    Beat,
+    Channel,
+    Closed,
+    Drain,
+    Gone,
+    Land,
+    Landed,
+    Lost,
+    Opened,
+    Ready,
+    Setup,
+    Shutdown,
+    Tell,
+)
+from mediaserver.server.worker import Worker
+from mediaserver.settings import ProcessorSetting, Settings
+from mediaserver.tokens import Admission
+from tests.server.rawclient import BINARY, CLOSE, TEXT, frame, text
+
+from .bots import SEEN
+from .conftest import bot
+
+SPOKEN = b"\x35" * 160
+REQUEST = StreamRequest("PCMU", 8000, "rtp")
+
+
+class Parent:
+    """A parent by hand, and a worker on this loop."""
+
+    def __init__(self, *processors: ProcessorSetting, **settings: Any) -> None:
+        ours, theirs = socket.socketpair()
+        chain = (*processors, ProcessorSetting("echo"))
+        given = {"backlog_ms": 30_000, "reconnect_grace_s": 0, "handler_grace_s": 1, **settings}
+        setup = Setup(0, Settings(processors=chain, workers=2, **given), 0.02)
+        self.told: list[Any] = []
+        self.counts: dict[str, int] = {}
+        self.channel = Channel(ours, self._received, lambda: None)
+        self.worker = Worker(setup, theirs)
+        self.work = asyncio.create_task(self.worker.run())
+        self._changed = asyncio.Event()
+
+    async def until(self, *messages: object) -> None:
+        """Wait until these have been told last, in whatever order."""
+        async with asyncio.timeout(10):
+            while sorted(map(repr, self.told[-len(messages) :])) != sorted(map(repr, messages)):
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def land(self, call_id: str, behind: bytes = b"", **start: Any) -> Peer:
+        """Hand over a call that has just begun."""
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            peer = socket.create_connection(listener.getsockname())
+            accepted, _ = listener.accept()
+        peer.setblocking(False)
+        accepted.setblocking(False)
+        message = {"event": "start", "stream_id": "s", "start": {"call_control_id": call_id}}
+        message["start"].update(start)  # type: ignore[attr-defined]  # a dict, three words ago
+        self.channel.send(
+            Land(call_id, Admission.OPEN, {}, json.dumps(message).encode(), {"binary": 2}, behind),
+            accepted.detach(),
+        )
+        return Peer(loop, peer)
+
+    def _received(self, message: Any, _: int | None) -> None:
+        if isinstance(message, Beat):
+            for name, n in message.counts.items():
+                self.counts[name] = self.counts.get(name, 0) + n
+        else:
+            self.told.append(message)
+        self._changed.set()
+
+
+class Peer:
+    """The far end of a handed-over connection."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, end: socket.socket) -> None:
+        self._loop, self.end = loop, end
+
+    async def send(self, octets: bytes) -> None:
+        await self._loop.sock_sendall(self.end, octets)
+
+    async def audio(self) -> bytes:
+        """The next media message's audio."""
+        while True:
+            opcode, body = await self._frame()
+            assert opcode == TEXT
+            message = json.loads(body)
+            if message["event"] == "media":
+                return base64.b64decode(message["media"]["payload"])
+
+    async def close_code(self) -> int:
+        """Read to the close frame and hang up; its code, or 1006 where none came."""
+        try:
+            while (came := await self._frame())[0] != CLOSE:
+                pass
+        except EOFError:
+            return 1006
+        finally:
+            self.end.close()
+        return int.from_bytes(came[1][:2], "big")
+
+    async def _frame(self) -> tuple[int, bytes]:
+        first, size = await self._octets(2)
+        if size == 126:
+            size = int.from_bytes(await self._octets(2), "big")
+        return first & 0x0F, await self._octets(size)
+
+    async def _octets(self, size: int) -> bytes:
+        data = b""
+        async with asyncio.timeout(10):
+            while len(data) < size:
+                try:
+                    more = await self._loop.sock_recv(self.end, size - len(data))
+                except ConnectionError:
+                    more = b""
+                if not more:
+                    raise EOFError
+                data += more
+        return data
+
+
+def media(payload: bytes, chunk: int = 1) -> bytes:
+    audio = base64.b64encode(payload).decode()
+    body = {"payload": audio, "track": "inbound", "chunk": str(chunk)}
+    return text({"event": "media", "media": body, "stream_id": "s"})
+
+
+STOP = text({"event": "stop", "stop": {}, "stream_id": "s"})
+
+
+@asynccontextmanager
+async def parent(*processors: ProcessorSetting, **settings: Any) -> AsyncIterator[Parent]:
+    """A parent whose worker is ready, and in the end has ended by itself."""
+    parent = Parent(*processors, **settings)
+    await parent.until(Ready())
+    yield parent
+    parent.channel.close()
+    await asyncio.wait_for(parent.work, 10)
+
+
+async def test_a_call_from_landing_to_stop() -> None:
+    """What was read behind ``start`` is served first; then the socket; each end is told once."""
+    async with parent() as p:
+        frame_2 = media(SPOKEN, 2)
+        peer = await p.land("x", media(SPOKEN) + frame_2[:9])
+        assert await peer.audio() == SPOKEN
+        await peer.send(frame_2[9:] + STOP)
+        assert await peer.audio() == SPOKEN
+        assert await peer.close_code() == 1000
+        await p.until(Closed("x", "stop", True), Gone())
+        assert p.told[:3] == [Ready(), Opened("x", REQUEST), Landed("x")]
+        assert p.counts == {"calls": 1}
+
+
+async def test_refused_calls_are_told() -> None:
+    """An unknown codec: 1003 to the peer; the parent hears that it landed and is gone."""
+    async with parent() as p:
+        peer = await p.land("x", media_format={"encoding": "EVS"})
+        assert await peer.close_code() == 1003
+        await p.until(Landed("x"), Gone())
+        assert p.counts == {"refused_format": 1, "closed.1003": 1}
+
+
+async def test_a_lost_socket_and_the_next() -> None:
+    """A call that lost its socket goes on with another one; the parent is told of each step."""
+    async with parent(reconnect_grace_s=30) as p:
+        (await p.land("x")).end.close()
+        await p.until(Opened("x", REQUEST), Landed("x"), Lost("x"), Gone())
+        again = await p.land("x")
+        await again.send(media(SPOKEN))
+        assert await again.audio() == SPOKEN
+        await p.until(Opened("x", REQUEST), Landed("x"))
+        assert p.counts["takeovers"] == 1
+        p.channel.send(Tell("x", "an event", "call.hangup"))
+        p.channel.send(Tell("not here", "an event", "call.hangup"))
+        assert await again.close_code() == 1000
+        await p.until(Closed("x", "hangup", True), Gone())
+
+
+async def test_events_reach_processors() -> None:
+    """Drain and webhooks become events of the call; refusals before it are its own."""
+    async with parent(bot("events")) as p:
+        peer = await p.land("worker-events", frame(BINARY, b"\x00"))
+        await p.until(Landed("worker-events"))
+        p.channel.send(Drain())
+        p.channel.send(Tell("worker-events", "told", "streaming.started"))
+        await peer.send(STOP)
+        await p.until(Closed("worker-events", "stop", True))
+        peer.end.close()
+        assert p.counts["refused.binary"] == 1
+    import sys
+
+    (bots,) = [m for n, m in sys.modules.items() if n.startswith("mediaserver_processor_bots")]
+    assert SEEN is not bots.SEEN
+    names = [type(event).__name__ for event in bots.SEEN["worker-events"]]
+    assert names == ["Draining", "Webhook", "Stop"]
+
+
+@pytest.mark.parametrize("how", ["shutdown", "parent gone"])
+async def test_the_end_closes_calls_with_1001(how: str) -> None:
+    """Told to shut down, or with nobody left to tell it: calls are closed, then it ends."""
+    async with parent() as p:
+        peer = await p.land("x")
+        late = await p.land("y")
+        if how == "shutdown":
+            p.channel.send(Shutdown())
+        else:
+            await p.until(Landed("y"))
+            p.channel.close()
+        assert await peer.close_code() == 1001
+        assert await late.close_code() == 1001
+        await asyncio.wait_for(p.work, 10)
+        if how == "shutdown":
+            assert {m.reason for m in p.told if isinstance(m, Closed)} == {"shutdown"}
+
+
+async def test_a_lost_descriptor_is_a_lost_call_only() -> None:
+    """Where this process may open no more files, the parent hears that the socket is gone."""
+    async with parent() as p:
+        p.channel.send(Land("x", Admission.OPEN, {}, b"{}", {}, b""))
+        await p.until(Landed("x"), Gone())
+        assert p.counts == {"refused_no_descriptor": 1}
+
+
+async def test_what_is_no_socket_is_told_as_gone() -> None:
+    """A descriptor that cannot be used harms no other call."""
+    async with parent() as p:
+        unconnected = socket.socket()
+        p.channel.send(Land("x", Admission.OPEN, {}, b"{}", {}, b""), unconnected.detach())
+        await p.until(Landed("x"), Gone())
+        peer = await p.land("y", media(SPOKEN))
+        assert await peer.audio() == SPOKEN
+        peer.end.close()
+        await p.until(Closed("y", "lost", True), Gone())
+
+
+async def test_a_processor_that_fails_when_it_is_made(caplog: pytest.LogCaptureFixture) -> None:
+    """The call is cut, as by a server alone; others are not."""
+    async with parent(bot("Unmade")) as p:
+        peer = await p.land("x")
+        assert await peer.close_code() == 1006
+        await p.until(Landed("x"), Gone())
+    assert "call x failed at its start" in caplog.text
+
+
+async def test_a_processor_that_is_not_there() -> None:
+    """It is found before the worker says that it is ready."""
+    ours, theirs = socket.socketpair()
+    settings = Settings(processors=(ProcessorSetting("bogus"),), workers=2)
+    with ours, theirs, pytest.raises(ConfigurationError, match="bogus"):
+        Worker(Setup(0, settings, 0.02), theirs)
