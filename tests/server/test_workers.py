@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import signal
 import time
@@ -15,6 +16,7 @@ import pytest
 
 from mediaserver.app import MediaServer
 from mediaserver.carrier import CallPlan, FakeCall, place_call, place_calls
+from mediaserver.carrier.frames import MediaIn
 from mediaserver.errors import ConfigurationError
 from mediaserver.server import crew as crew_module
 from mediaserver.server.crew import WorkerLimits, WorkerProcess
@@ -47,24 +49,21 @@ async def soon(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
             await asyncio.sleep(0.01)
 
 
-async def echoes(call: FakeCall, code: int) -> bool:
-    """Whether the next payload of a call comes back bit for bit."""
-    before = len(call.received)
-    await call.send_payload(bytes([code]) * 160)
-    await call.wait_until(lambda: len(call.received) > before, 10)
-    return call.heard_last() == bytes([code]) * 160
-
-
 class EchoCall(FakeCall):
-    """A call by hand that knows what it heard last."""
+    """A call by hand that knows what audio it heard."""
 
-    def heard_last(self) -> bytes:
-        import base64
-
-        from mediaserver.carrier.frames import MediaIn
-
+    def heard(self) -> list[bytes]:
+        """The payloads that came, without the marks between them."""
         media = [r.command for r in self.received if isinstance(r.command, MediaIn)]
-        return base64.b64decode(media[-1].media.payload)
+        return [base64.b64decode(each.media.payload) for each in media]
+
+
+async def echoes(call: EchoCall, code: int) -> bool:
+    """Whether the next payload of a call comes back bit for bit."""
+    before = len(call.heard())
+    await call.send_payload(bytes([code]) * 160)
+    await call.wait_until(lambda: len(call.heard()) > before, 10)
+    return call.heard()[before:] == [bytes([code]) * 160]
 
 
 def call_to(server: MediaServer, **plan: Any) -> EchoCall:
