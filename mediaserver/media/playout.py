@@ -143,9 +143,10 @@ class Playout(Sender):
             or len(samples) != n_samples
             or dry_at > now + self._live_slack_s
         ):
-            if not self._closed:
-                self._play_queued(samples, rate_hz, now, True)
-            return
+            oldest = self._exchange(samples, rate_hz, now)
+            if oldest is None:
+                return
+            samples = oldest
         encode, send_media = self._encode, self._send_media
         try:
             payload = encode(samples)
@@ -239,7 +240,7 @@ class Playout(Sender):
 
     # Into the queue.
 
-    def _play_queued(self, samples: Int16Array, rate_hz: int, now: float, live: bool) -> Item:
+    def _play_queued(self, samples: Int16Array, rate_hz: int, now: float, live: bool) -> QueuedItem:
         item = self._accept(rate_hz, live)
         try:
             self._add(item, samples, now)
@@ -248,6 +249,43 @@ class Playout(Sender):
             raise
         self._pump(now)
         return item
+
+    def _exchange(self, samples: Int16Array, rate_hz: int, now: float) -> Int16Array | None:
+        """Queue live audio that nobody follows; the message to send for it, if one is due.
+
+        Behind a stall the queue never gets shorter while audio comes at the pace at which it
+        plays. Each message then sends the oldest one, and needs no timer.
+        """
+        if self._closed:
+            return None
+        live, backlog = self._live, self._backlog
+        if (
+            live is None
+            or not self._is_exchange
+            or rate_hz != self.ledger.rate_hz
+            or len(samples) != self._min
+            or self.ledger.dry_at > now + self._sizes.live_room_s
+            or self.queued_s(now) + self._min_s > self._backlog_s + EPSILON_S
+            or not _is_audio(samples)
+        ):
+            self._queue_live(samples, rate_hz, now)
+            return None
+        backlog.fed_at = now
+        backlog.live = True
+        if live.start < 0:
+            live.start = self.ledger.sent
+        chunks = live.chunks
+        chunks.append(samples.copy() if samples.flags.writeable else samples)
+        return chunks.popleft()
+
+    def _queue_live(self, samples: Int16Array, rate_hz: int, now: float) -> None:
+        """Queue it behind what waits, as more of the same where that is of its kind."""
+        queue, live = self._backlog.queue, self._live
+        if live is None or not queue or queue[-1] is not live or live.rate_hz != rate_hz:
+            self._live = self._play_queued(samples, rate_hz, now, True)
+        else:
+            self._add(live, samples, now)
+            self._pump(now)
 
     def _accept(self, rate_hz: int, live: bool) -> QueuedItem:
         if self._closed:
@@ -261,7 +299,7 @@ class Playout(Sender):
         return item
 
     def _add(self, item: QueuedItem, samples: Int16Array, now: float) -> None:
-        if not isinstance(samples, np.ndarray) or samples.ndim != 1 or samples.dtype != np.int16:
+        if not _is_audio(samples):
             raise AudioError("audio must be a one-dimensional int16 array")
         self._backlog.add(item, samples, now)
         if item.live:
@@ -284,5 +322,10 @@ class Playout(Sender):
             if isinstance(thing, Item):
                 thing.is_open = False
         self._backlog.reset()
+        self._is_exchange = False
         self.next_at = now if self._keepalive and not self._closed else None
         return self.ledger.void(now, unsent)
+
+
+def _is_audio(samples: object) -> bool:
+    return isinstance(samples, np.ndarray) and samples.ndim == 1 and samples.dtype == np.int16

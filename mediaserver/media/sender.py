@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mediaserver.media.backlog import Backlog
+from mediaserver.media.backlog import Backlog, QueuedItem
 from mediaserver.media.ledger import Ledger, Mark, PlayoutSink
 from mediaserver.media.sizes import MIN_MESSAGE_S, Sizes
 from telephony_codecs import Encoder
@@ -29,8 +29,10 @@ class Sender:
         "_closed",
         "_direct",
         "_encoder",
+        "_is_exchange",
         "_is_express",
         "_keepalive",
+        "_live",
         "_min",
         "_sink",
         "_sizes",
@@ -61,6 +63,11 @@ class Sender:
         self._direct = sizes.least == sizes.live == encoder.rate_hz // 50
         # Nothing is queued, so a live message at our rate may skip the queue now.
         self._is_express = self._direct
+        # Only messages that nobody follows are queued, each whole: a new one may be exchanged
+        # for the oldest, which then goes.
+        self._is_exchange = False
+        # What was queued last of the live audio that nobody follows.
+        self._live: QueuedItem | None = None
         self._blocked = False
         self._closed = False
         self.next_at: float | None = float("-inf") if keepalive else None
@@ -73,7 +80,7 @@ class Sender:
     @blocked.setter
     def blocked(self, blocked: bool) -> None:
         self._blocked = blocked
-        self._is_express = False  # until the queue has been looked at
+        self._is_express = self._is_exchange = False  # until the queue has been looked at
 
     def tick(self, now: float) -> None:
         """Send what is due."""
@@ -84,14 +91,25 @@ class Sender:
         for _ in range(_MESSAGES_PER_TICK):
             if self.blocked or self._closed or not self._send_next(now):
                 break
-        self._arm(now)
         backlog = self._backlog
         convert = backlog.convert
-        self._is_express = (
+        queue = backlog.queue
+        plain = (
             self._direct
             and convert.rate_hz == self.ledger.rate_hz
-            and not (backlog.queue or backlog.n_ready or convert.waiting or self._blocked)
+            and not (backlog.n_ready or convert.waiting or self._blocked)
         )
+        self._is_express = plain and not queue
+        live = self._live
+        self._is_exchange = (
+            plain
+            and live is not None
+            and live.rate_hz == convert.rate_hz
+            and len(queue) == 1
+            and queue[0] is live
+            and all(len(chunk) == self._min for chunk in live.chunks)
+        )
+        self._arm(now)
 
     def _send_next(self, now: float) -> bool:
         """Send the next message if its time has come; whether one was sent."""
@@ -195,7 +213,10 @@ class Sender:
             self.next_at = None
             return
         times = []
-        if self._has_message():
+        if self._is_exchange:
+            # The next to come sends it sooner; this is for the case that none comes.
+            times.append(self.ledger.dry_at - MIN_MESSAGE_S)
+        elif self._has_message():
             times.append(self._send_at())
         elif self._has_rest():
             times.append(self._rest_at())

@@ -27,6 +27,7 @@ class Sizes:
         live: of live audio.
         clip: of other audio.
         live_slack_s: a live message goes when the far end runs dry in so much or less.
+        live_room_s: the same where newer audio has just come: as far ahead as live audio may.
         clip_slack_s: the same of other audio.
         margin_s: how long before the far end runs dry a rest goes.
     """
@@ -37,6 +38,7 @@ class Sizes:
     live: int
     clip: int
     live_slack_s: float
+    live_room_s: float
     clip_slack_s: float
     margin_s: float
 
@@ -78,6 +80,7 @@ def _sizes(
         live=live,
         clip=clip,
         live_slack_s=max(live_lead_s - 2 * live_s, 0) + EPSILON_S,
+        live_room_s=max(live_lead_s - live_s, 0) + EPSILON_S,
         clip_slack_s=clip_slack_s,
         margin_s=min(_MARGIN_S, clip_slack_s),
     )
