@@ -11,7 +11,7 @@ scheduler's own account of it, over the steady window only. The calls' phases ar
 the 20 ms and each frame arrives by itself, as from unrelated calls; ``--tick-ms 1`` sends
 the frames of a millisecond together, as an event loop's timers would. Ours runs with a
 backlog limit of 5 s, not 0.2 s: a stall of a busy machine then shows as latency, where it
-would drop frames. With so many calls ours looks for frames once a millisecond or two and
+would drop frames. With so many calls ours looks for frames every two or three milliseconds and
 takes them together (setting poll_ms): that is in its latency below.
 
 What this does NOT show

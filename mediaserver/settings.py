@@ -96,7 +96,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reorder_wait_ms: NonNegative = 60.0
     lead_ms: NonNegative | None = 200.0
     backlog_ms: NonNegative = 200.0
-    poll_ms: Annotated[float, Meta(ge=0, le=10)] = 1.0
+    poll_ms: Annotated[float, Meta(ge=0, le=10)] = 2.0
     keepalive: bool = False
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
     auth_token: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None

@@ -1,10 +1,11 @@
-"""Reads many sockets together: what came within a millisecond is handled in one go.
+"""Reads many sockets together: what came within a moment is handled in one go.
 
 Frames that come one by one are each met by a processor whose near caches the kernel has
 filled with its own code in the meantime, and fetching ours again costs more than running
 it. So where there are many frames they are taken in three steps, each of which stays warm:
 read from several sockets, handle what was read, write what came of it. The price is the
-wait: up to two of the periods set (``benchmarks/frame_cost.py`` shows both sides).
+wait: up to the period set and the millisecond by which an event loop rounds it up
+(``benchmarks/frame_cost.py`` shows both sides).
 
 Two states. *Woken*: the event loop watches the epoll descriptor, and every arrival is
 handled at once. *Ticking*: nobody watches; it is looked at once a period.
