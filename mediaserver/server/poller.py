@@ -17,7 +17,6 @@ handled at once. *Ticking*: nobody watches; it is looked at once a period.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import select
 import sys
@@ -88,8 +87,7 @@ class SocketPoller:
     def flush(self) -> None:
         """Write what waits."""
         for transport, data in self.unwritten:
-            # A transport closed meanwhile raises; its protocol hears of the end by itself.
-            with contextlib.suppress(RuntimeError):
+            if not transport.is_closing():  # else its protocol hears of the end by itself
                 transport.write(data)
         self.unwritten.clear()
 
