@@ -142,7 +142,10 @@ class MediaServer:
     ) -> None:
         """A call has its media socket."""
         self._requests[call_id] = request
-        if self.webhooks is not None and call_id not in self._callbacks:
+        if self.webhooks is not None:
+            # A second socket may have brought a new session, while the old one's handlers end.
+            if call_id in self._callbacks:
+                self.webhooks.detach(call_id, self._callbacks[call_id])
 
             def callback(event: Event) -> None:
                 webhook(event, event.event_type)

@@ -26,6 +26,9 @@ HOLD_S = 0.010
 FADE_END_S = 0.060
 # Enough arrays to hold the 39 ms looked at, at 10 ms a payload.
 KEPT_ARRAYS = 4
+# Stands in ``_recent`` behind what has been learnt from. Not "the newest is another object":
+# a caller may give the same payload twice.
+_LEARNT = object()
 
 
 class ConcealingDecoder:
@@ -35,23 +38,21 @@ class ConcealingDecoder:
     can make that array of again; that is the whole cost of a good payload.
     """
 
-    __slots__ = ("_cycle", "_last_good", "_position", "_recent", "_seam", "rate_hz")
+    __slots__ = ("_cycle", "_position", "_recent", "_seam", "rate_hz")
 
     can_recover = False
 
     def __init__(self, rate_hz: int) -> None:
         self.rate_hz = rate_hz
-        self._recent: deque[Any] = deque(maxlen=KEPT_ARRAYS)
-        self._last_good: object = None
+        # One more, for the word that it has been learnt from.
+        self._recent: deque[Any] = deque(maxlen=KEPT_ARRAYS + 1)
         self._cycle = np.zeros(1, np.float32)
         self._seam = np.zeros(0, np.float32)
         self._position = 0
 
     def conceal(self, n_samples: int) -> Int16Array:
         """Return ``n_samples`` that continue the last decoded audio and fade by 60 ms."""
-        newest = self._recent[-1] if self._recent else None
-        if newest is not self._last_good:
-            self._last_good = newest
+        if self._recent and self._recent[-1] is not _LEARNT:
             self._learn()
         positions = np.arange(self._position, self._position + n_samples)
         self._position += n_samples
@@ -71,7 +72,6 @@ class ConcealingDecoder:
     def reset(self) -> None:
         """Forget all history, as if new."""
         self._recent.clear()
-        self._last_good = None
         self._cycle = np.zeros(1, np.float32)
         self._seam = np.zeros(0, np.float32)
         self._position = 0
@@ -82,10 +82,13 @@ class ConcealingDecoder:
         return samples
 
     def _learn(self) -> None:
-        """Take the pitch cycle to repeat from the newest audio."""
+        """Take the pitch cycle to repeat from the newest audio, and note that it was done."""
+        recent = [kept for kept in self._recent if kept is not _LEARNT][-KEPT_ARRAYS:]
+        self._recent.clear()
+        self._recent.extend((*recent, _LEARNT))
         lag_max = int(MAX_LAG_S * self.rate_hz)
         n_history = lag_max + int(TEMPLATE_S * self.rate_hz) + lag_max // 4
-        history = newest_samples([self._decoded(kept) for kept in self._recent], n_history)
+        history = newest_samples([self._decoded(kept) for kept in recent], n_history)
         lag = pitch_lag(history, self.rate_hz)
         n_blend = lag // 4
         ramp = np.linspace(0, 1, n_blend, endpoint=False, dtype=np.float32)

@@ -215,7 +215,7 @@ class Sender:
         times = []
         if self._is_exchange:
             # The next to come sends it sooner; this is for the case that none comes.
-            times.append(self.ledger.dry_at - MIN_MESSAGE_S)
+            times.append(max(self.ledger.dry_at - MIN_MESSAGE_S, self._send_at()))
         elif self._has_message():
             times.append(self._send_at())
         elif self._has_rest():

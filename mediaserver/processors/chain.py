@@ -72,10 +72,10 @@ class Chain:
         stages: in order.
         failed: told of a stage that raised; its answer says whether the stage is
             run again on the next frame (True) or bypassed for good (False). The
-
-    __slots__ = ("_bypassed", "_failed", "_stages")
             frame it failed on passes it unchanged.
     """
+
+    __slots__ = ("_bypassed", "_failed", "_stages")
 
     def __init__(self, stages: list[Stage], failed: Callable[[str, Exception], bool]) -> None:
         self._stages = stages

@@ -86,10 +86,10 @@ class SocketPoller:
 
     def flush(self) -> None:
         """Write what waits."""
-        for transport, data in self.unwritten:
+        unwritten, self.unwritten = self.unwritten, []
+        for transport, data in unwritten:
             if not transport.is_closing():  # else its protocol hears of the end by itself
                 transport.write(data)
-        self.unwritten.clear()
 
     def close(self) -> None:
         """Look no more; who is left reads for itself. Twice does nothing."""
@@ -146,35 +146,42 @@ class SocketPoller:
             except BlockingIOError:
                 continue
             except OSError:
-                data = b""
+                data = None
             if data:
-                reads.append((read_by[fd], data))
+                reads.append((fd, data))
             else:
-                ends.append(fd)
+                ends.append((fd, data is None))
         self._frames += len(reads)
         self.handling = True
-        for (transport, protocol), data in reads:
-            try:
-                protocol.data_received(data)
-            except BaseException as exc:  # as an event loop does: nobody else's frame is lost
-                self._failed(transport, exc)
-        self.handling = False
-        self.flush()
-        for fd in ends:
-            self._over(fd)
-
-    def _over(self, fd: int) -> None:
-        """The stream has ended, or the connection is broken; at once, as its call may wait."""
-        transport, protocol = self._read_by[fd]
-        self.remove(fd)
         try:
-            if not protocol.eof_received():
+            for fd, data in reads:
+                try:
+                    read_by[fd][1].data_received(data)
+                except BaseException as exc:  # as an event loop does: nobody else's frame is lost
+                    self._failed(fd, exc)
+        finally:
+            self.handling = False
+        self.flush()
+        for fd, is_broken in ends:
+            self._over(fd, is_broken=is_broken)
+
+    def _over(self, fd: int, *, is_broken: bool) -> None:
+        """The stream has ended, or the connection broke; at once, as its call may wait."""
+        transport, protocol = self._read_by[fd]
+        try:
+            if is_broken:
+                transport.abort()
+            elif not protocol.eof_received():
                 transport.close()
         except BaseException as exc:  # see above
-            self._failed(transport, exc)
+            self._failed(fd, exc)
+        else:
+            self.remove(fd)
 
-    def _failed(self, transport: asyncio.Transport, exc: BaseException) -> None:
+    def _failed(self, fd: int, exc: BaseException) -> None:
+        transport, _ = self._read_by[fd]
+        self.remove(fd)
+        transport.abort()
         self._loop.call_exception_handler(
             {"message": "data_received failed", "exception": exc, "transport": transport}
         )
-        transport.abort()

@@ -141,10 +141,11 @@ class MediaService:
 
     def call_closed(self, call_id: str, reason: str, *, over: bool) -> None:
         """A session has ended."""
+        if not over:
+            return  # the observer knows calls, and this one goes on in another session
         if self._observer is not None:
             self._observer.closed(call_id, reason)
-        if over:
-            self._front.call_over(call_id)
+        self._front.call_over(call_id)
 
     # The end.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from time import monotonic
@@ -180,17 +181,19 @@ class Worker:
             self._report(Landed(land.call_id))
             self._report(Gone())
             return
-        task = asyncio.get_running_loop().create_task(self._take(land, socket.socket(fileno=fd)))
+        task = asyncio.get_running_loop().create_task(self._take(land, fd))
         self._landing.add(task)
         task.add_done_callback(self._landing.discard)
 
-    async def _take(self, land: Land, end: socket.socket) -> None:
+    async def _take(self, land: Land, fd: int) -> None:
         """Go on with a connection where the parent stopped."""
-        end.setblocking(False)
         connection = LandedConnection(self, land, monotonic())
         self._connections.add(connection)
         self._empty.clear()
+        end: socket.socket | None = None
         try:
+            end = socket.socket(fileno=fd)
+            end.setblocking(False)
             loop = asyncio.get_running_loop()
             make_socket = self._calls.make_socket
             await loop.connect_accepted_socket(lambda: Landing(connection, make_socket), end)
@@ -198,7 +201,10 @@ class Worker:
                 connection.socket.poll()
         except (OSError, RuntimeError) as exc:  # gone in the meantime; uvloop's is no OSError
             logger.info("call %s: its socket cannot be used: %s", land.call_id, exc)
-            end.close()
+            if end is None:  # not even its kind could be asked for, as where it was reset
+                os.close(fd)
+            else:
+                end.close()
         finally:
             if connection.socket is None:
                 self.connection_closed(connection)

@@ -253,11 +253,12 @@ class WorkerService:
             self._observer.opened(call_id, message.request, webhook)
 
     def _closed(self, message: say.Closed) -> None:
+        if not message.over:
+            return  # the observer knows calls, and this one goes on in another session
         if self._observer is not None:
             self._observer.closed(message.call_id, message.reason)
-        if message.over:
-            self._calls[message.call_id].is_live = False
-            self._forget(message.call_id)
+        self._calls[message.call_id].is_live = False
+        self._forget(message.call_id)
 
     def _forget(self, call_id: str) -> None:
         """Take a call out of the directory, if nothing is left of it."""

@@ -32,9 +32,9 @@ def numbers(rig: Rig) -> list[int]:
     return [CODES.index(wire[at]) for at in range(0, len(wire), 160)]
 
 
-def stalled() -> Rig:
+def stalled(lead_s: float = 0.2) -> Rig:
     """A call that got ten frames at once, and so has more than may be sent."""
-    rig = Rig(backlog_s=5.0)
+    rig = Rig(backlog_s=5.0, lead_s=lead_s)
     for number in range(10):
         rig.playout.play_live(frame(number), 8000, rig.now)
     return rig
@@ -67,6 +67,24 @@ def test_what_waits_is_sent_in_time_when_nothing_more_comes() -> None:
     rig.run_out()
     assert numbers(rig) == list(range(11))
     assert not rig.gaps_s
+
+
+@pytest.mark.parametrize("lead_s", [0.0, 0.02, 0.05, 0.06, 2.0])
+def test_however_short_the_lead_the_timer_does_not_spin(lead_s: float) -> None:
+    """A minute of frames that come a little early or late costs a few ticks each, no more."""
+    rig = stalled(lead_s)
+    n_turns = 0
+
+    def turn() -> None:
+        nonlocal n_turns
+        n_turns += 1
+
+    for number in range(10, 3000):
+        rig.run(0.02 * number + 0.004 * (number % 2), turn)
+        rig.playout.play_live(frame(number), 8000, rig.now)
+    rig.run_out()
+    assert numbers(rig) == [number % len(CODES) for number in range(3000)]
+    assert n_turns < 5 * 3000
 
 
 def test_a_clear_forgets_what_waits() -> None:

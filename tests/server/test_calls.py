@@ -13,11 +13,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from nacl.signing import SigningKey
 
+from mediaserver.app import MediaServer
 from mediaserver.carrier import Audio, CallPlan, FakeCall, Faults, place_call, place_calls, speech
 from mediaserver.carrier.frames import MediaIn
+from mediaserver.control.events import Event
 from mediaserver.media.frames import Frame
-from mediaserver.processors.core import Dtmf, Hint, Reconnected, Stop, StreamError
+from mediaserver.processors.core import (
+    Dtmf,
+    Hint,
+    Reconnected,
+    Stop,
+    StreamError,
+    StreamRequest,
+)
+from mediaserver.server.service import MediaService
+from mediaserver.settings import Settings
 
 from .conftest import Serving, bot
 
@@ -59,12 +71,57 @@ async def test_polled_or_not_echo_is_bit_exact(serving: Serving, poll_ms: float)
     """Twelve calls read one by one, and read together every 10 ms, come back as they were."""
     plans = [CallPlan(codec="PCMA", seconds=SECONDS) for _ in range(12)]
     async with serving("echo", poll_ms=poll_ms) as server:
+        service = server.service
+        assert isinstance(service, MediaService)
         calls = asyncio.create_task(place_calls(server.url, plans))
         if poll_ms:  # 600 frames a second are many for a period of 10 ms
-            await soon(lambda: server.service.is_polling)
+            await soon(lambda: service.is_polling)
         reports = await calls
-        assert poll_ms or not server.service.is_polling
+        assert poll_ms or not service.is_polling
     assert [(r.problem, r.bit_exact, r.lost) for r in reports] == [(None, True, 0)] * 12
+
+
+async def test_a_session_that_ends_late_does_not_end_its_successor() -> None:
+    """A call begun anew while its old handlers have their grace is one call to who observes."""
+    noted: list[tuple[str, str]] = []
+
+    class Observer:
+        def opened(self, call_id: str, request: StreamRequest, webhook: object) -> None:
+            noted.append(("opened", call_id))
+
+        def lost(self, call_id: str) -> None:
+            noted.append(("lost", call_id))
+
+        def closed(self, call_id: str, reason: str) -> None:
+            noted.append((reason, call_id))
+
+    settings = Settings(
+        port=0, processors=(bot("stubborn"),), handler_grace_s=0.5, reconnect_grace_s=0
+    )
+    service = MediaService(settings, observer=Observer())
+    await service.start()
+    url = f"ws://127.0.0.1:{service.port}/media"
+    first = CallPlan(seconds=0.1)
+    await place_call(url, first)
+    call_id = first.call_control_id
+    await place_call(url, CallPlan(seconds=1.0, call_control_id=call_id))
+    assert noted == [("opened", call_id), ("opened", call_id)]
+    await soon(lambda: service.n_calls == 0)
+    assert noted[2:] == [("stop", call_id)]
+    await service.close()
+
+
+async def test_webhooks_go_to_the_newest_session() -> None:
+    """What opens a call again hears its events from then on, and the one before no more."""
+    key = base64.b64encode(bytes(SigningKey.generate().verify_key)).decode()
+    server = MediaServer(Settings(public_keys=key))
+    heard: list[str] = []
+    request = StreamRequest("PCMU", 8000, "rtp")
+    for name in ("old", "new"):
+        server.opened("c-1", request, lambda _, kind, n=name: heard.append(f"{n} {kind}"))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+    assert server.webhooks is not None
+    server.webhooks.dispatch(Event(id="1", event_type="call.hangup", call_control_id="c-1"))
+    assert heard == ["new call.hangup"]
 
 
 async def test_every_pcmu_code_but_one_comes_back(serving: Serving) -> None:

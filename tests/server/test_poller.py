@@ -65,6 +65,9 @@ class Peer(asyncio.Protocol):
         else:
             self.transport.write(data)
 
+    def eof_received(self) -> None:
+        self.transport.write_eof()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.poller.remove(self.key)
         self.lost.append(exc)
@@ -166,6 +169,8 @@ def test_a_reset_is_the_end_of_one_connection(run: Run) -> None:
 
     async def main() -> None:
         async with connected(2) as (_, peers, clients):
+            reports: list[dict[str, Any]] = []
+            asyncio.get_running_loop().set_exception_handler(lambda _, r: reports.append(r))
             raw = clients[0][1].get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             clients[0][1].transport.abort()
@@ -173,6 +178,7 @@ def test_a_reset_is_the_end_of_one_connection(run: Run) -> None:
             clients[1][1].write(b"still here")
             assert await clients[1][0].readexactly(10) == b"still here"
             assert [len(peer.lost) for peer in peers] == [1, 0]
+            assert not reports
 
     run(main)
 
@@ -185,17 +191,22 @@ def test_who_fails_on_a_frame_fails_alone(run: Run, error: BaseException) -> Non
         reports: list[dict[str, Any]] = []
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, report: reports.append(report))
-        async with connected(5) as (_, peers, clients):
+        async with connected(20) as (_, peers, clients):
+            n_failed = 0
 
             def fail(_: bytes) -> None:
+                nonlocal n_failed
+                n_failed += 1
                 raise error
 
             peers[2].on_data = fail
             for _, writer in clients:
-                writer.write(b"hello")
-            for i in (0, 1, 3, 4):
-                assert await clients[i][0].readexactly(5) == b"hello"
+                writer.write(bytes(50_000))  # several reads, in rounds
+            for i, (reader, _) in enumerate(clients):
+                if i != 2:
+                    assert await reader.readexactly(50_000) == bytes(50_000)
             await until(lambda: bool(peers[2].lost))
+            assert n_failed == 1
             assert [report["exception"] for report in reports] == [error]
             assert not any(peer.lost for i, peer in enumerate(peers) if i != 2)
 
