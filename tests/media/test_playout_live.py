@@ -71,7 +71,7 @@ def test_what_waits_is_sent_in_time_when_nothing_more_comes() -> None:
 
 @pytest.mark.parametrize("lead_s", [0.0, 0.02, 0.05, 0.06, 2.0])
 def test_however_short_the_lead_the_timer_does_not_spin(lead_s: float) -> None:
-    """A minute of frames that come a little early or late costs a few ticks each, no more."""
+    """Frames that come a little early or late, 20 s of them, cost a few ticks each, no more."""
     rig = stalled(lead_s)
     n_turns = 0
 
@@ -79,12 +79,12 @@ def test_however_short_the_lead_the_timer_does_not_spin(lead_s: float) -> None:
         nonlocal n_turns
         n_turns += 1
 
-    for number in range(10, 3000):
+    for number in range(10, 1000):
         rig.run(0.02 * number + 0.004 * (number % 2), turn)
         rig.playout.play_live(frame(number), 8000, rig.now)
     rig.run_out()
-    assert numbers(rig) == [number % len(CODES) for number in range(3000)]
-    assert n_turns < 5 * 3000
+    assert numbers(rig) == [number % len(CODES) for number in range(1000)]
+    assert n_turns < 5 * 1000
 
 
 def test_a_clear_forgets_what_waits() -> None:
