@@ -223,7 +223,7 @@ async def test_a_killed_worker_harms_no_other(serving: Serving) -> None:
     async with serving("echo", workers=2, reconnect_grace_s=5, limits=IMPATIENT) as server:
         ends: list[tuple[str, str]] = []
         observed = server.closed
-        crew(server)._observer.closed = lambda *end: (ends.append(end), observed(*end))  # type: ignore[union-attr, method-assign, assignment]
+        crew(server)._observer.closed = lambda *end: (ends.append(end), observed(*end))  # type: ignore[union-attr, method-assign, assignment]  # listens in on the real one
         async with call_to(server) as first, call_to(server) as second:
             assert await echoes(first, 0x61)
             assert await echoes(second, 0x62)
@@ -359,7 +359,7 @@ async def test_a_worker_that_dies_again_and_again_is_given_time(serving: Serving
             (worker,) = [w for w in crew(server).workers if w.index == 0]
             os.kill(worker.pid, signal.SIGKILL)
             await soon(
-                lambda gone=worker: any(  # type: ignore[misc]
+                lambda gone=worker: any(  # type: ignore[misc]  # mypy infers no default
                     w.index == 0 and w is not gone and w.is_ready for w in crew(server).workers
                 )
             )
