@@ -43,7 +43,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.frame_cost import machine
 from mediaserver.carrier import CallPlan, FakeCall
 from mediaserver.carrier.ear import Run
-from mediaserver.processors.core import Call, processor
+from mediaserver.processors.api import Call, processor
 from telephony_codecs import codec
 
 BARGE_IN_P95_MAX_MS = 40.0

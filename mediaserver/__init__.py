@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mediaserver.errors import CallEndedError, ConfigurationError, MediaServerError
 from mediaserver.media.frames import Frame
-from mediaserver.processors.core import (
+from mediaserver.processors.api import (
     Call,
     Draining,
     Dtmf,

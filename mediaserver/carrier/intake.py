@@ -22,7 +22,14 @@ from pybase64 import b64decode
 
 import telephony_codecs
 from mediaserver.carrier.ear import Ear
-from mediaserver.carrier.frames import ClearIn, Command, MalformedFrameError, MarkIn, MediaIn, parse
+from mediaserver.carrier.messages import (
+    ClearIn,
+    Command,
+    MalformedFrameError,
+    MarkIn,
+    MediaIn,
+    parse,
+)
 from mediaserver.carrier.plan import Audio, CallPlan
 from mediaserver.carrier.script import at_rate
 from telephony_codecs import CodecError, Int16Array

@@ -14,7 +14,7 @@ from typing import Any, Self
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
-from mediaserver.carrier import frames
+from mediaserver.carrier import messages
 from mediaserver.carrier.intake import Complaint, Intake, Received
 from mediaserver.carrier.measure import Record, ReturnedMark, SentChunk, measure
 from mediaserver.carrier.plan import CallPlan
@@ -152,7 +152,7 @@ class Line:
         """Send a key press that happens now."""
         at = self._started_at + timedelta(seconds=self.now())
         self.record.dtmf += digit
-        await self.send(frames.dtmf(self.next_sequence(), digit, at, self.stream_id))
+        await self.send(messages.dtmf(self.next_sequence(), digit, at, self.stream_id))
 
     async def hang_up(self) -> None:
         """End the call as Telnyx does: ``stop``, then close. Does nothing once it is over."""
@@ -161,7 +161,7 @@ class Line:
             return
         self.record.hung_up = True
         ids = (USER_ID, self.plan.call_control_id, self.stream_id)
-        await self.send(frames.stop(self.next_sequence(), *ids))
+        await self.send(messages.stop(self.next_sequence(), *ids))
         await self._ws.close()
         await self.closed.wait()
 
@@ -191,13 +191,13 @@ class Line:
 
     async def greet(self) -> None:
         """Send ``connected`` and ``start``."""
-        await self.send(frames.connected(self.plan.token))
-        await self.send(frames.start(self.next_sequence(), self.start_body(), self.stream_id))
+        await self.send(messages.connected(self.plan.token))
+        await self.send(messages.start(self.next_sequence(), self.start_body(), self.stream_id))
 
-    def start_body(self) -> frames.StartBody:
+    def start_body(self) -> messages.StartBody:
         """Return what ``start`` says of this call."""
         plan = self.plan
-        return frames.StartBody(
+        return messages.StartBody(
             user_id=USER_ID,
             call_control_id=plan.call_control_id,
             call_session_id=SESSION_ID,
@@ -206,7 +206,9 @@ class Line:
             tags=None,
             client_state=None,
             custom_parameters=plan.start_parameters,
-            media_format=frames.MediaFormat(plan.codec, plan.announced_rate_hz or plan.in_rate_hz),
+            media_format=messages.MediaFormat(
+                plan.codec, plan.announced_rate_hz or plan.in_rate_hz
+            ),
         )
 
     # What goes on by itself.
@@ -216,7 +218,7 @@ class Line:
         began_s = time.monotonic()
         self._ws = await connect(
             self._url,
-            additional_headers={frames.TOKEN_HEADER: token} if token is not None else None,
+            additional_headers={messages.TOKEN_HEADER: token} if token is not None else None,
             compression=None,
             open_timeout=CONNECT_TIMEOUT_S,
             close_timeout=CLOSE_TIMEOUT_S,
@@ -266,7 +268,7 @@ class Line:
         self.record.complaints.append(complaint)
         code, detail = complaint
         shape = self.plan.error_shape
-        await self.send(frames.error(self.next_sequence(), code, detail, self.stream_id, shape))
+        await self.send(messages.error(self.next_sequence(), code, detail, self.stream_id, shape))
 
     async def _give_marks(self) -> None:
         """Give each mark back when the audio before it has been heard."""
@@ -284,7 +286,7 @@ class Line:
         if self.over.is_set():
             return
         self.record.marks.append(ReturnedMark(self.now(), name, cleared))
-        await self.send(frames.mark(self.next_sequence(), name, self.stream_id))
+        await self.send(messages.mark(self.next_sequence(), name, self.stream_id))
         self._look()
 
     def _look(self) -> None:
@@ -299,4 +301,4 @@ class Line:
             return
         self.record.sent.append(sent)
         at_ms = round(sent.due_s * 1000)
-        await self.send(frames.media(sequence, sent.track, chunk, at_ms, payload, self.stream_id))
+        await self.send(messages.media(sequence, sent.track, chunk, at_ms, payload, self.stream_id))

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mediaserver.carrier.frames import ClearIn
 from mediaserver.carrier.intake import Complaint, Intake
+from mediaserver.carrier.messages import ClearIn
 from mediaserver.carrier.plan import TRACKS, Audio, CallPlan
 from mediaserver.carrier.report import CallReport, Milliseconds
 from mediaserver.carrier.script import Voices, at_rate

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from mediaserver.carrier.frames import ErrorShape
+from mediaserver.carrier.messages import ErrorShape
 from telephony_codecs import CodecUnavailableError, Int16Array, codec
 from telephony_codecs.amrwb_framing import pack, read_storage
 

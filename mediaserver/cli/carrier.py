@@ -9,10 +9,10 @@ import functools
 import os
 import signal
 
-from mediaserver.carrier.api import FakeTelnyx
-from mediaserver.carrier.rest_calls import Habits
-from mediaserver.carrier.rest_media import SPEECH_S, default_plan
-from mediaserver.carrier.webhooks import WebhookFaults
+from mediaserver.carrier.rest.api import FakeTelnyx
+from mediaserver.carrier.rest.calls import Habits
+from mediaserver.carrier.rest.streams import SPEECH_S, default_plan
+from mediaserver.carrier.rest.webhooks import WebhookFaults
 from mediaserver.errors import ConfigurationError
 
 KEY_VARIABLE = "TELNYX_API_KEY"

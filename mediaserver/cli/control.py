@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from mediaserver.control import RetryPolicy, TelnyxClient
-from mediaserver.control import fields as allowed
 from mediaserver.control.client import BASE_URL
 from mediaserver.control.errors import ApiError, ControlError, InvalidFieldError
+from mediaserver.control.rest import fields as allowed
 from mediaserver.errors import ConfigurationError
 
 KEY_VARIABLE = "TELNYX_API_KEY"

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from rich.console import Console
 
 from mediaserver.app import MediaServer
-from mediaserver.carrier.api import FakeTelnyx
-from mediaserver.carrier.rest_calls import Habits
+from mediaserver.carrier.rest.api import FakeTelnyx
+from mediaserver.carrier.rest.calls import Habits
 from mediaserver.control.events import Event, Transcription
 from mediaserver.settings import ProcessorSetting, Settings
 

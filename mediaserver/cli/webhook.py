@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from mediaserver.control.events import MalformedEventError, parse_event
-from mediaserver.control.signature import TIMESTAMP_HEADER, SignatureError, Verifier
+from mediaserver.control.webhooks.signature import TIMESTAMP_HEADER, SignatureError, Verifier
 from mediaserver.errors import ConfigurationError
 
 KEY_VARIABLE = "TELNYX_PUBLIC_KEY"

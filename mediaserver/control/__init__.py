@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from mediaserver.control.answer import answer_incoming
-from mediaserver.control.calls import ActionResult, DialedCall
 from mediaserver.control.client import TelnyxClient
+from mediaserver.control.rest.commands import ActionResult, DialedCall
+from mediaserver.control.rest.retry import RetryPolicy
 from mediaserver.control.restart import RestartLimits, StreamRestarter
-from mediaserver.control.retry import RetryPolicy
-from mediaserver.control.webhooks import WebhookReceiver, webhook_route
+from mediaserver.control.webhooks.receiver import WebhookReceiver, webhook_route
 
 __all__ = [
     "ActionResult",

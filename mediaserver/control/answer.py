@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from mediaserver.control.calls import ActionResult
 from mediaserver.control.client import TelnyxClient
 from mediaserver.control.events import CallInitiated, Event
-from mediaserver.control.streams import AnswerOptions
+from mediaserver.control.rest.commands import ActionResult
+from mediaserver.control.rest.streams import AnswerOptions
 
 
 async def answer_incoming(

@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from mediaserver.control.calls import Calls
-from mediaserver.control.commander import Commander
 from mediaserver.control.errors import InvalidFieldError
-from mediaserver.control.retry import RetryPolicy
-from mediaserver.control.target import OwnServer, check_url, is_loopback
-from mediaserver.control.transport import Transport
+from mediaserver.control.own_server import OwnServer, check_url, is_loopback
+from mediaserver.control.rest.commander import Commander
+from mediaserver.control.rest.commands import Calls
+from mediaserver.control.rest.retry import RetryPolicy
+from mediaserver.control.rest.transport import Transport
 
 BASE_URL = "https://api.telnyx.com/v2"
 

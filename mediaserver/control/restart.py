@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 
 from mediaserver.control.errors import ApiError, ControlError, NetworkError
 from mediaserver.control.events import CallHangup, Event, StreamingFailed, StreamingStopped
-from mediaserver.control.retry import is_retryable
+from mediaserver.control.rest.retry import is_retryable
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from mediaserver.media.frames import Frame
-from mediaserver.processors.core import Filter
+from mediaserver.processors.api import Filter
 from telephony_codecs import Resampler
 
 

@@ -13,12 +13,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from mediaserver.errors import ConfigurationError
-from mediaserver.processors.core import Spec, spec_of
+from mediaserver.processors.api import Spec, spec_of
 
 GROUP = "mediaserver.processors"
 BUILT_IN = {
-    "echo": "mediaserver.processors.echo:Echo",
-    "record": "mediaserver.processors.record:record",
+    "echo": "mediaserver.processors.builtin.echo:Echo",
+    "record": "mediaserver.processors.builtin.record:record",
 }
 
 

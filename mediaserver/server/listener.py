@@ -1,193 +1,183 @@
-"""One port: the first bytes of a connection decide what it is.
-
-A WebSocket upgrade for a media path becomes a media socket; any other request goes,
-with every byte that came, to the HTTP protocol. Until the head is complete the
-connection has 5 s and 64 KiB.
-"""
+"""The front of a server: where it listens, and who may come in."""
 
 from __future__ import annotations
 
 import asyncio
 import http
 import logging
-from collections.abc import Callable
-from time import monotonic
-from typing import Protocol, cast
+import socket
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+from urllib.parse import parse_qsl, unquote, urlsplit
 
+from starlette.routing import BaseRoute
 from websockets.http11 import Request
-from websockets.protocol import State
-from websockets.server import ServerProtocol
 
-from mediaserver.server.poller import SocketPoller
-from mediaserver.server.socket import Connection, MediaSocket
-from mediaserver.server.websocket import MAX_MESSAGE_BYTES
+from mediaserver.errors import ConfigurationError
+from mediaserver.server.calls.connection import MediaConnection
+from mediaserver.server.sockets.first_bytes import FirstBytes, SocketMaker
+from mediaserver.server.sockets.http import Health, HttpHost, make_app
+from mediaserver.settings import Settings
+from mediaserver.tokens import Admission, TokenGate
+from mediaserver.wire.messages import TOKEN_KEY, Start
 
-HEAD_WITHIN_S = 5.0
-MAX_HEAD_BYTES = 64 * 1024
-# Connections whose head is not complete; more are closed at once.
-MAX_WAITING = 2048
-
-# At debug level the library writes whole request heads, and with them auth tokens.
-_quiet = logging.getLogger(f"{__name__}.websockets")
-_quiet.setLevel(logging.WARNING)
+logger = logging.getLogger(__name__)
 
 
-class Gatekeeper(Protocol):
-    """Who decides about new connections."""
+class House(Health, Protocol):
+    """Whose front it is: who has the calls."""
 
-    def admit(self, request: Request, now: float) -> Connection | tuple[http.HTTPStatus, str]:
-        """A connection for this upgrade request, or status and text of a refusal."""
+    @property
+    def n_connections(self) -> int:
+        """Media connections, wherever they are by now."""
 
+    def connection(
+        self, query: Mapping[str, str], token: str | None, now: float
+    ) -> MediaConnection:
+        """What an admitted upgrade becomes."""
 
-# Makes the media socket of an admitted connection, its protocol and its user.
-SocketMaker = Callable[[ServerProtocol, asyncio.Transport, Connection], asyncio.Protocol]
-
-
-def make_protocol(state: State = State.CONNECTING) -> ServerProtocol:
-    """The rules of a media WebSocket, before its handshake or, once that is done, OPEN."""
-    return ServerProtocol(state=state, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
-
-
-def make_media_socket(
-    protocol: ServerProtocol,
-    transport: asyncio.Transport,
-    connection: Connection,
-    poller: SocketPoller | None = None,
-) -> MediaSocket:
-    """The media socket of a connection whose handshake is done."""
-    socket = MediaSocket(protocol, transport, connection, poller)
-    transport.set_protocol(socket)
-    connection.opened(socket)
-    return socket
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
 
 
-class FirstBytes(asyncio.Protocol):
-    """A new connection until its head is complete.
+class Front:
+    """Listens, serves HTTP, and decides which connections and which calls come in.
 
     Args:
-        gatekeeper: asked about each WebSocket upgrade.
-        http_protocol: makes the protocol for any other request.
-        waiting: the connections in this state; this one adds and removes itself.
-        make_socket: makes what an admitted upgrade goes on with.
+        settings: see ``Settings``.
+        house: who has the calls.
+        make_socket: makes the socket of an admitted connection.
+        routes: further HTTP routes on the same port.
+
+    Attributes:
+        connections: the media connections of this process.
     """
 
     def __init__(
         self,
-        gatekeeper: Gatekeeper,
-        http_protocol: Callable[[], asyncio.Protocol],
-        waiting: set[FirstBytes],
-        make_socket: SocketMaker = make_media_socket,
+        settings: Settings,
+        house: House,
+        make_socket: SocketMaker,
+        routes: Sequence[BaseRoute] = (),
     ) -> None:
-        self._gatekeeper = gatekeeper
-        self._http_protocol = http_protocol
-        self._waiting = waiting
+        self.connections: set[MediaConnection] = set()
+        self._settings = settings
+        self._house = house
         self._make_socket = make_socket
-        self._head = bytearray()
-        self._transport: asyncio.Transport | None = None
-        self._deadline: asyncio.TimerHandle | None = None
+        self._gate = TokenGate(settings.auth_token, grace_s=settings.reconnect_grace_s)
+        self._waiting: set[FirstBytes] = set()
+        self._http = HttpHost(make_app(house, routes))
+        self._server: asyncio.Server | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """From the transport."""
-        # uvloop's transports have the interface without the base class.
-        self._transport = transport = cast(asyncio.Transport, transport)
-        if len(self._waiting) >= MAX_WAITING:
-            transport.abort()
-            return
-        self._waiting.add(self)
-        loop = asyncio.get_running_loop()
-        self._deadline = loop.call_later(HEAD_WITHIN_S, transport.abort)
+    @property
+    def port(self) -> int:
+        """The TCP port it listens on."""
+        assert self._server is not None
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
 
-    def data_received(self, data: bytes) -> None:
-        """From the transport."""
-        assert self._transport is not None
-        searched = max(0, len(self._head) - 3)
-        self._head += data
-        end = self._head.find(b"\r\n\r\n", searched) + 4
-        if end < 4:
-            if len(self._head) > MAX_HEAD_BYTES:
-                self._refuse(http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        elif end > MAX_HEAD_BYTES:
-            self._refuse(http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        else:
-            self._leave()
-            if wants_websocket(bytes(self._head[:end])):
-                self._become_websocket(bytes(self._head[:end]), bytes(self._head[end:]))
-            else:
-                self._become_http(bytes(self._head))
+    async def bind(self) -> None:
+        """Take the address; nobody is accepted before ``listen``.
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """From the transport: gone before its head was complete."""
-        self._leave()
+        Raises:
+            ConfigurationError: it cannot be had.
+        """
+        settings = self._settings
+        try:
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: FirstBytes(self, self._http.protocol, self._waiting, self._make_socket),
+                settings.host,
+                settings.port,
+                backlog=2048,
+                start_serving=False,
+            )
+        except (OSError, socket.gaierror) as exc:
+            raise self._no_address(exc) from exc
 
-    def abort(self) -> None:
-        """End the connection now."""
-        if self._transport is not None:
-            self._transport.abort()
+    async def listen(self) -> None:
+        """Accept connections.
 
-    def _leave(self) -> None:
-        self._waiting.discard(self)
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        Raises:
+            ConfigurationError: somebody else listens there by now.
+        """
+        assert self._server is not None
+        try:
+            await self._server.start_serving()
+        except OSError as exc:
+            raise self._no_address(exc) from exc
 
-    def _refuse(self, status: http.HTTPStatus) -> None:
-        """Answer and close; what still comes is read by nobody."""
-        assert self._transport is not None
-        self._head.clear()
-        self._transport.pause_reading()
-        self._transport.write(
-            b"HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-            % (status, status.phrase.encode())
+    def _no_address(self, exc: OSError) -> ConfigurationError:
+        where = f"{self._settings.host}:{self._settings.port}"
+        return ConfigurationError(f"cannot listen on {where}: {exc.strerror or exc}")
+
+    # Gatekeeper: new connections.
+
+    def admit(self, request: Request, now: float) -> MediaConnection | tuple[http.HTTPStatus, str]:
+        """A connection for this upgrade request, or why not."""
+        url = urlsplit(request.path)
+        path, _, last = url.path.partition("/media")
+        if path or (last and not last.startswith("/")):
+            return http.HTTPStatus.NOT_FOUND, "Media streams connect to /media.\n"
+        refusal = self._refusal()
+        if refusal is not None:
+            return http.HTTPStatus.SERVICE_UNAVAILABLE, refusal
+        query = dict(parse_qsl(url.query))
+        token = (
+            request.headers.get(TOKEN_KEY) or unquote(last.strip("/")) or query.get("token") or None
         )
-        self._transport.close()
+        if token is not None and self.token_wanted(token):
+            self._house.count("refused_token")
+            return http.HTTPStatus.UNAUTHORIZED, "Wrong auth token.\n"
+        connection = self._house.connection(query, token, now)
+        self.connections.add(connection)
+        return connection
 
-    def _become_http(self, received: bytes) -> None:
-        assert self._transport is not None
-        protocol = self._http_protocol()
-        self._transport.set_protocol(protocol)
-        protocol.connection_made(self._transport)
-        protocol.data_received(received)
+    def _refusal(self) -> str | None:
+        """Why no connection at all can come in now."""
+        if self._house.draining:
+            return "This server takes no new calls.\n"
+        if self._house.n_connections >= self._settings.max_calls:
+            self._house.count("refused_full")
+            return "This server is full.\n"
+        if not self._house.is_able:
+            self._house.count("refused_no_worker")
+            return "No worker is ready.\n"
+        return None
 
-    def _become_websocket(self, head: bytes, behind: bytes) -> None:
-        """Shake hands; the bytes behind the request are the first frames."""
-        transport = self._transport
-        assert transport is not None
-        protocol = make_protocol()
-        protocol.receive_data(head)
-        connection = self._handshake(protocol)
-        for octets in protocol.data_to_send():
-            if octets:
-                transport.write(octets)
-        if connection is None:
-            transport.close()
-            return
-        socket = self._make_socket(protocol, transport, connection)
-        if behind:
-            socket.data_received(behind)
+    # New calls.
 
-    def _handshake(self, protocol: ServerProtocol) -> Connection | None:
-        """Have the request accepted or refused; None when it was refused."""
-        events = protocol.events_received()
-        if not events:  # no HTTP at all: ServerProtocol has closed already
-            return None
-        request = events[0]
-        assert isinstance(request, Request)
-        response = protocol.accept(request)
-        if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
-            protocol.send_response(response)
-            return None
-        admitted = self._gatekeeper.admit(request, monotonic())
-        if isinstance(admitted, tuple):
-            protocol.send_response(protocol.reject(*admitted))
-            return None
-        protocol.send_response(response)
-        return admitted
+    def token_wanted(self, token: str | None) -> bool:
+        """Whether a stream that presented ``token`` must be refused."""
+        return not self._gate.looks_valid(token, time.time())
 
+    def judge(self, connection: MediaConnection, start: Start) -> tuple[str, Admission] | None:
+        """Id and admission of the call that starts; None when it is refused and closed."""
+        call_id = start.start.call_control_id or start.stream_id or str(uuid.uuid4())
+        admission = self._gate.admit(connection.token, call_id, time.time())
+        if admission.admitted:
+            return call_id, admission
+        self._house.count("refused_token")
+        logger.warning("call %s refused: %s", call_id, admission.value)
+        connection.close(1008, admission.value)
+        return None
 
-def wants_websocket(head: bytes) -> bool:
-    """Whether a request's head asks for an upgrade to WebSocket."""
-    for line in head.split(b"\r\n")[1:]:
-        name, _, value = line.partition(b":")
-        if name.strip().lower() == b"upgrade" and b"websocket" in value.lower():
-            return True
-    return False
+    def call_over(self, call_id: str) -> None:
+        """The call has ended: its tokens have their grace, and then are refused."""
+        self._gate.call_ended(call_id, time.time())
+
+    # The end.
+
+    def stop(self) -> None:
+        """Listen no more, and end the connections of this process: media with 1001."""
+        if self._server is not None:
+            self._server.close()
+        for waiting in list(self._waiting):
+            waiting.abort()
+        for connection in list(self.connections):
+            connection.close(1001, "server shuts down")
+
+    async def close(self) -> None:
+        """End what is left of HTTP."""
+        await self._http.close()

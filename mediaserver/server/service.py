@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from starlette.routing import BaseRoute
 from websockets.server import ServerProtocol
 
-from mediaserver.processors.core import CallObserver
-from mediaserver.server.calls import Calls
-from mediaserver.server.connection import MediaConnection
-from mediaserver.server.front import Front
-from mediaserver.server.session import Session
-from mediaserver.server.socket import Connection, MediaSocket
+from mediaserver.processors.api import CallObserver
+from mediaserver.server.calls.connection import MediaConnection
+from mediaserver.server.calls.registry import Calls
+from mediaserver.server.calls.session import Session
+from mediaserver.server.listener import Front
+from mediaserver.server.sockets.media_socket import Connection, MediaSocket
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import Start
 

@@ -12,11 +12,11 @@ from nacl.signing import SigningKey
 from starlette.applications import Starlette
 from websockets.asyncio.server import ServerConnection, serve
 
-from mediaserver.carrier.api import FakeTelnyx
-from mediaserver.carrier.rest_calls import Habits
-from mediaserver.carrier.rest_faults import RateLimit, RestFault
-from mediaserver.carrier.rest_server import serving
-from mediaserver.carrier.webhooks import WebhookFaults
+from mediaserver.carrier.rest.api import FakeTelnyx
+from mediaserver.carrier.rest.calls import Habits
+from mediaserver.carrier.rest.faults import RateLimit, RestFault
+from mediaserver.carrier.rest.server import serving
+from mediaserver.carrier.rest.webhooks import WebhookFaults
 from mediaserver.control import RetryPolicy, TelnyxClient, WebhookReceiver, webhook_route
 from mediaserver.control.errors import ApiError, CommandTimeoutError, NetworkError
 from mediaserver.control.events import Event, StreamingFailed, Transcription

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from mediaserver.carrier import frames
-from mediaserver.carrier.frames import (
+from mediaserver.carrier import messages
+from mediaserver.carrier.messages import (
     ClearIn,
     MalformedFrameError,
     MarkBody,
@@ -35,14 +35,14 @@ BODY = StartBody(
 AT = datetime(2025, 6, 5, 8, 54, 19, 698408, UTC)
 
 SENT = {
-    "connected": (frames.connected(), '{"event":"connected","version":"1.0.0"}'),
+    "connected": (messages.connected(), '{"event":"connected","version":"1.0.0"}'),
     "connected with a token": (
-        frames.connected("t0"),
+        messages.connected("t0"),
         '{"event":"connected","version":"1.0.0",'
         '"connected":{"x-telnyx-streaming-auth-token":"t0"}}',
     ),
     "start": (
-        frames.start(1, BODY, STREAM),
+        messages.start(1, BODY, STREAM),
         """{"event":"start","sequence_number":"1",
         "start":{"user_id":"3E6F","call_control_id":"v2:T02","call_session_id":"ff55a038",
           "from":"+13122010094","to":"+13122123456","tags":["TAG1"],
@@ -52,35 +52,35 @@ SENT = {
         "stream_id":"32DE0DEA-53CB-4B21-89A4-9E1819C043BC"}""",
     ),
     "media": (
-        frames.media(4, "inbound", 2, 5, "no+Jhg==", STREAM),
+        messages.media(4, "inbound", 2, 5, "no+Jhg==", STREAM),
         """{"event":"media","sequence_number":"4",
         "media":{"track":"inbound","chunk":"2","timestamp":"5","payload":"no+Jhg=="},
         "stream_id":"32DE0DEA-53CB-4B21-89A4-9E1819C043BC"}""",
     ),
     "stop": (
-        frames.stop(5, "3E6F", "v2:T02", STREAM),
+        messages.stop(5, "3E6F", "v2:T02", STREAM),
         """{"event":"stop","sequence_number":"5",
         "stop":{"user_id":"3E6F","call_control_id":"v2:T02"},
         "stream_id":"32DE0DEA-53CB-4B21-89A4-9E1819C043BC"}""",
     ),
     "mark": (
-        frames.mark(5, 'a "quoted" name', STREAM),
+        messages.mark(5, 'a "quoted" name', STREAM),
         r"""{"event":"mark","stream_id":"32DE0DEA-53CB-4B21-89A4-9E1819C043BC",
         "sequence_number":"5","mark":{"name":"a \"quoted\" name"}}""",
     ),
     "dtmf": (
-        frames.dtmf(5, "1", AT, STREAM),
+        messages.dtmf(5, "1", AT, STREAM),
         """{"event":"dtmf","stream_id":"32DE0DEA-53CB-4B21-89A4-9E1819C043BC",
         "occurred_at":"2025-06-05T08:54:19.698408Z","sequence_number":"5",
         "dtmf":{"digit":"1"}}""",
     ),
     "error under payload": (
-        frames.error(6, 100004, "…", STREAM, "payload"),
+        messages.error(6, 100004, "…", STREAM, "payload"),
         """{"event":"error","payload":{"code":100004,"title":"invalid_media","detail":"…"},
         "stream_id":"32DE0DEA-53CB-4B21-89A4-9E1819C043BC"}""",
     ),
     "error under error": (
-        frames.error(6, 100005, "…", STREAM, "error"),
+        messages.error(6, 100005, "…", STREAM, "error"),
         """{"event":"error","error":{"code":"100005","title":"rate_limit_reached","detail":"…"},
         "sequence_number":"6","stream_id":"32DE0DEA-53CB-4B21-89A4-9E1819C043BC"}""",
     ),
@@ -105,7 +105,7 @@ RECEIVED = {
 @pytest.mark.parametrize("text", RECEIVED)
 def test_the_three_commands_are_understood(text: str) -> None:
     """Media, mark and clear are read; keys that mean nothing are ignored."""
-    assert frames.parse(text) == RECEIVED[text]
+    assert messages.parse(text) == RECEIVED[text]
 
 
 MALFORMED: list[Any] = [
@@ -132,4 +132,4 @@ MALFORMED: list[Any] = [
 def test_anything_else_is_malformed(text: str) -> None:
     """What is none of the three commands raises the one declared error."""
     with pytest.raises(MalformedFrameError):
-        frames.parse(text)
+        messages.parse(text)

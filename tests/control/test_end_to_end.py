@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from mediaserver.app import MediaServer
-from mediaserver.carrier.api import FakeTelnyx
-from mediaserver.carrier.rest_calls import Habits, Stream
-from mediaserver.carrier.rest_faults import RestFault
+from mediaserver.carrier.rest.api import FakeTelnyx
+from mediaserver.carrier.rest.calls import Habits, Stream
+from mediaserver.carrier.rest.faults import RestFault
 from mediaserver.control import TelnyxClient
 from mediaserver.control.errors import ControlError
 from mediaserver.control.events import Event
-from mediaserver.server.workers import WorkerService
+from mediaserver.server.workers.service import WorkerService
 from mediaserver.settings import ProcessorSetting, Settings
 
 KEY = "KEY-canary-of-the-api-key"

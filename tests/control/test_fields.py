@@ -9,7 +9,7 @@ import pytest
 
 from mediaserver.control.client import TelnyxClient
 from mediaserver.control.errors import InvalidFieldError
-from mediaserver.control.fields import COMMANDS
+from mediaserver.control.rest.fields import COMMANDS
 
 CALL = "v3:abc/def"
 STREAM_ID = "32DE0DEA-53CB-4B21-89A4-9E1819C043BC"

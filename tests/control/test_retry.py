@@ -10,7 +10,7 @@ import pytest
 
 from mediaserver.control import errors
 from mediaserver.control.client import TelnyxClient
-from mediaserver.control.retry import RetryPolicy, asked_wait_s
+from mediaserver.control.rest.retry import RetryPolicy, asked_wait_s
 
 ACTIONS = {
     "streaming_stop": "stop_streaming",

@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from mediaserver.carrier.rest_server import serving
+from mediaserver.carrier.rest.server import serving
 from mediaserver.control.client import TelnyxClient
 from mediaserver.control.errors import CommandTimeoutError, NetworkError
-from mediaserver.control.retry import RetryPolicy
-from mediaserver.control.transport import MAX_REPLY_BYTES
+from mediaserver.control.rest.retry import RetryPolicy
+from mediaserver.control.rest.transport import MAX_REPLY_BYTES
 
 
 async def storm(client: TelnyxClient, rng: random.Random) -> int:

@@ -13,11 +13,11 @@ import pytest
 from nacl.signing import SigningKey
 from starlette.applications import Starlette
 
-from mediaserver.carrier.rest_server import serving
+from mediaserver.carrier.rest.server import serving
 from mediaserver.control.events import Event, StreamingFailed
-from mediaserver.control.ledger import CallEvents, SeenIds
-from mediaserver.control.signature import SignatureError, Verifier
-from mediaserver.control.webhooks import MAX_BODY_BYTES, WebhookReceiver, webhook_route
+from mediaserver.control.webhooks.delivery import CallEvents, SeenIds
+from mediaserver.control.webhooks.receiver import MAX_BODY_BYTES, WebhookReceiver, webhook_route
+from mediaserver.control.webhooks.signature import SignatureError, Verifier
 from mediaserver.errors import ConfigurationError
 
 NOW = 1_790_000_000
@@ -428,7 +428,7 @@ def test_seen_ids_are_forgotten_by_age_and_by_number() -> None:
 
 async def test_a_slow_body_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sender that does not finish its body gets 408."""
-    monkeypatch.setattr("mediaserver.control.webhooks.BODY_DEADLINE_S", 0.02)
+    monkeypatch.setattr("mediaserver.control.webhooks.receiver.BODY_DEADLINE_S", 0.02)
     to = receiver()
     async with serving(Starlette(routes=[webhook_route(to)])) as url:
         host, port = url.removeprefix("http://").split(":")

@@ -23,7 +23,7 @@ import pytest
 
 from mediaserver.app import MediaServer
 from mediaserver.carrier import Audio, CallPlan, FakeCall, place_call, place_calls
-from mediaserver.carrier.api import FakeTelnyx
+from mediaserver.carrier.rest.api import FakeTelnyx
 from mediaserver.settings import ProcessorSetting, Settings
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -9,8 +9,7 @@ import pytest
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.media.frames import Int16Array
-from mediaserver.media.mp3 import Mp3Playout
-from mediaserver.media.playout import AudioError
+from mediaserver.media.playout import AudioError, Mp3Playout
 from telephony_codecs import open_audio
 
 Tone = Callable[..., Int16Array]

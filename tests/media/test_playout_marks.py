@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mediaserver.media.frames import Int16Array
-from mediaserver.media.ledger import MAX_OUTSTANDING
 from mediaserver.media.playout import Item
+from mediaserver.media.playout.ledger import MAX_OUTSTANDING
 
 if TYPE_CHECKING:
     from tests.media.conftest import Rig, Told

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mediaserver.media.frames import Frame
+from mediaserver.processors.api import Call, Filter
 from mediaserver.processors.chain import Chain, FilterStage, RateConverter, Stage
-from mediaserver.processors.core import Call, Filter
 
 CALL = cast(Call, None)  # these filters never look at it
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from mediaserver.errors import ConfigurationError
-from mediaserver.processors.core import Call, Filter, processor, spec_of
+from mediaserver.processors.api import Call, Filter, processor, spec_of
 from mediaserver.processors.discovery import find, names
 from mediaserver.processors.parameters import bind, from_call
 
 BOT = '''
 from pathlib import Path
-from mediaserver.processors.core import Filter, processor
+from mediaserver.processors.api import Filter, processor
 
 @processor(rate=16000)
 async def talk(call, times: int = 1, *, words: list[str] = [], where: Path = Path(".")):
@@ -67,7 +67,7 @@ def test_file_and_attribute(bot: Path) -> None:
 
 def test_module_and_attribute() -> None:
     """A module's attribute is found."""
-    assert find("mediaserver.processors.echo:Echo").target is find("echo").target
+    assert find("mediaserver.processors.builtin.echo:Echo").target is find("echo").target
 
 
 @pytest.mark.parametrize(

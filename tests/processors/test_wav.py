@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mediaserver.processors.wav import WavFile
+from mediaserver.processors.builtin.wav import WavFile
 
 
 def read(path: Path) -> tuple[int, list[int]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mediaserver.media.frames import Frame
-from mediaserver.processors.core import Call, Dtmf, Filter, processor
+from mediaserver.processors.api import Call, Dtmf, Filter, processor
 
 # What the bots saw, by call; tests read and clear it.
 SEEN: dict[str, list[Any]] = {}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mediaserver.app import MediaServer
-from mediaserver.server.crew import WorkerLimits
+from mediaserver.server.workers.process import WorkerLimits
 from mediaserver.settings import ProcessorSetting, Settings
 
 Serving = Callable[..., AbstractAsyncContextManager[MediaServer]]

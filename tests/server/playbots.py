@@ -14,8 +14,8 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request
 
 from mediaserver.carrier import CallPlan, FakeCall, frames
-from mediaserver.processors.core import Call, processor
-from mediaserver.server.connection import MediaConnection
+from mediaserver.processors.api import Call, processor
+from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.service import MediaService
 from mediaserver.settings import ProcessorSetting
 from telephony_codecs import Int16Array

@@ -14,8 +14,8 @@ from typing import Any, cast
 import pytest
 from websockets.protocol import State
 
-from mediaserver.server.arrival import Arrival, ArrivingConnection
-from mediaserver.server.listener import make_protocol
+from mediaserver.server.sockets.first_bytes import make_protocol
+from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
 from mediaserver.tokens import Admission
 from mediaserver.wire.messages import Start
 from tests.server.rawclient import CONNECTED, TEXT, frame, text

@@ -17,17 +17,10 @@ from nacl.signing import SigningKey
 
 from mediaserver.app import MediaServer
 from mediaserver.carrier import Audio, CallPlan, FakeCall, Faults, place_call, place_calls, speech
-from mediaserver.carrier.frames import MediaIn
+from mediaserver.carrier.messages import MediaIn
 from mediaserver.control.events import Event
 from mediaserver.media.frames import Frame
-from mediaserver.processors.core import (
-    Dtmf,
-    Hint,
-    Reconnected,
-    Stop,
-    StreamError,
-    StreamRequest,
-)
+from mediaserver.processors.api import Dtmf, Hint, Reconnected, Stop, StreamError, StreamRequest
 from mediaserver.server.service import MediaService
 from mediaserver.settings import Settings
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mediaserver.server.channel import MAX_QUEUED_BYTES, Channel
+from mediaserver.server.workers.channel import MAX_QUEUED_BYTES, Channel
 
 
 class End:

@@ -16,7 +16,7 @@ from mediaserver.app import MediaServer
 from mediaserver.carrier import CallPlan, CallReport, FakeCall, place_call, place_calls, speech
 from mediaserver.carrier.plan import can_encode
 from mediaserver.carrier.script import at_rate
-from mediaserver.processors.core import Hint
+from mediaserver.processors.api import Hint
 from mediaserver.server.service import MediaService
 from mediaserver.settings import ProcessorSetting, Settings
 from telephony_codecs import Int16Array, Resampler, codec, libraries

@@ -16,7 +16,7 @@ import pytest
 from mediaserver.app import MediaServer
 from mediaserver.carrier import CallPlan, FakeCall
 from mediaserver.errors import ConfigurationError
-from mediaserver.processors.core import AudioSource, Hint, Play
+from mediaserver.processors.api import AudioSource, Hint, Play
 from telephony_codecs import Int16Array
 
 from .conftest import Serving

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from mediaserver.server.poller import SocketPoller
+from mediaserver.server.sockets.poller import SocketPoller
 
 PERIOD_S = 0.01
 LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}

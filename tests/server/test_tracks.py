@@ -17,7 +17,7 @@ from mediaserver.carrier import CallPlan
 from mediaserver.carrier.plan import TRACKS
 from mediaserver.carrier.script import cues
 from mediaserver.media.frames import Frame, Int16Array
-from mediaserver.processors.core import Call, Filter, processor
+from mediaserver.processors.api import Call, Filter, processor
 from mediaserver.server.service import MediaService
 from mediaserver.settings import ProcessorSetting, Settings
 from telephony_codecs import codec

@@ -11,7 +11,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from mediaserver.server.websocket import (
+from mediaserver.server.sockets.websocket import (
     MAX_FRAGMENTS,
     MAX_MESSAGE_BYTES,
     PINGS_PER_SECOND,

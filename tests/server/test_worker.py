@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from mediaserver.errors import ConfigurationError
-from mediaserver.processors.core import StreamRequest
-from mediaserver.server.channel import (
+from mediaserver.processors.api import StreamRequest
+from mediaserver.server.workers.channel import (
     Beat,
     Channel,
     Closed,
@@ -29,7 +29,7 @@ from mediaserver.server.channel import (
     Shutdown,
     Tell,
 )
-from mediaserver.server.worker import Worker
+from mediaserver.server.workers.worker import Worker
 from mediaserver.settings import ProcessorSetting, Settings
 from mediaserver.tokens import Admission
 from tests.server.rawclient import BINARY, CLOSE, TEXT, frame, text

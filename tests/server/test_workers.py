@@ -16,11 +16,11 @@ import pytest
 
 from mediaserver.app import MediaServer
 from mediaserver.carrier import CallPlan, FakeCall, place_call, place_calls
-from mediaserver.carrier.frames import MediaIn
+from mediaserver.carrier.messages import MediaIn
 from mediaserver.errors import ConfigurationError
-from mediaserver.server import crew as crew_module
-from mediaserver.server.crew import WorkerLimits, WorkerProcess
-from mediaserver.server.workers import WorkerService
+from mediaserver.server.workers import process as crew_module
+from mediaserver.server.workers.process import WorkerLimits, WorkerProcess
+from mediaserver.server.workers.service import WorkerService
 from mediaserver.tokens import issue
 
 from .conftest import Serving, bot
@@ -371,7 +371,7 @@ async def test_a_worker_that_dies_again_and_again_is_given_time(serving: Serving
 
 FAILS_IN_WORKERS = """
 import sys
-if "mediaserver.worker" in sys.modules:
+if "mediaserver.app.worker_main" in sys.modules:
     raise RuntimeError("not in here")
 from mediaserver.processors.echo import Echo
 """

@@ -1,0 +1,30 @@
+"""Server, processors, control and settings put together; names are imported when asked for.
+
+A worker's process is made here as well, and must not load the web server and the control
+client for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mediaserver.app.loop import loop_factory
+    from mediaserver.app.server import MediaServer, client_of
+
+__all__ = ["MediaServer", "client_of", "loop_factory"]
+
+_LATER = {
+    "MediaServer": "mediaserver.app.server",
+    "client_of": "mediaserver.app.server",
+    "loop_factory": "mediaserver.app.loop",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first asked for."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LATER[name]), name)

@@ -1,0 +1,266 @@
+"""The fake Telnyx's REST side: calls to command, webhooks about them, streams from them."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import secrets
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from nacl.signing import SigningKey
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from mediaserver.carrier.rest import errors as refuse
+from mediaserver.carrier.rest.calls import Habits, PhoneCall
+from mediaserver.carrier.rest.checks import RULES, check
+from mediaserver.carrier.rest.errors import RefusalError, error_body
+from mediaserver.carrier.rest.faults import RateLimit, RestFault, RestFaults
+from mediaserver.carrier.rest.server import serving
+from mediaserver.carrier.rest.webhooks import WebhookFaults, WebhookSender
+
+REMEMBER_COMMANDS_S = 60.0
+"""How long a repeated ``command_id`` is known (protocol.md 3)."""
+
+
+@dataclass(frozen=True)
+class Commanded:
+    """One request as it came in, for tests to look at."""
+
+    command: str
+    call_control_id: str | None
+    body: Any = field(repr=False)
+    status: int = 200
+
+
+class FakeTelnyx:
+    """A Telnyx of one's own; enter it to have it listen.
+
+    Args:
+        api_key: the one it accepts; None makes one up.
+        webhook_url: where it reports to; a dialled call may name its own.
+        habits: how its calls behave.
+        webhook_faults: what happens to its webhooks.
+        signing_key: signs the webhooks; None makes one up.
+        rate_limit: requests it takes; None: a thousand a second.
+        host: address to listen on.
+        port: 0 takes a free one.
+
+    Attributes:
+        api_key: the one it accepts.
+        base_url: of its REST interface, once it listens.
+        calls: by call_control_id, ended ones too.
+        commanded: every authorised request so far, in order.
+        faults: trouble to come.
+        webhooks: the sender, with its record of deliveries.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        webhook_url: str | None = None,
+        habits: Habits | None = None,
+        webhook_faults: WebhookFaults | None = None,
+        signing_key: SigningKey | None = None,
+        rate_limit: RateLimit | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self.api_key = api_key or f"KEY{secrets.token_hex(16)}"
+        self.webhook_url = webhook_url
+        self.base_url = ""
+        self.calls: dict[str, PhoneCall] = {}
+        self.commanded: list[Commanded] = []
+        self.faults = RestFaults()
+        self.rate_limit = rate_limit or RateLimit()
+        self.webhooks = WebhookSender(
+            signing_key or SigningKey.generate(), webhook_faults or WebhookFaults()
+        )
+        self.app = _app(self)
+        self._habits = habits or Habits()
+        self._address = host, port
+        self._stack = AsyncExitStack()
+        self._answers: dict[tuple[str | None, str], tuple[float, Body]] = {}
+
+    @property
+    def public_key(self) -> str:
+        """Base64 of the key that checks its webhooks."""
+        return self.webhooks.public_key
+
+    async def __aenter__(self) -> Self:
+        host, port = self._address
+        self.base_url = await self._stack.enter_async_context(
+            serving(self.app, host=host, port=port)
+        )
+        self.base_url += "/v2"
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        await asyncio.gather(*(call.aclose() for call in self.calls.values()))
+        await self.webhooks.aclose()
+        await self._stack.aclose()
+
+    def ring(self, from_: str = "+13122010094", to: str = "+13122123456") -> PhoneCall:
+        """Somebody calls in: ``call.initiated`` is sent, and the call waits to be answered."""
+        call = self._new_call("incoming", from_, to)
+        call.begin()
+        return call
+
+    def carry_out(self, command: str, call_control_id: str | None, body: Any) -> Body:
+        """Do what an authorised request asks, once per command_id; gives ``data``.
+
+        Raises:
+            RefusalError: it cannot be done.
+        """
+        body = check(command, body)
+        now = time.monotonic()
+        self._answers = {
+            key: kept for key, kept in self._answers.items() if now - kept[0] < REMEMBER_COMMANDS_S
+        }
+        known = (call_control_id, body.get("command_id", ""))
+        if known[1] and known in self._answers:
+            return self._answers[known][1]
+        data = self._dial(body) if call_control_id is None else self._act(command, known[0], body)
+        self._answers[known] = now, data
+        return data
+
+    def _dial(self, body: Body) -> Body:
+        call = self._new_call("outgoing", body["from"], body["to"])
+        call.connection_id = body["connection_id"]
+        call.webhook_url = body.get("webhook_url")
+        call.client_state = body.get("client_state")
+        call.begin(body)
+        return {
+            "record_type": "call",
+            "call_control_id": call.call_control_id,
+            "call_leg_id": call.call_leg_id,
+            "call_session_id": call.call_session_id,
+            "is_alive": True,
+        }
+
+    def _act(self, command: str, call_control_id: str | None, body: Body) -> Body:
+        call = self.calls.get(call_control_id or "")
+        if call is None:
+            raise refuse.no_such_call()
+        call.command(command, body)
+        return {"result": "ok"}
+
+    def _new_call(self, direction: Any, from_: str, to: str) -> PhoneCall:
+        call = PhoneCall(self._notify, self._habits, direction, from_, to)
+        self.calls[call.call_control_id] = call
+        return call
+
+    def _notify(self, call: PhoneCall, event_type: str, payload: Body) -> None:
+        url = call.webhook_url or self.webhook_url
+        if url is not None:
+            self.webhooks.send(url, event_type, payload)
+
+
+Body = dict[str, Any]
+
+
+class _Cut(Response):
+    """Half an answer, and the end of the connection."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": _CUT_HEADERS})
+        await send({"type": "http.response.body", "body": b"{", "more_body": True})
+        # Returning with 99 octets owing makes the server close the connection.
+
+
+_CUT_HEADERS = [(b"content-length", b"100"), (b"content-type", b"application/json")]
+
+
+def _app(fake: FakeTelnyx) -> Starlette:
+    async def dial(request: Request) -> Response:
+        return await _answer(fake, request, "dial", None)
+
+    async def act(request: Request) -> Response:
+        call_control_id = request.path_params["call_control_id"]
+        return await _answer(fake, request, request.path_params["action"], call_control_id)
+
+    async def ring(request: Request) -> Response:
+        ends = await request.json() if await request.body() else {}
+        call = fake.ring(**{f"{'from_' if k == 'from' else k}": v for k, v in ends.items()})
+        return JSONResponse({"data": {"call_control_id": call.call_control_id}})
+
+    return Starlette(
+        routes=[
+            Route("/v2/calls", dial, methods=["POST"]),
+            Route("/v2/calls/{call_control_id:path}/actions/{action}", act, methods=["POST"]),
+            Route("/fake/ring", ring, methods=["POST"]),
+        ],
+        exception_handlers={404: lambda *_: _refusal(fake, refuse.no_such_resource())},
+    )
+
+
+async def _answer(
+    fake: FakeTelnyx, request: Request, command: str, call_control_id: str | None
+) -> Response:
+    """Everything around a command: the key, the limit, the trouble, the record."""
+    wanted = f"Bearer {fake.api_key}".encode()
+    if not hmac.compare_digest(request.headers.get("authorization", "").encode(), wanted):
+        return _refusal(fake, refuse.unauthorized())
+    body = await _json(request)
+    fault = fake.faults.take(command)
+    response = await _with_fault(fake, fault, command, call_control_id, body)
+    fake.commanded.append(Commanded(command, call_control_id, body, response.status_code))
+    return response
+
+
+async def _with_fault(
+    fake: FakeTelnyx, fault: RestFault | None, command: str, call_control_id: str | None, body: Any
+) -> Response:
+    if not fake.rate_limit.take(time.monotonic()):
+        return _refusal(fake, refuse.rate_limited())
+    if fault is None:
+        return _carried_out(fake, command, call_control_id, body)
+    if fault.kind == "status":
+        trouble = error_body(fault.code, "Trouble on demand", "As asked for.")
+        return JSONResponse(trouble, fault.status, _headers(fake) | dict(fault.headers))
+    if fault.kind == "cut":
+        return _Cut()
+    await asyncio.sleep(fault.delay_s)
+    response = _carried_out(fake, command, call_control_id, body)
+    return _Cut() if fault.kind == "cut_after" else response
+
+
+def _carried_out(
+    fake: FakeTelnyx, command: str, call_control_id: str | None, body: Any
+) -> Response:
+    try:
+        if command not in RULES:
+            raise refuse.no_such_resource()
+        data = fake.carry_out(command, call_control_id, body)
+    except RefusalError as refusal:
+        return _refusal(fake, refusal)
+    return JSONResponse({"data": data}, headers=_headers(fake))
+
+
+def _refusal(fake: FakeTelnyx, refusal: RefusalError) -> Response:
+    return JSONResponse(refusal.body, refusal.status, _headers(fake))
+
+
+def _headers(fake: FakeTelnyx) -> dict[str, str]:
+    return {"x-request-id": secrets.token_hex(8)} | fake.rate_limit.headers(time.monotonic())
+
+
+async def _json(request: Request) -> Any:
+    try:
+        return json.loads(await request.body() or b"{}")
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""Telnyx's commands over REST."""

@@ -1,0 +1,118 @@
+"""Carries a command out: one id, several tries, one deadline."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from mediaserver.control.errors import CommandTimeoutError, ControlError, NetworkError
+from mediaserver.control.rest.replies import api_error, data_of
+from mediaserver.control.rest.retry import RetryPolicy
+from mediaserver.control.rest.transport import Transport, TryTimeoutError
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command on its way: the same body, and so the same ``command_id``, on every try."""
+
+    path: str
+    body: Mapping[str, object] = field(repr=False)
+    only_if_unsent: bool = False
+    """Never repeated where the first try may have had an effect."""
+    already: frozenset[str] = frozenset()
+    """Error codes that mean: it is so already."""
+
+    @property
+    def command_id(self) -> str:
+        """Telnyx's means to know a repeated command."""
+        return str(self.body["command_id"])
+
+    @property
+    def content(self) -> bytes:
+        """The body as JSON."""
+        return msgspec.json.encode(self.body)
+
+
+class Commander:
+    """Carries commands out over a transport.
+
+    Args:
+        transport: sends one try.
+        policy: deadlines and retries.
+        secrets: what no error may show, though an answer may quote it.
+        clock: monotonic seconds.
+        sleep: waits between tries.
+        draw: jitter, in [0, 1).
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        policy: RetryPolicy,
+        *,
+        secrets: tuple[str, ...],
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[object]],
+        draw: Callable[[], float],
+    ) -> None:
+        self._transport = transport
+        self._policy = policy
+        self._secrets = secrets
+        self._clock, self._sleep, self._draw = clock, sleep, draw
+
+    async def run(self, command: Command) -> dict[str, Any] | None:
+        """Carry out a command with its retries.
+
+        Returns:
+            The ``data`` of Telnyx's answer, or None if things were so already.
+
+        Raises:
+            ApiError: Telnyx refused, finally.
+            NetworkError: no answer (CommandTimeoutError: in time).
+        """
+        began = self._clock()
+        n_tries = 0
+        while True:
+            n_tries += 1
+            try:
+                return await self._try(command, self._clock() - began)
+            except ControlError as error:
+                elapsed_s = self._clock() - began
+                wait_s = self._policy.wait_s(
+                    error, n_tries, elapsed_s, self._draw, only_if_unsent=command.only_if_unsent
+                )
+                if wait_s is None:
+                    raise
+            await self._sleep(wait_s)
+
+    async def _try(self, command: Command, elapsed_s: float) -> dict[str, Any] | None:
+        left_s = self._policy.deadline_s - elapsed_s
+        limit_s = min(self._policy.try_s, left_s)
+        try:
+            if limit_s <= 0:
+                raise TryTimeoutError("the deadline has passed", sent=True)
+            reply = await self._transport.post(command.path, command.content, limit_s)
+        except NetworkError as error:
+            is_last = isinstance(error, TryTimeoutError) and limit_s == left_s
+            kind = CommandTimeoutError if is_last else NetworkError
+            raise kind(error.reason, sent=error.sent, command_id=command.command_id) from error
+        if reply.status < 300:
+            return data_of(reply)
+        refusal = api_error(reply, command.command_id, self._secrets_of(command))
+        if any(problem.code in command.already for problem in refusal.problems):
+            return None
+        raise refusal
+
+    def _secrets_of(self, command: Command) -> tuple[str, ...]:
+        """What an answer that quotes the request must not carry into an error."""
+        token = command.body.get("stream_auth_token")
+        return (*self._secrets, token) if isinstance(token, str) else self._secrets
+
+
+def new_command_id() -> str:
+    """A name for a command that no other has."""
+    return str(uuid.uuid4())

@@ -1,0 +1,233 @@
+"""The stream a command asks for: safe defaults for a bot, and what our server is told.
+
+Telnyx's own defaults make a bot mute: mode ``mp3`` drops raw audio without a word and
+target legs ``opposite`` plays to a leg that is not there. So rtp, ``self`` and an explicit
+rate are sent unless the user says otherwise.
+
+Source: protocol.md 2, 3 and 6.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, TypedDict
+
+from mediaserver.control.errors import InvalidFieldError
+from mediaserver.control.own_server import (
+    PARAMETER_PREFIX,
+    RESERVED_NAMES,
+    OwnServer,
+    Scalar,
+    as_text,
+    check_url,
+    hints,
+    with_query,
+    with_token,
+)
+from mediaserver.control.rest.fields import (
+    BidirectionalCodec,
+    BidirectionalMode,
+    BidirectionalRate,
+    DialogflowConfig,
+    StreamCodec,
+    StreamTrack,
+    TargetLegs,
+    body,
+)
+from mediaserver.tokens import issue
+
+RATES_HZ: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {
+        "PCMU": (8000,),
+        "PCMA": (8000,),
+        "G722": (16000, 8000),  # 8000 is its RTP clock, and is seen for it
+        "AMR-WB": (16000,),
+        "OPUS": (16000, 8000, 24000, 48000),
+        "L16": (16000, 8000, 22050, 24000, 48000),
+    }
+)
+"""Rates that can be asked for, by outbound codec; the first is our default."""
+
+_ALWAYS_16_KHZ = ("G722", "AMR-WB")
+_TELNYX_RATE_HZ = 8000
+"""What Telnyx takes where a command has no field for the rate."""
+
+
+class CommonOptions(TypedDict, total=False):
+    """What every command takes.
+
+    ``client_state`` is text or octets that come back with every webhook of the call; it is
+    encoded here. ``command_id`` is made up if it is not given.
+    """
+
+    client_state: str | bytes | None
+    command_id: str | None
+
+
+class StreamOptions(CommonOptions, total=False):
+    """What every command that opens a stream takes.
+
+    ``stream_url`` defaults to our server's, from ``public_url``. ``processor`` names one that
+    the server knows, ``processor_parameters`` fill it. ``stream_bidirectional_mode=None`` asks
+    for a stream that only listens.
+    """
+
+    stream_url: str | None
+    stream_track: StreamTrack | None
+    stream_codec: StreamCodec | None
+    stream_bidirectional_mode: BidirectionalMode | None
+    stream_bidirectional_codec: BidirectionalCodec | None
+    stream_bidirectional_target_legs: TargetLegs | None
+    processor: str | None
+    processor_parameters: Mapping[str, Scalar] | None
+
+
+class AnswerOptions(StreamOptions, total=False):
+    """What ``answer`` takes; ``stream=True`` answers with a stream to our server."""
+
+    stream: bool
+
+
+class RatedStreamOptions(StreamOptions, total=False):
+    """What ``start_streaming`` and ``dial`` take beyond that."""
+
+    stream_bidirectional_sampling_rate: BidirectionalRate | None
+    stream_auth_token: str | None
+
+
+class StartStreamingOptions(RatedStreamOptions, total=False):
+    """What ``start_streaming`` takes; ``custom_parameters`` is a plain dict."""
+
+    custom_parameters: Mapping[str, Scalar] | None
+    enable_dialogflow: bool | None
+    dialogflow_config: DialogflowConfig | None
+
+
+class DialOptions(RatedStreamOptions, total=False):
+    """What ``dial`` takes; ``stream=True`` dials with a stream to our server."""
+
+    stream: bool
+    stream_establish_before_call_originate: bool | None
+    send_silence_when_idle: bool | None
+    webhook_url: str | None
+
+
+def encoded_client_state(state: object) -> str | None:
+    """The user's state as Telnyx wants it: base64.
+
+    Raises:
+        InvalidFieldError: neither text nor octets, or empty.
+    """
+    if state is None:
+        return None
+    octets = state.encode() if isinstance(state, str) else state
+    if not isinstance(octets, bytes) or not octets:
+        raise InvalidFieldError("client_state", "text or octets, not empty")
+    return base64.b64encode(octets).decode("ascii")
+
+
+def stream_body(
+    command: str, options: Mapping[str, Any], server: OwnServer, now: float
+) -> dict[str, object]:
+    """The request body of a command that may open a stream.
+
+    Args:
+        command: ``streaming_start``, ``dial`` or ``answer``.
+        options: of the user, plus the command's own fields.
+        server: ours.
+        now: unix seconds, for the token.
+
+    Raises:
+        InvalidFieldError: naming field and rule.
+    """
+    fields = dict(options)
+    fields["client_state"] = encoded_client_state(fields.get("client_state"))
+    wanted = bool(fields.pop("stream", False)) or command == "streaming_start"
+    if wanted or fields.get("stream_url") is not None:
+        _fill_in_stream(command, fields, server, now)
+    else:
+        _refuse_stray_options(fields)
+    return body(command, fields)
+
+
+def _refuse_stray_options(fields: dict[str, Any]) -> None:
+    for name, value in fields.items():
+        if value is not None and name.startswith(("stream_", "processor")):
+            raise InvalidFieldError(name, "left out, or come with stream_url or stream=True")
+    for name in ("processor", "processor_parameters"):
+        fields.pop(name, None)
+
+
+def _fill_in_stream(command: str, fields: dict[str, Any], server: OwnServer, now: float) -> None:
+    url = fields.get("stream_url") or server.media_url
+    if url is None:
+        raise InvalidFieldError("stream_url", "given, because the client has no public_url")
+    check_url("stream_url", url, "wss", allow_insecure=server.allow_insecure)
+    fields["stream_url"] = url
+    told = _fill_in_return_path(command, fields)
+    chosen = hints(
+        processor=fields.pop("processor", None), parameters=fields.pop("processor_parameters", None)
+    )
+    is_ours = server.owns(url)
+    if chosen and not is_ours:
+        raise InvalidFieldError("processor", "left out: stream_url is not at public_url")
+    _tell(command, fields, told | chosen if is_ours else {})
+    if is_ours and server.auth_token is not None and fields.get("stream_auth_token") is None:
+        _add_token(command, fields, issue(server.auth_token, now))
+
+
+def _fill_in_return_path(command: str, fields: dict[str, Any]) -> dict[str, str]:
+    """Settle how audio comes back into the call, and say what the server needs to know of it."""
+    mode = fields.setdefault("stream_bidirectional_mode", "rtp")
+    if mode is None:
+        return {}
+    fields["stream_bidirectional_target_legs"] = (
+        fields.get("stream_bidirectional_target_legs") or "self"
+    )
+    if mode == "mp3":
+        return hints("MP3")
+    codec = fields.get("stream_bidirectional_codec") or "PCMU"
+    fields["stream_bidirectional_codec"] = codec
+    rate_hz = _TELNYX_RATE_HZ
+    if command != "answer":
+        rate_hz = _checked_rate(codec, fields.get("stream_bidirectional_sampling_rate"))
+        fields["stream_bidirectional_sampling_rate"] = rate_hz
+    return hints(codec, 16000 if codec in _ALWAYS_16_KHZ else rate_hz)
+
+
+def _checked_rate(codec: str, rate_hz: int | None) -> int:
+    rates_hz = RATES_HZ.get(codec)
+    if rates_hz is None:  # no codec of Telnyx's: the field's own rule will say so
+        return _TELNYX_RATE_HZ
+    if rate_hz is None:
+        return rates_hz[0]
+    if rate_hz not in rates_hz:
+        allowed = ", ".join(map(str, sorted(rates_hz)))
+        raise InvalidFieldError(
+            "stream_bidirectional_sampling_rate", f"one of {allowed} with {codec}"
+        )
+    return rate_hz
+
+
+def _tell(command: str, fields: dict[str, Any], told: dict[str, str]) -> None:
+    if command != "streaming_start":
+        fields["stream_url"] = with_query(fields["stream_url"], told)
+        return
+    given = fields.pop("custom_parameters", None) or {}
+    if not isinstance(given, Mapping):
+        raise InvalidFieldError("custom_parameters", "a dict of names and values")
+    for name in given:
+        if told and (name in RESERVED_NAMES or str(name).startswith(PARAMETER_PREFIX)):
+            raise InvalidFieldError(f"custom_parameters.{name}", "left to the client to set")
+    values = {name: as_text(f"custom_parameters.{name}", v) for name, v in given.items()} | told
+    if values:
+        fields["custom_parameters"] = [{"name": n, "value": v} for n, v in values.items()]
+
+
+def _add_token(command: str, fields: dict[str, Any], token: str) -> None:
+    if command == "answer":  # takes no token: the path is the only place left
+        fields["stream_url"] = with_token(fields["stream_url"], token)
+    else:
+        fields["stream_auth_token"] = token

@@ -1,0 +1,1 @@
+"""What Telnyx reports: verified, each event once."""

@@ -1,0 +1,9 @@
+"""What goes into one call: queued, paced, encoded, and what the caller heard of it."""
+
+from __future__ import annotations
+
+from mediaserver.media.playout.ledger import Item, Outcome, PlayoutSink
+from mediaserver.media.playout.mp3 import Mp3Playout
+from mediaserver.media.playout.playout import AudioError, Playout
+
+__all__ = ["AudioError", "Item", "Mp3Playout", "Outcome", "Playout", "PlayoutSink"]

@@ -1,0 +1,227 @@
+"""What goes out of a playout, and when: messages cut, paced, encoded and marked."""
+
+from __future__ import annotations
+
+from mediaserver.media.playout.backlog import Backlog, QueuedItem
+from mediaserver.media.playout.ledger import Ledger, Mark, PlayoutSink
+from mediaserver.media.playout.sizes import MIN_MESSAGE_S, Sizes
+from telephony_codecs import Encoder
+
+LIVE_MARK_EVERY_S = 1.0
+"""Live plays share a mark per second: an echo makes 50 plays a second, and nobody waits."""
+# A rest waits so long for company even when the far end is dry already.
+_REST_WAIT_S = 0.04
+_MESSAGES_PER_TICK = 50
+
+
+class Sender:
+    """The sending half of a `Playout`, which queues what is to be sent.
+
+    Attributes:
+        next_at: when `tick` has work; None while there is none. It may move to a later time
+            unnoticed, which costs an idle tick.
+        ledger: counters of marks, and the clock.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_blocked",
+        "_closed",
+        "_direct",
+        "_encoder",
+        "_is_exchange",
+        "_is_express",
+        "_keepalive",
+        "_live",
+        "_min",
+        "_sink",
+        "_sizes",
+        "ledger",
+        "next_at",
+    )
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        sink: PlayoutSink,
+        *,
+        lead_s: float | None = 0.2,
+        message_s: float = MIN_MESSAGE_S,
+        clip_message_s: float = 0.1,
+        mark_every_s: float = 0.2,
+        keepalive: bool = False,
+    ) -> None:
+        """Send what ``encoder`` makes to ``sink``; ``lead_s`` None sends all at once."""
+        self._encoder = encoder
+        self._sink = sink
+        self.ledger = Ledger(sink, encoder.rate_hz, mark_every_s, LIVE_MARK_EVERY_S)
+        self._sizes = sizes = Sizes.of(encoder, lead_s, message_s, clip_message_s)
+        self._keepalive = keepalive
+        self._backlog = Backlog(self.ledger)
+        self._min = sizes.least
+        # One message per 20 ms play may skip the queue, if that is what live messages are.
+        self._direct = sizes.least == sizes.live == encoder.rate_hz // 50
+        # Nothing is queued, so a live message at our rate may skip the queue now.
+        self._is_express = self._direct
+        # Only messages that nobody follows are queued, each whole: a new one may be exchanged
+        # for the oldest, which then goes.
+        self._is_exchange = False
+        # What was queued last of the live audio that nobody follows.
+        self._live: QueuedItem | None = None
+        self._blocked = False
+        self._closed = False
+        self.next_at: float | None = float("-inf") if keepalive else None
+
+    @property
+    def blocked(self) -> bool:
+        """Nothing may be sent."""
+        return self._blocked
+
+    @blocked.setter
+    def blocked(self, blocked: bool) -> None:
+        self._blocked = blocked
+        self._is_express = self._is_exchange = False  # until the queue has been looked at
+
+    def tick(self, now: float) -> None:
+        """Send what is due."""
+        self._pump(now)
+
+    def _pump(self, now: float) -> None:
+        """Send what may go now, a bounded number of messages; arm the timer."""
+        for _ in range(_MESSAGES_PER_TICK):
+            if self.blocked or self._closed or not self._send_next(now):
+                break
+        backlog = self._backlog
+        convert = backlog.convert
+        queue = backlog.queue
+        plain = (
+            self._direct
+            and convert.rate_hz == self.ledger.rate_hz
+            and not (backlog.n_ready or convert.waiting or self._blocked)
+        )
+        self._is_express = plain and not queue
+        live = self._live
+        self._is_exchange = (
+            plain
+            and live is not None
+            and live.rate_hz == convert.rate_hz
+            and len(queue) == 1
+            and queue[0] is live
+            and all(len(chunk) == self._min for chunk in live.chunks)
+        )
+        self._arm(now)
+
+    def _send_next(self, now: float) -> bool:
+        """Send the next message if its time has come; whether one was sent."""
+        backlog = self._backlog
+        backlog.reap()
+        self._finish(now)
+        if self._has_message():
+            if now < self._send_at():
+                return False
+            n_samples = self._make_ready(now)
+            if n_samples:
+                self._emit(n_samples, now)
+                return True
+        if self._has_rest():
+            return now >= self._rest_at() and self._send_rest(now)
+        if self._keepalive and self.ledger.dry_at <= now:
+            self._sink.send_media(self._encoder.silence(self._min))
+            self.ledger.advance(self._min, now)
+            return True
+        return False
+
+    def _has_message(self) -> bool:
+        return self._backlog.n_ready >= self._least() or self._backlog.audio() is not None
+
+    def _least(self) -> int:
+        """Samples that make a message: live ones fill it, clips go on as they come."""
+        return self._sizes.live if self._is_live() else self._min
+
+    def _is_live(self) -> bool:
+        """Whether the next message is live audio."""
+        item = self._backlog.audio()
+        return self._backlog.live if item is None else item.live
+
+    def _send_at(self) -> float:
+        slack_s = self._sizes.live_slack_s if self._is_live() else self._sizes.clip_slack_s
+        return self.ledger.dry_at - slack_s
+
+    def _make_ready(self, now: float) -> int:
+        """Make the next message ready; return its samples, 0 if it is too short to go."""
+        backlog = self._backlog
+        live = self._is_live()
+        message = self._sizes.live if live else self._sizes.clip
+        least = self._least()
+        backlog.fill(message, least, joined=self.ledger.dry_at > now)
+        # A live message may be longer, so as to leave no rest: see Backlog.
+        limit = min(message + self._min, self._sizes.most) if live else message
+        n_samples = min(backlog.n_ready, limit)
+        # Clips keep to a grid of 20 ms: how they were cut then shows nowhere, not even at
+        # their end.
+        n_samples -= n_samples % (self._encoder.unit_samples if live else self._min)
+        return n_samples if n_samples >= least else 0
+
+    def _has_rest(self) -> bool:
+        """Whether something is left that is too short for a message.
+
+        The resampler's tail is a rest of its own only behind a clip: live audio is about to
+        go on.
+        """
+        backlog = self._backlog
+        convert = backlog.convert
+        return bool(backlog.n_ready or convert.waiting or (convert.has_tail and not backlog.live))
+
+    def _rest_at(self) -> float:
+        # An open play at the head may still go on: it has until the last moment.
+        margin_s = 0.0 if self._backlog.queue else self._sizes.margin_s
+        return max(self.ledger.dry_at - margin_s, self._backlog.fed_at + _REST_WAIT_S)
+
+    def _send_rest(self, now: float) -> bool:
+        """Send the rest with the resampler's tail, padded; whether anything was sent."""
+        backlog = self._backlog
+        if not (backlog.n_ready or backlog.convert.waiting) and now > self.ledger.dry_at:
+            # The tail alone, after a pause, would be a click.
+            backlog.convert.reset()
+            return False
+        backlog.flush()
+        while backlog.n_ready:
+            unit = self._encoder.unit_samples
+            n_samples = max(-(-backlog.n_ready // unit) * unit, self._min)
+            self._emit(min(n_samples, self._sizes.most), now)
+        return True
+
+    def _emit(self, n_samples: int, now: float) -> None:
+        self._sink.send_media(self._encoder.encode(self._backlog.take(n_samples)))
+        self.ledger.advance(n_samples, now)
+        self._finish(now)
+
+    def _finish(self, now: float) -> None:
+        """Hand what is wholly sent to the ledger, with a wire mark where one is due."""
+        ledger = self.ledger
+        for thing in self._backlog.due():
+            if isinstance(thing, Mark):
+                ledger.finish_mark(thing, now)
+            else:
+                ledger.finish(thing)
+        if ledger.mark_due(now):
+            ledger.send_mark(now)
+
+    def _arm(self, now: float) -> None:
+        """Set `next_at` to the first time at which there is something to do."""
+        if self.blocked or self._closed:
+            self.next_at = None
+            return
+        times = []
+        if self._is_exchange:
+            # The next to come sends it sooner; this is for the case that none comes.
+            times.append(max(self.ledger.dry_at - MIN_MESSAGE_S, self._send_at()))
+        elif self._has_message():
+            times.append(self._send_at())
+        elif self._has_rest():
+            times.append(self._rest_at())
+        elif self._keepalive:
+            times.append(self.ledger.dry_at)
+        if self.ledger.current.wanted:
+            times.append(self.ledger.current.due_at)
+        self.next_at = max(min(times), now) if times else None

@@ -1,0 +1,331 @@
+"""The outbound half of one call: queue, resample, encode, pace, marks, clear.
+
+Rules:
+
+1. Plays go out in the order in which they were accepted, as one stream: one encoder and
+   one resampler per rate, kept over all plays. Only `clear` resets them.
+2. Audio is converted and encoded when it is sent, at most ``lead_s`` ahead of what the far
+   end has played by a monotonic clock.
+3. A message holds at least 20 ms and a multiple of the encoder's unit. A rest below that
+   waits for more audio until the far end is about to run dry; then, with nothing behind it,
+   the resampler's tail goes with it, padded with silence.
+4. Live audio goes at most `LIVE_LEAD_S` ahead. When it would come later than ``backlog_s``,
+   the oldest live audio still here is dropped and counted; no other audio ever is.
+5. While ``blocked`` no audio is sent, and no mark but one that its audio brought with it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mediaserver.errors import CallEndedError, MediaServerError
+from mediaserver.media.frames import Int16Array
+from mediaserver.media.playout.backlog import QueuedItem
+from mediaserver.media.playout.ledger import Item, Mark, Outcome, PlayoutSink, State
+from mediaserver.media.playout.pacing import Sender
+from mediaserver.media.playout.sizes import EPSILON_S, MIN_MESSAGE_S
+from telephony_codecs import CodecError, Encoder
+
+__all__ = ["AudioError", "Item", "Mark", "Outcome", "Playout", "PlayoutSink", "State"]
+
+
+class AudioError(MediaServerError, ValueError):
+    """Audio or a rate that cannot be played: not one-dimensional int16, or no such rate."""
+
+
+class Playout(Sender):
+    """Plays audio into one call; see the module for the rules.
+
+    Every method that takes ``now`` (seconds, monotonic) may send. Call `tick` when
+    `next_at` has come; it may move to a later time unnoticed, which costs an idle tick.
+
+    Attributes:
+        next_at: when `tick` has work; None while there is none.
+        blocked: set by the owner while its socket takes no more; `tick` after unsetting it.
+        ledger: counters of marks, and the clock.
+        dropped_s: live audio dropped because it came too late.
+        ignored_feeds: feeds to plays that were over, cleared or cancelled.
+    """
+
+    __slots__ = (
+        "_backlog_s",
+        "_encode",
+        "_live_slack_s",
+        "_min_s",
+        "_send_media",
+        "dropped_s",
+        "ignored_feeds",
+    )
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        sink: PlayoutSink,
+        *,
+        lead_s: float | None = 0.2,
+        message_s: float = MIN_MESSAGE_S,
+        clip_message_s: float = 0.1,
+        backlog_s: float = 0.2,
+        mark_every_s: float = 0.2,
+        keepalive: bool = False,
+    ) -> None:
+        """Send what ``encoder`` makes to ``sink``; ``lead_s`` None sends all at once."""
+        super().__init__(
+            encoder,
+            sink,
+            lead_s=lead_s,
+            message_s=message_s,
+            clip_message_s=clip_message_s,
+            mark_every_s=mark_every_s,
+            keepalive=keepalive,
+        )
+        self._backlog_s = backlog_s
+        # What play_live needs, bound once.
+        self._encode = encoder.encode
+        self._send_media = sink.send_media
+        self._live_slack_s = self._sizes.live_slack_s
+        self._min_s = self._sizes.least_s
+        self.dropped_s = 0.0
+        self.ignored_feeds = 0
+
+    # The user's side.
+
+    def play(self, samples: Int16Array, rate_hz: int, now: float, *, live: bool = False) -> Item:
+        """Queue one array, shape ``(n,)``, int16; send at once what may go.
+
+        A read-only array is taken as it is, one that its owner may write is copied.
+
+        Raises:
+            AudioError: not such an array, or a rate that cannot be resampled.
+            CallEndedError: the playout is closed.
+        """
+        ledger = self.ledger
+        slack_s = self._sizes.live_slack_s if live else self._sizes.clip_slack_s
+        if (
+            not self._is_express
+            or rate_hz != ledger.rate_hz
+            or len(samples) != self._min
+            or ledger.dry_at > now + slack_s
+        ):
+            return self._play_queued(samples, rate_hz, now, live)
+        try:
+            payload = self._encode(samples)
+        except CodecError as error:
+            raise AudioError(str(error)) from error
+        item = Item(ledger, rate_hz, live)
+        item.start = ledger.sent
+        self._send_media(payload)
+        ledger.advance(self._min, now)
+        item.end = ledger.sent
+        self._backlog.fed_at = now
+        self._backlog.live = live
+        ledger.finish(item)
+        if ledger.mark_due(now):
+            ledger.send_mark(now)
+        if self.next_at is None:
+            self._arm(now)
+        return item
+
+    def play_live(self, samples: Int16Array, rate_hz: int, now: float) -> None:
+        """Play live audio that nobody wants to follow or to cancel; raises as `play`.
+
+        Once the playout is closed this does nothing.
+
+        The path of an echo, 50 times a second and call: what `play` does for a live message
+        that may go at once, without an item and with nothing called that can be done here.
+        """
+        ledger = self.ledger
+        dry_at = ledger.dry_at
+        n_samples = self._min
+        if (
+            not self._is_express
+            or rate_hz != ledger.rate_hz
+            or len(samples) != n_samples
+            or dry_at > now + self._live_slack_s
+        ):
+            oldest = self._exchange(samples, rate_hz, now)
+            if oldest is None:
+                return
+            samples = oldest
+        encode, send_media = self._encode, self._send_media
+        try:
+            payload = encode(samples)
+        except CodecError as error:
+            raise AudioError(str(error)) from error
+        send_media(payload)
+        ledger.sent += n_samples
+        ledger.dry_at = (dry_at if dry_at > now else now) + self._min_s
+        stretch = ledger.current
+        stretch.wanted = True
+        if stretch.due_at <= now:
+            ledger.send_mark(now)
+        if self.next_at is None:
+            self._arm(now)
+
+    def open(self, rate_hz: int, now: float, *, live: bool = False) -> Item:
+        """Queue a play whose samples come by `feed` until `end` or `fail`; raises as `play`."""
+        item = self._accept(rate_hz, live)
+        item.is_open = True
+        self._pump(now)
+        return item
+
+    def feed(self, item: Item, samples: Int16Array, now: float) -> None:
+        """Give more samples of an open play; those of a play that is over are ignored.
+
+        Raises:
+            AudioError: as `play`.
+        """
+        if not item.is_open or not isinstance(item, QueuedItem):
+            self.ignored_feeds += 1
+            return
+        self._add(item, samples, now)
+        self._pump(now)
+
+    def end(self, item: Item, now: float) -> None:
+        """No more samples come: the play resolves once all given ones are played."""
+        item.is_open = False
+        self._pump(now)
+
+    def fail(self, item: Item, now: float) -> None:
+        """The source broke: what it gave is played, then the play resolves as failed."""
+        if item.is_open and isinstance(item, QueuedItem):
+            self._stop(item, "failed", now, drop=item.start < 0 and not item.chunks)
+
+    def cancel(self, item: Item, now: float) -> None:
+        """Drop what is not sent of a play, which then resolves as cleared.
+
+        What the far end has already cannot be taken back without `clear`: of it the play
+        tells how much was heard. One that is sent as a whole plays on.
+        """
+        if isinstance(item, QueuedItem) and item in self._backlog.queue:
+            self._stop(item, "cleared", now, drop=True)
+
+    def mark(self, name: str, now: float) -> Mark:
+        """Queue a mark behind all that is queued; CallEndedError if closed."""
+        if self._closed:
+            raise CallEndedError("the call is over")
+        mark = Mark(self.ledger, name)
+        self._backlog.queue.append(mark)
+        self._pump(now)
+        return mark
+
+    def clear(self, now: float) -> tuple[Outcome, ...]:
+        """Silence the call: drop what is queued here and there; resolve all as cleared.
+
+        Returns:
+            the plays and marks this cleared, oldest first, but for live plays that nobody
+            asked to be told of. What was heard of each is frozen.
+        """
+        if self._closed:
+            return ()
+        self._sink.send_clear()
+        self._encoder.reset()
+        return self._void(now)
+
+    def close(self, now: float) -> tuple[Outcome, ...]:
+        """Note that the socket is gone: as `clear`, but nothing is sent, now or later."""
+        self._closed = True
+        self._direct = self._is_express = False
+        return self._void(now)
+
+    # The wire's side.
+
+    def mark_returned(self, wire_name: str, now: float) -> None:
+        """Resolve as played what this mark stands for; unknown names are counted."""
+        self.ledger.mark_returned(wire_name, now)
+
+    def queued_s(self, now: float) -> float:
+        """Return how long the caller will hear what was accepted: there and here."""
+        return max(self.ledger.dry_at - now, 0.0) + self._backlog.seconds()
+
+    # Into the queue.
+
+    def _play_queued(self, samples: Int16Array, rate_hz: int, now: float, live: bool) -> QueuedItem:
+        item = self._accept(rate_hz, live)
+        try:
+            self._add(item, samples, now)
+        except AudioError:
+            self._backlog.queue.pop()
+            raise
+        self._pump(now)
+        return item
+
+    def _exchange(self, samples: Int16Array, rate_hz: int, now: float) -> Int16Array | None:
+        """Queue live audio that nobody follows; the message to send for it, if one is due.
+
+        Behind a stall the queue never gets shorter while audio comes at the pace at which it
+        plays. Each message then sends the oldest one, and needs no timer.
+        """
+        if self._closed:
+            return None
+        live, backlog = self._live, self._backlog
+        if (
+            live is None
+            or not self._is_exchange
+            or rate_hz != self.ledger.rate_hz
+            or len(samples) != self._min
+            or self.ledger.dry_at > now + self._sizes.live_room_s
+            or self.queued_s(now) + self._min_s > self._backlog_s + EPSILON_S
+            or not _is_audio(samples)
+        ):
+            self._queue_live(samples, rate_hz, now)
+            return None
+        backlog.fed_at = now
+        backlog.live = True
+        if live.start < 0:
+            live.start = self.ledger.sent
+        chunks = live.chunks
+        chunks.append(samples.copy() if samples.flags.writeable else samples)
+        return chunks.popleft()
+
+    def _queue_live(self, samples: Int16Array, rate_hz: int, now: float) -> None:
+        """Queue it behind what waits, as more of the same where that is of its kind."""
+        queue, live = self._backlog.queue, self._live
+        if live is None or not queue or queue[-1] is not live or live.rate_hz != rate_hz:
+            self._live = self._play_queued(samples, rate_hz, now, True)
+        else:
+            self._add(live, samples, now)
+            self._pump(now)
+
+    def _accept(self, rate_hz: int, live: bool) -> QueuedItem:
+        if self._closed:
+            raise CallEndedError("the call is over")
+        try:
+            self._backlog.convert.accept(rate_hz)
+        except CodecError as error:
+            raise AudioError(str(error)) from error
+        item = QueuedItem(self.ledger, rate_hz, live)
+        self._backlog.queue.append(item)
+        return item
+
+    def _add(self, item: QueuedItem, samples: Int16Array, now: float) -> None:
+        if not _is_audio(samples):
+            raise AudioError("audio must be a one-dimensional int16 array")
+        self._backlog.add(item, samples, now)
+        if item.live:
+            late_s = self.queued_s(now) - self._backlog_s - EPSILON_S
+            self.dropped_s += self._backlog.drop_late(late_s)
+
+    def _stop(self, item: QueuedItem, verdict: State, now: float, *, drop: bool) -> None:
+        """Take no more of a play; tell at once if nothing of it was sent or ever will be."""
+        item.give(verdict)
+        item.is_open = False
+        if drop:
+            self._backlog.empty(item)
+            if item.start < 0:
+                item.resolve_unsent()
+        self._pump(now)
+
+    def _void(self, now: float) -> tuple[Outcome, ...]:
+        unsent = self._backlog.things()
+        for thing in unsent:
+            if isinstance(thing, Item):
+                thing.is_open = False
+        self._backlog.reset()
+        self._is_exchange = False
+        self.next_at = now if self._keepalive and not self._closed else None
+        return self.ledger.void(now, unsent)
+
+
+def _is_audio(samples: object) -> bool:
+    return isinstance(samples, np.ndarray) and samples.ndim == 1 and samples.dtype == np.int16

@@ -1,0 +1,1 @@
+"""One call, and the registry of the calls of a process."""

@@ -1,0 +1,1 @@
+"""A call's audio: from chunks to frames, and from plays to messages."""

@@ -1,0 +1,213 @@
+"""One media WebSocket as a Telnyx stream: its messages go to the call's session."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import Protocol
+
+from pybase64 import b64encode
+
+from mediaserver.server.calls.session import Session
+from mediaserver.server.sockets.media_socket import MediaSocket
+from mediaserver.server.sockets.websocket import text_head
+from mediaserver.wire.messages import (
+    CLEAR,
+    MEDIA_HEAD,
+    MEDIA_TAIL,
+    Connected,
+    Dtmf,
+    Error,
+    Mark,
+    Media,
+    MediaBody,
+    Message,
+    Start,
+    Stop,
+    mark_text,
+)
+from mediaserver.wire.stream import Stream
+
+logger = logging.getLogger(__name__)
+
+
+class StreamHost(Protocol):
+    """Who owns the calls."""
+
+    def token_wanted(self, token: str | None) -> bool:
+        """Whether a stream that presented ``token`` must be refused."""
+
+    def open_session(self, connection: MediaConnection, start: Start, now: float) -> Session | None:
+        """The session of the call that starts, new or taken over; None when it is refused."""
+
+    def connection_closed(self, connection: MediaConnection) -> None:
+        """The socket is gone; called once."""
+
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
+
+
+class MediaConnection:
+    """From the upgrade to the socket's end.
+
+    Args:
+        host: owns the calls.
+        query: the upgrade request's query.
+        token: what its header, path or query presented, or None.
+        now: monotonic seconds.
+        start_within_s: the peer's time until ``start``.
+    """
+
+    __slots__ = (
+        "_host",
+        "_media_received",
+        "_send_text",
+        "_start_timer",
+        "_write",
+        "query",
+        "session",
+        "socket",
+        "stream",
+        "token",
+    )
+
+    def __init__(
+        self,
+        host: StreamHost,
+        query: Mapping[str, str],
+        token: str | None,
+        now: float,
+        *,
+        start_within_s: float,
+    ) -> None:
+        self._host = host
+        self.query = query
+        self.token = token
+        self.stream = Stream(now, start_within_s=start_within_s, refused=self._refused)
+        self.session: Session | None = None
+        self.socket: MediaSocket | None = None
+        self._media_received: Callable[[MediaBody, float], None] = _nobody
+        self._send_text: Callable[[bytes], object] = _nowhere
+        self._write: Callable[[bytes], object] = _nowhere
+        self._start_timer: asyncio.TimerHandle | None = None
+
+    def opened(self, socket: MediaSocket) -> None:
+        """The handshake is done; the peer has until ``stream.start_by`` for its start."""
+        self.socket = socket
+        self._send_text = socket.send_text
+        self._write = socket.write
+        if self.stream.start_by is not None:
+            delay_s = self.stream.start_by - monotonic()
+            self._start_timer = asyncio.get_running_loop().call_later(delay_s, self._start_missing)
+
+    def text_received(self, data: bytes, now: float) -> None:
+        """From the socket: one message."""
+        message = self.stream.receive(data)
+        if type(message) is Media:
+            media_received = self._media_received
+            media_received(message.media, now)
+        elif message is not None:
+            self._control_received(message, now)
+
+    def binary_received(self, now: float) -> None:
+        """From the socket: Telnyx sends none; counted, and no reason to end a call."""
+        self.stream.refuse("binary")
+
+    def closing(self) -> None:
+        """From the socket: no message can be sent any more."""
+        self._send_text = self._write = _nowhere
+
+    def writing_blocked(self, blocked: bool) -> None:
+        """From the socket: the peer reads too slowly, or again."""
+        if self.session is not None:
+            self.session.writing_blocked(blocked)
+
+    def socket_closed(self, code: int, reason: str) -> None:
+        """From the socket: it is gone."""
+        self.stream.close()
+        self._stop_start_timer()
+        if code not in (1000, 1001):
+            self._host.count(f"closed.{code}")
+        if self.stream.violations:
+            logger.warning(
+                "stream %s: refused messages: %s",
+                self.stream.stream_id,
+                dict(self.stream.violations),
+            )
+        self._host.connection_closed(self)
+
+    def send_media(self, payload: bytes) -> None:
+        """Playout's sink: one payload into the call."""
+        base64 = b64encode(payload)
+        head = _MEDIA_HEADS.get(len(base64)) or _media_head(len(base64))
+        write = self._write
+        write(head + base64 + MEDIA_TAIL)
+
+    def send_mark(self, name: str) -> None:
+        """Playout's sink: ask for a mark."""
+        self._send_text(mark_text(name))
+
+    def send_clear(self) -> None:
+        """Playout's sink: stop what plays."""
+        self._send_text(CLEAR)
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Close the socket."""
+        if self.socket is not None:
+            self.socket.close(code, reason)
+
+    def _control_received(self, message: Message, now: float) -> None:
+        if isinstance(message, Connected):
+            self.token = self.token or message.auth_token
+            if self._host.token_wanted(self.token):
+                self.close(1008, "auth token missing or wrong")
+        elif isinstance(message, Start):
+            self._stop_start_timer()
+            self.session = self._host.open_session(self, message, now)
+            if self.session is not None:
+                self._media_received = self.session.inbound.receive
+        elif self.session is None:
+            return
+        elif isinstance(message, Mark):
+            self.session.mark_received(message.mark.name, now)
+        elif isinstance(message, Dtmf):
+            self.session.dtmf_received(message, now)
+        elif isinstance(message, Error):
+            self.session.error_received(message.body, now)
+        elif isinstance(message, Stop):
+            self.session.stop_received(now)
+
+    def refuse(self, kind: str) -> None:
+        """Count a message whose content turned out to be of no use."""
+        self.stream.refuse(kind)
+
+    def _refused(self, kind: str) -> None:
+        self._host.count(f"refused.{kind}")
+
+    def _start_missing(self) -> None:
+        self._host.count("start_missing")
+        self.close(1002, "no start message came")
+
+    def _stop_start_timer(self) -> None:
+        if self._start_timer is not None:
+            self._start_timer.cancel()
+            self._start_timer = None
+
+
+def _nobody(body: MediaBody, now: float) -> None:
+    """Where media goes while there is no session: a refused call on its way out."""
+
+
+def _nowhere(_: bytes) -> None:
+    """Where messages go while there is no socket."""
+
+
+def _media_head(n_base64: int) -> bytes:
+    """A media frame as far as its payload: the WebSocket head, and the message's."""
+    return text_head(len(MEDIA_HEAD) + n_base64 + len(MEDIA_TAIL)) + MEDIA_HEAD
+
+
+# A call's payloads have a handful of lengths: heads of the short ones are made once.
+_MEDIA_HEADS = {n: _media_head(n) for n in range(0, 2048, 4)}

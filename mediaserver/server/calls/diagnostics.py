@@ -1,0 +1,71 @@
+"""What looks wrong about a call, said once in words that tell what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mediaserver.media.playout.ledger import Ledger
+from mediaserver.processors.api import Hint
+from mediaserver.server.calls.audio.inbound import Inbound
+
+NO_MARK_AFTER_S = 5.0
+EARLY_MARKS = 2
+CHECK_MODE = (
+    "the caller may hear nothing; is stream_bidirectional_mode rtp, and"
+    " stream_bidirectional_target_legs right?"
+)
+SILENT_FOR_S = 10.0
+RATE_CHECK_S = 5.0
+STEADY = ("PCMU", "PCMA", "L16", "G722")
+
+
+class Hints:
+    """Looks at one call about once a second; each finding comes once.
+
+    Args:
+        now: monotonic seconds of the call's start.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._said: set[str] = set()
+        self._loud_at = now
+
+    def look(self, inbound: Inbound, ledger: Ledger, now: float) -> Iterator[Hint]:
+        """What is newly found."""
+        for name, text in self._findings(inbound, ledger, now):
+            if name not in self._said:
+                self._said.add(name)
+                yield Hint(name, text)
+
+    def _findings(self, inbound: Inbound, ledger: Ledger, now: float) -> Iterator[tuple[str, str]]:
+        if not ledger.returned_marks and ledger.overdue_s(now) > NO_MARK_AFTER_S:
+            yield "no_marks", f"audio was sent and no mark came back: {CHECK_MODE}"
+        if ledger.early_marks >= EARLY_MARKS and ledger.early_marks == ledger.returned_marks:
+            yield "early_marks", f"marks come back before their audio can be heard: {CHECK_MODE}"
+        if ledger.sent and "outbound" in inbound.lanes:
+            yield (
+                "hears_itself",
+                "the stream has the outbound track, so a bot that listens to it hears itself",
+            )
+        yield from self._silence(inbound, now)
+        yield from self._rates(inbound)
+
+    def _silence(self, inbound: Inbound, now: float) -> Iterator[tuple[str, str]]:
+        lane = inbound.lanes.get("inbound")
+        if lane is None or now - inbound.heard_at > 1.0 or not lane.was_silent():
+            self._loud_at = now
+        elif now - self._loud_at >= SILENT_FOR_S:
+            yield "silent", "media flows, but the caller's track has been silent for 10 s"
+
+    def _rates(self, inbound: Inbound) -> Iterator[tuple[str, str]]:
+        """Audio that comes at half or twice the pace of the clock has another rate."""
+        for track, lane in inbound.lanes.items():
+            pace = lane.pace(RATE_CHECK_S)
+            # Codecs that leave out silence come slowly by their nature.
+            is_slow = pace is not None and pace < 0.6 and lane.decoder.codec in STEADY
+            if pace is not None and (pace > 1.7 or is_slow):
+                yield (
+                    f"rate_{track}",
+                    f"{track} audio comes {pace:.1f} times as fast as its {lane.rate_hz} Hz:"
+                    " the announced sample rate contradicts the payloads",
+                )

@@ -1,0 +1,47 @@
+"""Typed events of one call, to everybody who asked for them."""
+
+from __future__ import annotations
+
+from mediaserver.processors.api import Event
+from mediaserver.server.calls.audio.queue import DropOldest
+
+# What a subscriber may be behind; the oldest goes.
+EVENTS_LIMIT = 1000
+
+
+class EventHub:
+    """Publishes events; those of the time before the handlers ran are kept for them."""
+
+    def __init__(self) -> None:
+        self._subscribers: list[DropOldest[Event]] = []
+        self._early: list[Event] | None = []
+        self._closed = False
+
+    def subscribe(self) -> DropOldest[Event]:
+        """Events from now on, until ``close``."""
+        queue: DropOldest[Event] = DropOldest(EVENTS_LIMIT)
+        for event in self._early or ():
+            queue.push(event)
+        if self._closed:
+            queue.close()
+        else:
+            self._subscribers.append(queue)
+        return queue
+
+    def publish(self, event: Event) -> None:
+        """Give ``event`` to every subscriber."""
+        if self._early is not None:
+            self._early.append(event)
+        for queue in self._subscribers:
+            queue.push(event)
+
+    def started(self) -> None:
+        """Every handler has run until its first wait: who wants events has subscribed."""
+        self._early = None
+
+    def close(self) -> None:
+        """No more events come."""
+        self._closed = True
+        for queue in self._subscribers:
+            queue.close()
+        self._subscribers = []

@@ -1,0 +1,1 @@
+"""Processes that carry calls for the one that listens."""

@@ -1,0 +1,157 @@
+"""A stream in the process that listens: from the handshake to its ``start``.
+
+What comes is taken one WebSocket frame at a time, by the very parts that serve a whole
+call elsewhere, so that nothing behind ``start`` is touched here: it goes to the worker
+with the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+
+from websockets.server import ServerProtocol
+
+from mediaserver.server.calls.connection import MediaConnection, StreamHost
+from mediaserver.server.sockets.media_socket import MediaSocket
+from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, frame_end
+from mediaserver.tokens import Admission
+
+
+class ArrivingConnection(MediaConnection):
+    """A stream until it is handed over.
+
+    Attributes:
+        text: the message that is being handled, as it came.
+        call: id and admission of its call, once ``start`` came and was admitted.
+    """
+
+    def __init__(
+        self,
+        host: StreamHost,
+        query: Mapping[str, str],
+        token: str | None,
+        now: float,
+        *,
+        start_within_s: float,
+    ) -> None:
+        super().__init__(host, query, token, now, start_within_s=start_within_s)
+        self.text = b""
+        self.call: tuple[str, Admission] | None = None
+
+    def text_received(self, data: bytes, now: float) -> None:
+        """From the socket: one message."""
+        self.text = data
+        super().text_received(data, now)
+
+
+class Arrival(asyncio.Protocol):
+    """Feeds a media socket up to ``start``, then lets go of the connection.
+
+    Args:
+        protocol: handshake done, state OPEN.
+        transport: the connection.
+        connection: who hears the messages.
+        hand_over: called when nothing is left to be written: to call ``release`` or ``refuse``.
+    """
+
+    def __init__(
+        self,
+        protocol: ServerProtocol,
+        transport: asyncio.Transport,
+        connection: ArrivingConnection,
+        hand_over: Callable[[Arrival], None],
+    ) -> None:
+        self.connection = connection
+        self._transport = transport
+        self._hand_over = hand_over
+        self._socket = MediaSocket(protocol, transport, connection)
+        self._held = (
+            bytearray()
+        )  # what is not handled yet: an incomplete frame, or all behind start
+        self._need = 0
+        self._released = False
+        transport.set_protocol(self)
+        connection.opened(self._socket)
+
+    @property
+    def behind(self) -> bytes:
+        """What came behind ``start``."""
+        return bytes(self._held)
+
+    def data_received(self, data: bytes) -> None:
+        """From the transport."""
+        self._held += data
+        self._go_on()
+
+    def eof_received(self) -> bool:
+        """From the transport: the peer sends no more."""
+        return self._socket.eof_received()
+
+    def pause_writing(self) -> None:
+        """From the transport: too much is buffered; the socket limits for how long."""
+        self._socket.pause_writing()
+
+    def resume_writing(self) -> None:
+        """From the transport: the buffer has drained."""
+        self._socket.resume_writing()
+        if self.connection.call is not None:
+            # Not here: the transport is in the middle of writing, and is not to be closed.
+            asyncio.get_running_loop().call_soon(self._leave)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """From the transport: the connection is gone, or no longer of this process."""
+        self._socket.connection_lost(exc)
+
+    def release(self) -> int:
+        """Let go of the connection without ending it; a descriptor of it, to be closed.
+
+        Raises:
+            OSError: there are no descriptors left; nothing has changed.
+        """
+        fd = os.dup(self._transport.get_extra_info("socket").fileno())
+        self._released = True
+        self._socket.release()
+        # Closes this process' descriptor; the TCP connection lives by the other one.
+        self._transport.abort()
+        return fd
+
+    def refuse(self, code: int, reason: str) -> None:
+        """Close the connection, as nobody can take it."""
+        self.connection.call = None
+        self.connection.close(code, reason)
+        self._transport.resume_reading()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Take the complete frames at the front, up to ``start``."""
+        held, at = self._held, 0
+        if len(held) < self._need:
+            return
+        self._need = 0
+        while at < len(held) and self.connection.call is None:
+            end = frame_end(held, at, len(held), MAX_MESSAGE_BYTES)
+            if end > len(held):
+                self._need = end - at
+                break
+            self._socket.data_received(bytes(held[at:end]))
+            at = end
+        del held[:at]
+        if self.connection.call is not None:
+            # What comes from now on stays in the kernel, for the worker to read.
+            self._transport.pause_reading()
+            self._leave()
+
+    def _leave(self) -> None:
+        """Hand over, once everything that was written here has left."""
+        if self._released or self._transport.is_closing() or self.connection.call is None:
+            return
+        if not self._socket.is_open:  # closed from this side in the meantime
+            self.connection.call = None
+            self._transport.resume_reading()
+            self._go_on()
+        elif self._transport.get_write_buffer_size():
+            self._transport.set_write_buffer_limits(high=0)  # resume_writing() when it is empty
+        else:
+            self._hand_over(self)

@@ -1,0 +1,330 @@
+"""The worker processes of a server: started, listened to, killed when they hang, replaced.
+
+Rules of one worker:
+
+    state     event                        next
+    starting  ``Ready``                    able
+    starting  no ``Ready`` in ``start_s``  killed
+    able      no beat for ``quiet_s``      quiet (gets no new calls)
+    quiet     a beat                       able
+    quiet     no beat for ``hung_s``       killed
+    any       its process has ended        gone; another one takes its place
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import subprocess
+import sys
+from time import monotonic
+from typing import Any, Protocol
+
+import msgspec
+
+from mediaserver.errors import ConfigurationError
+from mediaserver.server.workers.channel import Channel, Failed, Ready, Setup, Shutdown
+from mediaserver.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# Sockets on their way to one worker at most.
+MAX_LANDING = 256
+# A worker that ends has so long for what is behind its last report; then it is killed.
+END_WITHIN_S = 5.0
+# Not "-m": what the current directory holds must not come before Python's own modules.
+_COMMAND = (
+    "import sys; sys.path[:] = sys.argv[2:];"
+    " from mediaserver.app.worker_main import main; main(int(sys.argv[1]))"
+)
+
+
+class WorkerLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How patient a server is with its workers, in seconds.
+
+    Attributes:
+        beat_s: between two signs of life.
+        quiet_s: without one there are no new calls for it.
+        hung_s: without one it is killed.
+        start_s: from its process' start until it must be ready.
+        pause_s: before a worker that died is replaced; doubled each time it dies at once.
+        longest_pause_s: at most.
+    """
+
+    beat_s: float = 0.5
+    quiet_s: float = 3.0
+    hung_s: float = 10.0
+    start_s: float = 30.0
+    pause_s: float = 0.1
+    longest_pause_s: float = 5.0
+
+
+class WorkerProcess:
+    """One process, from its start to its end, as its parent sees it.
+
+    Args:
+        owner: hears its messages.
+        index: its place in the crew.
+        settings: what it serves with.
+        beat_s: how often it gives a sign of life.
+
+    Attributes:
+        calls: ids of its calls, live or on their way.
+        n_sockets: media connections it has, or will have.
+        n_landing: of these, on their way.
+        heard_at: when it last gave a sign of life, in monotonic seconds.
+        gone: set once its process has ended, or cannot be spoken to.
+
+    Raises:
+        OSError: the system starts no more processes.
+    """
+
+    def __init__(self, owner: CrewOwner, index: int, settings: Settings, beat_s: float) -> None:
+        self.index = index
+        self.calls: set[str] = set()
+        self.n_sockets = 0
+        self.n_landing = 0
+        self.is_ready = self.is_quiet = False
+        self.failure = ""
+        self.began_at = self.heard_at = monotonic()
+        self.gone = asyncio.Event()
+        self._owner = owner
+        self._asked_where = False
+        self._has_exited = False
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.channel = Channel(ours, self._received, self.gone.set)
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _COMMAND, str(theirs.fileno()), *sys.path],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                )
+            except OSError:
+                self.channel.close()
+                raise
+        self.channel.send(Setup(index, settings, beat_s))
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def is_able(self) -> bool:
+        """It can take a new call."""
+        return self.is_ready and not self.is_quiet and self.has_room
+
+    @property
+    def has_room(self) -> bool:
+        """It can be sent a socket."""
+        waits = self.n_landing >= MAX_LANDING or self.channel.is_full
+        return not waits and not self.gone.is_set()
+
+    def look(self, now: float, limits: WorkerLimits) -> None:
+        """Judge it by its signs of life."""
+        silent_s = now - self.heard_at
+        if self.gone.is_set():
+            return
+        if self._process.poll() is not None:
+            # Its channel may be held open by a process that it forked; else its last reports
+            # are read in the meantime.
+            if self._has_exited:
+                self.gone.set()
+            self._has_exited = True
+        elif not self.is_ready:
+            if silent_s > limits.start_s:
+                self._kill("is not ready in time")
+        elif silent_s > limits.hung_s:
+            self._kill_where_it_hangs()
+        elif silent_s > limits.quiet_s and not self.is_quiet:
+            self.is_quiet = True
+            logger.warning("worker %d is silent: no new calls for it", self.index)
+
+    async def end(self) -> int:
+        """Have its process end, and wait for it; its exit code."""
+        self.channel.close()
+        try:
+            async with asyncio.timeout(END_WITHIN_S):
+                while self._process.poll() is None:  # noqa: ASYNC110  # no event comes for it
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            self._process.kill()
+        return await asyncio.to_thread(self._process.wait)
+
+    def kill(self) -> None:
+        """End its process at once."""
+        self._process.kill()
+
+    def _kill(self, why: str) -> None:
+        what = (self.index, self.pid, why, len(self.calls))
+        logger.error("worker %d (process %d) %s: killed with %d calls", *what)
+        self.kill()
+        self.gone.set()
+
+    def _kill_where_it_hangs(self) -> None:
+        """First have it say in which line it hangs; at the next look, kill it."""
+        if self._asked_where:
+            self._kill("hangs")
+        else:
+            self._asked_where = True
+            self._process.send_signal(signal.SIGUSR1)
+
+    def _received(self, message: Any, _: int | None) -> None:
+        if self.gone.is_set():
+            return  # its calls have been given up
+        self.heard_at = monotonic()
+        self.is_quiet = self._asked_where = False
+        if isinstance(message, Failed):
+            self.failure = message.reason
+        elif isinstance(message, Ready):
+            self.is_ready = True
+        self._owner.message_received(self, message)
+
+
+class CrewOwner(Protocol):
+    """Who works with a crew."""
+
+    def message_received(self, worker: WorkerProcess, message: Any) -> None:
+        """A worker says something."""
+
+    def worker_gone(self, worker: WorkerProcess) -> None:
+        """A worker has ended, and its calls with it."""
+
+
+class Crew:
+    """So many workers at any time.
+
+    Args:
+        settings: what they serve with, and how many.
+        owner: hears of them.
+        limits: how patient to be.
+    """
+
+    def __init__(self, settings: Settings, owner: CrewOwner, limits: WorkerLimits) -> None:
+        self._settings = settings
+        self._owner = owner
+        self._limits = limits
+        self._workers: dict[int, WorkerProcess] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._all_ready: asyncio.Future[None] | None = None
+        self._closing = asyncio.Event()
+        self._watch: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._next = 0
+
+    @property
+    def workers(self) -> list[WorkerProcess]:
+        """Those that live."""
+        return [worker for worker in self._workers.values() if not worker.gone.is_set()]
+
+    @property
+    def is_able(self) -> bool:
+        """A worker can take a new call."""
+        return any(worker.is_able for worker in self._workers.values())
+
+    def least_loaded(self) -> WorkerProcess | None:
+        """The worker for the next call: in turn among those that have fewest."""
+        able = [worker for worker in self._workers.values() if worker.is_able]
+        if not able:
+            return None
+        n = self._settings.workers
+        chosen = min(able, key=lambda w: (len(w.calls), (w.index - self._next) % n))
+        self._next = chosen.index + 1
+        return chosen
+
+    async def start(self) -> None:
+        """Start all, and wait until they are ready.
+
+        Raises:
+            ConfigurationError: one of them ended instead.
+        """
+        loop = asyncio.get_running_loop()
+        self._all_ready = loop.create_future()
+        self._tasks = [loop.create_task(self._keep(n)) for n in range(self._settings.workers)]
+        self._due = monotonic()
+        self._look()
+        try:
+            await self._all_ready
+        except BaseException:  # a cancellation as well: no worker is left behind
+            await self.close()
+            raise
+
+    def ready(self, worker: WorkerProcess) -> None:
+        """One more is ready."""
+        logger.info("worker %d is ready, process %d", worker.index, worker.pid)
+        assert self._all_ready is not None
+        n_ready = sum(each.is_ready for each in self.workers)
+        if n_ready == self._settings.workers and not self._all_ready.done():
+            self._all_ready.set_result(None)
+
+    async def close(self) -> None:
+        """Have all end: calls with 1001, handlers with their grace, what then is left at once."""
+        self._closing.set()
+        for worker in self.workers:
+            worker.channel.send(Shutdown())
+            if worker.is_quiet or not worker.is_ready:
+                worker.kill()
+        within_s = self._settings.handler_grace_s + END_WITHIN_S
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=within_s)
+            for worker in self.workers:
+                worker.kill()
+            if late:
+                await asyncio.wait(late)
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _keep(self, index: int) -> None:
+        """Have a worker at this place, one after the other."""
+        pause_s = self._limits.pause_s
+        while not self._closing.is_set():
+            began = monotonic()
+            how = await self._one(index)
+            if self._closing.is_set():
+                return
+            if self._all_ready is not None and not self._all_ready.done():
+                self._closing.set()
+                self._all_ready.set_exception(ConfigurationError(how))
+                return
+            if monotonic() - began > 2 * self._limits.longest_pause_s:
+                pause_s = self._limits.pause_s
+            logger.error("%s; another one starts in %.1f s", how, pause_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), pause_s)
+            pause_s = min(2 * pause_s, self._limits.longest_pause_s)
+
+    async def _one(self, index: int) -> str:
+        """Start a worker and see it through to its end; how it ended, for the log."""
+        limits = self._limits
+        try:
+            worker = WorkerProcess(self._owner, index, self._settings, limits.beat_s)
+        except OSError as exc:
+            return f"worker {index} cannot be started: {exc.strerror}"
+        self._workers[index] = worker
+        await worker.gone.wait()
+        n_calls = len(worker.calls)
+        self._owner.worker_gone(worker)
+        code = await worker.end()
+        if worker.failure:
+            return f"worker {index}: {worker.failure}"
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return f"worker {index} (process {worker.pid}) died with {n_calls} calls, {how}"
+
+    def _look(self) -> None:
+        """Judge all by their signs of life."""
+        beat_s = self._limits.beat_s
+        now = monotonic()
+        stood_still_s = now - self._due
+        for worker in self.workers:
+            if stood_still_s > beat_s:
+                # It was this process that stood still: their beats wait to be read.
+                worker.heard_at += stood_still_s
+            worker.look(now, self._limits)
+            if self._closing.is_set() and worker.is_quiet:
+                worker.kill()
+        self._due = now + beat_s
+        self._watch = asyncio.get_running_loop().call_later(beat_s, self._look)

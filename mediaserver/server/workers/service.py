@@ -1,0 +1,298 @@
+"""The media service over several processes: this one listens, its workers carry the calls.
+
+What must be one for all is here: the address, HTTP, tokens, the number of calls, and which
+worker has which call. A call stays with its worker while it lives there or a socket is on
+its way there, so that a second socket of it comes to the same session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from starlette.routing import BaseRoute
+from websockets.server import ServerProtocol
+
+from mediaserver.errors import ConfigurationError
+from mediaserver.processors.api import CallObserver
+from mediaserver.server.calls.connection import MediaConnection
+from mediaserver.server.calls.registry import usable
+from mediaserver.server.calls.session import Session
+from mediaserver.server.listener import Front
+from mediaserver.server.sockets.media_socket import Connection
+from mediaserver.server.workers import channel as say
+from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
+from mediaserver.server.workers.process import Crew, WorkerLimits, WorkerProcess
+from mediaserver.settings import Settings
+from mediaserver.wire.messages import Start
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Call:
+    """A call of the directory.
+
+    Attributes:
+        worker: who has it.
+        n_landing: sockets of it on their way to him.
+        is_live: he has reported it opened, and not over.
+    """
+
+    worker: WorkerProcess
+    n_landing: int = 0
+    is_live: bool = False
+
+
+class WorkerService:
+    """Listens, admits calls, hands them to workers, drains; used like ``MediaService``.
+
+    Args:
+        settings: see ``Settings``; at least two workers.
+        routes: further HTTP routes on the same port.
+        observer: told of calls that open, lose their socket, and close.
+        limits: how patient to be with workers.
+
+    Attributes:
+        counters: what happened how often, here and in all workers; theirs come with their
+            signs of life.
+
+    Raises:
+        ConfigurationError: a setting cannot be used, or there are no workers on this system.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        routes: Sequence[BaseRoute] = (),
+        observer: CallObserver | None = None,
+        limits: WorkerLimits | None = None,
+    ) -> None:
+        if sys.platform == "win32":  # pragma: no cover - no sockets go between processes there
+            raise ConfigurationError("workers need a Unix system")
+        usable(settings)  # wrong settings are found here, not once in each worker
+        try:
+            pickle.dumps(settings)
+        except (pickle.PickleError, TypeError, AttributeError) as exc:
+            raise ConfigurationError(f"workers cannot be given these settings: {exc}") from exc
+        self.settings = settings
+        self.counters: Counter[str] = Counter()
+        self.draining = False
+        self._observer = observer
+        self._calls: dict[str, _Call] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._crew = Crew(settings, self, limits or WorkerLimits())
+        self._front = Front(settings, self, self._arrive, routes)
+
+    @property
+    def workers(self) -> list[WorkerProcess]:
+        """Those that live."""
+        return self._crew.workers
+
+    @property
+    def is_able(self) -> bool:
+        """A worker can take a new call."""
+        return self._crew.is_able
+
+    @property
+    def n_calls(self) -> int:
+        """Live calls."""
+        return sum(call.is_live for call in self._calls.values())
+
+    @property
+    def n_connections(self) -> int:
+        """Media connections, here and in the workers."""
+        return len(self._front.connections) + sum(w.n_sockets for w in self._crew.workers)
+
+    @property
+    def port(self) -> int:
+        """The TCP port it listens on."""
+        return self._front.port
+
+    async def start(self) -> None:
+        """Start the workers, then listen.
+
+        Raises:
+            ConfigurationError: the address cannot be listened on, or a worker does not start.
+        """
+        await self._front.bind()
+        try:
+            await self._crew.start()
+        except ConfigurationError:
+            self._front.stop()
+            raise
+        await self._front.listen()
+
+    # Connections, until they are handed over.
+
+    def connection(
+        self, query: Mapping[str, str], token: str | None, now: float
+    ) -> MediaConnection:
+        """What an admitted upgrade becomes."""
+        start_within_s = self.settings.start_within_s
+        return ArrivingConnection(self, query, token, now, start_within_s=start_within_s)
+
+    def token_wanted(self, token: str | None) -> bool:
+        """Whether a stream that presented ``token`` must be refused."""
+        return self._front.token_wanted(token)
+
+    def open_session(self, connection: MediaConnection, start: Start, now: float) -> Session | None:
+        """No session here; an admitted call is noted for the arrival to hand it over."""
+        assert isinstance(connection, ArrivingConnection)
+        connection.call = self._front.judge(connection, start)
+        return None
+
+    def connection_closed(self, connection: MediaConnection) -> None:
+        """A socket is gone before it was handed over."""
+        self._front.connections.discard(connection)
+        assert isinstance(connection, ArrivingConnection)
+        if connection.call is not None:
+            self._forget(connection.call[0])
+
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
+        self.counters[name] += 1
+
+    def _arrive(
+        self, protocol: ServerProtocol, transport: asyncio.Transport, connection: Connection
+    ) -> Arrival:
+        # They are all made by ``connection`` above.
+        return Arrival(protocol, transport, cast(ArrivingConnection, connection), self._hand_over)
+
+    def _hand_over(self, arrival: Arrival) -> None:
+        """Give a call's socket to its worker: the one that has the call, else the least busy."""
+        connection = arrival.connection
+        assert connection.call is not None
+        call_id, admission = connection.call
+        call = self._calls.get(call_id)
+        worker = self._crew.least_loaded() if call is None else call.worker
+        if worker is None or not worker.has_room:
+            self._refuse(arrival, call_id, "no worker can take the call")
+            return
+        behind = arrival.behind
+        try:
+            fd = arrival.release()
+        except OSError as exc:
+            self._refuse(arrival, call_id, f"its socket cannot be handed over: {exc.strerror}")
+            return
+        self._front.connections.discard(connection)
+        if call is None:
+            call = self._calls[call_id] = _Call(worker)
+            worker.calls.add(call_id)
+            self._idle.clear()
+        call.n_landing += 1
+        worker.n_landing += 1
+        worker.n_sockets += 1
+        violations = dict(connection.stream.violations)
+        land = say.Land(call_id, admission, connection.query, connection.text, violations, behind)
+        worker.channel.send(land, fd)
+
+    def _refuse(self, arrival: Arrival, call_id: str, why: str) -> None:
+        self.count("refused_no_worker")
+        logger.warning("call %s refused: %s", call_id, why)
+        arrival.refuse(1013, "try again later")
+        self._forget(call_id)
+
+    # CrewOwner: what workers report.
+
+    def message_received(self, worker: WorkerProcess, message: Any) -> None:
+        """A worker says something."""
+        match message:
+            case say.Beat():
+                self.counters.update(message.counts)
+            case say.Ready():
+                self._crew.ready(worker)
+            case say.Gone():
+                worker.n_sockets -= 1
+            case say.Landed():
+                worker.n_landing -= 1
+                self._calls[message.call_id].n_landing -= 1
+                self._forget(message.call_id)
+            case say.Opened():
+                self._opened(worker, message)
+            case say.Lost():
+                if self._observer is not None:
+                    self._observer.lost(message.call_id)
+            case say.Closed():
+                self._closed(message)
+
+    def worker_gone(self, worker: WorkerProcess) -> None:
+        """A worker has ended: its calls are lost, and over."""
+        for call_id in list(worker.calls):
+            call = self._calls[call_id]
+            if call.is_live:
+                self.count("lost_with_worker")
+                if self._observer is not None:
+                    self._observer.lost(call_id)
+                    self._observer.closed(call_id, "lost")
+            call.is_live, call.n_landing = False, 0
+            self._forget(call_id)
+
+    def _opened(self, worker: WorkerProcess, message: say.Opened) -> None:
+        call_id = message.call_id
+        self._calls[call_id].is_live = True
+
+        def webhook(event: Any, event_type: str) -> None:
+            try:
+                if worker.channel.is_full:
+                    self.count("webhook_not_told")
+                else:
+                    worker.channel.send(say.Tell(call_id, event, event_type))
+            except (pickle.PickleError, RecursionError):  # a payload nested too deep
+                self.count("webhook_not_told")
+
+        if self._observer is not None:
+            self._observer.opened(call_id, message.request, webhook)
+
+    def _closed(self, message: say.Closed) -> None:
+        if not message.over:
+            return  # the observer knows calls, and this one goes on in another session
+        if self._observer is not None:
+            self._observer.closed(message.call_id, message.reason)
+        self._calls[message.call_id].is_live = False
+        self._forget(message.call_id)
+
+    def _forget(self, call_id: str) -> None:
+        """Take a call out of the directory, if nothing is left of it."""
+        call = self._calls.get(call_id)
+        if call is not None:
+            if call.is_live or call.n_landing:
+                return
+            del self._calls[call_id]
+            call.worker.calls.discard(call_id)
+        self._front.call_over(call_id)
+        if not self._calls:
+            self._idle.set()
+
+    # The end.
+
+    def drain(self) -> None:
+        """Take no new calls; live ones go on."""
+        if self.draining:
+            return
+        self.draining = True
+        logger.info("draining: %d calls go on", self.n_calls)
+        for worker in self._crew.workers:
+            worker.channel.send(say.Drain())
+
+    async def drained(self) -> None:
+        """Wait until no call is left, or ``drain_s`` is over."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), self.settings.drain_s)
+        except TimeoutError:
+            logger.warning("drain time is over: %d calls are cut", self.n_calls)
+
+    async def close(self) -> None:
+        """End everything now: calls with 1001, workers, connections, the listener."""
+        self.draining = True
+        self._front.stop()
+        await self._crew.close()
+        await self._front.close()

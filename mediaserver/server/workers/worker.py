@@ -1,0 +1,239 @@
+"""A worker: carries the calls whose sockets its parent hands over, and listens nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any, cast
+
+from websockets.protocol import State as SocketState
+
+from mediaserver.server.calls.connection import MediaConnection
+from mediaserver.server.calls.registry import Calls
+from mediaserver.server.calls.session import Session
+from mediaserver.server.sockets.first_bytes import SocketMaker, make_protocol
+from mediaserver.server.workers.channel import (
+    Beat,
+    Channel,
+    Closed,
+    Drain,
+    Gone,
+    Land,
+    Landed,
+    Lost,
+    Opened,
+    Ready,
+    Setup,
+    Shutdown,
+    Tell,
+)
+from mediaserver.wire.messages import Start
+from mediaserver.wire.stream import State
+
+logger = logging.getLogger(__name__)
+
+# At the end: for peers to take their close frames, and for the parent to take the last report.
+LAST_WORDS_S = 1.0
+
+
+class LandedConnection(MediaConnection):
+    """A stream that begins with its ``start``; what came before was its parent's."""
+
+    __slots__ = ("land",)
+
+    def __init__(self, worker: Worker, land: Land, now: float) -> None:
+        settings = worker.settings
+        super().__init__(worker, land.query, None, now, start_within_s=settings.start_within_s)
+        self.land = land
+        # ``connected`` came, or its absence has been counted.
+        self.stream.state = State.CONNECTED
+        self.stream.violations.update(land.violations)
+
+
+class Worker:
+    """The calls of a worker, and what their parent is told of them.
+
+    Args:
+        setup: the parent's first message.
+        end: this side of the channel.
+        hangup: ends a phone call by REST; None where there is no control client.
+
+    Raises:
+        ConfigurationError: a setting or a processor cannot be used here.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        end: socket.socket,
+        hangup: Callable[[str], Awaitable[object]] | None = None,
+    ) -> None:
+        self.settings = setup.settings
+        self._beat_s = setup.beat_s
+        self._calls = Calls(setup.settings, self, hangup=hangup)
+        self._connections: set[MediaConnection] = set()
+        self._landing: set[asyncio.Task[None]] = set()
+        self._over = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._beating: asyncio.TimerHandle | None = None
+        self._channel = Channel(end, self._received, self._over.set)
+
+    async def run(self) -> None:
+        """Carry calls until the parent says that it is over, or is gone itself."""
+        await self._calls.start()
+        self._channel.send(Ready())
+        self._beat()
+        await self._over.wait()
+        if self._landing:
+            await asyncio.wait(self._landing)  # to be closed like the others
+        for connection in list(self._connections):
+            connection.close(1001, "server shuts down")
+        await self._calls.close()
+        if self._connections:
+            await _at_most(self._empty.wait(), LAST_WORDS_S)
+        self._report_counts()
+        await _at_most(self._channel.flushed(), LAST_WORDS_S)
+        if self._beating is not None:
+            self._beating.cancel()
+        self._channel.close()
+
+    # StreamHost: what connections need.
+
+    def token_wanted(self, token: str | None) -> bool:
+        """Never: the parent has judged."""
+        return False
+
+    def open_session(self, connection: MediaConnection, start: Start, now: float) -> Session | None:
+        """The session of the call that starts; None when it is refused and closed."""
+        assert isinstance(connection, LandedConnection)
+        land = connection.land
+        return self._calls.open(connection, start, land.call_id, land.admission, now)
+
+    def connection_closed(self, connection: MediaConnection) -> None:
+        """The socket is gone."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
+        self._calls.connection_closed(connection)
+        self._report(Gone())
+
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
+        self._calls.count(name)
+
+    # CallsFollower: the parent follows.
+
+    def call_opened(self, session: Session) -> None:
+        """A call has its socket."""
+        self._report(Opened(session.call_id, session.request))
+
+    def call_lost(self, call_id: str) -> None:
+        """A call has lost its socket."""
+        self._report(Lost(call_id))
+
+    def call_closed(self, call_id: str, reason: str, *, over: bool) -> None:
+        """A session has ended."""
+        self._report(Closed(call_id, reason, over))
+
+    # The parent.
+
+    def _received(self, message: Any, fd: int | None) -> None:
+        match message:
+            case Land():
+                self._land(message, fd)
+            case Tell():
+                session = self._calls.sessions.get(message.call_id)
+                if session is not None:
+                    session.webhook_received(message.event, message.event_type)
+            case Drain():
+                self._calls.drain()
+            case Shutdown():
+                self._over.set()
+
+    def _report(self, message: object) -> None:
+        """Tell the parent, and first what was counted on the way there."""
+        self._report_counts()
+        self._channel.send(message)
+
+    def _report_counts(self) -> None:
+        if self._calls.counters:
+            self._channel.send(Beat(dict(self._calls.counters)))
+            self._calls.counters.clear()
+
+    def _beat(self) -> None:
+        """Show that the loop runs; a parent that reads nothing is spared more of it."""
+        self._beating = asyncio.get_running_loop().call_later(self._beat_s, self._beat)
+        if self._channel.is_flushed:
+            self._channel.send(Beat(dict(self._calls.counters)))
+            self._calls.counters.clear()
+
+    # Sockets.
+
+    def _land(self, land: Land, fd: int | None) -> None:
+        if fd is None:
+            logger.error("call %s: its socket did not get here: too many are open", land.call_id)
+            self.count("refused_no_descriptor")
+            self._report(Landed(land.call_id))
+            self._report(Gone())
+            return
+        task = asyncio.get_running_loop().create_task(self._take(land, fd))
+        self._landing.add(task)
+        task.add_done_callback(self._landing.discard)
+
+    async def _take(self, land: Land, fd: int) -> None:
+        """Go on with a connection where the parent stopped."""
+        connection = LandedConnection(self, land, monotonic())
+        self._connections.add(connection)
+        self._empty.clear()
+        end: socket.socket | None = None
+        try:
+            end = socket.socket(fileno=fd)
+            end.setblocking(False)
+            loop = asyncio.get_running_loop()
+            make_socket = self._calls.make_socket
+            await loop.connect_accepted_socket(lambda: Landing(connection, make_socket), end)
+            if connection.socket is not None:
+                connection.socket.poll()
+        except (OSError, RuntimeError) as exc:  # gone in the meantime; uvloop's is no OSError
+            logger.info("call %s: its socket cannot be used: %s", land.call_id, exc)
+            if end is None:  # not even its kind could be asked for, as where it was reset
+                os.close(fd)
+            else:
+                end.close()
+        finally:
+            if connection.socket is None:
+                self.connection_closed(connection)
+            self._report(Landed(land.call_id))
+
+
+class Landing(asyncio.Protocol):
+    """Makes a handed-over connection a media socket, before anything is read from it."""
+
+    def __init__(self, connection: LandedConnection, make_socket: SocketMaker) -> None:
+        self._connection = connection
+        self._make_socket = make_socket
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """From the transport."""
+        # uvloop's transports have the interface without the base class.
+        transport = cast(asyncio.Transport, transport)
+        protocol = make_protocol(SocketState.OPEN)
+        land = self._connection.land
+        media_socket = self._make_socket(protocol, transport, self._connection)
+        try:
+            self._connection.text_received(land.start, monotonic())
+            if land.behind:
+                media_socket.data_received(land.behind)
+        except Exception:  # what a transport does where data_received() raises
+            logger.exception("call %s failed at its start", land.call_id)
+            transport.abort()
+
+
+async def _at_most(wait: Awaitable[object], timeout_s: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(wait, timeout_s)
