@@ -1,9 +1,12 @@
-"""Imports point one way, and the lower layers touch nothing of the outside world."""
+"""Imports point one way, rooms stay small, and the lower ones touch nothing outside."""
 
 from __future__ import annotations
 
 import ast
+import statistics
 import sys
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,30 +17,83 @@ PACKAGES = {
     "telephony_codecs": ROOT / "codecs/telephony_codecs",
 }
 
-# Who may import whom, by the room a module is in. What is in BASE may be imported by all of
-# mediaserver but the carrier.
-BASE = {"errors", "tokens", "settings"}
-MAY = {
+# Who may import whom, by room. A module's room is the longest name here that it begins with;
+# "" is the package itself. What is in BASE may be imported by all but the carrier.
+BASE = {"errors", "tokens", "settings", "observer"}
+MEDIA = {"media", "media.playout", "telephony_codecs"}
+MAY: dict[str, set[str]] = {
     "telephony_codecs": set(),
     "errors": set(),
     "tokens": set(),
     "settings": {"errors"},
+    "observer": set(),
     "wire": {"telephony_codecs"},
     "media": {"telephony_codecs"},
+    "media.playout": {"media", "telephony_codecs"},
     "processors": {"media", "telephony_codecs"},
-    "server": {"processors", "media", "wire", "telephony_codecs"},
-    "control": {"processors", "media", "wire", "telephony_codecs"},
-    "app": {"server", "control", "processors", "media"},
+    "processors.builtin": {"processors", "media"},
+    "server.sockets": set(),
+    "server.calls.audio": {"processors", "wire", *MEDIA},
+    "server.calls": {"server.calls.audio", "server.sockets", "processors", "wire", *MEDIA},
+    "server.listener": {"server.calls", "server.sockets", "wire"},
+    "server.service": {"server.listener", "server.calls", "server.sockets", "wire"},
+    "server.workers": {"server.listener", "server.calls", "server.sockets", "wire"},
+    "control.errors": set(),
+    "control.events": {"control.errors"},
+    "control.checks": {"control.errors"},
+    "control.own_server": {"control.checks", "control.errors"},
+    "control.rest": {"control.own_server", "control.checks", "control.errors"},
+    "control.webhooks": {"control.own_server", "control.errors", "control.events"},
+    "control": {
+        "control.rest",
+        "control.webhooks",
+        "control.own_server",
+        "control.errors",
+        "control.events",
+    },
+    "app.loop": set(),
+    "app": {
+        "app.loop",
+        "server.service",
+        "server.workers",
+        "control",
+        "control.rest",
+        "control.errors",
+        "control.events",
+    },
     "carrier": {"telephony_codecs"},
-    "cli": {"app", "carrier", "control", "processors", "media", "telephony_codecs"},
-    "__init__": {"app", "control", "processors", "media", "settings"},
+    "carrier.rest": {"carrier", "telephony_codecs"},
+    "cli": {
+        "app",
+        "carrier",
+        "carrier.rest",
+        "control",
+        "control.errors",
+        "control.events",
+        "control.rest",
+        "control.webhooks",
+        "processors",
+        "telephony_codecs",
+    },
+    "": {"app", "control", "processors", "media"},
     "__main__": {"cli"},
 }
-PURE = {"wire", "media", "telephony_codecs"}
-PURE_MODULES = {"mediaserver.processors.api", "mediaserver.processors.chain"}
+PURE = {"wire", "media", "media.playout", "telephony_codecs"}
+PURE_MODULES = {
+    "mediaserver.processors.api",
+    "mediaserver.processors.chain",
+    "mediaserver.processors.parameters",
+    "mediaserver.processors.spec",
+    "mediaserver.server.sockets.websocket",
+}
 OUTSIDE = {"asyncio", "socket", "time", "threading", "subprocess", "os", "selectors", "ssl"}
 # The file opener and the library finder touch files by their nature.
 EXEMPT = {"telephony_codecs.clips", "telephony_codecs.libraries"}
+
+MAX_MODULE_LINES = 400
+MAX_MEDIAN_MODULE_LINES = 150
+MAX_FUNCTION_LINES = 40
+MAX_MODULES_OF_A_FOLDER = 12
 
 
 def modules() -> list[tuple[str, Path]]:
@@ -49,43 +105,121 @@ def modules() -> list[tuple[str, Path]]:
     return found
 
 
+MODULES = modules()
+IDS = [module for module, _ in MODULES]
+
+
 def room(module: str) -> str:
-    parts = module.split(".")
-    if parts[0] == "telephony_codecs":
-        return "telephony_codecs"
-    return parts[1] if len(parts) > 1 else "__init__"
+    package, _, inner = module.partition(".")
+    if package == "telephony_codecs":
+        return package
+    parts = inner.split(".")
+    names = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next((name for name in names if name in MAY), "")
 
 
 def imports(path: Path) -> set[str]:
+    """The modules a file imports, wherever in it."""
     found = set()
+    known = set(IDS)
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found.add(node.module or "")
+            base = node.module or ""
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                found.add(inner if inner in known else base)
     return found
 
 
-@pytest.mark.parametrize(("module", "path"), modules(), ids=[m for m, _ in modules()])
+def forbidden(module: str, imported: set[str]) -> set[str]:
+    """What of these imports the module's room may not have."""
+    own = room(module)
+    base = set() if own in ("carrier", "carrier.rest", "telephony_codecs") else BASE
+    allowed = MAY[own] | {own} | base
+    ours = {name for name in imported if name.split(".")[0] in PACKAGES}
+    return {name for name in ours if room(name) not in allowed}
+
+
+@pytest.mark.parametrize(("module", "path"), MODULES, ids=IDS)
 def test_imports_point_one_way(module: str, path: Path) -> None:
     """A module imports its own room, the rooms below it, and nothing beside it."""
-    own = room(module)
-    allowed = MAY[own] | {own} | (BASE if own not in ("carrier", "telephony_codecs") else set())
-    for name in imports(path):
-        if name.split(".")[0] in PACKAGES and name != "mediaserver":
-            assert room(name) in allowed, f"{module} imports {name}"
+    assert not forbidden(module, imports(path))
+
+
+def test_no_arrow_runs_back_up() -> None:
+    """The table itself allows no circle: it can be read from the bottom to the top."""
+    order = list(TopologicalSorter(MAY).static_order())
+    assert order.index("media") < order.index("server.calls") < order.index("app")
+
+
+def test_no_modules_import_each_other() -> None:
+    """There is no circle of modules, inside a room or across rooms."""
+    ours = set(IDS)
+    # A package is loaded before its modules without being asked for; that is no arrow.
+    TopologicalSorter({m: imports(p) & ours - {m} for m, p in MODULES}).prepare()
+
+
+@pytest.mark.parametrize(
+    ("module", "imported"),
+    [
+        ("mediaserver.server.sockets.poller", "mediaserver.server.calls.session"),
+        ("mediaserver.server.calls.audio.inbound", "mediaserver.server.calls.session"),
+        ("mediaserver.server.calls.registry", "mediaserver.server.workers.messages"),
+        ("mediaserver.server.workers.service", "mediaserver.server.service"),
+        ("mediaserver.media.reorder", "mediaserver.media.playout"),
+        ("mediaserver.control.webhooks.receiver", "mediaserver.control.rest.commands"),
+        ("mediaserver.carrier.plan", "mediaserver.errors"),
+        ("mediaserver.wire.messages", "mediaserver.media.frames"),
+    ],
+)
+def test_an_added_arrow_is_found(module: str, imported: str) -> None:
+    """An import from a room above or beside is refused, also between two rooms of one wing."""
+    assert module in IDS
+    assert imported in IDS
+    assert forbidden(module, {imported}) == {imported}
 
 
 @pytest.mark.parametrize(
     ("module", "path"),
-    [(m, p) for m, p in modules() if (room(m) in PURE or m in PURE_MODULES) and m not in EXEMPT],
+    [(m, p) for m, p in MODULES if (room(m) in PURE or m in PURE_MODULES) and m not in EXEMPT],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_lower_layers_touch_nothing_outside(module: str, path: Path) -> None:
     """No asyncio, clock, socket, thread or environment below the session."""
     outside = {name.split(".")[0] for name in imports(path)} & OUTSIDE
     assert not outside, f"{module} imports {outside}"
+
+
+def test_pure_modules_are_there() -> None:
+    """The list of pure modules names no module that has gone."""
+    assert set(IDS) >= PURE_MODULES
+
+
+@pytest.mark.parametrize(("module", "path"), MODULES, ids=IDS)
+def test_modules_and_functions_stay_small(module: str, path: Path) -> None:
+    """No module above 400 lines, no function above 40."""
+    text = path.read_text()
+    assert text.count("\n") <= MAX_MODULE_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno + 1 <= MAX_FUNCTION_LINES, node.name
+
+
+def test_rooms_stay_small() -> None:
+    """No folder of the server above 12 modules; half of all modules have at most 150 lines."""
+    ours = [path for module, path in MODULES if module.startswith("mediaserver")]
+    crowded = {
+        folder.name: n
+        for folder, n in Counter(path.parent for path in ours).items()
+        if n > MAX_MODULES_OF_A_FOLDER
+    }
+    assert not crowded
+    lines = [path.read_text().count("\n") for path in ours]
+    assert statistics.median(lines) <= MAX_MEDIAN_MODULE_LINES
 
 
 def test_codecs_is_no_package() -> None:

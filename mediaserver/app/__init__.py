@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mediaserver.app.loop import loop_factory
-    from mediaserver.app.server import MediaServer, client_of
+    from mediaserver.app.server import MediaServer
+    from mediaserver.control.client import client_of
 
 __all__ = ["MediaServer", "client_of", "loop_factory"]
 
 _LATER = {
     "MediaServer": "mediaserver.app.server",
-    "client_of": "mediaserver.app.server",
+    "client_of": "mediaserver.control.client",
     "loop_factory": "mediaserver.app.loop",
 }
 

@@ -13,20 +13,19 @@ from mediaserver.app.loop import loop_factory
 from mediaserver.control import (
     RestartLimits,
     StreamRestarter,
-    TelnyxClient,
     WebhookReceiver,
     answer_incoming,
     webhook_route,
 )
-from mediaserver.control.errors import InvalidFieldError
+from mediaserver.control.client import client_of
 from mediaserver.control.events import Event
 from mediaserver.control.rest.fields import BidirectionalCodec, BidirectionalMode, BidirectionalRate
 from mediaserver.control.rest.streams import StartStreamingOptions
 from mediaserver.errors import ConfigurationError
-from mediaserver.processors.api import StreamRequest
-from mediaserver.server.service import MediaService
+from mediaserver.observer import StreamRequest
+from mediaserver.server.service import SingleProcessService
 from mediaserver.server.workers.process import WorkerLimits
-from mediaserver.server.workers.service import WorkerService
+from mediaserver.server.workers.service import MultiProcessService
 from mediaserver.settings import Settings
 
 __all__ = ["MediaServer", "client_of", "loop_factory"]
@@ -72,11 +71,15 @@ class MediaServer:
         self._wire()
         routes = [webhook_route(self.webhooks)] if self.webhooks is not None else []
         hangup = self.client.calls.actions.hangup if self.client is not None else None
-        self.service: MediaService | WorkerService
+        self.service: SingleProcessService | MultiProcessService
         if settings.workers == 1:
-            self.service = MediaService(settings, routes=routes, hangup=hangup, observer=self)
+            self.service = SingleProcessService(
+                settings, routes=routes, hangup=hangup, observer=self
+            )
         else:  # each worker has a client of its own to hang up with
-            self.service = WorkerService(settings, routes=routes, observer=self, limits=limits)
+            self.service = MultiProcessService(
+                settings, routes=routes, observer=self, limits=limits
+            )
 
     @property
     def url(self) -> str:
@@ -198,26 +201,6 @@ class MediaServer:
             self.webhooks.on("call.initiated")(self._answer)
         if self._restarter is not None and self.webhooks is not None:
             self.webhooks.on("*")(self._restarter.on_event)
-
-
-def client_of(settings: Settings) -> TelnyxClient | None:
-    """The control client of these settings; None without an API key.
-
-    Raises:
-        ConfigurationError: one of them cannot be used.
-    """
-    if settings.api_key is None:
-        return None
-    try:
-        return TelnyxClient(
-            settings.api_key,
-            base_url=settings.api_base_url,
-            public_url=settings.public_url,
-            auth_token=settings.auth_token,
-            allow_insecure=settings.allow_insecure,
-        )
-    except InvalidFieldError as exc:
-        raise ConfigurationError(str(exc)) from exc
 
 
 def _restarter(

@@ -16,7 +16,8 @@ from collections.abc import Awaitable, Callable
 
 from mediaserver.app.loop import loop_factory
 from mediaserver.errors import ConfigurationError
-from mediaserver.server.workers.channel import Failed, Setup, receive_first, send_last
+from mediaserver.server.workers.channel import receive_first, send_last
+from mediaserver.server.workers.messages import Failed, Setup
 from mediaserver.server.workers.worker import Worker
 from mediaserver.settings import Settings
 
@@ -71,7 +72,7 @@ def _control(
 
     if settings.api_key is None and settings.public_keys is None:
         return None, nothing  # a third of a second and some megabytes are spared
-    from mediaserver.app import client_of  # brings the types of events as well
+    from mediaserver.control.client import client_of
 
     client = client_of(settings)
     return (None, nothing) if client is None else (client.calls.actions.hangup, client.aclose)

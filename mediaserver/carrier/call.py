@@ -12,8 +12,9 @@ from pybase64 import b64encode
 
 from mediaserver.carrier.intake import Intake
 from mediaserver.carrier.line import CONNECT_ERRORS, Line, no_connection
-from mediaserver.carrier.measure import Record, SentChunk, measure
+from mediaserver.carrier.measure import measure
 from mediaserver.carrier.plan import TRACKS, CallPlan
+from mediaserver.carrier.record import Record, SentChunk
 from mediaserver.carrier.report import CallReport
 from mediaserver.carrier.script import Cue, as_text, cues, media_s, voices
 from telephony_codecs import Encoder, Int16Array, codec

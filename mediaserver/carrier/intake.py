@@ -30,8 +30,7 @@ from mediaserver.carrier.messages import (
     MediaIn,
     parse,
 )
-from mediaserver.carrier.plan import Audio, CallPlan
-from mediaserver.carrier.script import at_rate
+from mediaserver.carrier.plan import Audio, CallPlan, at_rate
 from telephony_codecs import CodecError, Int16Array
 
 MIN_MESSAGE_S = 0.020

@@ -16,8 +16,9 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from mediaserver.carrier import messages
 from mediaserver.carrier.intake import Complaint, Intake, Received
-from mediaserver.carrier.measure import Record, ReturnedMark, SentChunk, measure
+from mediaserver.carrier.measure import measure
 from mediaserver.carrier.plan import CallPlan
+from mediaserver.carrier.record import Record, ReturnedMark, SentChunk
 from mediaserver.carrier.report import CallReport
 from mediaserver.carrier.script import Voices
 

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from mediaserver.carrier.messages import ErrorShape
-from telephony_codecs import CodecUnavailableError, Int16Array, codec
+from telephony_codecs import CodecUnavailableError, Int16Array, codec, resample_clip
 from telephony_codecs.amrwb_framing import pack, read_storage
 
 TRACKS: Mapping[str, tuple[str, ...]] = {
@@ -221,3 +221,8 @@ class CallPlan:
         if self.mode == "rtp":
             wanted |= {"send_codec": self.out_codec, "send_rate": str(self.out_rate_hz)}
         return {**wanted, **self.custom_parameters}
+
+
+def at_rate(audio: Audio, rate_hz: int) -> Int16Array:
+    """Return the clip's samples at another rate."""
+    return resample_clip(audio.samples, audio.rate_hz, rate_hz)

@@ -17,10 +17,11 @@ from mediaserver.carrier.plan import (
     CallPlan,
     Faults,
     PlanError,
+    at_rate,
     speech,
     stored_speech,
 )
-from telephony_codecs import Int16Array, codec, resample_clip
+from telephony_codecs import codec
 
 Lap = tuple[bytes, ...]
 Voices = dict[str, Lap]
@@ -48,11 +49,6 @@ class Cue(NamedTuple):
     position: int = 0
     digit: str = ""
     dropped: bool = False
-
-
-def at_rate(audio: Audio, rate_hz: int) -> Int16Array:
-    """Return the clip's samples at another rate."""
-    return resample_clip(audio.samples, audio.rate_hz, rate_hz)
 
 
 def voices(plan: CallPlan) -> Voices:

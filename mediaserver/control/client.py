@@ -19,6 +19,8 @@ from mediaserver.control.rest.commander import Commander
 from mediaserver.control.rest.commands import Calls
 from mediaserver.control.rest.retry import RetryPolicy
 from mediaserver.control.rest.transport import Transport
+from mediaserver.errors import ConfigurationError
+from mediaserver.settings import Settings
 
 BASE_URL = "https://api.telnyx.com/v2"
 
@@ -113,3 +115,23 @@ def _pool(
         # Shorter than common servers keep a connection, so that one is seldom closed in use.
         limits=httpx.Limits(max_connections=max_connections, keepalive_expiry=3.0),
     )
+
+
+def client_of(settings: Settings) -> TelnyxClient | None:
+    """The control client of these settings; None without an API key.
+
+    Raises:
+        ConfigurationError: one of them cannot be used.
+    """
+    if settings.api_key is None:
+        return None
+    try:
+        return TelnyxClient(
+            settings.api_key,
+            base_url=settings.api_base_url,
+            public_url=settings.public_url,
+            auth_token=settings.auth_token,
+            allow_insecure=settings.allow_insecure,
+        )
+    except InvalidFieldError as exc:
+        raise ConfigurationError(str(exc)) from exc

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
+from mediaserver.control.checks import Check
 from mediaserver.control.errors import InvalidFieldError
-from mediaserver.control.rest.checks import Check
 
 Scalar = str | int | float | bool
 
@@ -119,7 +119,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def hints(
+def stream_parameters(
     codec: str | None = None,
     rate_hz: int | None = None,
     *,

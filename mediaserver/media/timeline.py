@@ -8,7 +8,7 @@ QUIET_S = 0.2
 """A track that brought nothing for longer, with no chunk lost, was on hold."""
 
 
-class Place:
+class TrackClock:
     """One track's place in stream time: makes its frames, numbered and end to end.
 
     A frame begins where the one before it ended. The first of a track, and one after a
@@ -58,11 +58,11 @@ class Timeline:
 
     def __init__(self, origin: float) -> None:
         """Count stream time from ``origin``, in the seconds of ``now``."""
-        self._places: dict[Track, Place] = {
-            "inbound": Place("inbound", origin),
-            "outbound": Place("outbound", origin),
+        self._clocks: dict[Track, TrackClock] = {
+            "inbound": TrackClock("inbound", origin),
+            "outbound": TrackClock("outbound", origin),
         }
 
-    def place(self, track: Track) -> Place:
+    def clock(self, track: Track) -> TrackClock:
         """Return where this track stands."""
-        return self._places[track]
+        return self._clocks[track]

@@ -181,42 +181,6 @@ class Call(Protocol):
         """End the call, or its stream where no control client is set up."""
 
 
-class StreamRequest(msgspec.Struct, frozen=True):
-    """What a call's stream was set up with: enough to ask for the same again.
-
-    Attributes:
-        send_codec: of what goes back.
-        send_rate: its audio rate in Hz.
-        send_mode: ``rtp`` or ``mp3``.
-        processor: the one the call asked for, or None.
-        parameters: its ``param_*`` values, by name.
-    """
-
-    send_codec: str
-    send_rate: int
-    send_mode: str
-    processor: str | None = None
-    parameters: Mapping[str, str] = {}
-
-
-class CallObserver(Protocol):
-    """Who follows the calls of a server from outside: webhooks, restarts."""
-
-    def opened(
-        self, call_id: str, request: StreamRequest, webhook: Callable[[Any, str], None]
-    ) -> None:
-        """A call has its media socket, for the first time or again.
-
-        ``webhook(event, event_type)`` gives the call a webhook's event.
-        """
-
-    def lost(self, call_id: str) -> None:
-        """The call's socket went away without ``stop``."""
-
-    def closed(self, call_id: str, reason: str) -> None:
-        """The call's media is over; ``reason`` as in ``Stop``."""
-
-
 class Filter:
     """Cheap per-frame work, inline; one instance a call.
 
@@ -241,27 +205,6 @@ class Filter:
 
 Handler = Callable[..., Awaitable[None]]
 HandlerT = TypeVar("HandlerT", bound=Handler)
-
-
-class Spec(msgspec.Struct, frozen=True):
-    """A processor that was found: what to make for each call.
-
-    Attributes:
-        name: as given in settings.
-        target: the handler coroutine function or the ``Filter`` class.
-        rate: frames are resampled to it, in Hz; None leaves them.
-        requires: importable packages it needs.
-    """
-
-    name: str
-    target: Callable[..., Any]
-    rate: int | None = None
-    requires: tuple[str, ...] = ()
-
-    @property
-    def is_filter(self) -> bool:
-        """A ``Filter`` class; else a handler."""
-        return isinstance(self.target, type)
 
 
 @overload
@@ -289,19 +232,3 @@ def processor(
         return function
 
     return mark if handler is None else mark(handler)
-
-
-def spec_of(name: str, target: object) -> Spec | None:
-    """The processor ``target`` is, or None if it is none."""
-    if isinstance(target, type):
-        if issubclass(target, Filter) and target.process is not Filter.process:
-            return Spec(name, target, target.rate, target.requires)
-        return None
-    if inspect.iscoroutinefunction(target):
-        return Spec(
-            name,
-            target,
-            getattr(target, "mediaserver_rate", None),
-            getattr(target, "mediaserver_requires", ()),
-        )
-    return None

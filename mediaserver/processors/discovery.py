@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from mediaserver.errors import ConfigurationError
-from mediaserver.processors.api import Spec, spec_of
+from mediaserver.processors.spec import Spec, spec_of
 
 GROUP = "mediaserver.processors"
 BUILT_IN = {

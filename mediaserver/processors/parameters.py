@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from mediaserver.errors import ConfigurationError
-from mediaserver.processors.api import Spec
+from mediaserver.processors.spec import Spec
 
 
 def parameters_of(spec: Spec) -> dict[str, inspect.Parameter]:

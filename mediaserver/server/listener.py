@@ -17,8 +17,9 @@ from websockets.http11 import Request
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.server.calls.connection import MediaConnection
-from mediaserver.server.sockets.first_bytes import FirstBytes, SocketMaker
+from mediaserver.server.sockets.first_bytes import FirstBytes
 from mediaserver.server.sockets.http import Health, HttpHost, make_app
+from mediaserver.server.sockets.media_socket import SocketMaker
 from mediaserver.settings import Settings
 from mediaserver.tokens import Admission, TokenGate
 from mediaserver.wire.messages import TOKEN_KEY, Start
@@ -26,7 +27,7 @@ from mediaserver.wire.messages import TOKEN_KEY, Start
 logger = logging.getLogger(__name__)
 
 
-class House(Health, Protocol):
+class ListenerHost(Health, Protocol):
     """Whose front it is: who has the calls."""
 
     @property
@@ -42,12 +43,12 @@ class House(Health, Protocol):
         """One more of ``name``."""
 
 
-class Front:
+class Listener:
     """Listens, serves HTTP, and decides which connections and which calls come in.
 
     Args:
         settings: see ``Settings``.
-        house: who has the calls.
+        host: who has the calls.
         make_socket: makes the socket of an admitted connection.
         routes: further HTTP routes on the same port.
 
@@ -58,17 +59,17 @@ class Front:
     def __init__(
         self,
         settings: Settings,
-        house: House,
+        host: ListenerHost,
         make_socket: SocketMaker,
         routes: Sequence[BaseRoute] = (),
     ) -> None:
         self.connections: set[MediaConnection] = set()
         self._settings = settings
-        self._house = house
+        self._host = host
         self._make_socket = make_socket
         self._gate = TokenGate(settings.auth_token, grace_s=settings.reconnect_grace_s)
         self._waiting: set[FirstBytes] = set()
-        self._http = HttpHost(make_app(house, routes))
+        self._http = HttpHost(make_app(host, routes))
         self._server: asyncio.Server | None = None
 
     @property
@@ -127,28 +128,28 @@ class Front:
         token = (
             request.headers.get(TOKEN_KEY) or unquote(last.strip("/")) or query.get("token") or None
         )
-        if token is not None and self.token_wanted(token):
-            self._house.count("refused_token")
+        if token is not None and self.must_refuse(token):
+            self._host.count("refused_token")
             return http.HTTPStatus.UNAUTHORIZED, "Wrong auth token.\n"
-        connection = self._house.connection(query, token, now)
+        connection = self._host.connection(query, token, now)
         self.connections.add(connection)
         return connection
 
     def _refusal(self) -> str | None:
         """Why no connection at all can come in now."""
-        if self._house.draining:
+        if self._host.draining:
             return "This server takes no new calls.\n"
-        if self._house.n_connections >= self._settings.max_calls:
-            self._house.count("refused_full")
+        if self._host.n_connections >= self._settings.max_calls:
+            self._host.count("refused_full")
             return "This server is full.\n"
-        if not self._house.is_able:
-            self._house.count("refused_no_worker")
+        if not self._host.is_able:
+            self._host.count("refused_no_worker")
             return "No worker is ready.\n"
         return None
 
     # New calls.
 
-    def token_wanted(self, token: str | None) -> bool:
+    def must_refuse(self, token: str | None) -> bool:
         """Whether a stream that presented ``token`` must be refused."""
         return not self._gate.looks_valid(token, time.time())
 
@@ -158,7 +159,7 @@ class Front:
         admission = self._gate.admit(connection.token, call_id, time.time())
         if admission.admitted:
             return call_id, admission
-        self._house.count("refused_token")
+        self._host.count("refused_token")
         logger.warning("call %s refused: %s", call_id, admission.value)
         connection.close(1008, admission.value)
         return None

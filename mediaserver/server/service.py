@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from starlette.routing import BaseRoute
 from websockets.server import ServerProtocol
 
-from mediaserver.processors.api import CallObserver
+from mediaserver.observer import CallObserver
 from mediaserver.server.calls.connection import MediaConnection
-from mediaserver.server.calls.registry import Calls
+from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.session import Session
-from mediaserver.server.listener import Front
+from mediaserver.server.listener import Listener
 from mediaserver.server.sockets.media_socket import Connection, MediaSocket
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import Start
@@ -22,7 +22,7 @@ from mediaserver.wire.messages import Start
 logger = logging.getLogger(__name__)
 
 
-class MediaService:
+class SingleProcessService:
     """Listens, admits calls, owns their sessions, drains.
 
     Args:
@@ -48,10 +48,10 @@ class MediaService:
         self.settings = settings
         self.draining = False
         self._observer = observer
-        self._calls = Calls(settings, self, hangup=hangup)
-        self._front = Front(settings, self, self._make_socket, routes)
+        self._calls = CallRegistry(settings, self, hangup=hangup)
+        self._listener = Listener(settings, self, self._make_socket, routes)
         # Gatekeeper's, for who brings connections of his own.
-        self.admit = self._front.admit
+        self.admit = self._listener.admit
 
     @property
     def sessions(self) -> dict[str, Session]:
@@ -76,12 +76,12 @@ class MediaService:
     @property
     def n_connections(self) -> int:
         """Media connections."""
-        return len(self._front.connections)
+        return len(self._listener.connections)
 
     @property
     def port(self) -> int:
         """The TCP port it listens on."""
-        return self._front.port
+        return self._listener.port
 
     async def start(self) -> None:
         """Listen.
@@ -89,9 +89,9 @@ class MediaService:
         Raises:
             ConfigurationError: the address cannot be listened on.
         """
-        await self._front.bind()
+        await self._listener.bind()
         await self._calls.start()
-        await self._front.listen()
+        await self._listener.listen()
 
     def connection(
         self, query: Mapping[str, str], token: str | None, now: float
@@ -104,23 +104,23 @@ class MediaService:
         self, protocol: ServerProtocol, transport: asyncio.Transport, connection: Connection
     ) -> MediaSocket:
         socket = self._calls.make_socket(protocol, transport, connection)
-        socket.poll()
+        socket.read_by_poller()
         return socket
 
     # StreamHost: what connections need.
 
-    def token_wanted(self, token: str | None) -> bool:
+    def must_refuse(self, token: str | None) -> bool:
         """Whether a stream that presented ``token`` must be refused."""
-        return self._front.token_wanted(token)
+        return self._listener.must_refuse(token)
 
     def open_session(self, connection: MediaConnection, start: Start, now: float) -> Session | None:
         """The session of the call that starts; None when it is refused and closed."""
-        judged = self._front.judge(connection, start)
+        judged = self._listener.judge(connection, start)
         return None if judged is None else self._calls.open(connection, start, *judged, now)
 
     def connection_closed(self, connection: MediaConnection) -> None:
         """The socket is gone."""
-        self._front.connections.discard(connection)
+        self._listener.connections.discard(connection)
         self._calls.connection_closed(connection)
 
     def count(self, name: str) -> None:
@@ -145,7 +145,7 @@ class MediaService:
             return  # the observer knows calls, and this one goes on in another session
         if self._observer is not None:
             self._observer.closed(call_id, reason)
-        self._front.call_over(call_id)
+        self._listener.call_over(call_id)
 
     # The end.
 
@@ -167,6 +167,6 @@ class MediaService:
     async def close(self) -> None:
         """End everything now: calls with 1001, connections, the listener."""
         self.draining = True
-        self._front.stop()
+        self._listener.stop()
         await self._calls.close()
-        await self._front.close()
+        await self._listener.close()

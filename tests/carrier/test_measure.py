@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from mediaserver.carrier.intake import Complaint, Intake
-from mediaserver.carrier.measure import Record, ReturnedMark, SentChunk, compare, measure
-from mediaserver.carrier.plan import CallPlan, speech
-from mediaserver.carrier.script import at_rate, voices
+from mediaserver.carrier.measure import compare, measure
+from mediaserver.carrier.plan import CallPlan, at_rate, speech
+from mediaserver.carrier.record import Record, ReturnedMark, SentChunk
+from mediaserver.carrier.script import voices
 from telephony_codecs import codec
 
 SPEECH = at_rate(speech(), 8000)

@@ -16,10 +16,11 @@ from mediaserver.carrier.plan import (
     CallPlan,
     Faults,
     PlanError,
+    at_rate,
     can_encode,
     speech,
 )
-from mediaserver.carrier.script import Cue, as_text, at_rate, cues, media_s, voices
+from mediaserver.carrier.script import Cue, as_text, cues, media_s, voices
 from telephony_codecs import AudioFormatError, UnknownCodecError, codec
 
 

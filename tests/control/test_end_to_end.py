@@ -19,7 +19,7 @@ from mediaserver.carrier.rest.faults import RestFault
 from mediaserver.control import TelnyxClient
 from mediaserver.control.errors import ControlError
 from mediaserver.control.events import Event
-from mediaserver.server.workers.service import WorkerService
+from mediaserver.server.workers.service import MultiProcessService
 from mediaserver.settings import ProcessorSetting, Settings
 
 KEY = "KEY-canary-of-the-api-key"
@@ -191,7 +191,7 @@ async def test_a_stream_that_broke_is_started_again(how: str) -> None:
         line = w.stream(call).line
         assert line is not None
         if how == "worker killed":
-            assert isinstance(w.server.service, WorkerService)
+            assert isinstance(w.server.service, MultiProcessService)
             (worker,) = [each for each in w.server.service.workers if call in each.calls]
             os.kill(worker.pid, signal.SIGKILL)
         else:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mediaserver.media.frames import Int16Array
-from mediaserver.media.playout import Item
+from mediaserver.media.playout import Play
 from mediaserver.media.playout.ledger import MAX_OUTSTANDING
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def test_heard_is_within_20_ms_of_the_truth(make_rig: type[Rig], make_tone: Tone
         plays = [rig.playout.play(make_tone(float(s)), 8000, 0.0) for s in sizes_s]
         last = [0.0] * len(plays)
 
-        def check(rig: Rig = rig, plays: list[Item] = plays, last: list[float] = last) -> None:
+        def check(rig: Rig = rig, plays: list[Play] = plays, last: list[float] = last) -> None:
             for n, play in enumerate(plays):
                 heard_s = play.heard_s(rig.now)
                 assert heard_s >= last[n]
@@ -195,7 +195,7 @@ def test_who_is_told_of_a_clear_may_play_again(make_rig: type[Rig], make_tone: T
     """A play started from within the telling is a fresh one, not part of the clear."""
     rig = make_rig()
     item = rig.playout.play(make_tone(1.0), 8000, 0.0)
-    again: list[Item] = []
+    again: list[Play] = []
     item.notify(lambda _: again.append(rig.playout.play(make_tone(0.1), 8000, rig.now)))
     rig.run(0.3)
     rig.playout.clear(rig.now)

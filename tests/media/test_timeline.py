@@ -19,7 +19,7 @@ def test_frames_lie_end_to_end_whatever_the_jitter() -> None:
     """Arrivals up to 200 ms apart do not show in starts; the index counts without gaps."""
     timeline = Timeline(10.0)
     arrivals = [10.0, 10.001, 10.15, 10.151, 10.152, 10.35]
-    frames = [timeline.place("inbound").frame(FRAME, RATE_HZ, now) for now in arrivals]
+    frames = [timeline.clock("inbound").frame(FRAME, RATE_HZ, now) for now in arrivals]
     assert [f.start for f in frames] == pytest.approx([0.0, 0.02, 0.04, 0.06, 0.08, 0.1])
     assert [f.index for f in frames] == [0, 1, 2, 3, 4, 5]
     assert frames[0].duration == 0.02
@@ -28,21 +28,21 @@ def test_frames_lie_end_to_end_whatever_the_jitter() -> None:
 def test_a_pause_moves_the_track_to_its_arrival() -> None:
     """After 10 s of hold the next frame begins when it came, and its neighbours follow it."""
     timeline = Timeline(0.0)
-    timeline.place("inbound").frame(FRAME, RATE_HZ, 1.0)
-    frames = [timeline.place("inbound").frame(FRAME, RATE_HZ, 11.0 + n * 0.02) for n in range(2)]
+    timeline.clock("inbound").frame(FRAME, RATE_HZ, 1.0)
+    frames = [timeline.clock("inbound").frame(FRAME, RATE_HZ, 11.0 + n * 0.02) for n in range(2)]
     assert [f.start for f in frames] == pytest.approx([11.0, 11.02])
 
 
 def test_lost_chunks_explain_a_gap() -> None:
     """A gap that lost chunks fill is no pause; one far longer than they are is."""
     timeline = Timeline(0.0)
-    timeline.place("inbound").frame(FRAME, RATE_HZ, 0.0)
-    lost = [timeline.place("inbound").lost_frame(FRAME, RATE_HZ) for _ in range(14)]
-    after = timeline.place("inbound").frame(FRAME, RATE_HZ, 0.31)
+    timeline.clock("inbound").frame(FRAME, RATE_HZ, 0.0)
+    lost = [timeline.clock("inbound").lost_frame(FRAME, RATE_HZ) for _ in range(14)]
+    after = timeline.clock("inbound").frame(FRAME, RATE_HZ, 0.31)
     assert [f.lost for f in lost] == [True] * 14
     assert after.start == pytest.approx(0.3)
-    timeline.place("inbound").lost_frame(FRAME, RATE_HZ)
-    assert timeline.place("inbound").frame(FRAME, RATE_HZ, 5.0).start == pytest.approx(5.0)
+    timeline.clock("inbound").lost_frame(FRAME, RATE_HZ)
+    assert timeline.clock("inbound").frame(FRAME, RATE_HZ, 5.0).start == pytest.approx(5.0)
 
 
 @settings(max_examples=200, deadline=None)
@@ -54,7 +54,7 @@ def test_starts_never_go_back(steps: list[tuple[float, bool, int]]) -> None:
     for wait_s, lost, n_samples in steps:
         now += wait_s
         samples = np.zeros(n_samples, np.int16)
-        place = timeline.place("outbound")
+        place = timeline.clock("outbound")
         frame = place.lost_frame(samples, RATE_HZ) if lost else place.frame(samples, RATE_HZ, now)
         assert frame.start >= end
         end = frame.start + frame.duration
@@ -84,7 +84,7 @@ def test_a_minute_with_a_hold_keeps_the_tracks_together() -> None:
     for now, track, said_at in arrivals:
         # The sample value names the second in which it was said.
         samples = np.full(160, 1 + int(said_at), np.int16)
-        blocks += aligner.push(timeline.place(track).frame(samples, RATE_HZ, now))
+        blocks += aligner.push(timeline.clock(track).frame(samples, RATE_HZ, now))
     blocks += aligner.flush()
     pair = np.concatenate(blocks)
     assert pair.shape[1] == 2

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from mediaserver.errors import ConfigurationError
-from mediaserver.processors.api import Call, Filter, processor, spec_of
+from mediaserver.processors.api import Call, Filter, processor
 from mediaserver.processors.discovery import find, names
 from mediaserver.processors.parameters import bind, from_call
+from mediaserver.processors.spec import spec_of
 
 BOT = '''
 from pathlib import Path

@@ -16,7 +16,7 @@ from websockets.http11 import Request
 from mediaserver.carrier import CallPlan, FakeCall, frames
 from mediaserver.processors.api import Call, processor
 from mediaserver.server.calls.connection import MediaConnection
-from mediaserver.server.service import MediaService
+from mediaserver.server.service import SingleProcessService
 from mediaserver.settings import ProcessorSetting
 from telephony_codecs import Int16Array
 
@@ -141,7 +141,7 @@ class VirtualStream:
     Times are seconds since ``start``.
     """
 
-    def __init__(self, service: MediaService, plan: CallPlan) -> None:
+    def __init__(self, service: SingleProcessService, plan: CallPlan) -> None:
         self.plan = plan
         self.origin = time.monotonic()
         connection = service.admit(Request("/media", Headers()), self.origin)

@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 from websockets.protocol import State
 
-from mediaserver.server.sockets.first_bytes import make_protocol
+from mediaserver.server.sockets.media_socket import make_protocol
 from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
 from mediaserver.tokens import Admission
 from mediaserver.wire.messages import Start
@@ -80,7 +80,7 @@ class Reluctant:
         await asyncio.sleep(0)
 
 
-class House:
+class ListenerHost:
     """Admits every call, and notes what becomes of it."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class House:
             self.hand_over,
         )
 
-    def token_wanted(self, token: str | None) -> bool:
+    def must_refuse(self, token: str | None) -> bool:
         return False
 
     def open_session(self, connection: ArrivingConnection, start: Start, now: float) -> None:
@@ -113,9 +113,9 @@ class House:
         self.handed.append(arrival.behind)
 
 
-async def waiting() -> House:
+async def waiting() -> ListenerHost:
     """A stream whose ``start`` came while the answer to its upgrade has not left yet."""
-    house = House()
+    house = ListenerHost()
     house.transport.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
     house.arrival.data_received(CONNECTED + frame(TEXT, START) + BEHIND)
     assert house.handed == []

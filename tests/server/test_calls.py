@@ -20,8 +20,9 @@ from mediaserver.carrier import Audio, CallPlan, FakeCall, Faults, place_call, p
 from mediaserver.carrier.messages import MediaIn
 from mediaserver.control.events import Event
 from mediaserver.media.frames import Frame
-from mediaserver.processors.api import Dtmf, Hint, Reconnected, Stop, StreamError, StreamRequest
-from mediaserver.server.service import MediaService
+from mediaserver.observer import StreamRequest
+from mediaserver.processors.api import Dtmf, Hint, Reconnected, Stop, StreamError
+from mediaserver.server.service import SingleProcessService
 from mediaserver.settings import Settings
 
 from .conftest import Serving, bot
@@ -65,7 +66,7 @@ async def test_polled_or_not_echo_is_bit_exact(serving: Serving, poll_ms: float)
     plans = [CallPlan(codec="PCMA", seconds=SECONDS) for _ in range(12)]
     async with serving("echo", poll_ms=poll_ms) as server:
         service = server.service
-        assert isinstance(service, MediaService)
+        assert isinstance(service, SingleProcessService)
         calls = asyncio.create_task(place_calls(server.url, plans))
         if poll_ms:  # 600 frames a second are many for a period of 10 ms
             await soon(lambda: service.is_polling)
@@ -91,7 +92,7 @@ async def test_a_session_that_ends_late_does_not_end_its_successor() -> None:
     settings = Settings(
         port=0, processors=(bot("stubborn"),), handler_grace_s=0.5, reconnect_grace_s=0
     )
-    service = MediaService(settings, observer=Observer())
+    service = SingleProcessService(settings, observer=Observer())
     await service.start()
     url = f"ws://127.0.0.1:{service.port}/media"
     first = CallPlan(seconds=0.1)

@@ -14,10 +14,9 @@ from pybase64 import b64encode
 
 from mediaserver.app import MediaServer
 from mediaserver.carrier import CallPlan, CallReport, FakeCall, place_call, place_calls, speech
-from mediaserver.carrier.plan import can_encode
-from mediaserver.carrier.script import at_rate
+from mediaserver.carrier.plan import at_rate, can_encode
 from mediaserver.processors.api import Hint
-from mediaserver.server.service import MediaService
+from mediaserver.server.service import SingleProcessService
 from mediaserver.settings import ProcessorSetting, Settings
 from telephony_codecs import Int16Array, Resampler, codec, libraries
 
@@ -209,7 +208,7 @@ async def test_a_rate_that_contradicts_the_pace_is_hinted(
 ) -> None:
     """Payloads twice as long as the announced rate allows are named; honest ones are not."""
     plan = CallPlan(codec="L16", rate_hz=payload_hz, announced_rate_hz=announced_hz)
-    service = MediaService(Settings(processors=(HELD,), reconnect_grace_s=0))
+    service = SingleProcessService(Settings(processors=(HELD,), reconnect_grace_s=0))
     stream = VirtualStream(service, plan)
     call = await call_of(plan)
     events = call.events()

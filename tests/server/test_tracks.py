@@ -18,7 +18,7 @@ from mediaserver.carrier.plan import TRACKS
 from mediaserver.carrier.script import cues
 from mediaserver.media.frames import Frame, Int16Array
 from mediaserver.processors.api import Call, Filter, processor
-from mediaserver.server.service import MediaService
+from mediaserver.server.service import SingleProcessService
 from mediaserver.settings import ProcessorSetting, Settings
 from telephony_codecs import codec
 
@@ -50,13 +50,13 @@ class Notes(Filter):
 
 
 @asynccontextmanager
-async def service_of(*names: str, **parameters: object) -> AsyncIterator[MediaService]:
+async def service_of(*names: str, **parameters: object) -> AsyncIterator[SingleProcessService]:
     """A service that listens to no port, with these processors."""
     chain = tuple(
         ProcessorSetting(name, parameters if name == "record" else {})
         for name in (each if each == "record" else f"{__name__}:{each}" for each in names)
     )
-    service = MediaService(Settings(processors=chain, reconnect_grace_s=0))
+    service = SingleProcessService(Settings(processors=chain, reconnect_grace_s=0))
     yield service
     await service.close()
 
@@ -70,7 +70,7 @@ def payload_at(at_s: float) -> str:
 
 
 async def say_a_minute(
-    service: MediaService, plan: CallPlan, recording: Path, *, jitter_s: float
+    service: SingleProcessService, plan: CallPlan, recording: Path, *, jitter_s: float
 ) -> None:
     """Both tracks for a minute, each chunk late by up to ``jitter_s``, order kept."""
     stream = VirtualStream(service, plan)

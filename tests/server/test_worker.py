@@ -13,21 +13,21 @@ from typing import Any
 import pytest
 
 from mediaserver.errors import ConfigurationError
-from mediaserver.processors.api import StreamRequest
-from mediaserver.server.workers.channel import (
-    Beat,
-    Channel,
-    Closed,
+from mediaserver.observer import StreamRequest
+from mediaserver.server.workers.channel import Channel
+from mediaserver.server.workers.messages import (
+    CallClosed,
+    CallOpened,
     Drain,
-    Gone,
-    Land,
-    Landed,
-    Lost,
-    Opened,
+    HandedOver,
+    HandOver,
+    Heartbeat,
     Ready,
     Setup,
     Shutdown,
-    Tell,
+    SocketClosed,
+    SocketLost,
+    WebhookReported,
 )
 from mediaserver.server.workers.worker import Worker
 from mediaserver.settings import ProcessorSetting, Settings
@@ -74,13 +74,15 @@ class Parent:
         message = {"event": "start", "stream_id": "s", "start": {"call_control_id": call_id}}
         message["start"].update(start)  # type: ignore[attr-defined]  # a dict, three words ago
         self.channel.send(
-            Land(call_id, Admission.OPEN, {}, json.dumps(message).encode(), {"binary": 2}, behind),
+            HandOver(
+                call_id, Admission.OPEN, {}, json.dumps(message).encode(), {"binary": 2}, behind
+            ),
             accepted.detach(),
         )
         return Peer(loop, peer)
 
     def _received(self, message: Any, _: int | None) -> None:
-        if isinstance(message, Beat):
+        if isinstance(message, Heartbeat):
             for name, n in message.counts.items():
                 self.counts[name] = self.counts.get(name, 0) + n
         else:
@@ -165,8 +167,8 @@ async def test_a_call_from_landing_to_stop() -> None:
         await peer.send(frame_2[9:] + STOP)
         assert await peer.audio() == SPOKEN
         assert await peer.close_code() == 1000
-        await p.until(Closed("x", "stop", True), Gone())
-        assert p.told[:3] == [Ready(), Opened("x", REQUEST), Landed("x")]
+        await p.until(CallClosed("x", "stop", True), SocketClosed())
+        assert p.told[:3] == [Ready(), CallOpened("x", REQUEST), HandedOver("x")]
         assert p.counts == {"calls": 1}
 
 
@@ -175,7 +177,7 @@ async def test_refused_calls_are_told() -> None:
     async with parent() as p:
         peer = await p.land("x", media_format={"encoding": "EVS"})
         assert await peer.close_code() == 1003
-        await p.until(Landed("x"), Gone())
+        await p.until(HandedOver("x"), SocketClosed())
         assert p.counts == {"refused_format": 1, "closed.1003": 1}
 
 
@@ -183,27 +185,27 @@ async def test_a_lost_socket_and_the_next() -> None:
     """A call that lost its socket goes on with another one; the parent is told of each step."""
     async with parent(reconnect_grace_s=30) as p:
         (await p.land("x")).end.close()
-        await p.until(Opened("x", REQUEST), Landed("x"), Lost("x"), Gone())
+        await p.until(CallOpened("x", REQUEST), HandedOver("x"), SocketLost("x"), SocketClosed())
         again = await p.land("x")
         await again.send(media(SPOKEN))
         assert await again.audio() == SPOKEN
-        await p.until(Opened("x", REQUEST), Landed("x"))
+        await p.until(CallOpened("x", REQUEST), HandedOver("x"))
         assert p.counts["takeovers"] == 1
-        p.channel.send(Tell("x", "an event", "call.hangup"))
-        p.channel.send(Tell("not here", "an event", "call.hangup"))
+        p.channel.send(WebhookReported("x", "an event", "call.hangup"))
+        p.channel.send(WebhookReported("not here", "an event", "call.hangup"))
         assert await again.close_code() == 1000
-        await p.until(Closed("x", "hangup", True), Gone())
+        await p.until(CallClosed("x", "hangup", True), SocketClosed())
 
 
 async def test_events_reach_processors() -> None:
     """Drain and webhooks become events of the call; refusals before it are its own."""
     async with parent(bot("events")) as p:
         peer = await p.land("worker-events", frame(BINARY, b"\x00"))
-        await p.until(Landed("worker-events"))
+        await p.until(HandedOver("worker-events"))
         p.channel.send(Drain())
-        p.channel.send(Tell("worker-events", "told", "streaming.started"))
+        p.channel.send(WebhookReported("worker-events", "told", "streaming.started"))
         await peer.send(STOP)
-        await p.until(Closed("worker-events", "stop", True))
+        await p.until(CallClosed("worker-events", "stop", True))
         peer.end.close()
         assert p.counts["refused.binary"] == 1
     import sys
@@ -223,20 +225,20 @@ async def test_the_end_closes_calls_with_1001(how: str) -> None:
         if how == "shutdown":
             p.channel.send(Shutdown())
         else:
-            await p.until(Landed("y"))
+            await p.until(HandedOver("y"))
             p.channel.close()
         assert await peer.close_code() == 1001
         assert await late.close_code() == 1001
         await asyncio.wait_for(p.work, 10)
         if how == "shutdown":
-            assert {m.reason for m in p.told if isinstance(m, Closed)} == {"shutdown"}
+            assert {m.reason for m in p.told if isinstance(m, CallClosed)} == {"shutdown"}
 
 
 async def test_a_lost_descriptor_is_a_lost_call_only() -> None:
     """Where this process may open no more files, the parent hears that the socket is gone."""
     async with parent() as p:
-        p.channel.send(Land("x", Admission.OPEN, {}, b"{}", {}, b""))
-        await p.until(Landed("x"), Gone())
+        p.channel.send(HandOver("x", Admission.OPEN, {}, b"{}", {}, b""))
+        await p.until(HandedOver("x"), SocketClosed())
         assert p.counts == {"refused_no_descriptor": 1}
 
 
@@ -244,12 +246,12 @@ async def test_what_is_no_socket_is_told_as_gone() -> None:
     """A descriptor that cannot be used harms no other call."""
     async with parent() as p:
         unconnected = socket.socket()
-        p.channel.send(Land("x", Admission.OPEN, {}, b"{}", {}, b""), unconnected.detach())
-        await p.until(Landed("x"), Gone())
+        p.channel.send(HandOver("x", Admission.OPEN, {}, b"{}", {}, b""), unconnected.detach())
+        await p.until(HandedOver("x"), SocketClosed())
         peer = await p.land("y", media(SPOKEN))
         assert await peer.audio() == SPOKEN
         peer.end.close()
-        await p.until(Closed("y", "lost", True), Gone())
+        await p.until(CallClosed("y", "lost", True), SocketClosed())
 
 
 async def test_a_processor_that_fails_when_it_is_made(caplog: pytest.LogCaptureFixture) -> None:
@@ -257,7 +259,7 @@ async def test_a_processor_that_fails_when_it_is_made(caplog: pytest.LogCaptureF
     async with parent(bot("Unmade")) as p:
         peer = await p.land("x")
         assert await peer.close_code() == 1006
-        await p.until(Landed("x"), Gone())
+        await p.until(HandedOver("x"), SocketClosed())
     assert "call x failed at its start" in caplog.text
 
 

@@ -20,7 +20,7 @@ from mediaserver.carrier.messages import MediaIn
 from mediaserver.errors import ConfigurationError
 from mediaserver.server.workers import process as crew_module
 from mediaserver.server.workers.process import WorkerLimits, WorkerProcess
-from mediaserver.server.workers.service import WorkerService
+from mediaserver.server.workers.service import MultiProcessService
 from mediaserver.tokens import issue
 
 from .conftest import Serving, bot
@@ -31,8 +31,8 @@ IMPATIENT = WorkerLimits(beat_s=0.1, quiet_s=1.0, hung_s=2.0, pause_s=0.05, long
 PATIENT = WorkerLimits(quiet_s=60.0, hung_s=90.0)
 
 
-def crew(server: MediaServer) -> WorkerService:
-    assert isinstance(server.service, WorkerService)
+def crew(server: MediaServer) -> MultiProcessService:
+    assert isinstance(server.service, MultiProcessService)
     return server.service
 
 
@@ -285,7 +285,7 @@ async def test_sockets_for_a_stopped_worker_are_bounded(
     serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What waits for it is served when it goes on; beyond the limit calls get 1013."""
-    monkeypatch.setattr(crew_module, "MAX_LANDING", 1)
+    monkeypatch.setattr(crew_module, "MAX_PENDING_HANDOFFS", 1)
     async with serving("echo", workers=2, limits=PATIENT) as server:
         stopped = [worker.pid for worker in crew(server).workers]
         for pid in stopped:

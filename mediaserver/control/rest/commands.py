@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Unpack
 from urllib.parse import quote
 
+from mediaserver.control.checks import CALL_ID
 from mediaserver.control.errors import InvalidFieldError, UnreadableReplyError
 from mediaserver.control.own_server import OwnServer
-from mediaserver.control.rest.checks import CALL_ID
 from mediaserver.control.rest.commander import Command, Commander, new_command_id
 from mediaserver.control.rest.fields import (
     ForkStreamType,

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, TypedDict, get_args
 
-from mediaserver.control.errors import InvalidFieldError
-from mediaserver.control.rest.checks import (
+from mediaserver.control.checks import (
     COMMAND_ID,
     COUNT,
     FLAG,
@@ -24,6 +23,7 @@ from mediaserver.control.rest.checks import (
     table,
     text,
 )
+from mediaserver.control.errors import InvalidFieldError
 
 StreamTrack = Literal["inbound_track", "outbound_track", "both_tracks"]
 StreamCodec = Literal["PCMU", "PCMA", "G722", "OPUS", "AMR-WB", "L16", "default"]

@@ -22,7 +22,7 @@ from mediaserver.control.own_server import (
     Scalar,
     as_text,
     check_url,
-    hints,
+    stream_parameters,
     with_query,
     with_token,
 )
@@ -167,7 +167,7 @@ def _fill_in_stream(command: str, fields: dict[str, Any], server: OwnServer, now
     check_url("stream_url", url, "wss", allow_insecure=server.allow_insecure)
     fields["stream_url"] = url
     told = _fill_in_return_path(command, fields)
-    chosen = hints(
+    chosen = stream_parameters(
         processor=fields.pop("processor", None), parameters=fields.pop("processor_parameters", None)
     )
     is_ours = server.owns(url)
@@ -187,14 +187,14 @@ def _fill_in_return_path(command: str, fields: dict[str, Any]) -> dict[str, str]
         fields.get("stream_bidirectional_target_legs") or "self"
     )
     if mode == "mp3":
-        return hints("MP3")
+        return stream_parameters("MP3")
     codec = fields.get("stream_bidirectional_codec") or "PCMU"
     fields["stream_bidirectional_codec"] = codec
     rate_hz = _TELNYX_RATE_HZ
     if command != "answer":
         rate_hz = _checked_rate(codec, fields.get("stream_bidirectional_sampling_rate"))
         fields["stream_bidirectional_sampling_rate"] = rate_hz
-    return hints(codec, 16000 if codec in _ALWAYS_16_KHZ else rate_hz)
+    return stream_parameters(codec, 16000 if codec in _ALWAYS_16_KHZ else rate_hz)
 
 
 def _checked_rate(codec: str, rate_hz: int | None) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mediaserver.media.playout.ledger import Item, Outcome, PlayoutSink
+from mediaserver.media.playout.ledger import Outcome, Play, PlayoutSink
 from mediaserver.media.playout.mp3 import Mp3Playout
 from mediaserver.media.playout.playout import AudioError, Playout
 
-__all__ = ["AudioError", "Item", "Mp3Playout", "Outcome", "Playout", "PlayoutSink"]
+__all__ = ["AudioError", "Mp3Playout", "Outcome", "Play", "Playout", "PlayoutSink"]

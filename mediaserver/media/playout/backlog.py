@@ -9,10 +9,10 @@ import numpy as np
 
 from mediaserver.media.frames import Int16Array
 from mediaserver.media.playout.convert import Converter
-from mediaserver.media.playout.ledger import Item, Ledger, Mark, Outcome
+from mediaserver.media.playout.ledger import Ledger, Mark, Outcome, Play
 
 
-class QueuedItem(Item):
+class QueuedItem(Play):
     """A play whose samples have not all been taken."""
 
     def __init__(self, ledger: Ledger, rate_hz: int, live: bool) -> None:
@@ -21,7 +21,7 @@ class QueuedItem(Item):
 
 
 class Backlog:
-    """The queue of one call, and the stretch of it made ready for the encoder.
+    """The queue of one call, and the segment of it made ready for the encoder.
 
     Positions are those of the ledger: samples of the stream at the encoder's rate.
 
@@ -46,12 +46,12 @@ class Backlog:
         self.fed_at = float("-inf")
         self.live = False
         self._ready: list[Int16Array] = []
-        self._ends: deque[tuple[int, Item | Mark]] = deque()
+        self._ends: deque[tuple[int, Play | Mark]] = deque()
         self._queued_s = 0.0
 
-    def things(self) -> list[Outcome]:
+    def entries(self) -> list[Outcome]:
         """Return every play and mark that is not finished, oldest first."""
-        return [*(thing for _, thing in self._ends), *self.queue]
+        return [*(entry for _, entry in self._ends), *self.queue]
 
     def seconds(self) -> float:
         """Return the duration of all the audio here."""
@@ -114,7 +114,7 @@ class Backlog:
         # Nothing is queued, whatever the rounding of the sums says.
         self._queued_s = 0.0
 
-    def due(self) -> Iterator[Item | Mark]:
+    def due(self) -> Iterator[Play | Mark]:
         """Take the plays and marks whose audio is all sent."""
         while self._ends and self._ends[0][0] <= self._ledger.sent:
             yield self._ends.popleft()[1]

@@ -1,10 +1,10 @@
 """What was sent, what of it was heard, and what became of each play and mark.
 
 The stream sent to the far end is one line of samples, counted from 0 and never reset. A
-wire mark closes a *stretch* of it; every play and mark that ended in the stretch resolves
+wire mark closes a *segment* of it; every play and mark that ended in the segment resolves
 with that mark. Rules:
 
-1. A stretch is *played* if its mark comes back while it is outstanding, *cleared* if
+1. A segment is *played* if its mark comes back while it is outstanding, *cleared* if
    everything is voided first; a mark that comes back later is stale and changes nothing.
 2. A play that its user cancelled, or whose source failed, resolves at the same time as its
    neighbours, but under its own name.
@@ -43,16 +43,16 @@ class PlayoutSink(Protocol):
         ...
 
 
-class Stretch:
+class Segment:
     """The sent samples up to one wire mark, and what ended in them."""
 
-    __slots__ = ("due_at", "end", "ends_at", "every", "heard", "result", "things", "wanted")
+    __slots__ = ("due_at", "end", "ends_at", "entries", "every", "heard", "result", "wanted")
 
     def __init__(self, every: int, due_at: float) -> None:
         self.every = every
         self.due_at = due_at
         self.wanted = False
-        self.things: list[Outcome] = []
+        self.entries: list[Outcome] = []
         self.end = 0
         self.ends_at = 0.0
         self.heard = 0
@@ -67,7 +67,7 @@ class Outcome:
     end = -1
     live = False
     _verdict: State | None = None
-    _stretch: Stretch | None = None
+    _segment: Segment | None = None
     _callback: Callable[[Any], None] | None = None
 
     def __init__(self, ledger: Ledger) -> None:
@@ -76,14 +76,14 @@ class Outcome:
     @property
     def resolved(self) -> bool:
         """The state is final."""
-        return self._stretch is not None and self._stretch.result is not None
+        return self._segment is not None and self._segment.result is not None
 
     @property
     def state(self) -> State:
         """queued: nothing sent yet; playing: sent in part or whole; the others are final."""
-        stretch = self._stretch
-        if stretch is not None and stretch.result is not None:
-            return self._verdict or stretch.result
+        segment = self._segment
+        if segment is not None and segment.result is not None:
+            return self._verdict or segment.result
         return "playing" if 0 <= self.start < self._ledger.sent else "queued"
 
     def notify(self, callback: Callable[[Any], None]) -> None:
@@ -92,8 +92,8 @@ class Outcome:
             callback(self)
             return
         self._callback = callback
-        if self._stretch is not None and self not in self._stretch.things:
-            self._stretch.things.append(self)
+        if self._segment is not None and self not in self._segment.entries:
+            self._segment.entries.append(self)
 
     def give(self, verdict: State) -> None:
         """Have it resolve under this name when its time comes."""
@@ -101,8 +101,8 @@ class Outcome:
 
     def resolve_unsent(self) -> None:
         """Resolve now, as nothing of it was sent; cleared if it has no other verdict."""
-        self._stretch = Stretch(0, 0.0)
-        self._stretch.result = "cleared"
+        self._segment = Segment(0, 0.0)
+        self._segment.result = "cleared"
         self.tell()
 
     def tell(self) -> None:
@@ -136,7 +136,7 @@ class Ledger:
         unknown_marks: names that came back and are none of ours.
         stale_marks: marks of ours that came back after they had been cleared.
         early_marks: of those that came back, the ones whose audio cannot have been heard yet.
-        unconfirmed: stretches voided because too many marks were awaited.
+        unconfirmed: segments voided because too many marks were awaited.
     """
 
     __slots__ = (
@@ -177,13 +177,13 @@ class Ledger:
         self._n_marks = 0
         self._heard = 0
         self._lag_s = -1.0
-        self._outstanding: dict[str, Stretch] = {}
+        self._outstanding: dict[str, Segment] = {}
         self.returned_marks = 0
         self.early_marks = 0
         self.unknown_marks = 0
         self.stale_marks = 0
         self.unconfirmed = 0
-        self.current = Stretch(self._live_every, float("-inf"))
+        self.current = Segment(self._live_every, float("-inf"))
 
     def advance(self, n_samples: int, now: float) -> None:
         """Note that this much was sent; after a dry spell the clock starts anew."""
@@ -198,22 +198,22 @@ class Ledger:
         self._heard = max(self._heard, position)
         return self._heard
 
-    def finish(self, thing: Outcome) -> None:
+    def finish(self, entry: Outcome) -> None:
         """Note that all of it was sent: it resolves with the next wire mark."""
-        stretch = self.current
-        thing._stretch = stretch
-        stretch.wanted = True
-        if not thing.live or thing._callback is not None:
-            stretch.things.append(thing)
-        if not thing.live:
-            stretch.every = self._every
-            stretch.due_at = self.mark_at + self._every / self.rate_hz
+        segment = self.current
+        entry._segment = segment
+        segment.wanted = True
+        if not entry.live or entry._callback is not None:
+            segment.entries.append(entry)
+        if not entry.live:
+            segment.every = self._every
+            segment.due_at = self.mark_at + self._every / self.rate_hz
 
     def mark_due(self, now: float) -> bool:
         """Whether enough was sent, or time passed, since the last mark to send the next."""
-        stretch = self.current
-        return stretch.wanted and (
-            stretch.due_at <= now or self.sent - self._mark_end >= stretch.every
+        segment = self.current
+        return segment.wanted and (
+            segment.due_at <= now or self.sent - self._mark_end >= segment.every
         )
 
     def finish_mark(self, mark: Mark, now: float) -> None:
@@ -221,22 +221,22 @@ class Ledger:
         mark.start = mark.end = self.sent
         last = next(reversed(self._outstanding.values()), None)
         if last is not None and last.end == self.sent and not self.current.wanted:
-            mark._stretch = last
-            last.things.append(mark)
+            mark._segment = last
+            last.entries.append(mark)
             return
         self.finish(mark)
         self.send_mark(now)
 
     def send_mark(self, now: float) -> None:
-        """Close the current stretch with a wire mark."""
-        stretch = self.current
-        stretch.end = self._mark_end = self.sent
-        stretch.ends_at = max(self.dry_at, now)
+        """Close the current segment with a wire mark."""
+        segment = self.current
+        segment.end = self._mark_end = self.sent
+        segment.ends_at = max(self.dry_at, now)
         self.mark_at = now
-        self.current = Stretch(self._live_every, now + self._live_every_s)
+        self.current = Segment(self._live_every, now + self._live_every_s)
         self._n_marks += 1
         name = f"{MARK_PREFIX}{self._n_marks}"
-        self._outstanding[name] = stretch
+        self._outstanding[name] = segment
         self._sink.send_mark(name)
         if len(self._outstanding) > MAX_OUTSTANDING:
             oldest = self._outstanding.pop(next(iter(self._outstanding)))
@@ -245,22 +245,22 @@ class Ledger:
 
     def mark_returned(self, name: str, now: float) -> None:
         """Resolve as played what that wire mark stands for; count it if there is nothing."""
-        stretch = self._outstanding.pop(name, None)
-        if stretch is None:
+        segment = self._outstanding.pop(name, None)
+        if segment is None:
             if self._is_ours(name):
                 self.stale_marks += 1
             else:
                 self.unknown_marks += 1
             return
         self.returned_marks += 1
-        if now < stretch.ends_at - EARLY_S:
+        if now < segment.ends_at - EARLY_S:
             self.early_marks += 1
         # Early is believed at once, late by degrees: one late mark is a jolt of the network.
-        lag_s = max(now - stretch.ends_at, 0.0)
+        lag_s = max(now - segment.ends_at, 0.0)
         slow = 0 <= self._lag_s < lag_s
         self._lag_s = self._lag_s + (lag_s - self._lag_s) / 4 if slow else lag_s
-        self._heard = max(self._heard, stretch.end)
-        self._resolve(stretch, "played", stretch.end)
+        self._heard = max(self._heard, segment.end)
+        self._resolve(segment, "played", segment.end)
 
     def overdue_s(self, now: float) -> float:
         """Return how long ago the oldest mark awaited should have come back; 0 if none should."""
@@ -285,31 +285,31 @@ class Ledger:
             unsent: what has not been finished and is voided too.
         """
         heard = self.heard(now)
-        stretches = [*self._outstanding.values(), self.current]
+        segments = [*self._outstanding.values(), self.current]
         self._outstanding.clear()
         last = self.current
-        last.things.extend(unsent)
-        for thing in unsent:
-            thing._stretch = last
-        self.current = Stretch(self._live_every, self.mark_at + self._live_every_s)
+        last.entries.extend(unsent)
+        for entry in unsent:
+            entry._segment = last
+        self.current = Segment(self._live_every, self.mark_at + self._live_every_s)
         self._mark_end = self._heard = self.sent
         self.dry_at = min(self.dry_at, now)
-        things = tuple(thing for stretch in stretches for thing in stretch.things)
-        for stretch in stretches:
-            stretch.result, stretch.heard = "cleared", heard
+        entries = tuple(entry for segment in segments for entry in segment.entries)
+        for segment in segments:
+            segment.result, segment.heard = "cleared", heard
         # Told last: whoever is told may play again.
-        for stretch in stretches:
-            self._resolve(stretch, "cleared", heard)
-        return things
+        for segment in segments:
+            self._resolve(segment, "cleared", heard)
+        return entries
 
-    def _resolve(self, stretch: Stretch, result: State, heard: int) -> None:
-        stretch.result, stretch.heard = result, heard
-        things, stretch.things = stretch.things, []
-        for thing in things:
-            thing.tell()
+    def _resolve(self, segment: Segment, result: State, heard: int) -> None:
+        segment.result, segment.heard = result, heard
+        entries, segment.entries = segment.entries, []
+        for entry in entries:
+            entry.tell()
 
 
-class Item(Outcome):
+class Play(Outcome):
     """One play. Final states: played, cleared, failed (its source raised).
 
     Attributes:
@@ -332,9 +332,9 @@ class Item(Outcome):
         """
         if self.start < 0:
             return 0.0
-        stretch = self._stretch
-        resolved = stretch is not None and stretch.result is not None
+        segment = self._segment
+        resolved = segment is not None and segment.result is not None
         ledger = self._ledger
-        heard = stretch.heard if stretch is not None and resolved else ledger.heard(now)
+        heard = segment.heard if segment is not None and resolved else ledger.heard(now)
         end = self.end if self.end >= 0 else ledger.sent
         return max(min(heard, end) - self.start, 0) / ledger.rate_hz

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.media.frames import Int16Array
-from mediaserver.media.playout.ledger import Item, PlayoutSink
+from mediaserver.media.playout.ledger import Play, PlayoutSink
 from mediaserver.media.playout.playout import Playout
 from telephony_codecs import CodecError, codec
 
@@ -34,7 +34,7 @@ class Mp3Playout(Playout):
         self._direct = self._is_express = False  # no play skips the queue, nor its pace
         self._message_at = float("-inf")
 
-    def play(self, samples: Int16Array, rate_hz: int, now: float, *, live: bool = False) -> Item:
+    def play(self, samples: Int16Array, rate_hz: int, now: float, *, live: bool = False) -> Play:
         """Queue one clip as `Playout.play`; ConfigurationError if it is live."""
         if live:
             raise ConfigurationError("mp3 mode plays whole clips; live audio needs mode rtp")
@@ -44,7 +44,7 @@ class Mp3Playout(Playout):
         """Raise ConfigurationError: live audio is never a whole file."""
         self.play(samples, rate_hz, now, live=True)
 
-    def open(self, rate_hz: int, now: float, *, live: bool = False) -> Item:
+    def open(self, rate_hz: int, now: float, *, live: bool = False) -> Play:
         """Raise ConfigurationError: a file is sent as a whole."""
         raise ConfigurationError("mp3 mode plays whole clips; streamed audio needs mode rtp")
 

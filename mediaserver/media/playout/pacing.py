@@ -199,11 +199,11 @@ class Sender:
     def _finish(self, now: float) -> None:
         """Hand what is wholly sent to the ledger, with a wire mark where one is due."""
         ledger = self.ledger
-        for thing in self._backlog.due():
-            if isinstance(thing, Mark):
-                ledger.finish_mark(thing, now)
+        for entry in self._backlog.due():
+            if isinstance(entry, Mark):
+                ledger.finish_mark(entry, now)
             else:
-                ledger.finish(thing)
+                ledger.finish(entry)
         if ledger.mark_due(now):
             ledger.send_mark(now)
 

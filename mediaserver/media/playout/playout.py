@@ -21,12 +21,12 @@ import numpy as np
 from mediaserver.errors import CallEndedError, MediaServerError
 from mediaserver.media.frames import Int16Array
 from mediaserver.media.playout.backlog import QueuedItem
-from mediaserver.media.playout.ledger import Item, Mark, Outcome, PlayoutSink, State
+from mediaserver.media.playout.ledger import Mark, Outcome, Play, PlayoutSink, State
 from mediaserver.media.playout.pacing import Sender
 from mediaserver.media.playout.sizes import EPSILON_S, MIN_MESSAGE_S
 from telephony_codecs import CodecError, Encoder
 
-__all__ = ["AudioError", "Item", "Mark", "Outcome", "Playout", "PlayoutSink", "State"]
+__all__ = ["AudioError", "Mark", "Outcome", "Play", "Playout", "PlayoutSink", "State"]
 
 
 class AudioError(MediaServerError, ValueError):
@@ -90,7 +90,7 @@ class Playout(Sender):
 
     # The user's side.
 
-    def play(self, samples: Int16Array, rate_hz: int, now: float, *, live: bool = False) -> Item:
+    def play(self, samples: Int16Array, rate_hz: int, now: float, *, live: bool = False) -> Play:
         """Queue one array, shape ``(n,)``, int16; send at once what may go.
 
         A read-only array is taken as it is, one that its owner may write is copied.
@@ -112,7 +112,7 @@ class Playout(Sender):
             payload = self._encode(samples)
         except CodecError as error:
             raise AudioError(str(error)) from error
-        item = Item(ledger, rate_hz, live)
+        item = Play(ledger, rate_hz, live)
         item.start = ledger.sent
         self._send_media(payload)
         ledger.advance(self._min, now)
@@ -155,21 +155,21 @@ class Playout(Sender):
         send_media(payload)
         ledger.sent += n_samples
         ledger.dry_at = (dry_at if dry_at > now else now) + self._min_s
-        stretch = ledger.current
-        stretch.wanted = True
-        if stretch.due_at <= now:
+        segment = ledger.current
+        segment.wanted = True
+        if segment.due_at <= now:
             ledger.send_mark(now)
         if self.next_at is None:
             self._arm(now)
 
-    def open(self, rate_hz: int, now: float, *, live: bool = False) -> Item:
+    def open(self, rate_hz: int, now: float, *, live: bool = False) -> Play:
         """Queue a play whose samples come by `feed` until `end` or `fail`; raises as `play`."""
         item = self._accept(rate_hz, live)
         item.is_open = True
         self._pump(now)
         return item
 
-    def feed(self, item: Item, samples: Int16Array, now: float) -> None:
+    def feed(self, item: Play, samples: Int16Array, now: float) -> None:
         """Give more samples of an open play; those of a play that is over are ignored.
 
         Raises:
@@ -181,17 +181,17 @@ class Playout(Sender):
         self._add(item, samples, now)
         self._pump(now)
 
-    def end(self, item: Item, now: float) -> None:
+    def end(self, item: Play, now: float) -> None:
         """No more samples come: the play resolves once all given ones are played."""
         item.is_open = False
         self._pump(now)
 
-    def fail(self, item: Item, now: float) -> None:
+    def fail(self, item: Play, now: float) -> None:
         """The source broke: what it gave is played, then the play resolves as failed."""
         if item.is_open and isinstance(item, QueuedItem):
             self._stop(item, "failed", now, drop=item.start < 0 and not item.chunks)
 
-    def cancel(self, item: Item, now: float) -> None:
+    def cancel(self, item: Play, now: float) -> None:
         """Drop what is not sent of a play, which then resolves as cleared.
 
         What the far end has already cannot be taken back without `clear`: of it the play
@@ -317,10 +317,10 @@ class Playout(Sender):
         self._pump(now)
 
     def _void(self, now: float) -> tuple[Outcome, ...]:
-        unsent = self._backlog.things()
-        for thing in unsent:
-            if isinstance(thing, Item):
-                thing.is_open = False
+        unsent = self._backlog.entries()
+        for entry in unsent:
+            if isinstance(entry, Play):
+                entry.is_open = False
         self._backlog.reset()
         self._is_exchange = False
         self.next_at = now if self._keepalive and not self._closed else None

@@ -21,12 +21,12 @@ WRITE_EVERY_S = 0.5
 @processor
 async def record(call: Call, directory: Path = Path("recordings")) -> None:
     """Write ``<directory>/<call>-<track>.wav``; holds become silence, so tracks stay aligned."""
-    tapes: dict[str, _Tape] = {}
+    tapes: dict[str, TrackWriter] = {}
     try:
         async for frame in call.frames(track=None):
             tape = tapes.get(frame.track)
             if tape is None:
-                tape = tapes[frame.track] = _Tape(directory, call.id, frame)
+                tape = tapes[frame.track] = TrackWriter(directory, call.id, frame)
             tape.add(frame)
             if tape.pending_s >= WRITE_EVERY_S:
                 await asyncio.to_thread(tape.write)
@@ -36,7 +36,7 @@ async def record(call: Call, directory: Path = Path("recordings")) -> None:
             tape.close()
 
 
-class _Tape:
+class TrackWriter:
     """One track's audio between the call and the disk."""
 
     def __init__(self, directory: Path, call_id: str, first: Frame) -> None:

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 class StreamHost(Protocol):
     """Who owns the calls."""
 
-    def token_wanted(self, token: str | None) -> bool:
+    def must_refuse(self, token: str | None) -> bool:
         """Whether a stream that presented ``token`` must be refused."""
 
     def open_session(self, connection: MediaConnection, start: Start, now: float) -> Session | None:
@@ -161,7 +161,7 @@ class MediaConnection:
     def _control_received(self, message: Message, now: float) -> None:
         if isinstance(message, Connected):
             self.token = self.token or message.auth_token
-            if self._host.token_wanted(self.token):
+            if self._host.must_refuse(self.token):
                 self.close(1008, "auth token missing or wrong")
         elif isinstance(message, Start):
             self._stop_start_timer()

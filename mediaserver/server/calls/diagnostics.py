@@ -19,7 +19,7 @@ RATE_CHECK_S = 5.0
 STEADY = ("PCMU", "PCMA", "L16", "G722")
 
 
-class Hints:
+class Diagnostics:
     """Looks at one call about once a second; each finding comes once.
 
     Args:
@@ -42,7 +42,7 @@ class Hints:
             yield "no_marks", f"audio was sent and no mark came back: {CHECK_MODE}"
         if ledger.early_marks >= EARLY_MARKS and ledger.early_marks == ledger.returned_marks:
             yield "early_marks", f"marks come back before their audio can be heard: {CHECK_MODE}"
-        if ledger.sent and "outbound" in inbound.lanes:
+        if ledger.sent and "outbound" in inbound.tracks:
             yield (
                 "hears_itself",
                 "the stream has the outbound track, so a bot that listens to it hears itself",
@@ -51,21 +51,21 @@ class Hints:
         yield from self._rates(inbound)
 
     def _silence(self, inbound: Inbound, now: float) -> Iterator[tuple[str, str]]:
-        lane = inbound.lanes.get("inbound")
-        if lane is None or now - inbound.heard_at > 1.0 or not lane.was_silent():
+        decoder = inbound.tracks.get("inbound")
+        if decoder is None or now - inbound.heard_at > 1.0 or not decoder.was_silent():
             self._loud_at = now
         elif now - self._loud_at >= SILENT_FOR_S:
             yield "silent", "media flows, but the caller's track has been silent for 10 s"
 
     def _rates(self, inbound: Inbound) -> Iterator[tuple[str, str]]:
         """Audio that comes at half or twice the pace of the clock has another rate."""
-        for track, lane in inbound.lanes.items():
-            pace = lane.pace(RATE_CHECK_S)
+        for track, decoder in inbound.tracks.items():
+            pace = decoder.pace(RATE_CHECK_S)
             # Codecs that leave out silence come slowly by their nature.
-            is_slow = pace is not None and pace < 0.6 and lane.decoder.codec in STEADY
+            is_slow = pace is not None and pace < 0.6 and decoder.decoder.codec in STEADY
             if pace is not None and (pace > 1.7 or is_slow):
                 yield (
                     f"rate_{track}",
-                    f"{track} audio comes {pace:.1f} times as fast as its {lane.rate_hz} Hz:"
+                    f"{track} audio comes {pace:.1f} times as fast as its {decoder.rate_hz} Hz:"
                     " the announced sample rate contradicts the payloads",
                 )

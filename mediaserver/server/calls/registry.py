@@ -12,19 +12,18 @@ from typing import Protocol
 from websockets.server import ServerProtocol
 
 from mediaserver.errors import ConfigurationError
-from mediaserver.processors.api import Draining, Spec, StreamRequest
-from mediaserver.processors.discovery import find
-from mediaserver.processors.parameters import bind, from_call
+from mediaserver.observer import StreamRequest
+from mediaserver.processors.api import Draining
+from mediaserver.processors.parameters import from_call
 from mediaserver.server.calls.audio.formats import (
     UnsupportedFormatError,
-    check_settings,
     formats_of,
 )
 from mediaserver.server.calls.connection import MediaConnection
-from mediaserver.server.calls.session import Chosen, Session
+from mediaserver.server.calls.selection import Chosen, load_processors
+from mediaserver.server.calls.session import Session
 from mediaserver.server.sockets import poller
-from mediaserver.server.sockets.first_bytes import make_media_socket
-from mediaserver.server.sockets.media_socket import Connection, MediaSocket
+from mediaserver.server.sockets.media_socket import Connection, MediaSocket, make_media_socket
 from mediaserver.server.sockets.poller import SocketPoller
 from mediaserver.settings import Settings
 from mediaserver.tokens import Admission
@@ -50,7 +49,7 @@ class CallsFollower(Protocol):
         """A session has ended; ``over``: and no newer one of the same call lives."""
 
 
-class Calls:
+class CallRegistry:
     """Owns the sessions.
 
     Args:
@@ -78,7 +77,7 @@ class Calls:
         self.sessions: dict[str, Session] = {}
         self._follower = follower
         self._hangup = hangup
-        self._specs = usable(settings)
+        self._specs = load_processors(settings)
         self._poller: SocketPoller | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
@@ -256,17 +255,3 @@ class Calls:
             )
             for s in wanted
         ]
-
-
-def usable(settings: Settings) -> dict[str, Spec]:
-    """Find every processor now, and check its parameters, so that no call fails on them.
-
-    Raises:
-        ConfigurationError: one cannot be used, or another setting is wrong.
-    """
-    check_settings(settings)
-    specs: dict[str, Spec] = {}
-    for setting in (*settings.processors, *settings.offer):
-        spec = specs[setting.name] = find(setting.name)
-        bind(spec, setting.parameters)
-    return specs

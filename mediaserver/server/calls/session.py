@@ -8,32 +8,20 @@ from collections.abc import Coroutine, Sequence
 from time import monotonic
 from typing import Any, Protocol
 
-import msgspec
-
 from mediaserver.media.dtmf import DtmfOrder
 from mediaserver.media.playout import Mp3Playout, Playout, PlayoutSink
 from mediaserver.media.reorder import Reorder
-from mediaserver.processors.api import (
-    Dtmf,
-    Reconnected,
-    Spec,
-    Stop,
-    StreamError,
-    StreamRequest,
-    Webhook,
-)
+from mediaserver.observer import StreamRequest
+from mediaserver.processors.api import Dtmf, Reconnected, Stop, StreamError, Webhook
 from mediaserver.processors.chain import Chain, FilterStage, Stage
-from mediaserver.server.calls.audio.formats import (
-    Formats,
-    UnsupportedFormatError,
-    make_decoder,
-    make_encoder,
-)
+from mediaserver.server.calls.audio.formats import Formats, UnsupportedFormatError
 from mediaserver.server.calls.audio.inbound import Inbound
 from mediaserver.server.calls.audio.outbound import INFINITY, Outbound
-from mediaserver.server.calls.diagnostics import Hints
+from mediaserver.server.calls.audio.parts import DetachedSink, make_decoder, make_encoder
+from mediaserver.server.calls.diagnostics import Diagnostics
 from mediaserver.server.calls.event_hub import EventHub
-from mediaserver.server.calls.view import LiveCall
+from mediaserver.server.calls.selection import Chosen
+from mediaserver.server.calls.view import CallView
 from mediaserver.settings import Settings
 from mediaserver.wire import messages as wire
 from mediaserver.wire.messages import ErrorBody, MediaBody, Start
@@ -47,13 +35,6 @@ ERROR_MEANINGS = {
     100004: "invalid_media: the payload was not base64",
     100005: "rate_limit_reached: more than one mp3 message a second",
 }
-
-
-class Chosen(msgspec.Struct, frozen=True):
-    """A processor for one call, its parameters bound."""
-
-    spec: Spec
-    parameters: dict[str, Any]
 
 
 class SessionHost(Protocol):
@@ -124,12 +105,12 @@ class Session:
         self.events = EventHub()
         self._timer: asyncio.TimerHandle | None = None
         self._grace: asyncio.TimerHandle | None = None
-        self._hints = Hints(now)
+        self._diagnostics = Diagnostics(now)
         self._byte_order_said = False
         self._dtmf: DtmfOrder[Dtmf] = DtmfOrder()
         self.outbound = Outbound(self._playout(line), self._arm, self._spawn)
-        self._calls: list[tuple[LiveCall, Chosen]] = []
-        self._views: list[LiveCall] = []
+        self._calls: list[tuple[CallView, Chosen]] = []
+        self._views: list[CallView] = []
         self._chain = Chain(self._stages(chosen), self._stage_failed)
         self._decoder()  # refuse now, not at the first frame
         self.inbound = Inbound(
@@ -225,7 +206,7 @@ class Session:
     def look(self, now: float) -> None:
         """Once a second: say what looks wrong, and what was found out."""
         self._say_byte_order()
-        for hint in self._hints.look(self.inbound, self.outbound.playout.ledger, now):
+        for hint in self._diagnostics.look(self.inbound, self.outbound.playout.ledger, now):
             logger.warning("call %s: %s", self.call_id, hint.text)
             self.events.publish(hint)
 
@@ -285,12 +266,12 @@ class Session:
         for choice in chosen:
             spec = choice.spec
             if spec.is_filter:
-                call = LiveCall(self, spec.name, None)
+                call = CallView(self, spec.name, None)
                 self._views.append(call)
                 filter_ = spec.target(call, **choice.parameters)
                 stages.append(FilterStage(spec.name, filter_))
             else:
-                call = LiveCall(self, spec.name, spec.rate)
+                call = CallView(self, spec.name, spec.rate)
                 self._views.append(call)
                 self._calls.append((call, choice))
                 stages.append(call)
@@ -303,7 +284,7 @@ class Session:
         self._follow_error_policy()
         return False
 
-    async def _handle(self, call: LiveCall, chosen: Chosen) -> None:
+    async def _handle(self, call: CallView, chosen: Chosen) -> None:
         try:
             await chosen.spec.target(call, **chosen.parameters)
         except Exception:  # the border to a user's code
@@ -342,7 +323,7 @@ class Session:
     def _playout(self, line: Line | None) -> Playout:
         """A playout into ``line``; without one it holds what it is given."""
         settings = self.host.settings
-        sink: PlayoutSink = line if line is not None else _Nowhere()
+        sink: PlayoutSink = line if line is not None else DetachedSink()
         if self.formats.send_mode == "mp3":
             playout: Playout = Mp3Playout(sink)
         else:
@@ -383,16 +364,3 @@ class Session:
         self.outbound.playout.tick(now)
         if not self.outbound.ended:
             self._arm()
-
-
-class _Nowhere:
-    """The line of a call that has none: playout holds everything meanwhile."""
-
-    def send_media(self, payload: bytes) -> None:
-        """Nothing is sent while blocked."""
-
-    def send_mark(self, name: str) -> None:
-        """Nothing is sent while blocked."""
-
-    def send_clear(self) -> None:
-        """What was to be cleared went with the socket."""

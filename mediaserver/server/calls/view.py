@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FRAMES_LIMIT = 500  # ten seconds at 20 ms
 
 
-class LiveCall:
+class CallView:
     """One processor's view of a session; a stage of its chain where it is a handler.
 
     Implements ``processors.core.Call``; its docstrings are the ones users read.

@@ -9,27 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import http
-import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import Protocol, cast
 
 from websockets.http11 import Request
-from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from mediaserver.server.sockets.media_socket import Connection, MediaSocket
-from mediaserver.server.sockets.poller import SocketPoller
-from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES
+from mediaserver.server.sockets.media_socket import (
+    Connection,
+    SocketMaker,
+    make_media_socket,
+    make_protocol,
+)
 
 HEAD_WITHIN_S = 5.0
 MAX_HEAD_BYTES = 64 * 1024
 # Connections whose head is not complete; more are closed at once.
 MAX_WAITING = 2048
-
-# At debug level the library writes whole request heads, and with them auth tokens.
-_quiet = logging.getLogger(f"{__name__}.websockets")
-_quiet.setLevel(logging.WARNING)
 
 
 class Gatekeeper(Protocol):
@@ -37,28 +34,6 @@ class Gatekeeper(Protocol):
 
     def admit(self, request: Request, now: float) -> Connection | tuple[http.HTTPStatus, str]:
         """A connection for this upgrade request, or status and text of a refusal."""
-
-
-# Makes the media socket of an admitted connection, its protocol and its user.
-SocketMaker = Callable[[ServerProtocol, asyncio.Transport, Connection], asyncio.Protocol]
-
-
-def make_protocol(state: State = State.CONNECTING) -> ServerProtocol:
-    """The rules of a media WebSocket, before its handshake or, once that is done, OPEN."""
-    return ServerProtocol(state=state, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
-
-
-def make_media_socket(
-    protocol: ServerProtocol,
-    transport: asyncio.Transport,
-    connection: Connection,
-    poller: SocketPoller | None = None,
-) -> MediaSocket:
-    """The media socket of a connection whose handshake is done."""
-    socket = MediaSocket(protocol, transport, connection, poller)
-    transport.set_protocol(socket)
-    connection.opened(socket)
-    return socket
 
 
 class FirstBytes(asyncio.Protocol):

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from mediaserver.server.sockets.poller import SocketPoller
-from mediaserver.server.sockets.websocket import WebSocketFrames
+from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, WebSocketFrames
 
 PING_EVERY_S = 20.0
 CLOSE_WITHIN_S = 5.0
 # Buffered for a peer that reads too slowly: about two seconds of L16 at 16 kHz.
 WRITE_HIGH_BYTES = 256 * 1024
 BLOCKED_FOR_S = 10.0
+
+# At debug level the library writes whole request heads, and with them auth tokens.
+_quiet = logging.getLogger(f"{__name__}.websockets")
+_quiet.setLevel(logging.WARNING)
 
 
 class Connection(Protocol):
@@ -48,7 +54,7 @@ class MediaSocket(asyncio.Protocol):
         protocol: handshake done, state OPEN.
         transport: the connection; the caller makes this its protocol.
         connection: who hears the messages and the end.
-        poller: reads in the transport's stead, from ``poll`` on; None leaves that to it.
+        poller: reads in the transport's stead, from ``read_by_poller`` on; None leaves that to it.
     """
 
     __slots__ = (
@@ -94,7 +100,7 @@ class MediaSocket(asyncio.Protocol):
         """Messages can be sent."""
         return self._frames.is_open
 
-    def poll(self) -> None:
+    def read_by_poller(self) -> None:
         """Let the poller read, if there is one; not before the transport reads itself."""
         if self._poller is not None and not self._transport.is_closing():
             self._polled = self._poller.add(self._transport, self)
@@ -184,3 +190,25 @@ class MediaSocket(asyncio.Protocol):
         timer = self._timers.pop(name, None)
         if timer is not None:
             timer.cancel()
+
+
+# Makes the media socket of an admitted connection, its protocol and its user.
+SocketMaker = Callable[[ServerProtocol, asyncio.Transport, Connection], asyncio.Protocol]
+
+
+def make_protocol(state: State = State.CONNECTING) -> ServerProtocol:
+    """The rules of a media WebSocket, before its handshake or, once that is done, OPEN."""
+    return ServerProtocol(state=state, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
+
+
+def make_media_socket(
+    protocol: ServerProtocol,
+    transport: asyncio.Transport,
+    connection: Connection,
+    poller: SocketPoller | None = None,
+) -> MediaSocket:
+    """The media socket of a connection whose handshake is done."""
+    socket = MediaSocket(protocol, transport, connection, poller)
+    transport.set_protocol(socket)
+    connection.opened(socket)
+    return socket

@@ -15,14 +15,8 @@ import pickle
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
-
-import msgspec
-
-from mediaserver.processors.api import StreamRequest
-from mediaserver.settings import Settings
-from mediaserver.tokens import Admission
 
 logger = logging.getLogger(__name__)
 
@@ -32,97 +26,6 @@ _READ_BYTES = 64 * 1024
 _HEAD = struct.Struct("!I?")
 # So that no program that a processor starts inherits a call; not every system has the flag.
 _CLOEXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-
-
-class Setup(msgspec.Struct, frozen=True):
-    """The first message to a worker: who it is, and what it serves with."""
-
-    index: int
-    settings: Settings
-    beat_s: float
-
-
-class Land(msgspec.Struct, frozen=True):
-    """To a worker, with the socket: a stream whose ``start`` was just read.
-
-    Attributes:
-        call_id: what the call is known by.
-        admission: how it was admitted.
-        query: the upgrade request's.
-        start: the ``start`` message as it came.
-        violations: messages that were refused so far, by kind.
-        behind: octets that were read behind ``start``.
-    """
-
-    call_id: str
-    admission: Admission
-    query: Mapping[str, str]
-    start: bytes
-    violations: Mapping[str, int]
-    behind: bytes
-
-
-class Tell(msgspec.Struct, frozen=True):
-    """To a worker: a webhook's event for one of its calls."""
-
-    call_id: str
-    event: Any
-    event_type: str
-
-
-class Drain(msgspec.Struct, frozen=True):
-    """To a worker: tell the calls that the server wants to end."""
-
-
-class Shutdown(msgspec.Struct, frozen=True):
-    """To a worker: end every call now, then yourself."""
-
-
-class Ready(msgspec.Struct, frozen=True):
-    """From a worker: it takes calls."""
-
-
-class Failed(msgspec.Struct, frozen=True):
-    """From a worker: it cannot work, and why."""
-
-    reason: str
-
-
-class Beat(msgspec.Struct, frozen=True):
-    """From a worker, regularly: its loop runs, and what it has counted since the last one."""
-
-    counts: Mapping[str, int]
-
-
-class Landed(msgspec.Struct, frozen=True):
-    """From a worker: a ``Land`` was dealt with; its call is open, or was refused."""
-
-    call_id: str
-
-
-class Opened(msgspec.Struct, frozen=True):
-    """From a worker: a call has its socket, for the first time or again."""
-
-    call_id: str
-    request: StreamRequest
-
-
-class Lost(msgspec.Struct, frozen=True):
-    """From a worker: a call has lost its socket without ``stop``."""
-
-    call_id: str
-
-
-class Closed(msgspec.Struct, frozen=True):
-    """From a worker: a session has ended; ``over``: no newer one of the call lives."""
-
-    call_id: str
-    reason: str
-    over: bool
-
-
-class Gone(msgspec.Struct, frozen=True):
-    """From a worker: one of its sockets is closed."""
 
 
 class Channel:

@@ -20,15 +20,16 @@ from starlette.routing import BaseRoute
 from websockets.server import ServerProtocol
 
 from mediaserver.errors import ConfigurationError
-from mediaserver.processors.api import CallObserver
+from mediaserver.observer import CallObserver
 from mediaserver.server.calls.connection import MediaConnection
-from mediaserver.server.calls.registry import usable
+from mediaserver.server.calls.selection import load_processors
 from mediaserver.server.calls.session import Session
-from mediaserver.server.listener import Front
+from mediaserver.server.listener import Listener
 from mediaserver.server.sockets.media_socket import Connection
-from mediaserver.server.workers import channel as say
+from mediaserver.server.workers import messages
 from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
-from mediaserver.server.workers.process import Crew, WorkerLimits, WorkerProcess
+from mediaserver.server.workers.process import WorkerLimits, WorkerProcess
+from mediaserver.server.workers.supervisor import Supervisor
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import Start
 
@@ -50,8 +51,8 @@ class _Call:
     is_live: bool = False
 
 
-class WorkerService:
-    """Listens, admits calls, hands them to workers, drains; used like ``MediaService``.
+class MultiProcessService:
+    """Listens, admits calls, hands them to workers, drains; used like ``SingleProcessService``.
 
     Args:
         settings: see ``Settings``; at least two workers.
@@ -77,7 +78,7 @@ class WorkerService:
     ) -> None:
         if sys.platform == "win32":  # pragma: no cover - no sockets go between processes there
             raise ConfigurationError("workers need a Unix system")
-        usable(settings)  # wrong settings are found here, not once in each worker
+        load_processors(settings)  # wrong settings are found here, not once in each worker
         try:
             pickle.dumps(settings)
         except (pickle.PickleError, TypeError, AttributeError) as exc:
@@ -89,18 +90,18 @@ class WorkerService:
         self._calls: dict[str, _Call] = {}
         self._idle = asyncio.Event()
         self._idle.set()
-        self._crew = Crew(settings, self, limits or WorkerLimits())
-        self._front = Front(settings, self, self._arrive, routes)
+        self._supervisor = Supervisor(settings, self, limits or WorkerLimits())
+        self._listener = Listener(settings, self, self._arrive, routes)
 
     @property
     def workers(self) -> list[WorkerProcess]:
         """Those that live."""
-        return self._crew.workers
+        return self._supervisor.workers
 
     @property
     def is_able(self) -> bool:
         """A worker can take a new call."""
-        return self._crew.is_able
+        return self._supervisor.is_able
 
     @property
     def n_calls(self) -> int:
@@ -110,12 +111,12 @@ class WorkerService:
     @property
     def n_connections(self) -> int:
         """Media connections, here and in the workers."""
-        return len(self._front.connections) + sum(w.n_sockets for w in self._crew.workers)
+        return len(self._listener.connections) + sum(w.n_sockets for w in self._supervisor.workers)
 
     @property
     def port(self) -> int:
         """The TCP port it listens on."""
-        return self._front.port
+        return self._listener.port
 
     async def start(self) -> None:
         """Start the workers, then listen.
@@ -123,13 +124,13 @@ class WorkerService:
         Raises:
             ConfigurationError: the address cannot be listened on, or a worker does not start.
         """
-        await self._front.bind()
+        await self._listener.bind()
         try:
-            await self._crew.start()
+            await self._supervisor.start()
         except ConfigurationError:
-            self._front.stop()
+            self._listener.stop()
             raise
-        await self._front.listen()
+        await self._listener.listen()
 
     # Connections, until they are handed over.
 
@@ -140,19 +141,19 @@ class WorkerService:
         start_within_s = self.settings.start_within_s
         return ArrivingConnection(self, query, token, now, start_within_s=start_within_s)
 
-    def token_wanted(self, token: str | None) -> bool:
+    def must_refuse(self, token: str | None) -> bool:
         """Whether a stream that presented ``token`` must be refused."""
-        return self._front.token_wanted(token)
+        return self._listener.must_refuse(token)
 
     def open_session(self, connection: MediaConnection, start: Start, now: float) -> Session | None:
         """No session here; an admitted call is noted for the arrival to hand it over."""
         assert isinstance(connection, ArrivingConnection)
-        connection.call = self._front.judge(connection, start)
+        connection.call = self._listener.judge(connection, start)
         return None
 
     def connection_closed(self, connection: MediaConnection) -> None:
         """A socket is gone before it was handed over."""
-        self._front.connections.discard(connection)
+        self._listener.connections.discard(connection)
         assert isinstance(connection, ArrivingConnection)
         if connection.call is not None:
             self._forget(connection.call[0])
@@ -173,7 +174,7 @@ class WorkerService:
         assert connection.call is not None
         call_id, admission = connection.call
         call = self._calls.get(call_id)
-        worker = self._crew.least_loaded() if call is None else call.worker
+        worker = self._supervisor.least_loaded() if call is None else call.worker
         if worker is None or not worker.has_room:
             self._refuse(arrival, call_id, "no worker can take the call")
             return
@@ -183,7 +184,7 @@ class WorkerService:
         except OSError as exc:
             self._refuse(arrival, call_id, f"its socket cannot be handed over: {exc.strerror}")
             return
-        self._front.connections.discard(connection)
+        self._listener.connections.discard(connection)
         if call is None:
             call = self._calls[call_id] = _Call(worker)
             worker.calls.add(call_id)
@@ -192,7 +193,9 @@ class WorkerService:
         worker.n_landing += 1
         worker.n_sockets += 1
         violations = dict(connection.stream.violations)
-        land = say.Land(call_id, admission, connection.query, connection.text, violations, behind)
+        land = messages.HandOver(
+            call_id, admission, connection.query, connection.text, violations, behind
+        )
         worker.channel.send(land, fd)
 
     def _refuse(self, arrival: Arrival, call_id: str, why: str) -> None:
@@ -201,27 +204,27 @@ class WorkerService:
         arrival.refuse(1013, "try again later")
         self._forget(call_id)
 
-    # CrewOwner: what workers report.
+    # SupervisorOwner: what workers report.
 
     def message_received(self, worker: WorkerProcess, message: Any) -> None:
         """A worker says something."""
         match message:
-            case say.Beat():
+            case messages.Heartbeat():
                 self.counters.update(message.counts)
-            case say.Ready():
-                self._crew.ready(worker)
-            case say.Gone():
+            case messages.Ready():
+                self._supervisor.ready(worker)
+            case messages.SocketClosed():
                 worker.n_sockets -= 1
-            case say.Landed():
+            case messages.HandedOver():
                 worker.n_landing -= 1
                 self._calls[message.call_id].n_landing -= 1
                 self._forget(message.call_id)
-            case say.Opened():
+            case messages.CallOpened():
                 self._opened(worker, message)
-            case say.Lost():
+            case messages.SocketLost():
                 if self._observer is not None:
                     self._observer.lost(message.call_id)
-            case say.Closed():
+            case messages.CallClosed():
                 self._closed(message)
 
     def worker_gone(self, worker: WorkerProcess) -> None:
@@ -236,7 +239,7 @@ class WorkerService:
             call.is_live, call.n_landing = False, 0
             self._forget(call_id)
 
-    def _opened(self, worker: WorkerProcess, message: say.Opened) -> None:
+    def _opened(self, worker: WorkerProcess, message: messages.CallOpened) -> None:
         call_id = message.call_id
         self._calls[call_id].is_live = True
 
@@ -245,14 +248,14 @@ class WorkerService:
                 if worker.channel.is_full:
                     self.count("webhook_not_told")
                 else:
-                    worker.channel.send(say.Tell(call_id, event, event_type))
+                    worker.channel.send(messages.WebhookReported(call_id, event, event_type))
             except (pickle.PickleError, RecursionError):  # a payload nested too deep
                 self.count("webhook_not_told")
 
         if self._observer is not None:
             self._observer.opened(call_id, message.request, webhook)
 
-    def _closed(self, message: say.Closed) -> None:
+    def _closed(self, message: messages.CallClosed) -> None:
         if not message.over:
             return  # the observer knows calls, and this one goes on in another session
         if self._observer is not None:
@@ -268,7 +271,7 @@ class WorkerService:
                 return
             del self._calls[call_id]
             call.worker.calls.discard(call_id)
-        self._front.call_over(call_id)
+        self._listener.call_over(call_id)
         if not self._calls:
             self._idle.set()
 
@@ -280,8 +283,8 @@ class WorkerService:
             return
         self.draining = True
         logger.info("draining: %d calls go on", self.n_calls)
-        for worker in self._crew.workers:
-            worker.channel.send(say.Drain())
+        for worker in self._supervisor.workers:
+            worker.channel.send(messages.Drain())
 
     async def drained(self) -> None:
         """Wait until no call is left, or ``drain_s`` is over."""
@@ -293,6 +296,6 @@ class WorkerService:
     async def close(self) -> None:
         """End everything now: calls with 1001, workers, connections, the listener."""
         self.draining = True
-        self._front.stop()
-        await self._crew.close()
-        await self._front.close()
+        self._listener.stop()
+        await self._supervisor.close()
+        await self._listener.close()

@@ -14,23 +14,23 @@ from typing import Any, cast
 from websockets.protocol import State as SocketState
 
 from mediaserver.server.calls.connection import MediaConnection
-from mediaserver.server.calls.registry import Calls
+from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.session import Session
-from mediaserver.server.sockets.first_bytes import SocketMaker, make_protocol
-from mediaserver.server.workers.channel import (
-    Beat,
-    Channel,
-    Closed,
+from mediaserver.server.sockets.media_socket import SocketMaker, make_protocol
+from mediaserver.server.workers.channel import Channel
+from mediaserver.server.workers.messages import (
+    CallClosed,
+    CallOpened,
     Drain,
-    Gone,
-    Land,
-    Landed,
-    Lost,
-    Opened,
+    HandedOver,
+    HandOver,
+    Heartbeat,
     Ready,
     Setup,
     Shutdown,
-    Tell,
+    SocketClosed,
+    SocketLost,
+    WebhookReported,
 )
 from mediaserver.wire.messages import Start
 from mediaserver.wire.stream import State
@@ -38,15 +38,15 @@ from mediaserver.wire.stream import State
 logger = logging.getLogger(__name__)
 
 # At the end: for peers to take their close frames, and for the parent to take the last report.
-LAST_WORDS_S = 1.0
+FLUSH_WITHIN_S = 1.0
 
 
-class LandedConnection(MediaConnection):
+class HandedOverConnection(MediaConnection):
     """A stream that begins with its ``start``; what came before was its parent's."""
 
     __slots__ = ("land",)
 
-    def __init__(self, worker: Worker, land: Land, now: float) -> None:
+    def __init__(self, worker: Worker, land: HandOver, now: float) -> None:
         settings = worker.settings
         super().__init__(worker, land.query, None, now, start_within_s=settings.start_within_s)
         self.land = land
@@ -75,7 +75,7 @@ class Worker:
     ) -> None:
         self.settings = setup.settings
         self._beat_s = setup.beat_s
-        self._calls = Calls(setup.settings, self, hangup=hangup)
+        self._calls = CallRegistry(setup.settings, self, hangup=hangup)
         self._connections: set[MediaConnection] = set()
         self._landing: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
@@ -95,22 +95,22 @@ class Worker:
             connection.close(1001, "server shuts down")
         await self._calls.close()
         if self._connections:
-            await _at_most(self._empty.wait(), LAST_WORDS_S)
+            await _at_most(self._empty.wait(), FLUSH_WITHIN_S)
         self._report_counts()
-        await _at_most(self._channel.flushed(), LAST_WORDS_S)
+        await _at_most(self._channel.flushed(), FLUSH_WITHIN_S)
         if self._beating is not None:
             self._beating.cancel()
         self._channel.close()
 
     # StreamHost: what connections need.
 
-    def token_wanted(self, token: str | None) -> bool:
+    def must_refuse(self, token: str | None) -> bool:
         """Never: the parent has judged."""
         return False
 
     def open_session(self, connection: MediaConnection, start: Start, now: float) -> Session | None:
         """The session of the call that starts; None when it is refused and closed."""
-        assert isinstance(connection, LandedConnection)
+        assert isinstance(connection, HandedOverConnection)
         land = connection.land
         return self._calls.open(connection, start, land.call_id, land.admission, now)
 
@@ -120,7 +120,7 @@ class Worker:
         if not self._connections:
             self._empty.set()
         self._calls.connection_closed(connection)
-        self._report(Gone())
+        self._report(SocketClosed())
 
     def count(self, name: str) -> None:
         """One more of ``name``."""
@@ -130,23 +130,23 @@ class Worker:
 
     def call_opened(self, session: Session) -> None:
         """A call has its socket."""
-        self._report(Opened(session.call_id, session.request))
+        self._report(CallOpened(session.call_id, session.request))
 
     def call_lost(self, call_id: str) -> None:
         """A call has lost its socket."""
-        self._report(Lost(call_id))
+        self._report(SocketLost(call_id))
 
     def call_closed(self, call_id: str, reason: str, *, over: bool) -> None:
         """A session has ended."""
-        self._report(Closed(call_id, reason, over))
+        self._report(CallClosed(call_id, reason, over))
 
     # The parent.
 
     def _received(self, message: Any, fd: int | None) -> None:
         match message:
-            case Land():
+            case HandOver():
                 self._land(message, fd)
-            case Tell():
+            case WebhookReported():
                 session = self._calls.sessions.get(message.call_id)
                 if session is not None:
                     session.webhook_received(message.event, message.event_type)
@@ -156,38 +156,38 @@ class Worker:
                 self._over.set()
 
     def _report(self, message: object) -> None:
-        """Tell the parent, and first what was counted on the way there."""
+        """WebhookReported the parent, and first what was counted on the way there."""
         self._report_counts()
         self._channel.send(message)
 
     def _report_counts(self) -> None:
         if self._calls.counters:
-            self._channel.send(Beat(dict(self._calls.counters)))
+            self._channel.send(Heartbeat(dict(self._calls.counters)))
             self._calls.counters.clear()
 
     def _beat(self) -> None:
         """Show that the loop runs; a parent that reads nothing is spared more of it."""
         self._beating = asyncio.get_running_loop().call_later(self._beat_s, self._beat)
         if self._channel.is_flushed:
-            self._channel.send(Beat(dict(self._calls.counters)))
+            self._channel.send(Heartbeat(dict(self._calls.counters)))
             self._calls.counters.clear()
 
     # Sockets.
 
-    def _land(self, land: Land, fd: int | None) -> None:
+    def _land(self, land: HandOver, fd: int | None) -> None:
         if fd is None:
             logger.error("call %s: its socket did not get here: too many are open", land.call_id)
             self.count("refused_no_descriptor")
-            self._report(Landed(land.call_id))
-            self._report(Gone())
+            self._report(HandedOver(land.call_id))
+            self._report(SocketClosed())
             return
         task = asyncio.get_running_loop().create_task(self._take(land, fd))
         self._landing.add(task)
         task.add_done_callback(self._landing.discard)
 
-    async def _take(self, land: Land, fd: int) -> None:
+    async def _take(self, land: HandOver, fd: int) -> None:
         """Go on with a connection where the parent stopped."""
-        connection = LandedConnection(self, land, monotonic())
+        connection = HandedOverConnection(self, land, monotonic())
         self._connections.add(connection)
         self._empty.clear()
         end: socket.socket | None = None
@@ -198,7 +198,7 @@ class Worker:
             make_socket = self._calls.make_socket
             await loop.connect_accepted_socket(lambda: Landing(connection, make_socket), end)
             if connection.socket is not None:
-                connection.socket.poll()
+                connection.socket.read_by_poller()
         except (OSError, RuntimeError) as exc:  # gone in the meantime; uvloop's is no OSError
             logger.info("call %s: its socket cannot be used: %s", land.call_id, exc)
             if end is None:  # not even its kind could be asked for, as where it was reset
@@ -208,13 +208,13 @@ class Worker:
         finally:
             if connection.socket is None:
                 self.connection_closed(connection)
-            self._report(Landed(land.call_id))
+            self._report(HandedOver(land.call_id))
 
 
 class Landing(asyncio.Protocol):
     """Makes a handed-over connection a media socket, before anything is read from it."""
 
-    def __init__(self, connection: LandedConnection, make_socket: SocketMaker) -> None:
+    def __init__(self, connection: HandedOverConnection, make_socket: SocketMaker) -> None:
         self._connection = connection
         self._make_socket = make_socket
 

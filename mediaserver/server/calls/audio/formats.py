@@ -9,7 +9,7 @@ import msgspec
 from mediaserver.errors import ConfigurationError, PeerError
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import Start
-from telephony_codecs import CodecError, Decoder, Encoder, codec
+from telephony_codecs import CodecError, codec
 
 
 class UnsupportedFormatError(PeerError):
@@ -77,37 +77,3 @@ def check_settings(settings: Settings) -> None:
         codec(settings.send_codec.upper()).encoder(settings.send_rate)
     except CodecError as exc:
         raise ConfigurationError(f"wrong setting: send_codec: {exc}") from exc
-
-
-def make_decoder(formats: Formats, settings: Settings) -> Decoder:
-    """A new decoder for one track.
-
-    Raises:
-        UnsupportedFormatError: the platform cannot decode this codec.
-    """
-    options: dict[str, str] = {}
-    if formats.codec == "L16":
-        options = {"byte_order": settings.l16_byte_order}
-    elif formats.codec == "AMR-WB":
-        options = {"packing": settings.amr_packing}
-    try:
-        return codec(formats.codec).decoder(formats.rate, **options)
-    except CodecError as exc:
-        raise UnsupportedFormatError(str(exc)) from exc
-
-
-def make_encoder(formats: Formats, settings: Settings) -> Encoder:
-    """A new encoder for the way back.
-
-    Raises:
-        UnsupportedFormatError: the platform cannot encode this codec.
-    """
-    options = {}
-    if formats.send_codec == "L16":
-        # What comes in one order goes back in it; `auto` cannot be heard by the far end.
-        order = settings.l16_byte_order
-        options = {"byte_order": "little" if order == "auto" else order}
-    try:
-        return codec(formats.send_codec).encoder(formats.send_rate, **options)
-    except CodecError as exc:
-        raise UnsupportedFormatError(str(exc)) from exc

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from mediaserver.media.frames import Int16Array, Track
 from mediaserver.media.reorder import Lost, Reorder
-from mediaserver.media.timeline import Place, Timeline
+from mediaserver.media.timeline import Timeline, TrackClock
 from mediaserver.processors.chain import Chain
 from mediaserver.wire.messages import MediaBody, TrackWord
 from telephony_codecs import Decoder, PayloadError
@@ -23,12 +23,12 @@ _TRACKS: dict[TrackWord | None, Track] = {
 SILENCE_PEAK = 8
 
 
-class Lane:
+class TrackDecoder:
     """One track: its decoder, and what it brought lately.
 
     Attributes:
         decoder: of this track alone.
-        place: where the track stands in stream time.
+        clock: where the track stands in stream time.
         n_samples: of its last frame. The samples themselves are not kept: what a call keeps
             from one frame to the next comes back to the processor as cold memory.
         wanted: the next frame's loudness is to be noted.
@@ -38,25 +38,25 @@ class Lane:
         "_born_at",
         "_born_s",
         "_peak",
+        "clock",
         "decode",
         "decoder",
         "n_samples",
-        "place",
         "rate_hz",
         "track",
         "wanted",
     )
 
     def __init__(
-        self, track: Track, decoder: Decoder, place: Place, now: float, origin: float
+        self, track: Track, decoder: Decoder, clock: TrackClock, now: float, origin: float
     ) -> None:
         self.track = track
         self._born_at = now
-        self._born_s = max(place.next_s, now - origin)
+        self._born_s = max(clock.next_s, now - origin)
         self.decoder = decoder
         self.decode = decoder.decode
         self.rate_hz = decoder.rate_hz
-        self.place = place
+        self.clock = clock
         self.n_samples = decoder.rate_hz // 50
         self.wanted = True
         self._peak = 0
@@ -66,8 +66,8 @@ class Lane:
 
         Holds do not count: behind one the track's clock is set anew.
         """
-        came_s = self.place.heard_at - self._born_at
-        return (self.place.next_s - self._born_s) / came_s if came_s >= least_s else None
+        came_s = self.clock.heard_at - self._born_at
+        return (self.clock.next_s - self._born_s) / came_s if came_s >= least_s else None
 
     def note(self, samples: Int16Array) -> None:
         """Note how loud a frame is, as was wanted."""
@@ -92,21 +92,21 @@ class Inbound:
         waits: told that ``poll`` has a time to be called at.
 
     Attributes:
-        lanes: by track, those that had media.
+        tracks: by track, those that had media.
         heard_at: when media came last.
     """
 
     __slots__ = (
         "_count",
-        "_lane",
+        "_latest",
         "_make_decoder",
         "_origin",
         "_run",
         "_timeline",
         "_waits",
         "heard_at",
-        "lanes",
         "reorder",
+        "tracks",
     )
 
     def __init__(
@@ -125,8 +125,8 @@ class Inbound:
         self._timeline = Timeline(now)
         self._origin = now
         self.reorder = reorder
-        self.lanes: dict[Track, Lane] = {}
-        self._lane: Lane | None = None  # the last one's, most often the only one
+        self.tracks: dict[Track, TrackDecoder] = {}
+        self._latest: TrackDecoder | None = None  # the last one's, most often the only one
         self.heard_at = now
 
     @property
@@ -137,7 +137,7 @@ class Inbound:
     @property
     def l16_byte_order(self) -> ByteOrder | None:
         """The order settled on, of the first track that has one; None too if it is not L16."""
-        decoders = (lane.decoder for lane in self.lanes.values())
+        decoders = (track_decoder.decoder for track_decoder in self.tracks.values())
         orders = (d.verdict for d in decoders if isinstance(d, L16Decoder))
         return next((order for order in orders if order is not None), None)
 
@@ -166,8 +166,8 @@ class Inbound:
         self.drain(now)
         self.reorder = reorder
         self._make_decoder = make_decoder
-        self.lanes = {}
-        self._lane = None
+        self.tracks = {}
+        self._latest = None
         self.heard_at = now
 
     def _give(self, items: Sequence[MediaBody | Lost], now: float) -> None:
@@ -179,10 +179,10 @@ class Inbound:
                 self._decode(_TRACKS[item.track], item.payload, now)
 
     def _decode(self, track: Track, payload: bytes, now: float) -> None:
-        lane = self._lane
-        if lane is None or lane.track != track:
-            lane = self._lane_of(track, now)
-        decode = lane.decode
+        track_decoder = self._latest
+        if track_decoder is None or track_decoder.track != track:
+            track_decoder = self._track_decoder(track, now)
+        decode = track_decoder.decode
         try:
             samples = decode(payload)
         except PayloadError:
@@ -191,17 +191,17 @@ class Inbound:
             return
         n_samples = len(samples)
         if n_samples:
-            lane.n_samples = n_samples
-            if lane.wanted:
-                lane.note(samples)
+            track_decoder.n_samples = n_samples
+            if track_decoder.wanted:
+                track_decoder.note(samples)
             run = self._run
-            run(lane.place.frame(samples, lane.rate_hz, now))
+            run(track_decoder.clock.frame(samples, track_decoder.rate_hz, now))
 
     def _conceal(
         self, track: Track, now: float, following: Sequence[MediaBody | Lost] = ()
     ) -> None:
-        lane = self._lane_of(track, now)
-        decoder, n_samples = lane.decoder, lane.n_samples
+        track_decoder = self._track_decoder(track, now)
+        decoder, n_samples = track_decoder.decoder, track_decoder.n_samples
         samples = None
         if decoder.can_recover and following and isinstance(following[0], MediaBody):
             try:
@@ -210,12 +210,14 @@ class Inbound:
                 samples = None
         if samples is None:
             samples = decoder.conceal(n_samples)
-        self._run(lane.place.lost_frame(samples, lane.rate_hz))
+        self._run(track_decoder.clock.lost_frame(samples, track_decoder.rate_hz))
 
-    def _lane_of(self, track: Track, now: float) -> Lane:
-        lane = self.lanes.get(track)
-        if lane is None:
-            place = self._timeline.place(track)
-            lane = self.lanes[track] = Lane(track, self._make_decoder(), place, now, self._origin)
-        self._lane = lane
-        return lane
+    def _track_decoder(self, track: Track, now: float) -> TrackDecoder:
+        track_decoder = self.tracks.get(track)
+        if track_decoder is None:
+            clock = self._timeline.clock(track)
+            decoder = self._make_decoder()
+            track_decoder = TrackDecoder(track, decoder, clock, now, self._origin)
+            self.tracks[track] = track_decoder
+        self._latest = track_decoder
+        return track_decoder

@@ -13,7 +13,7 @@ import numpy as np
 
 from mediaserver.errors import CallEndedError
 from mediaserver.media.frames import Int16Array
-from mediaserver.media.playout import Item, Mp3Playout, Outcome, Playout
+from mediaserver.media.playout import Mp3Playout, Outcome, Play, Playout
 from mediaserver.processors.api import AudioSource, PlayState
 from telephony_codecs import CodecError, open_audio, resample_clip
 
@@ -71,7 +71,7 @@ class LivePlay(_Awaited):
 
     __slots__ = ("_item", "_outbound")
 
-    def __init__(self, item: Item, outbound: Outbound) -> None:
+    def __init__(self, item: Play, outbound: Outbound) -> None:
         self.outcome = self._item = item
         self._future = None
         self._outbound = outbound
@@ -155,9 +155,9 @@ class Outbound:
         now = monotonic()
         cleared = self.playout.clear(now)
         self._changed()
-        return {LivePlay(o, self): o.heard_s(now) for o in cleared if isinstance(o, Item)}
+        return {LivePlay(o, self): o.heard_s(now) for o in cleared if isinstance(o, Play)}
 
-    def cancel(self, item: Item) -> None:
+    def cancel(self, item: Play) -> None:
         """See ``Play.cancel``."""
         self.playout.cancel(item, monotonic())
         self._changed()
@@ -175,7 +175,7 @@ class Outbound:
             self.ended = True
             self.playout.close(monotonic())
 
-    async def _feed_file(self, item: Item, source: Path | str | bytes) -> None:
+    async def _feed_file(self, item: Play, source: Path | str | bytes) -> None:
         """Open an audio file of any kind off the loop, then queue all of it."""
         playout = self.playout
         try:
@@ -188,7 +188,7 @@ class Outbound:
             playout.end(item, monotonic())
         self._changed()
 
-    async def _feed_iterator(self, item: Item, source: AsyncIterator[Int16Array]) -> None:
+    async def _feed_iterator(self, item: Play, source: AsyncIterator[Int16Array]) -> None:
         """Pull a source a little ahead of the ear until it ends or is not wanted any more."""
         playout = self.playout
         try:
