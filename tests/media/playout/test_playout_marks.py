@@ -13,7 +13,7 @@ from mediaserver.media.ledger import MAX_OUTSTANDING
 from mediaserver.media.playout import Item
 
 if TYPE_CHECKING:
-    from tests.media.conftest import Rig, Told
+    from tests.media.playout.conftest import Rig, Told
 
 Tone = Callable[..., Int16Array]
 FRAME = np.zeros(160, np.int16)
