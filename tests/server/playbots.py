@@ -13,7 +13,7 @@ import numpy.typing as npt
 from websockets.datastructures import Headers
 from websockets.http11 import Request
 
-from mediaserver.carrier import CallPlan, FakeCall, frames
+from mediaserver.carrier import CallPlan, FakeCall, messages
 from mediaserver.processors.api import Call, processor
 from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.service import SingleProcessService
@@ -148,8 +148,8 @@ class VirtualStream:
         assert isinstance(connection, MediaConnection)
         self.connection = connection
         self._sequence = 1
-        media_format = frames.MediaFormat(plan.codec, plan.announced_rate_hz or plan.in_rate_hz)
-        body = frames.StartBody(
+        media_format = messages.MediaFormat(plan.codec, plan.announced_rate_hz or plan.in_rate_hz)
+        body = messages.StartBody(
             "user",
             plan.call_control_id,
             "session",
@@ -160,21 +160,21 @@ class VirtualStream:
             plan.start_parameters,
             media_format,
         )
-        self._receive(frames.connected(), 0.0)
-        self._receive(frames.start(1, body, plan.stream_id), 0.0)
+        self._receive(messages.connected(), 0.0)
+        self._receive(messages.start(1, body, plan.stream_id), 0.0)
 
     def media(self, at_s: float, chunk: int, payload_base64: str, track: str = "inbound") -> None:
         """One chunk comes in."""
         self._sequence += 1
         at_ms = round(at_s * 1000)
-        text = frames.media(
+        text = messages.media(
             self._sequence, track, chunk, at_ms, payload_base64, self.plan.stream_id
         )
         self._receive(text, at_s)
 
     def stop(self, at_s: float) -> None:
         """The stream ends."""
-        self._receive(frames.stop(99, "user", self.plan.call_control_id, self.plan.stream_id), at_s)
+        self._receive(messages.stop(99, "user", self.plan.call_control_id, self.plan.stream_id), at_s)
         self.connection.socket_closed(1000, "")
 
     def _receive(self, text: str, at_s: float) -> None:

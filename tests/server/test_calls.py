@@ -5,45 +5,26 @@ from __future__ import annotations
 import asyncio
 import base64
 import math
-import sys
 import wave
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from nacl.signing import SigningKey
 
 from mediaserver.app import MediaServer
-from mediaserver.carrier import Audio, CallPlan, FakeCall, Faults, place_call, place_calls, speech
+from mediaserver.carrier import Audio, CallPlan, FakeCall, place_call, place_calls, speech
 from mediaserver.carrier.messages import MediaIn
 from mediaserver.control.events import Event
-from mediaserver.media.frames import Frame
 from mediaserver.observer import StreamRequest
-from mediaserver.processors.api import Dtmf, Hint, Reconnected, Stop, StreamError
+from mediaserver.processors.api import Dtmf, Hint, Stop, StreamError
 from mediaserver.server.service import SingleProcessService
 from mediaserver.settings import Settings
 
 from .conftest import Serving, bot
+from .watching import seen, soon
 
 SECONDS = 1.0
-
-
-def seen(plan: CallPlan) -> list[Any]:
-    """What the bots noted of a call."""
-    for name, module in sys.modules.items():
-        if name.startswith("mediaserver_processor_bots"):
-            noted: list[Any] = module.SEEN.setdefault(plan.call_control_id, [])
-            return noted
-    raise AssertionError("no bot was loaded")
-
-
-async def soon(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
-    """Wait until ``condition()`` holds: what the server does has no event to wait for."""
-    async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110  # see above
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(("codec", "rate"), [("PCMU", 8000), ("PCMA", 8000), ("L16", 16000)])
@@ -216,6 +197,16 @@ async def test_events_come_typed_and_in_order(serving: Serving) -> None:
     assert events[-1] == Stop("stop")
 
 
+async def test_hints(serving: Serving) -> None:
+    """Digital silence for ten seconds, and an outbound track under a bot that plays."""
+    silent = CallPlan(payloads=[b"\xff" * 160], seconds=12.5)
+    both = CallPlan(tracks="both", seconds=2.5)
+    async with serving(bot("events"), "echo") as server:
+        await place_calls(server.url, [silent, both])
+    assert [e.name for e in seen(silent) if isinstance(e, Hint)] == ["silent"]
+    assert [e.name for e in seen(both) if isinstance(e, Hint)] == ["hears_itself"]
+
+
 # How a call may end, and that it ends once.
 
 
@@ -303,155 +294,6 @@ async def test_a_failing_processor_can_end_its_call(serving: Serving, name: str)
     assert not report.hung_up
 
 
-# Admission.
-
-
-async def test_unsupported_formats_are_closed_with_1003(serving: Serving) -> None:
-    """An unknown codec, stereo, or a rate there is not: 1003 and a reason."""
-    cases = {
-        "EVS": {"encoding": "EVS", "sample_rate": 16000, "channels": 1},
-        "2 channels": {"encoding": "PCMU", "sample_rate": 8000, "channels": 2},
-        "OPUS": {"encoding": "OPUS", "sample_rate": 44100, "channels": 1},
-    }
-    async with serving("echo") as server:
-        for said, media_format in cases.items():
-            async with FakeCall.connect(server.url, CallPlan(), greet=False) as call:
-                await call.send({"event": "connected", "version": "1.0.0"})
-                await call.send(
-                    {
-                        "event": "start",
-                        "stream_id": "s",
-                        "sequence_number": "1",
-                        "start": {"call_control_id": "x", "media_format": media_format},
-                    }
-                )
-                await asyncio.wait_for(call.closed.wait(), 5)
-                assert call.record.close_code == 1003
-                assert said in call.record.close_reason
-        assert server.service.counters["refused_format"] == len(cases)
-
-
-async def test_an_unknown_send_codec_is_closed_with_1003(serving: Serving) -> None:
-    """What shall go back must exist as well; custom parameters are heard before settings."""
-    plan = CallPlan(custom_parameters={"send_codec": "SILK"})
-    async with serving("echo") as server:
-        report = await place_call(server.url, plan)
-    assert report.close_code == 1003
-    assert "SILK" in report.close_reason
-
-
-async def test_a_stream_may_select_only_what_is_offered(serving: Serving) -> None:
-    """A name from outside selects a processor of the settings; paths and modules are refused."""
-    async with serving("echo", offer=(bot("listen"),)) as server:
-        chosen = CallPlan(seconds=0.2, custom_parameters={"processor": "listen"})
-        report = await place_call(server.url, chosen)
-        assert report.returned == 0
-        assert len(seen(chosen)) == 10
-        for name in ("os:system", "bots.py:listen", "record", "../bots.py:listen"):
-            plan = CallPlan(seconds=0.2, custom_parameters={"processor": name})
-            report = await place_call(server.url, plan)
-            assert report.close_code == 1008
-            assert "not offered" in report.close_reason
-
-
-async def test_a_call_sets_allowed_parameters_only(serving: Serving) -> None:
-    """``param_*`` reaches a processor where it is allow-listed; a wrong value refuses the call."""
-    import msgspec
-
-    half = msgspec.structs.replace(bot("Half"), allow=("divisor",))
-    audio = Audio(np.full(160, 1000, np.int16), 8000)
-    async with serving(half, "echo") as server:
-        plan = CallPlan(
-            codec="L16",
-            rate_hz=8000,
-            seconds=0.2,
-            audio=audio,
-            custom_parameters={"param_divisor": "10"},
-        )
-        async with FakeCall.connect(server.url, plan) as call:
-            await call.speak()
-            heard = call.intake.ear
-            assert 100 in np.unique(heard.between(0, heard.end_s))
-        wrong = CallPlan(seconds=0.2, custom_parameters={"param_divisor": "many"})
-        assert (await place_call(server.url, wrong)).close_code == 1008
-
-
-@pytest.mark.parametrize("where", ["header", "path", "query"])
-async def test_auth_token_in_each_place(serving: Serving, where: str) -> None:
-    """Header, path and query carry the token; a wrong one is refused before the upgrade."""
-    async with serving("echo", auth_token="s3cret") as server:
-        for token, served in (("s3cret", True), ("wrong", False)):
-            url = server.url
-            if where == "path":
-                url += f"/{token}"
-            elif where == "query":
-                url += f"?token={token}"
-            plan = CallPlan(seconds=0.1, token=token if where == "header" else None)
-            report = await place_call(url, plan)
-            assert (report.problem is None) is served
-            assert served or "401" in str(report.error)
-
-
-async def test_auth_token_in_connected_alone(serving: Serving) -> None:
-    """A token that comes only in ``connected`` is enough; none, or a wrong one, is 1008."""
-    async with serving("echo", auth_token="s3cret") as server:
-        for token, served in (("s3cret", True), ("wrong", False), (None, False)):
-            async with FakeCall.connect(server.url, CallPlan(seconds=0.1), greet=False) as call:
-                nested = {"connected": {"x-telnyx-streaming-auth-token": token}} if token else {}
-                await call.send({"event": "connected", "version": "1.0.0", **nested})
-                await call.send(
-                    {
-                        "event": "start",
-                        "stream_id": call.plan.stream_id,
-                        "start": {"call_control_id": call.plan.call_control_id},
-                    }
-                )
-                await call.send_payload(b"\xff" * 160)
-                if served:
-                    await call.wait_until(lambda: bool(call.received))
-                else:
-                    await asyncio.wait_for(call.closed.wait(), 5)
-                    assert call.record.close_code == 1008
-
-
-async def test_a_full_server_says_so(serving: Serving) -> None:
-    """Beyond ``max_calls`` an upgrade gets 503, and the live call goes on."""
-    async with serving("echo", max_calls=1) as server:
-        async with FakeCall.connect(server.url, CallPlan(seconds=0.5)) as call:
-            refused = await place_call(server.url, CallPlan(seconds=0.1))
-            assert "503" in str(refused.error)
-            await call.speak()
-        assert call.report().echo_problem is None
-
-
-async def test_a_draining_server_takes_no_calls(serving: Serving) -> None:
-    """Draining: 503 to new calls, live ones go on and are told."""
-    plan = CallPlan(seconds=0.6)
-    async with serving(bot("events"), "echo") as server:
-        async with FakeCall.connect(server.url, plan) as call:
-            await soon(lambda: server.service.n_calls == 1)
-            server.service.drain()
-            server.service.drain()
-            refused = await place_call(server.url, CallPlan(seconds=0.1))
-            assert "503" in str(refused.error)
-            await call.speak()
-        assert call.report().echo_problem is None
-        await asyncio.wait_for(server.service.drained(), 5)
-    assert [type(e).__name__ for e in seen(plan)].count("Draining") == 1
-
-
-async def test_drain_has_an_end(serving: Serving) -> None:
-    """After ``drain_s`` the rest is cut with 1001."""
-    async with serving("echo", drain_s=0.1) as server:
-        async with FakeCall.connect(server.url, CallPlan(seconds=30.0)) as call:
-            await soon(lambda: server.service.n_calls == 1)
-            server.service.drain()
-            await server.service.drained()
-            await server.service.close()
-            await asyncio.wait_for(call.closed.wait(), 5)
-            assert call.record.close_code == 1001
-
-
 # Recording.
 
 
@@ -479,93 +321,3 @@ async def test_recordings_hold_what_was_said(serving: Serving, tmp_path: Path) -
     lead = int(np.argmax(samples != 0)) - int(np.argmax(said != 0))
     assert 0 <= lead < 16000 // 5
     assert np.array_equal(samples[lead:], said[: len(samples) - lead])
-
-
-# Reconnect.
-
-
-async def test_a_second_socket_takes_the_call_over(serving: Serving) -> None:
-    """After a lost socket the call goes on with its state on the next one."""
-    plan = CallPlan(seconds=1.5, reconnect_at_s=0.6)
-    async with serving(bot("events"), bot("listen"), "echo", reconnect_grace_s=5) as server:
-        report = await place_call(server.url, plan)
-        await soon(lambda: server.service.n_calls == 0)
-        assert server.service.counters["calls"] == 1
-        assert server.service.counters["takeovers"] == 1
-    assert report.reconnects == 1
-    noted = seen(plan)
-    assert sum(isinstance(e, Reconnected) for e in noted) == 1
-    assert [e for e in noted if isinstance(e, Stop)] == [Stop("stop")]
-    indices = [f.index for f in noted if isinstance(f, Frame)]
-    assert indices == list(range(len(indices))), "the handler reads on, numbering unbroken"
-
-
-async def test_another_codec_may_come_with_the_second_socket(serving: Serving) -> None:
-    """The call says what it is now, and frames go on at the new rate."""
-    first = CallPlan(seconds=0.3, faults=Faults(abrupt_close_at_s=0.3))
-    second = CallPlan(
-        codec="L16", rate_hz=16000, seconds=0.3, call_control_id=first.call_control_id
-    )
-    async with serving(bot("facts"), bot("listen"), reconnect_grace_s=5) as server:
-        await place_call(server.url, first)
-        report = await place_call(server.url, second)
-        assert report.problem is None
-    call, *frames = seen(first)
-    assert (call.codec, call.rate, call.send_codec) == ("L16", 16000, "L16")
-    assert {f.rate for f in frames if isinstance(f, Frame)} == {8000, 16000}
-
-
-async def test_a_lost_call_ends_after_its_grace(serving: Serving) -> None:
-    """No second socket within the grace: the call is over."""
-    plan = CallPlan(seconds=5.0, faults=Faults(abrupt_close_at_s=0.2))
-    async with serving(bot("events"), reconnect_grace_s=0.3) as server:
-        await place_call(server.url, plan)
-        assert server.service.n_calls == 1
-        await soon(lambda: server.service.n_calls == 0)
-    assert seen(plan)[-1] == Stop("lost")
-
-
-async def test_a_live_call_is_not_taken_over_by_a_stranger(serving: Serving) -> None:
-    """While media flows, a second socket that knows only the shared token is refused."""
-    plan = CallPlan(seconds=1.0)
-    async with serving("echo", auth_token="s3cret", reconnect_grace_s=5) as server:
-        url = f"{server.url}/s3cret"
-        async with FakeCall.connect(url, plan) as call:
-            await call.send_payload(b"\xff" * 160)
-            await soon(lambda: server.service.n_calls == 1)
-            stranger = await place_call(
-                url, CallPlan(seconds=1.0, call_control_id=plan.call_control_id)
-            )
-            assert stranger.close_code == 1008
-            assert not call.closed.is_set()
-        assert server.service.counters["refused_takeover"] == 1
-
-
-async def test_the_call_token_takes_over_at_once(serving: Serving) -> None:
-    """A socket with the call's own token is the newest and wins, even while media flows."""
-    import time
-
-    from mediaserver.tokens import issue
-
-    token = issue("s3cret", time.time())
-    plan = CallPlan(seconds=1.0, token=token)
-    async with serving("echo", auth_token="s3cret", reconnect_grace_s=5) as server:
-        async with FakeCall.connect(server.url, plan) as first:
-            await first.send_payload(b"\xff" * 160)
-            await soon(lambda: server.service.n_calls == 1)
-            report = await place_call(server.url, plan)
-            assert report.echo_problem is None
-            await asyncio.wait_for(first.closed.wait(), 5)
-            assert first.record.close_code == 1000
-        other = await place_call(server.url, CallPlan(seconds=0.1, token=token))
-        assert other.close_code == 1008, "the token belongs to another call"
-
-
-async def test_hints(serving: Serving) -> None:
-    """Digital silence for ten seconds, and an outbound track under a bot that plays."""
-    silent = CallPlan(payloads=[b"\xff" * 160], seconds=12.5)
-    both = CallPlan(tracks="both", seconds=2.5)
-    async with serving(bot("events"), "echo") as server:
-        await place_calls(server.url, [silent, both])
-    assert [e.name for e in seen(silent) if isinstance(e, Hint)] == ["silent"]
-    assert [e.name for e in seen(both) if isinstance(e, Hint)] == ["hears_itself"]

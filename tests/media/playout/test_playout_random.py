@@ -12,7 +12,7 @@ from mediaserver.media.playout import Outcome, Playout
 from telephony_codecs import codec
 
 if TYPE_CHECKING:
-    from tests.media.conftest import Told
+    from tests.media.playout.conftest import Told
 
 
 class LogSink:

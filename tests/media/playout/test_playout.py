@@ -14,7 +14,7 @@ from mediaserver.media.playout import AudioError
 from telephony_codecs import codec
 
 if TYPE_CHECKING:
-    from tests.media.conftest import Rig
+    from tests.media.playout.conftest import Rig
 
 Tone = Callable[..., Int16Array]
 ULAW = codec("PCMU")

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from mediaserver.media.frames import Int16Array
-from mediaserver.media.playout import Play
 from mediaserver.media.playout.ledger import MAX_OUTSTANDING
+from mediaserver.media.playout.playout import Play
 
 if TYPE_CHECKING:
-    from tests.media.conftest import Rig, Told
+    from tests.media.playout.conftest import Rig, Told
 
 Tone = Callable[..., Int16Array]
 FRAME = np.zeros(160, np.int16)
