@@ -174,7 +174,9 @@ class VirtualStream:
 
     def stop(self, at_s: float) -> None:
         """The stream ends."""
-        self._receive(messages.stop(99, "user", self.plan.call_control_id, self.plan.stream_id), at_s)
+        self._receive(
+            messages.stop(99, "user", self.plan.call_control_id, self.plan.stream_id), at_s
+        )
         self.connection.socket_closed(1000, "")
 
     def _receive(self, text: str, at_s: float) -> None:

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from mediaserver.carrier import Audio, CallPlan, FakeCall, place_call
-
-from .conftest import Serving, bot
-from .watching import seen, soon
+from tests.server.conftest import Serving, bot
+from tests.server.watching import seen, soon
 
 
 async def test_unsupported_formats_are_closed_with_1003(serving: Serving) -> None:

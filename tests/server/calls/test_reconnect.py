@@ -10,9 +10,8 @@ from mediaserver.processors.api import (
     Reconnected,
     Stop,
 )
-
-from .conftest import Serving, bot
-from .watching import seen, soon
+from tests.server.conftest import Serving, bot
+from tests.server.watching import seen, soon
 
 
 async def test_a_second_socket_takes_the_call_over(serving: Serving) -> None:

@@ -21,8 +21,7 @@ from mediaserver.processors.api import Call, Filter, processor
 from mediaserver.server.service import SingleProcessService
 from mediaserver.settings import ProcessorSetting, Settings
 from telephony_codecs import codec
-
-from .playbots import VirtualStream
+from tests.server.playbots import VirtualStream
 
 RATE_HZ = 8000
 FRAME = RATE_HZ // 50

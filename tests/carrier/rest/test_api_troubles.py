@@ -11,7 +11,7 @@ from mediaserver.carrier.rest.faults import RateLimit, RestFault
 from mediaserver.carrier.rest.webhooks import WebhookFaults
 from mediaserver.control import RetryPolicy, TelnyxClient
 from mediaserver.control.errors import CommandTimeoutError, NetworkError
-from tests.carrier.world import world
+from tests.carrier.rest.world import world
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,17 @@ import pytest
 from mediaserver.carrier import CallPlan, FakeCall, place_call
 from mediaserver.server.workers import process as crew_module
 from mediaserver.server.workers.process import WorkerLimits
-
-from .conftest import Serving, bot
-from .crews import IMPATIENT, PATIENT, call_to, crew, echoes, soon, status, worker_of
+from tests.server.conftest import Serving, bot
+from tests.server.workers.crews import (
+    IMPATIENT,
+    PATIENT,
+    call_to,
+    crew,
+    echoes,
+    soon,
+    status,
+    worker_of,
+)
 
 
 async def test_a_killed_worker_harms_no_other(serving: Serving) -> None:

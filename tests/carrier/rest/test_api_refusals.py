@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.carrier.world import World, world
+from tests.carrier.rest.world import World, world
 
 
 async def post(w: World, path: str, body: Any, key: str | None = None) -> tuple[int, Any]:

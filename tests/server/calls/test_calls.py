@@ -20,9 +20,8 @@ from mediaserver.observer import StreamRequest
 from mediaserver.processors.api import Dtmf, Hint, Stop, StreamError
 from mediaserver.server.service import SingleProcessService
 from mediaserver.settings import Settings
-
-from .conftest import Serving, bot
-from .watching import seen, soon
+from tests.server.conftest import Serving, bot
+from tests.server.watching import seen, soon
 
 SECONDS = 1.0
 

@@ -9,7 +9,7 @@ import pytest
 
 from mediaserver.control import errors
 from mediaserver.control.rest.retry import RetryPolicy
-from tests.control.telnyx import Outcome, Telnyx, dial, hangup
+from tests.control.rest.telnyx import Outcome, Telnyx, dial, hangup
 
 NETWORK = [
     httpx.ConnectError("refused"),

@@ -18,9 +18,8 @@ from mediaserver.carrier import CallPlan, FakeCall
 from mediaserver.errors import ConfigurationError
 from mediaserver.processors.api import AudioSource, Hint, Play
 from telephony_codecs import Int16Array
-
-from .conftest import Serving
-from .playbots import HELD, Mute, bursts, call_of, endless, level, roughness, tone
+from tests.server.conftest import Serving
+from tests.server.playbots import HELD, Mute, bursts, call_of, endless, level, roughness, tone
 
 # Sources.
 

@@ -10,7 +10,7 @@ import pytest
 from mediaserver.control import errors
 from mediaserver.control.client import TelnyxClient
 from mediaserver.control.rest.retry import RetryPolicy, asked_wait_s
-from tests.control.telnyx import Telnyx, hangup
+from tests.control.rest.telnyx import Telnyx, hangup
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 599])

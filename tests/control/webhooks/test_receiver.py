@@ -15,7 +15,7 @@ from mediaserver.control.events import Event, StreamingFailed
 from mediaserver.control.webhooks.receiver import webhook_route
 from mediaserver.control.webhooks.signature import SignatureError
 from mediaserver.errors import ConfigurationError
-from tests.control.deliveries import (
+from tests.control.webhooks.deliveries import (
     BODY,
     KEY,
     NOW,

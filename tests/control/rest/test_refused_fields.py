@@ -10,7 +10,7 @@ import pytest
 
 from mediaserver.control.client import TelnyxClient
 from mediaserver.control.errors import InvalidFieldError
-from tests.control.sending import URL, sent
+from tests.control.rest.sending import URL, sent
 
 START, RATE = "start_streaming", "stream_bidirectional_sampling_rate"
 REFUSED: list[tuple[str, dict[str, Any], str, str]] = [

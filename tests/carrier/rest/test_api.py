@@ -10,7 +10,7 @@ import pytest
 from mediaserver.carrier.rest.calls import Habits
 from mediaserver.control.errors import ApiError
 from mediaserver.control.events import StreamingFailed, Transcription
-from tests.carrier.world import world
+from tests.carrier.rest.world import world
 
 
 async def test_a_stream_from_start_to_stop() -> None:

@@ -15,9 +15,8 @@ from mediaserver.carrier.ear import Ear
 from mediaserver.carrier.plan import can_encode
 from mediaserver.settings import Settings
 from telephony_codecs import Int16Array, Resampler, codec
-
-from .conftest import Serving
-from .playbots import HELD, bursts, call_of, endless, level, roughness, stalls, tone
+from tests.server.conftest import Serving
+from tests.server.playbots import HELD, bursts, call_of, endless, level, roughness, stalls, tone
 
 TONE_S = 10.0
 FROM_HZ = 24_000

@@ -19,9 +19,8 @@ from mediaserver.processors.api import Hint
 from mediaserver.server.service import SingleProcessService
 from mediaserver.settings import ProcessorSetting, Settings
 from telephony_codecs import Int16Array, Resampler, codec, libraries
-
-from .conftest import Serving
-from .playbots import HELD, VirtualStream, call_of
+from tests.server.conftest import Serving
+from tests.server.playbots import HELD, VirtualStream, call_of
 
 SECONDS = 3.2
 FLOORS_DB = {"PCMU": 33.0, "PCMA": 33.0, "G722": 25.0, "OPUS": 8.0, "AMR-WB": 8.0, "L16": 40.0}

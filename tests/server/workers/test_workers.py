@@ -13,9 +13,8 @@ import pytest
 from mediaserver.carrier import CallPlan, place_call, place_calls
 from mediaserver.errors import ConfigurationError
 from mediaserver.tokens import issue
-
-from .conftest import Serving, bot
-from .crews import call_to, crew, echoes, soon, worker_of
+from tests.server.conftest import Serving, bot
+from tests.server.workers.crews import call_to, crew, echoes, soon, worker_of
 
 # Who gets a call.
 
@@ -169,7 +168,7 @@ FAILS_IN_WORKERS = """
 import sys
 if "mediaserver.app.worker_main" in sys.modules:
     raise RuntimeError("not in here")
-from mediaserver.processors.echo import Echo
+from mediaserver.processors.builtin.echo import Echo
 """
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mediaserver.control.rest.fields import COMMANDS
-from tests.control.sending import CALL, COMMON, COMMON_SENT, URL, sent
+from tests.control.rest.sending import CALL, COMMON, COMMON_SENT, URL, sent
 
 STREAM_ID = "32DE0DEA-53CB-4B21-89A4-9E1819C043BC"
 BOT = {

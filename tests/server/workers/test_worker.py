@@ -32,10 +32,9 @@ from mediaserver.server.workers.messages import (
 from mediaserver.server.workers.worker import Worker
 from mediaserver.settings import ProcessorSetting, Settings
 from mediaserver.tokens import Admission
+from tests.server.bots import SEEN
+from tests.server.conftest import bot
 from tests.server.rawclient import BINARY, CLOSE, TEXT, frame, text
-
-from .bots import SEEN
-from .conftest import bot
 
 SPOKEN = b"\x35" * 160
 REQUEST = StreamRequest("PCMU", 8000, "rtp")

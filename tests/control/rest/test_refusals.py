@@ -8,7 +8,7 @@ import pytest
 
 from mediaserver.control import errors
 from mediaserver.control.rest.retry import RetryPolicy
-from tests.control.telnyx import Telnyx, hangup, refusal
+from tests.control.rest.telnyx import Telnyx, hangup, refusal
 
 ACTIONS = {
     "streaming_stop": "stop_streaming",

@@ -11,7 +11,7 @@ import pytest
 from mediaserver.control.events import Event
 from mediaserver.control.webhooks.receiver import MAX_BODY_BYTES
 from mediaserver.control.webhooks.signature import SignatureError, Verifier
-from tests.control.deliveries import (
+from tests.control.webhooks.deliveries import (
     BODY,
     KEY,
     NOW,
