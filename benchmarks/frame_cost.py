@@ -27,25 +27,23 @@ What this does NOT show
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
-import platform
-import socket
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.parts import command, servers
+from benchmarks.parts.command import Failed
+
+PARTS = Path(__file__).resolve().parent / "parts"
 A_TO_B_MAX = 3.0
 C_TO_A_MIN = 2.7
-READY_S = 10.0
+SMALLEST = {"calls": 4, "repeats": 1, "seconds": 0.3, "warmup": 0.1, "only": list("abcd")}
 
 
 @dataclass(frozen=True)
@@ -58,33 +56,29 @@ class Variant:
     raw: bool = False
     """It returns bytes as they come, and speaks no WebSocket."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    ours: bool = False
+    """``--server-dir`` and ``--server-python`` say whose code it runs."""
 
 
 def _script(name: str) -> Callable[[int], list[str]]:
-    return lambda port: [sys.executable, str(HERE / name), "--port", str(port)]
+    return lambda port: [sys.executable, str(PARTS / name), str(port)]
 
 
 def _mediaserver(port: int) -> list[str]:
-    return [
-        sys.executable,
-        "-m",
-        "mediaserver",
-        "serve",
-        "--port",
-        str(port),
-        "--processor",
-        "echo",
-    ]
+    serve = ["serve", "--port", str(port), "--processor", "echo"]
+    return [sys.executable, "-m", "mediaserver", *serve]
 
 
+PATIENT = {"MEDIASERVER_BACKLOG_MS": "5000"}
 VARIANTS = {
-    "a": Variant("mediaserver", _mediaserver, environment={"MEDIASERVER_BACKLOG_MS": "5000"}),
+    "a": Variant("mediaserver", _mediaserver, environment=PATIENT, ours=True),
     "b": Variant("bare uvloop socket", _script("echo_socket.py"), raw=True),
     "c": Variant("websockets+json", _script("echo_tutorial.py")),
     "d": Variant(
         "mediaserver, poll_ms 0",
         _mediaserver,
-        environment={"MEDIASERVER_BACKLOG_MS": "5000", "MEDIASERVER_POLL_MS": "0"},
+        environment={**PATIENT, "MEDIASERVER_POLL_MS": "0"},
+        ours=True,
     ),
 }
 RATIOS = {"a/b": ("a", "b"), "c/a": ("c", "a"), "c/b": ("c", "b"), "d/a": ("d", "a")}
@@ -92,46 +86,16 @@ RATIOS = {"a/b": ("a", "b"), "c/a": ("c", "a"), "c/b": ("c", "b"), "d/a": ("d", 
 Run = dict[str, Any]
 
 
-class Failed(Exception):
-    """A server did not come up, or a reply was wrong; the text says which and why."""
-
-
-@contextlib.contextmanager
-def _serving(variant: Variant) -> Iterator[tuple[int, int]]:
-    """The port and process id of a fresh server, ended on leaving."""
-    port = _free_port()
-    # A file, not a pipe: nobody reads while the server runs, and a full pipe would stop it.
-    with tempfile.TemporaryFile("w+") as log:
-        environment = {**os.environ, **variant.environment}
-        server = subprocess.Popen(variant.command(port), stdout=log, stderr=log, env=environment)
-        try:
-            if not _await_listening(server, port):
-                log.seek(0)
-                raise Failed(
-                    f"{variant.title} did not listen within {READY_S:.0f} s"
-                    f" (exit code {server.poll()}): {log.read()[-500:].strip()}"
-                )
-            yield port, server.pid
-        finally:
-            server.kill()
-            server.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _await_listening(server: subprocess.Popen[bytes], port: int) -> bool:
-    deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline and server.poll() is None:
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return True
-        time.sleep(0.05)
-    return False
+def _launch(variant: Variant, port: int, args: argparse.Namespace) -> servers.Launch:
+    """How to start a variant: ours with the code and the interpreter that were asked for."""
+    line, environment = variant.command(port), variant.environment
+    if not variant.ours:
+        return servers.Launch(line, environment)
+    line = [str(args.server_python), *line[1:]]
+    if args.server_dir is None:
+        return servers.Launch(line, environment)
+    own = servers.of_checkout(args.server_dir)
+    return servers.Launch(line, {**environment, **own}, args.server_dir)
 
 
 def measure(variant: Variant, args: argparse.Namespace) -> Run:
@@ -140,16 +104,15 @@ def measure(variant: Variant, args: argparse.Namespace) -> Run:
     Raises:
         Failed: no server, or a reply was wrong.
     """
-    with _serving(variant) as (port, pid):
-        load = {"port": port, "pid": pid, "calls": args.calls, "seconds": args.seconds}
-        load["tick-ms"] = args.tick_ms
-        command = [sys.executable, str(HERE / "load_client.py"), *(["--raw"] * variant.raw)]
-        for name, value in {**load, "warmup": args.warmup}.items():
-            command += [f"--{name}", str(value)]
-        client = subprocess.run(command, capture_output=True, text=True, check=False)
-    if client.returncode:
-        raise Failed(f"{variant.title}: {client.stderr.strip()}")
-    run: Run = json.loads(client.stdout)
+    port = servers.free_port()
+    launch = _launch(variant, port, args)
+    with servers.serving(variant.title, launch, lambda _: servers.listens(port)) as (pid, _):
+        client = [sys.executable, str(PARTS / "load_client.py"), *(["--raw"] * variant.raw)]
+        client += [f"--port={port}", f"--pid={pid}", *command.load_flags(args)]
+        done = subprocess.run(client, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Failed(f"{variant.title}: {done.stderr.strip()}")
+    run: Run = json.loads(done.stdout)
     return run
 
 
@@ -188,22 +151,6 @@ def _median_of(runs: list[Run], name: str) -> dict[str, float]:
     return {rank: statistics.median(run[name][rank] for run in runs) for rank in runs[0][name]}
 
 
-def machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    models = (
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    )
-    return {
-        "cpu": next(models, platform.machine()),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "load_before": os.getloadavg()[0],
-    }
-
-
 def print_report(report: dict[str, Any]) -> None:
     """The tables, for people."""
     summary, runs = report["summary"], report["runs"]
@@ -235,9 +182,15 @@ def verdict(ratios: dict[str, dict[str, float]]) -> list[str]:
     return wrong
 
 
+def _judge(report: dict[str, Any]) -> list[str]:
+    return verdict(report["summary"]["ratios"])
+
+
 def run_all(args: argparse.Namespace) -> dict[str, Any]:
     """Every variant once per repeat, in turn; the whole report as JSON-ready data."""
-    about = machine()
+    about = command.machine()
+    if args.server_dir is not None:
+        about["server_python"] = servers.python_of(args.server_python, args.server_dir)
     runs: dict[str, list[Run]] = {key: [] for key in args.only}
     for repeat in range(args.repeats):
         for key in args.only:
@@ -249,7 +202,7 @@ def run_all(args: argparse.Namespace) -> dict[str, Any]:
                 f"  waited for a core {run['waited_for_core']:.1%}",
                 file=sys.stderr,
             )
-    settings = {name: getattr(args, name) for name in ("calls", "repeats", "seconds", "warmup")}
+    settings = {name: getattr(args, name) for name in (*command.LOAD, "repeats")}
     return {"machine": about, "settings": settings, "summary": summarise(runs), "runs": runs}
 
 
@@ -261,48 +214,27 @@ def _variants(text: str) -> list[str]:
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--calls", type=int, default=150)
+    parser = command.parser(__doc__, SMALLEST)
+    command.add_load_flags(parser)
+    command.add_report_flags(parser, f"a/b > {A_TO_B_MAX} or c/a < {C_TO_A_MIN} (medians)")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=7.0, help="counted, of each run")
-    parser.add_argument("--warmup", type=float, default=1.5, help="seconds before, not counted")
-    parser.add_argument(
-        "--tick-ms",
-        type=float,
-        default=0.0,
-        help="the load's timer: frames due within a tick arrive together; 0: each by itself",
-    )
     parser.add_argument("--only", type=_variants, default=["a", "b", "c"], help="such as b,c")
-    parser.add_argument("--json", action="store_true", help="the report as JSON on stdout")
     parser.add_argument(
-        "--check",
-        action="store_true",
-        help=f"exit 1 if a/b > {A_TO_B_MAX} or c/a < {C_TO_A_MIN} (medians)",
+        "--server-dir", type=servers.absolute, help="the checkout whose server is a and d"
+    )
+    parser.add_argument(
+        "--server-python",
+        type=servers.absolute,
+        default=Path(sys.executable),
+        help="the interpreter that runs a and d",
     )
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run as the command line says; 0, or 1 if a reply was wrong or ``--check`` found one."""
-    args = _arguments(argv)
-    if not args.json:
-        about = machine()
-        print(f"{__doc__}\nmachine: {', '.join(f'{name} {about[name]}' for name in about)}")
-    try:
-        report = run_all(args)
-    except Failed as failure:
-        print(f"frame_cost: {failure}", file=sys.stderr)
-        return 1
-    if args.json:
-        print(json.dumps(report, indent=1))
-    else:
-        print_report(report)
-    wrong = verdict(report["summary"]["ratios"]) if args.check else []
-    for line in wrong:
-        print(f"frame_cost: {line}", file=sys.stderr)
-    return 1 if wrong else 0
+    """Run as the command line says; 0, or 1 if a reply was wrong or ``--check`` found fault."""
+    script = command.Script("frame_cost", __doc__, run_all, print_report, _judge)
+    return command.run(script, _arguments(argv))
 
 
 if __name__ == "__main__":

@@ -1,25 +1,29 @@
 """Feed random and mutated payloads to every decoder.
 
-What this does not show: anything about audio quality, about payloads that only a guided
-fuzzer would find, or about memory that a C library reads out of bounds without a crash.
+Each payload must give int16 audio no longer than its codec allows, or PayloadError; then
+the decoder must still play a good payload, and, reset, play it as a new one would.
 
     python benchmarks/fuzz_codecs.py --count 1000000
 
-Each payload must give int16 audio no longer than its codec allows, or PayloadError; then
-the decoder must still play a good payload, and, reset, play it as a new one would.
+What this does NOT show
+  - audio quality;
+  - payloads that only a guided fuzzer would find;
+  - memory that a C library reads out of bounds without a crash.
 """
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.parts import command
 from telephony_codecs import CodecUnavailableError, Decoder, Int16Array, PayloadError, codec
 from telephony_codecs.amrwb import Packing, pack
 from telephony_codecs.amrwb_framing import FRAME_BITS
@@ -182,10 +186,11 @@ def run(target: Target, rng: random.Random, n_payloads: int) -> None:
 
 def main() -> int:
     """Run all targets; a broken promise ends it with the payload."""
-    parser = argparse.ArgumentParser(description="random payloads for every decoder")
+    parser = command.parser(__doc__, {"count": 150})
     parser.add_argument("--count", type=int, default=1_000_000, help="payloads in all")
     parser.add_argument("--seed", type=int, default=1, help="of the random numbers")
     arguments = parser.parse_args()
+    command.print_opening(__doc__)
     rng = random.Random(arguments.seed)
     listed = targets(rng)
     for target in listed:

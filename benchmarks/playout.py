@@ -27,9 +27,7 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -40,7 +38,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.frame_cost import machine
+from benchmarks.parts import command, servers
+from benchmarks.parts.command import Failed
 from mediaserver.carrier import CallPlan, FakeCall
 from mediaserver.carrier.ear import Run
 from mediaserver.processors.api import Call, processor
@@ -51,7 +50,6 @@ RATE_HZ = 8000
 CLIP_S = 4.0
 LISTEN_S = (0.4, 0.9)
 SILENCE_S = 0.2
-READY_S = 10.0
 MAX_ROUNDS = 20
 # Longest a round may take: as long as one listens, what plays on after a cancel, the silence.
 ROUND_S = LISTEN_S[1] + SILENCE_S + 0.5
@@ -72,12 +70,9 @@ class Variant(NamedTuple):
 VARIANTS = [Variant("clear", 100), Variant("clear", 200), Variant("clear", 400)]
 VARIANTS.append(Variant("cancel", 200))
 REFERENCE = "clear 200"
+SMALLEST = {"calls": 1, "rounds": 1, "only": [Variant("clear", 200), Variant("cancel", 200)]}
 
 Summary = dict[str, float]
-
-
-class Failed(Exception):
-    """What was heard is not what was to be heard, or no server came up."""
 
 
 def level_of(round_: int) -> int:
@@ -115,28 +110,16 @@ async def barge(call: Call, log: Path, rounds: int, how: str) -> None:
 def serving(variant: Variant, rounds: int, log: Path) -> Iterator[str]:
     """The media URL of a fresh server with the bot, ended on leaving."""
     bot = f"{Path(__file__).resolve()}:barge?log={log}&rounds={rounds}&how={variant.how}"
-    command = [sys.executable, "-m", "mediaserver", "serve", "--port", "0", "--processor", bot]
-    environment = {**os.environ, "MEDIASERVER_LEAD_MS": str(variant.lead_ms)}
-    with tempfile.TemporaryFile("w+") as said:
-        server = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
-        try:
-            yield _await_ready(server, said)
-        finally:
-            server.kill()
-            server.wait()
+    line = [sys.executable, "-m", "mediaserver", "serve", "--port", "0", "--processor", bot]
+    launch = servers.Launch(line, {"MEDIASERVER_LEAD_MS": str(variant.lead_ms)})
+    with servers.serving(variant.title, launch, _media_url) as (_, url):
+        yield url
 
 
-def _await_ready(server: subprocess.Popen[bytes], said: Any) -> str:
-    deadline = time.monotonic() + READY_S
-    text = ""
-    while time.monotonic() < deadline and server.poll() is None:
-        said.seek(0)
-        text = said.read()
-        _, found, rest = text.partition("ready on ")
-        if found and "\n" in rest:
-            return str(rest.partition("\n")[0])
-        time.sleep(0.05)
-    raise Failed(f"no server within {READY_S:.0f} s: {text[-500:].strip()}")
+def _media_url(said: str) -> str | None:
+    """Where the server says it is ready; None if it does not yet."""
+    _, found, rest = said.partition("ready on ")
+    return rest.partition("\n")[0] if found and "\n" in rest else None
 
 
 # Here: the fake Telnyx.
@@ -265,7 +248,7 @@ def spread(values: list[float]) -> Summary:
 
 def run_all(args: argparse.Namespace) -> dict[str, Any]:
     """Every variant in turn; the report as JSON-ready data."""
-    about = machine()
+    about = command.machine()
     results = {}
     for variant in args.only:
         results[variant.title] = measure(variant, args)
@@ -330,40 +313,19 @@ def _rounds(text: str) -> int:
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser(__doc__, SMALLEST)
+    limit = f"barge-in by clear has a p95 of {BARGE_IN_P95_MAX_MS:g} ms or more"
+    command.add_report_flags(parser, limit)
     parser.add_argument("--calls", type=int, default=30)
     parser.add_argument("--rounds", type=_rounds, default=8, help="interruptions of each call")
     parser.add_argument("--only", type=_variants, default=VARIANTS, help="such as clear:200")
-    parser.add_argument("--json", action="store_true", help="the report as JSON on stdout")
-    parser.add_argument(
-        "--check",
-        action="store_true",
-        help=f"exit 1 if barge-in by clear has a p95 of {BARGE_IN_P95_MAX_MS:g} ms or more",
-    )
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run as the command line says; 0, or 1 if something was heard wrongly or ``--check``."""
-    args = _arguments(argv)
-    if not args.json:
-        about = machine()
-        print(f"{__doc__}\nmachine: {', '.join(f'{name} {about[name]}' for name in about)}")
-    try:
-        report = run_all(args)
-    except Failed as failure:
-        print(f"playout: {failure}", file=sys.stderr)
-        return 1
-    if args.json:
-        print(json.dumps(report, indent=1))
-    else:
-        print_report(report)
-    wrong = verdict(report) if args.check else []
-    for line in wrong:
-        print(f"playout: {line}", file=sys.stderr)
-    return 1 if wrong else 0
+    script = command.Script("playout", __doc__, run_all, print_report, verdict)
+    return command.run(script, _arguments(argv))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -10,7 +9,9 @@ from typing import Any
 
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+from tests.benchmarks.scripts import ROOT, load
+
+SCRIPT = ROOT / "benchmarks/frame_cost.py"
 SHORT = ["--calls", "4", "--repeats", "1", "--seconds", "0.6", "--warmup", "0.2"]
 
 # A byte echo whose tenth answer differs from what it got; {wrong} says how.
@@ -28,19 +29,12 @@ while True:
 
 @pytest.fixture
 def frame_cost() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("frame_cost", BENCHMARKS / "frame_cost.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Its dataclasses look their own module up there.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("frame_cost")
 
 
 def test_report_holds_cost_ratio_and_latency_of_each_variant() -> None:
     """A short run of the floor and the usual server exits 0 and reports what it promises."""
-    command = [sys.executable, str(BENCHMARKS / "frame_cost.py"), *SHORT, "--only", "b,c", "--json"]
+    command = [sys.executable, str(SCRIPT), *SHORT, "--only", "b,c", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -57,7 +51,7 @@ def test_report_holds_cost_ratio_and_latency_of_each_variant() -> None:
 
 def test_tables_open_with_what_they_do_not_show() -> None:
     """The report for people starts with its limits and ends with where CPU time came from."""
-    command = [sys.executable, str(BENCHMARKS / "frame_cost.py"), *SHORT, "--only", "b"]
+    command = [sys.executable, str(SCRIPT), *SHORT, "--only", "b"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     before, tables = done.stdout.split("\nmachine: ")

@@ -1,30 +1,23 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
 from mediaserver.carrier.ear import Ear
+from tests.benchmarks.scripts import ROOT, load
 
-BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "playout.py"
+BENCHMARK = ROOT / "benchmarks/playout.py"
 SHORT = ["--calls", "3", "--rounds", "2"]
 
 
 @pytest.fixture(scope="module")
 def playout() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("playout_bench", BENCHMARK)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("playout")
 
 
 def test_a_short_run_reports_what_it_promises() -> None:

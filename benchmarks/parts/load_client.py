@@ -28,8 +28,9 @@ from typing import Any, cast
 
 import uvloop
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import cpu_time, fine_timer, load_wire
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from benchmarks.parts import command, cpu_time, fine_timer, load_wire
+from benchmarks.parts.command import Failed
 
 PERIOD_S = 0.020
 DRAIN_S = 5.0
@@ -264,10 +265,6 @@ class Pacer:
             self._sent += 1
 
 
-class Failed(Exception):
-    """The run is void; the text says why."""
-
-
 async def _connect(args: argparse.Namespace, tally: Tally) -> list[Call]:
     loop, kind = asyncio.get_running_loop(), RawCall if args.raw else MediaCall
     calls: list[Call] = []
@@ -354,16 +351,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True, help="of the server, on loopback")
     parser.add_argument("--pid", type=int, required=True, help="whose CPU time to count")
-    parser.add_argument("--calls", type=int, default=150)
-    parser.add_argument("--warmup", type=float, default=1.5, help="seconds not counted")
-    parser.add_argument("--seconds", type=float, default=7.0, help="seconds counted")
-    parser.add_argument(
-        "--tick-ms",
-        type=float,
-        default=0.0,
-        help="frames leave together at the ticks of a timer this coarse, as with an event loop's"
-        " millisecond timers; 0: each at its very own moment",
-    )
+    command.add_load_flags(parser)
     parser.add_argument("--raw", action="store_true", help="the server returns bytes as they come")
     try:
         print(json.dumps(uvloop.run(run(parser.parse_args()))))

@@ -5,8 +5,8 @@ Does not show: anything a media server does; it is what the kernel and uvloop co
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import sys
 from typing import cast
 
 import uvloop
@@ -35,6 +35,4 @@ async def serve(port: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
-    uvloop.run(serve(parser.parse_args().port))
+    uvloop.run(serve(int(sys.argv[1])))

@@ -7,10 +7,10 @@ server could be made.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import json
+import sys
 import warnings
 
 from websockets.asyncio.server import ServerConnection, serve
@@ -38,6 +38,4 @@ async def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
-    asyncio.run(main(parser.parse_args().port))
+    asyncio.run(main(int(sys.argv[1])))

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.scripts import SCRIPTS
+
+FIGURE = r" +-?\d+\.\d\d"
+# Of each script lines that only a whole result has: rows of its table, and what ends it.
+SHOWN = {
+    "codecs": [
+        rf"^PCMU encode +table bare({FIGURE}){{4}}×  equal$",
+        rf"^48000 → 44100 +audioop.ratecv({FIGURE}){{4}}×  SNR \d+ dB",
+    ],
+    "compare": [
+        rf"^  run 1 ({FIGURE}){{4}}$",
+        rf"^  median ({FIGURE}){{4}}$",
+        r"^new: (no )?slower",
+    ],
+    "frame_cost": [
+        *(rf"^  {variant}  \w.*({FIGURE}){{5}}$" for variant in "abcd"),
+        *(rf"^  {ratio} ({FIGURE}){{5}}$" for ratio in ("a/b", "c/a", "c/b", "d/a")),
+        r"; every reply verified$",
+    ],
+    "fuzz_codecs": [
+        r"^PCMU 8000 +\{'played': \d+\} in \d",
+        r"^AMR-WB 16000 storage +\{.*\} in \d",
+        r"^\d+ payloads, no broken promise$",
+    ],
+    "playout": [
+        rf"^  clear 200 ({FIGURE}){{4}}$",
+        rf"^  cancel 200 ({FIGURE}){{4}}$",
+        r"^2 interruptions, every one verified$",
+    ],
+}
+
+
+def test_every_script_is_held_to_its_result() -> None:
+    """The table above has each script that lies in benchmarks/, and none that has gone."""
+    assert set(SHOWN) == {script.stem for script in SCRIPTS}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_a_script_runs_at_its_smallest(script: Path, tmp_path: Path) -> None:
+    """It exits 0, opens with what it does not show, and prints its result; from any folder."""
+    done = subprocess.run(
+        [sys.executable, str(script), "--smallest"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONUTF8": "1"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    opening, result = done.stdout.split("\nmachine: ")
+    assert "What this does NOT show\n  - " in opening
+    for line in SHOWN[script.stem]:
+        assert re.search(line, result, re.MULTILINE), f"{line}\n{result}"
