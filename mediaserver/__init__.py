@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mediaserver.errors import CallEndedError, ConfigurationError, MediaServerError
+from mediaserver.errors import (
+    AudioFormatError,
+    CallEndedError,
+    ConfigurationError,
+    MediaServerError,
+)
 from mediaserver.media.frames import Frame
 from mediaserver.processors.api import (
     Call,
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from mediaserver.settings import ProcessorSetting, Settings
 
 __all__ = [
+    "AudioFormatError",
     "Call",
     "CallEndedError",
     "ConfigurationError",

@@ -11,6 +11,10 @@ class ConfigurationError(MediaServerError):
     """A setting, flag or processor name of ours cannot be used; one clear line."""
 
 
+class AudioFormatError(MediaServerError, ValueError):
+    """Audio that cannot be played: not one-dimensional int16, or a rate there is not."""
+
+
 class CallEndedError(MediaServerError):
     """The call is over, so it can no longer be played to or commanded."""
 

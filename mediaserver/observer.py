@@ -1,11 +1,19 @@
-"""Who follows the calls of a server from outside, and what they are told."""
+"""What follows the calls of a server from outside, and what it is told of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
+
+
+class ReportedEvent(Protocol):
+    """What Telnyx reported about a call: any event of ``control.events``."""
+
+    @property
+    def event_type(self) -> str:
+        """Telnyx's name of it, with dots: ``call.hangup``."""
 
 
 class StreamRequest(msgspec.Struct, frozen=True):
@@ -26,19 +34,128 @@ class StreamRequest(msgspec.Struct, frozen=True):
     parameters: Mapping[str, str] = {}
 
 
+class CallSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A call's facts and figures at its end, over all its sockets.
+
+    Of a call that was lost with its worker only id, number of the worker and reason are known;
+    figures are 0 then.
+
+    Attributes:
+        call_id: Telnyx's ``call_control_id``, or the stream's id where none came.
+        stream_id: Telnyx's id of the last media stream.
+        caller: the calling number or None.
+        callee: the called number or None.
+        started_at: when its first ``start`` came, in unix seconds.
+        duration_s: from there to the end of its media.
+        reason: why it ended, as in ``Stop``.
+        codec: what the caller's audio came in.
+        rate_hz: its sample rate.
+        send_codec: what went back.
+        send_rate_hz: its sample rate.
+        send_mode: ``rtp`` or ``mp3``.
+        processors: names of its chain, in order.
+        worker: number of the worker process that carried it; None in a single process.
+        frames_in: media messages given to the decoder.
+        frames_out: media messages sent.
+        lost: chunks that never came, by their numbers.
+        late: chunks dropped because their gap had been given up.
+        duplicate: chunks dropped because their number had been seen.
+        concealed: frames made up for chunks that were lost or could not be decoded.
+        refused: messages and payloads that were refused.
+        dropped_frames: frames that a handler was too slow for.
+        dropped_s: seconds of live audio dropped because it came too late.
+        peak_dbfs: loudest sample of one inbound frame a second; None where there was none.
+        level_dbfs: mean power of these frames; None where there was none.
+        plays: plays that ended, by their state: ``played``, ``cleared``, ``failed``.
+        marks: marks of the user that ended, by their state.
+        takeovers: sockets that took the call over.
+        processor_errors: failures of its processors.
+    """
+
+    call_id: str
+    reason: str
+    stream_id: str | None = None
+    caller: str | None = None
+    callee: str | None = None
+    started_at: float = 0.0
+    duration_s: float = 0.0
+    codec: str = ""
+    rate_hz: int = 0
+    send_codec: str = ""
+    send_rate_hz: int = 0
+    send_mode: str = ""
+    processors: tuple[str, ...] = ()
+    worker: int | None = None
+    frames_in: int = 0
+    frames_out: int = 0
+    lost: int = 0
+    late: int = 0
+    duplicate: int = 0
+    concealed: int = 0
+    refused: int = 0
+    dropped_frames: int = 0
+    dropped_s: float = 0.0
+    peak_dbfs: float | None = None
+    level_dbfs: float | None = None
+    plays: Mapping[str, int] = {}
+    marks: Mapping[str, int] = {}
+    takeovers: int = 0
+    processor_errors: int = 0
+
+    def line(self) -> str:
+        """One line for a log: what is not 0, in the order of the attributes."""
+        return ", ".join(f"{name} {text}" for name, text in self._texts() if text)
+
+    def _texts(self) -> list[tuple[str, str]]:
+        peak = "" if self.peak_dbfs is None else f"{self.peak_dbfs:.0f} dBFS"
+        both = f"{self.codec} in, {self.send_codec} out" if self.codec else ""
+        counts = ("frames_in", "frames_out", "lost", "late", "duplicate", "concealed", "refused")
+        return [
+            ("reason", self.reason),
+            ("duration", f"{self.duration_s:.1f} s"),
+            ("from", _masked(self.caller)),
+            ("to", _masked(self.callee)),
+            ("codecs", both),
+            *((name, _number(getattr(self, name))) for name in counts),
+            ("dropped_frames", _number(self.dropped_frames)),
+            ("dropped", f"{self.dropped_s:.2f} s" if self.dropped_s else ""),
+            ("peak", peak),
+            ("plays", _states(self.plays)),
+            ("marks", _states(self.marks)),
+            ("takeovers", _number(self.takeovers)),
+            ("processor_errors", _number(self.processor_errors)),
+            ("processors", "+".join(self.processors)),
+            ("worker", "" if self.worker is None else str(self.worker)),
+        ]
+
+
 class CallObserver(Protocol):
-    """Who follows the calls of a server from outside: webhooks, restarts."""
+    """Who follows the calls of a server from outside: webhooks, restarts, histories."""
 
     def opened(
-        self, call_id: str, request: StreamRequest, webhook: Callable[[Any, str], None]
+        self, call_id: str, request: StreamRequest, webhook: Callable[[ReportedEvent], None]
     ) -> None:
         """A call has its media socket, for the first time or again.
 
-        ``webhook(event, event_type)`` gives the call a webhook's event.
+        ``webhook(event)`` gives the call what Telnyx reports about it. It is the same
+        (``==``) each time while the call lives in one place.
         """
 
     def lost(self, call_id: str) -> None:
         """The call's socket went away without ``stop``."""
 
-    def closed(self, call_id: str, reason: str) -> None:
-        """The call's media is over; ``reason`` as in ``Stop``."""
+    def closed(self, summary: CallSummary) -> None:
+        """The call's media is over."""
+
+
+def _number(n: int) -> str:
+    return str(n) if n else ""
+
+
+def _states(states: Mapping[str, int]) -> str:
+    return " ".join(f"{n} {state}" for state, n in sorted(states.items()) if n)
+
+
+def _masked(number: str | None) -> str:
+    """A phone number without its middle: enough to recognise, too little to call."""
+    return "" if not number else f"{number[:3]}…{number[-2:]}"

@@ -124,6 +124,15 @@ class TokenGate:
         """Whether some call could be admitted with this token: for the handshake."""
         return self._judge(token, now).admitted
 
+    def owner(self, token: str | None) -> str | None:
+        """The call that a per-call token belongs to; None before one has presented it."""
+        claim = self._claims.get(token or "")
+        return None if claim is None else claim.call_control_id
+
+    def is_per_call(self, token: str | None) -> bool:
+        """Whether it is a genuine token made for one call."""
+        return self.secret is not None and bool(token) and self._issued_at(token or "") is not None
+
     def call_ended(self, call_control_id: str, now: float) -> None:
         """Start the grace of every token the call holds; after it they are refused."""
         for token in self._of_call.pop(call_control_id, ()):

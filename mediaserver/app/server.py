@@ -5,24 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, cast
+from typing import cast
 
 from mediaserver.app.loop import loop_factory
+from mediaserver.app.relations import Relations
 from mediaserver.control import (
     RestartLimits,
-    StreamRestarter,
     WebhookReceiver,
     answer_incoming,
     webhook_route,
 )
 from mediaserver.control.client import client_of
 from mediaserver.control.events import Event
-from mediaserver.control.rest.fields import BidirectionalCodec, BidirectionalMode, BidirectionalRate
-from mediaserver.control.rest.streams import StartStreamingOptions
+from mediaserver.control.rest.fields import BidirectionalCodec
 from mediaserver.errors import ConfigurationError
-from mediaserver.observer import StreamRequest
+from mediaserver.server.base import Service
 from mediaserver.server.service import SingleProcessService
 from mediaserver.server.workers.process import WorkerLimits
 from mediaserver.server.workers.service import MultiProcessService
@@ -46,7 +45,7 @@ class MediaServer:
         limits: how long workers may be silent; tests are less patient.
 
     Attributes:
-        service: the media side: its calls and counters.
+        service: the media side: its port, calls and counters; see ``Service``.
         client: the control client; None without an API key.
         webhooks: what Telnyx reports, ``@server.webhooks.on("call.hangup")``; None without
             a public key.
@@ -65,21 +64,21 @@ class MediaServer:
             self.webhooks = WebhookReceiver(
                 key.strip() for key in settings.public_keys.split(",") if key.strip()
             )
-        self._restarter = _restarter(settings, self._restart)
-        self._requests: dict[str, StreamRequest] = {}
-        self._callbacks: dict[str, Callable[[Event], None]] = {}
-        self._wire()
+        self._relations = Relations(self.client, self.webhooks, _restart_limits(settings))
+        if settings.answer:
+            self._answer_calls()
+        self.service = self._make_service(limits)
+
+    def _make_service(self, limits: WorkerLimits | None) -> Service:
         routes = [webhook_route(self.webhooks)] if self.webhooks is not None else []
         hangup = self.client.calls.actions.hangup if self.client is not None else None
-        self.service: SingleProcessService | MultiProcessService
-        if settings.workers == 1:
-            self.service = SingleProcessService(
-                settings, routes=routes, hangup=hangup, observer=self
+        if self.settings.workers == 1:
+            return SingleProcessService(
+                self.settings, routes=routes, hangup=hangup, observer=self._relations
             )
-        else:  # each worker has a client of its own to hang up with
-            self.service = MultiProcessService(
-                settings, routes=routes, observer=self, limits=limits
-            )
+        return MultiProcessService(
+            self.settings, routes=routes, observer=self._relations, limits=limits
+        )
 
     @property
     def url(self) -> str:
@@ -101,8 +100,7 @@ class MediaServer:
         traceback: TracebackType | None,
     ) -> None:
         await self.service.close()
-        if self._restarter is not None:
-            await self._restarter.aclose()
+        await self._relations.aclose()
         if self.webhooks is not None:
             await self.webhooks.aclose()
         if self.client is not None:
@@ -138,76 +136,20 @@ class MediaServer:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
 
-    # CallObserver: webhooks join their call, broken streams are started again.
-
-    def opened(
-        self, call_id: str, request: StreamRequest, webhook: Callable[[Any, str], None]
-    ) -> None:
-        """A call has its media socket."""
-        self._requests[call_id] = request
-        if self.webhooks is not None:
-            # A second socket may have brought a new session, while the old one's handlers end.
-            if call_id in self._callbacks:
-                self.webhooks.detach(call_id, self._callbacks[call_id])
-
-            def callback(event: Event) -> None:
-                webhook(event, event.event_type)
-
-            self._callbacks[call_id] = callback
-            self.webhooks.attach(call_id, callback)
-        if self._restarter is not None:
-            self._restarter.connected(call_id)
-
-    def lost(self, call_id: str) -> None:
-        """A call lost its socket without ``stop``."""
-        if self._restarter is not None:
-            self._restarter.socket_lost(call_id)
-
-    def closed(self, call_id: str, reason: str) -> None:
-        """A call's media is over."""
-        callback = self._callbacks.pop(call_id, None)
-        if self.webhooks is not None and callback is not None:
-            self.webhooks.detach(call_id, callback)
-        if reason == "lost" and self._restarter is not None:
-            return  # the restarter still needs to know what to ask for
-        self._requests.pop(call_id, None)
-        if self._restarter is not None:
-            self._restarter.ended(call_id)
-
-    async def _restart(self, call_id: str) -> None:
-        """Ask for the stream that broke, as it was."""
-        assert self.client is not None
-        request = self._requests.get(call_id)
-        options: StartStreamingOptions = {}
-        if request is not None:
-            options["processor"] = request.processor
-            options["processor_parameters"] = request.parameters or None
-            options["stream_bidirectional_mode"] = cast(BidirectionalMode, request.send_mode)
-            if request.send_mode == "rtp":
-                options["stream_bidirectional_codec"] = cast(BidirectionalCodec, request.send_codec)
-                rate = cast(BidirectionalRate, request.send_rate)
-                options["stream_bidirectional_sampling_rate"] = rate
-        await self.client.calls.actions.start_streaming(call_id, **options)
-
     async def _answer(self, event: Event) -> None:
         assert self.client is not None
         codec = cast(BidirectionalCodec, self.settings.send_codec)
         await answer_incoming(self.client, event, stream_bidirectional_codec=codec)
 
-    def _wire(self) -> None:
-        if self.settings.answer:
-            if self.client is None or self.webhooks is None or self.settings.public_url is None:
-                raise ConfigurationError("answer needs api_key, public_keys and public_url")
-            self.webhooks.on("call.initiated")(self._answer)
-        if self._restarter is not None and self.webhooks is not None:
-            self.webhooks.on("*")(self._restarter.on_event)
+    def _answer_calls(self) -> None:
+        if self.client is None or self.webhooks is None or self.settings.public_url is None:
+            raise ConfigurationError("answer needs api_key, public_keys and public_url")
+        self.webhooks.on("call.initiated")(self._answer)
 
 
-def _restarter(
-    settings: Settings, restart: Callable[[str], Awaitable[None]]
-) -> StreamRestarter | None:
+def _restart_limits(settings: Settings) -> RestartLimits | None:
     if not settings.auto_restart:
         return None
     if settings.api_key is None or settings.public_url is None:
         raise ConfigurationError("auto_restart needs api_key and public_url")
-    return StreamRestarter(restart, limits=RestartLimits(grace_s=settings.reconnect_grace_s))
+    return RestartLimits(grace_s=settings.reconnect_grace_s)

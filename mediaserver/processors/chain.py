@@ -70,17 +70,20 @@ class Chain:
 
     Args:
         stages: in order.
-        failed: told of a stage that raised; its answer says whether the stage is
-            run again on the next frame (True) or bypassed for good (False). The
-            frame it failed on passes it unchanged.
+        failed: told of a stage that raised. It is bypassed from then on; the frame it
+            failed on passes it unchanged.
     """
 
     __slots__ = ("_bypassed", "_failed", "_stages")
 
-    def __init__(self, stages: list[Stage], failed: Callable[[str, Exception], bool]) -> None:
+    def __init__(self, stages: list[Stage], failed: Callable[[str, Exception], None]) -> None:
         self._stages = stages
         self._bypassed: list[Stage] = []
         self._failed = failed
+
+    def add(self, stage: Stage) -> None:
+        """Append a stage."""
+        self._stages = [*self._stages, stage]
 
     def run(self, frame: Frame) -> None:
         """Send one frame through; what a stage returns is validated."""
@@ -105,9 +108,9 @@ class Chain:
                 self._failed(stage.name, exc)
 
     def _fail(self, stage: Stage, exc: Exception) -> None:
-        if not self._failed(stage.name, exc):
-            self._stages = [s for s in self._stages if s is not stage]
-            self._bypassed.append(stage)
+        self._failed(stage.name, exc)
+        self._stages = [s for s in self._stages if s is not stage]
+        self._bypassed.append(stage)
 
 
 def _check(result: object) -> None:

@@ -1,54 +1,41 @@
-"""The front of a server: where it listens, and who may come in."""
+"""Where a server listens: one port for media and HTTP."""
 
 from __future__ import annotations
 
 import asyncio
 import http
-import logging
 import socket
-import time
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Protocol
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from starlette.routing import BaseRoute
 from websockets.http11 import Request
 
 from mediaserver.errors import ConfigurationError
+from mediaserver.server.admission import AdmissionControl, Upgrade
 from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.sockets.first_bytes import FirstBytes
 from mediaserver.server.sockets.http import Health, HttpHost, make_app
 from mediaserver.server.sockets.media_socket import SocketMaker
 from mediaserver.settings import Settings
-from mediaserver.tokens import Admission, TokenGate
-from mediaserver.wire.messages import TOKEN_KEY, Start
-
-logger = logging.getLogger(__name__)
 
 
 class ListenerHost(Health, Protocol):
-    """Whose front it is: who has the calls."""
-
-    @property
-    def n_connections(self) -> int:
-        """Media connections, wherever they are by now."""
+    """What the listener must know of the service behind it."""
 
     def connection(
         self, query: Mapping[str, str], token: str | None, now: float
     ) -> MediaConnection:
         """What an admitted upgrade becomes."""
 
-    def count(self, name: str) -> None:
-        """One more of ``name``."""
-
 
 class Listener:
-    """Listens, serves HTTP, and decides which connections and which calls come in.
+    """Listens, serves HTTP, and asks who may come in.
 
     Args:
         settings: see ``Settings``.
         host: who has the calls.
+        admission: decides who may come in.
         make_socket: makes the socket of an admitted connection.
         routes: further HTTP routes on the same port.
 
@@ -60,6 +47,7 @@ class Listener:
         self,
         settings: Settings,
         host: ListenerHost,
+        admission: AdmissionControl,
         make_socket: SocketMaker,
         routes: Sequence[BaseRoute] = (),
     ) -> None:
@@ -67,7 +55,7 @@ class Listener:
         self._settings = settings
         self._host = host
         self._make_socket = make_socket
-        self._gate = TokenGate(settings.auth_token, grace_s=settings.reconnect_grace_s)
+        self._admission = admission
         self._waiting: set[FirstBytes] = set()
         self._http = HttpHost(make_app(host, routes))
         self._server: asyncio.Server | None = None
@@ -117,56 +105,16 @@ class Listener:
 
     def admit(self, request: Request, now: float) -> MediaConnection | tuple[http.HTTPStatus, str]:
         """A connection for this upgrade request, or why not."""
-        url = urlsplit(request.path)
-        path, _, last = url.path.partition("/media")
-        if path or (last and not last.startswith("/")):
-            return http.HTTPStatus.NOT_FOUND, "Media streams connect to /media.\n"
-        refusal = self._refusal()
-        if refusal is not None:
-            return http.HTTPStatus.SERVICE_UNAVAILABLE, refusal
-        query = dict(parse_qsl(url.query))
-        token = (
-            request.headers.get(TOKEN_KEY) or unquote(last.strip("/")) or query.get("token") or None
-        )
-        if token is not None and self.must_refuse(token):
-            self._host.count("refused_token")
-            return http.HTTPStatus.UNAUTHORIZED, "Wrong auth token.\n"
-        connection = self._host.connection(query, token, now)
+        judged = self._admission.judge_upgrade(request)
+        if not isinstance(judged, Upgrade):
+            return judged
+        connection = self._host.connection(judged.query, judged.token, now)
         self.connections.add(connection)
         return connection
 
-    def _refusal(self) -> str | None:
-        """Why no connection at all can come in now."""
-        if self._host.draining:
-            return "This server takes no new calls.\n"
-        if self._host.n_connections >= self._settings.max_calls:
-            self._host.count("refused_full")
-            return "This server is full.\n"
-        if not self._host.is_able:
-            self._host.count("refused_no_worker")
-            return "No worker is ready.\n"
-        return None
-
-    # New calls.
-
-    def must_refuse(self, token: str | None) -> bool:
-        """Whether a stream that presented ``token`` must be refused."""
-        return not self._gate.looks_valid(token, time.time())
-
-    def judge(self, connection: MediaConnection, start: Start) -> tuple[str, Admission] | None:
-        """Id and admission of the call that starts; None when it is refused and closed."""
-        call_id = start.start.call_control_id or start.stream_id or str(uuid.uuid4())
-        admission = self._gate.admit(connection.token, call_id, time.time())
-        if admission.admitted:
-            return call_id, admission
-        self._host.count("refused_token")
-        logger.warning("call %s refused: %s", call_id, admission.value)
-        connection.close(1008, admission.value)
-        return None
-
-    def call_over(self, call_id: str) -> None:
-        """The call has ended: its tokens have their grace, and then are refused."""
-        self._gate.call_ended(call_id, time.time())
+    def forget(self, connection: MediaConnection) -> None:
+        """The connection is gone, or no longer of this process."""
+        self.connections.discard(connection)
 
     # The end.
 

@@ -1,35 +1,36 @@
-"""The media service of one process: its front, and its calls."""
+"""The media service of one process: it listens, and carries the calls itself."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from starlette.routing import BaseRoute
 from websockets.server import ServerProtocol
 
-from mediaserver.observer import CallObserver
-from mediaserver.server.calls.connection import MediaConnection
+from mediaserver.observer import CallObserver, CallSummary
+from mediaserver.server.admission import AdmissionControl, Refused
+from mediaserver.server.base import ServiceBase
+from mediaserver.server.calls.connection import Answer, MediaConnection
 from mediaserver.server.calls.registry import CallRegistry
+from mediaserver.server.calls.runner import InlineRunner, MakeRunner
 from mediaserver.server.calls.session import Session
 from mediaserver.server.listener import Listener
 from mediaserver.server.sockets.media_socket import Connection, MediaSocket
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import Start
 
-logger = logging.getLogger(__name__)
 
-
-class SingleProcessService:
-    """Listens, admits calls, owns their sessions, drains.
+class SingleProcessService(ServiceBase):
+    """Listens, admits calls, owns their sessions, drains; a ``Service``.
 
     Args:
         settings: see ``Settings``.
         routes: further HTTP routes on the same port.
         hangup: ends a phone call by REST; None where there is no control client.
         observer: told of calls that open, lose their socket, and close.
+        make_runner: makes what runs a call's processors.
 
     Raises:
         ConfigurationError: a processor named in the settings cannot be used.
@@ -44,14 +45,13 @@ class SingleProcessService:
         routes: Sequence[BaseRoute] = (),
         hangup: Callable[[str], Awaitable[object]] | None = None,
         observer: CallObserver | None = None,
+        make_runner: MakeRunner = InlineRunner,
     ) -> None:
-        self.settings = settings
-        self.draining = False
+        super().__init__(settings)
         self._observer = observer
-        self._calls = CallRegistry(settings, self, hangup=hangup)
-        self._listener = Listener(settings, self, self._make_socket, routes)
-        # Gatekeeper's, for who brings connections of his own.
-        self.admit = self._listener.admit
+        self._calls = CallRegistry(settings, self, hangup=hangup, make_runner=make_runner)
+        self._admission = AdmissionControl(settings, self)
+        self.listener = Listener(settings, self, self._admission, self._make_socket, routes)
 
     @property
     def sessions(self) -> dict[str, Session]:
@@ -60,38 +60,64 @@ class SingleProcessService:
 
     @property
     def counters(self) -> Counter[str]:
-        """What happened how often."""
+        """See ``Service``."""
         return self._calls.counters
 
     @property
     def n_calls(self) -> int:
-        """Live calls."""
+        """See ``Service``."""
         return len(self._calls.sessions)
+
+    @property
+    def n_connections(self) -> int:
+        """See ``Service``."""
+        return len(self.listener.connections)
+
+    @property
+    def port(self) -> int:
+        """See ``Service``."""
+        return self.listener.port
 
     @property
     def is_polling(self) -> bool:
         """So many frames come that they are read together; see the setting ``poll_ms``."""
         return self._calls.is_polling
 
-    @property
-    def n_connections(self) -> int:
-        """Media connections."""
-        return len(self._listener.connections)
-
-    @property
-    def port(self) -> int:
-        """The TCP port it listens on."""
-        return self._listener.port
-
     async def start(self) -> None:
-        """Listen.
-
-        Raises:
-            ConfigurationError: the address cannot be listened on.
-        """
-        await self._listener.bind()
+        """See ``Service``."""
+        await self.listener.bind()
         await self._calls.start()
-        await self._listener.listen()
+        await self.listener.listen()
+
+    async def close(self) -> None:
+        """End everything now: calls with 1001, connections, the listener."""
+        self.draining = True
+        self.listener.stop()
+        await self._calls.close()
+        await self.listener.close()
+
+    # AdmissionHost: what is to be known of the calls.
+
+    @property
+    def n_placed(self) -> int:
+        """Calls that have a place."""
+        return len(self._calls.sessions)
+
+    @property
+    def n_unstarted(self) -> int:
+        """Connections whose ``start`` has not come."""
+        return sum(connection.session is None for connection in self.listener.connections)
+
+    @property
+    def n_quiet(self) -> int:
+        """Calls whose socket is gone, or has brought no media for a while."""
+        return self._calls.n_quiet
+
+    def has_call(self, call_id: str) -> bool:
+        """Whether the call has a place."""
+        return call_id in self._calls.sessions
+
+    # ListenerHost and StreamHost: what connections need.
 
     def connection(
         self, query: Mapping[str, str], token: str | None, now: float
@@ -107,20 +133,23 @@ class SingleProcessService:
         socket.read_by_poller()
         return socket
 
-    # StreamHost: what connections need.
-
     def must_refuse(self, token: str | None) -> bool:
         """Whether a stream that presented ``token`` must be refused."""
-        return self._listener.must_refuse(token)
+        return self._admission.must_refuse(token)
 
-    def open_session(self, connection: MediaConnection, start: Start, now: float) -> Session | None:
-        """The session of the call that starts; None when it is refused and closed."""
-        judged = self._listener.judge(connection, start)
-        return None if judged is None else self._calls.open(connection, start, *judged, now)
+    def open_session(self, connection: MediaConnection, start: Start, now: float) -> Answer:
+        """What becomes of the call that starts: it is opened here, or refused."""
+        judged = self._admission.judge_start(connection.token, start)
+        if isinstance(judged, Refused):
+            return judged
+        answer = self._calls.open(connection, start, judged.call_id, judged.admission, now)
+        if isinstance(answer, Refused) and not self.has_call(judged.call_id):
+            self._admission.call_over(judged.call_id)
+        return answer
 
     def connection_closed(self, connection: MediaConnection) -> None:
         """The socket is gone."""
-        self._listener.connections.discard(connection)
+        self.listener.forget(connection)
         self._calls.connection_closed(connection)
 
     def count(self, name: str) -> None:
@@ -132,41 +161,25 @@ class SingleProcessService:
     def call_opened(self, session: Session) -> None:
         """A call has its socket."""
         if self._observer is not None:
-            self._observer.opened(session.call_id, session.request, session.webhook_received)
+            self._observer.opened(session.call_id, session.facts.request, session.webhook_received)
 
     def call_lost(self, call_id: str) -> None:
         """A call has lost its socket."""
         if self._observer is not None:
             self._observer.lost(call_id)
 
-    def call_closed(self, call_id: str, reason: str, *, over: bool) -> None:
+    def call_closed(self, summary: CallSummary, *, over: bool) -> None:
         """A session has ended."""
         if not over:
             return  # the observer knows calls, and this one goes on in another session
         if self._observer is not None:
-            self._observer.closed(call_id, reason)
-        self._listener.call_over(call_id)
+            self._observer.closed(summary)
+        self._admission.call_over(summary.call_id)
 
-    # The end.
+    # ServiceBase: the drain.
 
-    def drain(self) -> None:
-        """Take no new calls; live ones go on."""
-        if self.draining:
-            return
-        self.draining = True
-        logger.info("draining: %d calls go on", self.n_calls)
+    def _tell_draining(self) -> None:
         self._calls.drain()
 
-    async def drained(self) -> None:
-        """Wait until no call is left, or ``drain_s`` is over."""
-        try:
-            await asyncio.wait_for(self._calls.emptied(), self.settings.drain_s)
-        except TimeoutError:
-            logger.warning("drain time is over: %d calls are cut", self.n_calls)
-
-    async def close(self) -> None:
-        """End everything now: calls with 1001, connections, the listener."""
-        self.draining = True
-        self._listener.stop()
-        await self._calls.close()
-        await self._listener.close()
+    async def _emptied(self) -> None:
+        await self._calls.emptied()

@@ -22,6 +22,22 @@ Count = Annotated[int, Meta(ge=0, lt=2**53)]
 # Messages say inbound and outbound; requests say it longer, and who mixes them is understood.
 TrackWord = Literal["inbound", "outbound", "inbound_track", "outbound_track"]
 
+TRACKS: dict[TrackWord | None, Literal["inbound", "outbound"]] = {
+    None: "inbound",
+    "inbound": "inbound",
+    "outbound": "outbound",
+    "inbound_track": "inbound",
+    "outbound_track": "outbound",
+}
+"""The track that each word for one means; a message without one is of the caller's."""
+
+ERROR_MEANINGS = {
+    100002: "unknown_error",
+    100003: "malformed_frame",
+    100004: "invalid_media: the payload was not base64",
+    100005: "rate_limit_reached: more than one mp3 message a second",
+}
+
 TOKEN_KEY = "x-telnyx-streaming-auth-token"
 
 # What older text calls the codecs; keys are lower case.

@@ -15,7 +15,7 @@ Rules:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 
 from mediaserver.wire.messages import (
@@ -98,6 +98,24 @@ class Stream:
         self._refused = refused
         # The stream's id while media is in its place, else equal to none.
         self._live_id: object = _NO_ID
+
+    @classmethod
+    def resumed(
+        cls,
+        now: float,
+        violations: Mapping[str, int],
+        *,
+        start_within_s: float = 30.0,
+        refused: Callable[[str], None] | None = None,
+    ) -> Stream:
+        """A stream whose ``start`` comes next; what came before was read elsewhere.
+
+        ``violations`` of that time are taken over; ``refused`` has been told of them.
+        """
+        stream = cls(now, start_within_s=start_within_s, refused=refused)
+        stream.state = State.CONNECTED  # it came, or its absence has been counted
+        stream.violations.update(violations)
+        return stream
 
     def receive(self, data: bytes) -> Message | None:
         """The typed message in ``data``, or None if it was refused and counted."""

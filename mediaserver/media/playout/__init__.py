@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mediaserver.media.playout.ledger import Outcome, Play, PlayoutSink
+from mediaserver.media.playout.ledger import NOTHING_SENT, Outcome, Play, PlayoutSink, Tally
 from mediaserver.media.playout.mp3 import Mp3Playout
-from mediaserver.media.playout.playout import AudioError, Playout
+from mediaserver.media.playout.playout import Playout
 
-__all__ = ["AudioError", "Mp3Playout", "Outcome", "Play", "Playout", "PlayoutSink"]
+__all__ = ["NOTHING_SENT", "Mp3Playout", "Outcome", "Play", "Playout", "PlayoutSink", "Tally"]

@@ -15,8 +15,9 @@ with that mark. Rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 State = Literal["queued", "playing", "played", "cleared", "failed"]
 
@@ -106,7 +107,8 @@ class Outcome:
         self.tell()
 
     def tell(self) -> None:
-        """Call back, once."""
+        """Have it counted, and call back, once."""
+        self._ledger.count(self)
         callback, self._callback = self._callback, None
         if callback is not None:
             callback(self)
@@ -124,6 +126,34 @@ class Mark(Outcome):
         self.name = name
 
 
+class Tally(NamedTuple):
+    """What a playout has sent, and what became of it.
+
+    Attributes:
+        n_messages: media messages.
+        dropped_s: seconds of live audio that came too late.
+        plays: that ended and were followed, or are no live ones, by final state.
+        marks: the user's, by final state.
+    """
+
+    n_messages: int
+    dropped_s: float
+    plays: Counter[State]
+    marks: Counter[State]
+
+    def plus(self, other: Tally) -> Tally:
+        """Both together."""
+        return Tally(
+            self.n_messages + other.n_messages,
+            self.dropped_s + other.dropped_s,
+            self.plays + other.plays,
+            self.marks + other.marks,
+        )
+
+
+NOTHING_SENT = Tally(0, 0.0, Counter(), Counter())
+
+
 class Ledger:
     """Positions, clock, wire marks and outcomes of one call's outbound stream.
 
@@ -137,6 +167,9 @@ class Ledger:
         stale_marks: marks of ours that came back after they had been cleared.
         early_marks: of those that came back, the ones whose audio cannot have been heard yet.
         unconfirmed: segments voided because too many marks were awaited.
+        n_messages: media messages sent.
+        plays: plays that were told of, by final state.
+        marks: the user's marks, by final state.
     """
 
     __slots__ = (
@@ -153,6 +186,9 @@ class Ledger:
         "dry_at",
         "early_marks",
         "mark_at",
+        "marks",
+        "n_messages",
+        "plays",
         "rate_hz",
         "returned_marks",
         "sent",
@@ -183,12 +219,21 @@ class Ledger:
         self.unknown_marks = 0
         self.stale_marks = 0
         self.unconfirmed = 0
+        self.n_messages = 0
+        self.plays: Counter[State] = Counter()
+        self.marks: Counter[State] = Counter()
         self.current = Segment(self._live_every, float("-inf"))
 
     def advance(self, n_samples: int, now: float) -> None:
         """Note that this much was sent; after a dry spell the clock starts anew."""
         self.sent += n_samples
+        self.n_messages += 1
         self.dry_at = (self.dry_at if self.dry_at > now else now) + n_samples / self.rate_hz
+
+    def count(self, entry: Outcome) -> None:
+        """Count a play or a mark whose state is final."""
+        counter = self.plays if isinstance(entry, Play) else self.marks
+        counter[entry.state] += 1
 
     def heard(self, now: float) -> int:
         """Return the position up to which the caller has heard; never falls."""

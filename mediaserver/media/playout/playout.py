@@ -16,21 +16,17 @@ Rules:
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
-from mediaserver.errors import CallEndedError, MediaServerError
+from mediaserver.errors import AudioFormatError, CallEndedError
 from mediaserver.media.frames import Int16Array
 from mediaserver.media.playout.backlog import QueuedItem
-from mediaserver.media.playout.ledger import Mark, Outcome, Play, PlayoutSink, State
+from mediaserver.media.playout.ledger import Mark, Outcome, Play, PlayoutSink, State, Tally
 from mediaserver.media.playout.pacing import Sender
 from mediaserver.media.playout.sizes import EPSILON_S, MIN_MESSAGE_S
 from telephony_codecs import CodecError, Encoder
-
-__all__ = ["AudioError", "Mark", "Outcome", "Play", "Playout", "PlayoutSink", "State"]
-
-
-class AudioError(MediaServerError, ValueError):
-    """Audio or a rate that cannot be played: not one-dimensional int16, or no such rate."""
 
 
 class Playout(Sender):
@@ -96,7 +92,7 @@ class Playout(Sender):
         A read-only array is taken as it is, one that its owner may write is copied.
 
         Raises:
-            AudioError: not such an array, or a rate that cannot be resampled.
+            AudioFormatError: not such an array, or a rate that cannot be resampled.
             CallEndedError: the playout is closed.
         """
         ledger = self.ledger
@@ -111,7 +107,7 @@ class Playout(Sender):
         try:
             payload = self._encode(samples)
         except CodecError as error:
-            raise AudioError(str(error)) from error
+            raise AudioFormatError(str(error)) from error
         item = Play(ledger, rate_hz, live)
         item.start = ledger.sent
         self._send_media(payload)
@@ -151,9 +147,10 @@ class Playout(Sender):
         try:
             payload = encode(samples)
         except CodecError as error:
-            raise AudioError(str(error)) from error
+            raise AudioFormatError(str(error)) from error
         send_media(payload)
         ledger.sent += n_samples
+        ledger.n_messages += 1
         ledger.dry_at = (dry_at if dry_at > now else now) + self._min_s
         segment = ledger.current
         segment.wanted = True
@@ -169,11 +166,15 @@ class Playout(Sender):
         self._pump(now)
         return item
 
+    def open_clip(self, rate_hz: int, now: float) -> Play:
+        """As `open`, for a source whose samples will come all at once."""
+        return Playout.open(self, rate_hz, now)
+
     def feed(self, item: Play, samples: Int16Array, now: float) -> None:
         """Give more samples of an open play; those of a play that is over are ignored.
 
         Raises:
-            AudioError: as `play`.
+            AudioFormatError: as `play`.
         """
         if not item.is_open or not isinstance(item, QueuedItem):
             self.ignored_feeds += 1
@@ -234,6 +235,14 @@ class Playout(Sender):
         """Resolve as played what this mark stands for; unknown names are counted."""
         self.ledger.mark_returned(wire_name, now)
 
+    @property
+    def tally(self) -> Tally:
+        """What was sent, and what became of plays and marks."""
+        ledger = self.ledger
+        return Tally(
+            ledger.n_messages, self.dropped_s, Counter(ledger.plays), Counter(ledger.marks)
+        )
+
     def queued_s(self, now: float) -> float:
         """Return how long the caller will hear what was accepted: there and here."""
         return max(self.ledger.dry_at - now, 0.0) + self._backlog.seconds()
@@ -244,7 +253,7 @@ class Playout(Sender):
         item = self._accept(rate_hz, live)
         try:
             self._add(item, samples, now)
-        except AudioError:
+        except AudioFormatError:
             self._backlog.queue.pop()
             raise
         self._pump(now)
@@ -293,14 +302,14 @@ class Playout(Sender):
         try:
             self._backlog.convert.accept(rate_hz)
         except CodecError as error:
-            raise AudioError(str(error)) from error
+            raise AudioFormatError(str(error)) from error
         item = QueuedItem(self.ledger, rate_hz, live)
         self._backlog.queue.append(item)
         return item
 
     def _add(self, item: QueuedItem, samples: Int16Array, now: float) -> None:
         if not _is_audio(samples):
-            raise AudioError("audio must be a one-dimensional int16 array")
+            raise AudioFormatError("audio must be a one-dimensional int16 array")
         self._backlog.add(item, samples, now)
         if item.live:
             late_s = self.queued_s(now) - self._backlog_s - EPSILON_S

@@ -6,13 +6,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pybase64 import b64encode
 
+from mediaserver.server.admission import Refused
 from mediaserver.server.calls.session import Session
 from mediaserver.server.sockets.media_socket import MediaSocket
 from mediaserver.server.sockets.websocket import text_head
+from mediaserver.tokens import Admission
 from mediaserver.wire.messages import (
     CLEAR,
     MEDIA_HEAD,
@@ -33,14 +35,30 @@ from mediaserver.wire.stream import Stream
 logger = logging.getLogger(__name__)
 
 
+class Opened(NamedTuple):
+    """An answer to ``start``: the session is here, new or taken over."""
+
+    session: Session
+
+
+class HandOff(NamedTuple):
+    """An answer to ``start``: the call is admitted, and its socket goes to another process."""
+
+    call_id: str
+    admission: Admission
+
+
+Answer = Opened | HandOff | Refused
+
+
 class StreamHost(Protocol):
     """Who owns the calls."""
 
     def must_refuse(self, token: str | None) -> bool:
         """Whether a stream that presented ``token`` must be refused."""
 
-    def open_session(self, connection: MediaConnection, start: Start, now: float) -> Session | None:
-        """The session of the call that starts, new or taken over; None when it is refused."""
+    def open_session(self, connection: MediaConnection, start: Start, now: float) -> Answer:
+        """What becomes of the call that starts."""
 
     def connection_closed(self, connection: MediaConnection) -> None:
         """The socket is gone; called once."""
@@ -58,6 +76,8 @@ class MediaConnection:
         token: what its header, path or query presented, or None.
         now: monotonic seconds.
         start_within_s: the peer's time until ``start``.
+        violations: messages refused so far, by kind, of a stream whose ``start`` comes next;
+            None: it begins here.
     """
 
     __slots__ = (
@@ -81,11 +101,17 @@ class MediaConnection:
         now: float,
         *,
         start_within_s: float,
+        violations: Mapping[str, int] | None = None,
     ) -> None:
         self._host = host
         self.query = query
         self.token = token
-        self.stream = Stream(now, start_within_s=start_within_s, refused=self._refused)
+        if violations is None:
+            self.stream = Stream(now, start_within_s=start_within_s, refused=self._refused)
+        else:
+            self.stream = Stream.resumed(
+                now, violations, start_within_s=start_within_s, refused=self._refused
+            )
         self.session: Session | None = None
         self.socket: MediaSocket | None = None
         self._media_received: Callable[[MediaBody, float], None] = _nobody
@@ -165,9 +191,7 @@ class MediaConnection:
                 self.close(1008, "auth token missing or wrong")
         elif isinstance(message, Start):
             self._stop_start_timer()
-            self.session = self._host.open_session(self, message, now)
-            if self.session is not None:
-                self._media_received = self.session.inbound.receive
+            self.answered(self._host.open_session(self, message, now))
         elif self.session is None:
             return
         elif isinstance(message, Mark):
@@ -177,7 +201,20 @@ class MediaConnection:
         elif isinstance(message, Error):
             self.session.error_received(message.body, now)
         elif isinstance(message, Stop):
-            self.session.stop_received(now)
+            self.session.end("stop")
+
+    def answered(self, answer: Answer) -> None:
+        """The call that starts is here, or refused, or goes on elsewhere."""
+        if isinstance(answer, Opened):
+            self.session = answer.session
+            self._media_received = self.session.inbound.receive
+        elif isinstance(answer, Refused):
+            self.close(answer.code, answer.reason)
+
+    @property
+    def n_refused(self) -> int:
+        """Messages that were refused."""
+        return self.stream.violations.total()
 
     def refuse(self, kind: str) -> None:
         """Count a message whose content turned out to be of no use."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 from mediaserver.media.playout.ledger import Ledger
 from mediaserver.processors.api import Hint
 from mediaserver.server.calls.audio.inbound import Inbound
+
+logger = logging.getLogger(__name__)
 
 NO_MARK_AFTER_S = 5.0
 EARLY_MARKS = 2
@@ -29,6 +32,14 @@ class Diagnostics:
     def __init__(self, now: float) -> None:
         self._said: set[str] = set()
         self._loud_at = now
+        self._byte_order_said = False
+
+    def say_byte_order(self, call_id: str, inbound: Inbound) -> None:
+        """Log, once it is known, how this call's L16 is read."""
+        order = inbound.l16_byte_order
+        if order is not None and not self._byte_order_said:
+            self._byte_order_said = True
+            logger.info("call %s: L16 is read as %s-endian", call_id, order)
 
     def look(self, inbound: Inbound, ledger: Ledger, now: float) -> Iterator[Hint]:
         """What is newly found."""

@@ -5,23 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Protocol
 
 from websockets.server import ServerProtocol
 
 from mediaserver.errors import ConfigurationError
-from mediaserver.observer import StreamRequest
+from mediaserver.observer import CallSummary
 from mediaserver.processors.api import Draining
-from mediaserver.processors.parameters import from_call
-from mediaserver.server.calls.audio.formats import (
-    UnsupportedFormatError,
-    formats_of,
-)
-from mediaserver.server.calls.connection import MediaConnection
-from mediaserver.server.calls.selection import Chosen, load_processors
+from mediaserver.server.admission import Refused
+from mediaserver.server.calls.audio.formats import UnsupportedFormatError, formats_of
+from mediaserver.server.calls.audio.parts import parts_of
+from mediaserver.server.calls.connection import MediaConnection, Opened
+from mediaserver.server.calls.facts import CallFacts
+from mediaserver.server.calls.runner import InlineRunner, MakeRunner
+from mediaserver.server.calls.selection import load_processors, request_of, select
 from mediaserver.server.calls.session import Session
+from mediaserver.server.calls.summary import summary_of
 from mediaserver.server.sockets import poller
 from mediaserver.server.sockets.media_socket import Connection, MediaSocket, make_media_socket
 from mediaserver.server.sockets.poller import SocketPoller
@@ -45,7 +46,7 @@ class CallsFollower(Protocol):
     def call_lost(self, call_id: str) -> None:
         """A call has lost its socket without ``stop``."""
 
-    def call_closed(self, call_id: str, reason: str, *, over: bool) -> None:
+    def call_closed(self, summary: CallSummary, *, over: bool) -> None:
         """A session has ended; ``over``: and no newer one of the same call lives."""
 
 
@@ -56,6 +57,8 @@ class CallRegistry:
         settings: see ``Settings``.
         follower: told what becomes of the calls.
         hangup: ends a phone call by REST; None where there is no control client.
+        make_runner: makes what runs a call's processors.
+        worker: the number of this process among its siblings; None where it is alone.
 
     Attributes:
         sessions: the live calls by their id.
@@ -71,12 +74,16 @@ class CallRegistry:
         follower: CallsFollower,
         *,
         hangup: Callable[[str], Awaitable[object]] | None = None,
+        make_runner: MakeRunner = InlineRunner,
+        worker: int | None = None,
     ) -> None:
         self.settings = settings
         self.counters: Counter[str] = Counter()
         self.sessions: dict[str, Session] = {}
         self._follower = follower
         self._hangup = hangup
+        self._make_runner = make_runner
+        self._worker = worker
         self._specs = load_processors(settings)
         self._poller: SocketPoller | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -105,6 +112,13 @@ class CallRegistry:
         """So many frames come that they are read together; see the setting ``poll_ms``."""
         return self._poller is not None and self._poller.is_ticking
 
+    @property
+    def n_quiet(self) -> int:
+        """Calls that anybody with the shared token could take over: their socket is gone, or
+        has brought no media for a while."""
+        now = monotonic()
+        return sum(_is_quiet(session, now) for session in self.sessions.values())
+
     def make_socket(
         self, protocol: ServerProtocol, transport: asyncio.Transport, connection: Connection
     ) -> MediaSocket:
@@ -118,28 +132,18 @@ class CallRegistry:
         call_id: str,
         admission: Admission,
         now: float,
-    ) -> Session | None:
-        """The session of an admitted call that starts; None when it is refused and closed."""
+    ) -> Opened | Refused:
+        """The session of an admitted call that starts, new or taken over."""
         existing = self.sessions.get(call_id)
         try:
             if existing is not None and not existing.ended:
                 return self._take_over(existing, connection, start, admission, now)
-            session = self._new_session(connection, call_id, start, now)
+            return self._open_new(connection, start, call_id, now)
         except (UnsupportedFormatError, ConfigurationError) as exc:
             unsupported = isinstance(exc, UnsupportedFormatError)
             self.count("refused_format" if unsupported else "refused_processor")
             logger.warning("call %s refused: %s", call_id, exc)
-            connection.close(1003 if unsupported else 1008, str(exc))
-            return None
-        self.sessions[call_id] = session
-        self._idle.clear()
-        self.count("calls")
-        logger.info(
-            "call %s: %s in, %s out", call_id, session.formats.codec, session.formats.send_codec
-        )
-        self._follower.call_opened(session)
-        session.begin()
-        return session
+            return Refused(1003 if unsupported else 1008, str(exc))
 
     def connection_closed(self, connection: MediaConnection) -> None:
         """A socket is gone."""
@@ -169,7 +173,9 @@ class CallRegistry:
         over = self.sessions.get(session.call_id) is session
         if over:
             del self.sessions[session.call_id]
-        self._follower.call_closed(session.call_id, session.end_reason, over=over)
+        summary = summary_of(session, self._worker)
+        logger.info("call %s ended: %s", session.call_id, summary.line())
+        self._follower.call_closed(summary, over=over)
         if not self.sessions:
             self._idle.set()
 
@@ -178,7 +184,7 @@ class CallRegistry:
     def drain(self) -> None:
         """Tell live calls that the server wants to end."""
         for session in self.sessions.values():
-            session.events.publish(Draining(self.settings.drain_s))
+            session.runner.publish(Draining(self.settings.drain_s))
 
     async def emptied(self) -> None:
         """Wait until no call is left."""
@@ -203,55 +209,42 @@ class CallRegistry:
         start: Start,
         admission: Admission,
         now: float,
-    ) -> Session | None:
+    ) -> Opened | Refused:
         """A second socket of a live call: newest wins, where it may.
 
         Whoever knows the call's own token may. With less, only when the first socket is
         gone, or has brought no media for a while: else anybody who knows the shared token
         and an id could take a live call.
         """
-        is_quiet = session.line is None or now - session.inbound.heard_at > TAKEOVER_QUIET_S
-        if not is_quiet and admission is not Admission.PER_CALL:
+        if not _is_quiet(session, now) and admission is not Admission.PER_CALL:
             self.count("refused_takeover")
-            connection.close(1008, "the call is live on another socket")
-            return None
-        session.take_over(
-            connection, start, formats_of(start, connection.query, self.settings), now
-        )
+            return Refused(1008, "the call is live on another socket")
+        # All that can be refused comes first: then nothing needs to be put back.
+        formats = formats_of(start, connection.query, self.settings)
+        parts = parts_of(formats, self.settings, connection)
+        session.take_over(connection, start, formats, parts, now)
         self.count("takeovers")
         self._follower.call_opened(session)
-        return session
+        return Opened(session)
 
-    def _new_session(
-        self, connection: MediaConnection, call_id: str, start: Start, now: float
-    ) -> Session:
+    def _open_new(
+        self, connection: MediaConnection, start: Start, call_id: str, now: float
+    ) -> Opened:
         formats = formats_of(start, connection.query, self.settings)
-        chosen = self._choose(start, connection.query)
-        session = Session(self, call_id, start, formats, chosen, connection, now)
-        outside = {**connection.query, **start.start.parameters}
-        session.request = StreamRequest(
-            formats.send_codec,
-            formats.send_rate,
-            formats.send_mode,
-            outside.get("processor"),
-            {n.removeprefix("param_"): v for n, v in outside.items() if n.startswith("param_")},
-        )
-        return session
+        chosen = select(self._specs, self.settings, start, connection.query)
+        parts = parts_of(formats, self.settings, connection)
+        facts = CallFacts(call_id, start, formats, request_of(start, connection.query, formats))
+        runner = self._make_runner(chosen, self.settings)
+        session = Session(self, facts, connection, runner, parts, now)
+        self.sessions[call_id] = session
+        self._idle.clear()
+        self.count("calls")
+        logger.info("call %s: %s in, %s out", call_id, formats.codec, formats.send_codec)
+        self._follower.call_opened(session)
+        session.begin()
+        return Opened(session)
 
-    def _choose(self, start: Start, query: Mapping[str, str]) -> list[Chosen]:
-        """The call's chain: the one from the settings, or the processor it asks for."""
-        custom = start.start.parameters
-        asked = custom.get("processor") or query.get("processor")
-        wanted = self.settings.processors
-        if asked:
-            known = {s.alias or s.name: s for s in (*wanted, *self.settings.offer)}
-            if asked not in known:
-                raise ConfigurationError(f"processor {asked!r} is not offered")
-            wanted = (known[asked],)
-        outside = {**query, **custom}
-        return [
-            Chosen(
-                self._specs[s.name], from_call(self._specs[s.name], s.parameters, outside, s.allow)
-            )
-            for s in wanted
-        ]
+
+def _is_quiet(session: Session, now: float) -> bool:
+    """Its socket is gone, or has brought no media for a while."""
+    return session.line is None or now - session.inbound.heard_at > TAKEOVER_QUIET_S

@@ -5,59 +5,129 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from mediaserver.media.align import PairAligner
 from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.processors.api import AudioSource, Event
 from mediaserver.processors.chain import RateConverter
+from mediaserver.server.calls.audio.inbound import Inbound
+from mediaserver.server.calls.audio.outbound import LiveMark, LivePlay, Outbound
 from mediaserver.server.calls.audio.queue import DropOldest
+from mediaserver.server.calls.event_hub import EventHub
+from mediaserver.server.calls.facts import CallFacts
 from telephony_codecs.l16 import ByteOrder
-
-if TYPE_CHECKING:
-    from mediaserver.server.calls.audio.outbound import LiveMark, LivePlay
-    from mediaserver.server.calls.session import Session
 
 FRAMES_LIMIT = 500  # ten seconds at 20 ms
 
 
-class CallView:
-    """One processor's view of a session; a stage of its chain where it is a handler.
+class ViewedCall(Protocol):
+    """What a view shows of its call."""
 
-    Implements ``processors.core.Call``; its docstrings are the ones users read.
+    @property
+    def facts(self) -> CallFacts:
+        """What is known of it."""
+
+    @property
+    def inbound(self) -> Inbound:
+        """Its inbound half."""
+
+    @property
+    def outbound(self) -> Outbound:
+        """Its outbound half."""
+
+    @property
+    def ended(self) -> bool:
+        """Its media is over."""
+
+    async def hangup(self) -> None:
+        """End the phone call, or at least its stream."""
+
+
+class CallView:
+    """One processor's view of a call; a stage of its chain where it is a handler.
+
+    Implements ``processors.api.Call``; its docstrings are the ones users read.
+
+    Args:
+        call: what is viewed.
+        events: the call's events.
+        name: the processor's.
+        rate_hz: the rate it wants frames at; None takes them as they are.
     """
 
-    def __init__(self, session: Session, name: str, rate_hz: int | None) -> None:
-        self._session = session
+    def __init__(self, call: ViewedCall, events: EventHub, name: str, rate_hz: int | None) -> None:
+        self._call = call
+        self._events = events
         self.name = name
         self._rates = RateConverter(rate_hz) if rate_hz is not None else None
         self._readers: list[tuple[Track | None, weakref.ref[DropOldest[Frame]]]] = []
-        self.dropped_frames = 0
+        self._dropped_frames = 0
         # Frames that come before the handler has run its first lines are kept for it.
         self._early: deque[Frame] | None = deque(maxlen=FRAMES_LIMIT)
-        self.id = session.call_id
         self._rate_hz = rate_hz
-        self.play_live = session.outbound.play_live
-        self.describe()
+        self.play_live = call.outbound.play_live
 
-    def describe(self) -> None:
-        """Take over what the session's ``start`` says; again when another socket brought one."""
-        session = self._session
-        formats, body = session.formats, session.start.start
-        self.stream_id = session.start.stream_id
-        self.caller = body.from_
-        self.callee = body.to
-        self.client_state = body.client_state
-        self.parameters: Mapping[str, str] = body.parameters
-        self.codec = formats.codec
-        self.rate = self._rate_hz or formats.rate
-        self.send_codec = formats.send_codec
-        self.send_rate = formats.send_rate
+    @property
+    def id(self) -> str:
+        """See ``Call``; so are all that follow."""
+        return self._call.facts.call_id
+
+    @property
+    def stream_id(self) -> str | None:
+        """The last socket's."""
+        return self._call.facts.start.stream_id
+
+    @property
+    def caller(self) -> str | None:
+        """The calling number."""
+        return self._call.facts.start.start.from_
+
+    @property
+    def callee(self) -> str | None:
+        """The called number."""
+        return self._call.facts.start.start.to
+
+    @property
+    def client_state(self) -> str | None:
+        """As given, still encoded."""
+        return self._call.facts.start.start.client_state
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """The stream's custom parameters."""
+        return self._call.facts.start.start.parameters
+
+    @property
+    def codec(self) -> str:
+        """Of the caller's audio."""
+        return self._call.facts.formats.codec
+
+    @property
+    def rate(self) -> int:
+        """Of the frames this processor gets, in Hz."""
+        return self._rate_hz or self._call.facts.formats.rate
+
+    @property
+    def send_codec(self) -> str:
+        """Of what goes back."""
+        return self._call.facts.formats.send_codec
+
+    @property
+    def send_rate(self) -> int:
+        """Its sample rate in Hz."""
+        return self._call.facts.formats.send_rate
 
     @property
     def l16_byte_order(self) -> ByteOrder | None:
         """See ``Call.l16_byte_order``."""
-        return self._session.inbound.l16_byte_order
+        return self._call.inbound.l16_byte_order
+
+    @property
+    def dropped_frames(self) -> int:
+        """Frames this processor was too slow for."""
+        readers = (ref() for _, ref in self._readers)
+        return self._dropped_frames + sum(reader.dropped for reader in readers if reader)
 
     def frames(self, track: Track | None = "inbound") -> AsyncIterator[Frame]:
         """See ``Call.frames``."""
@@ -67,7 +137,7 @@ class CallView:
         for frame in self._early or ():
             if track is None or track == frame.track:
                 reader.push(frame)
-        if self._session.ended:
+        if self._call.ended:
             reader.close()
         return reader
 
@@ -89,25 +159,25 @@ class CallView:
 
     def events(self) -> AsyncIterator[Event]:
         """See ``Call.events``."""
-        return self._session.events.subscribe()
+        return self._events.subscribe()
 
     def play(
         self, source: AudioSource, rate: int | None = None, *, live: bool = False
     ) -> Coroutine[None, None, LivePlay]:
         """See ``Call.play``."""
-        return self._session.outbound.play(source, rate, live=live)
+        return self._call.outbound.play(source, rate, live=live)
 
     async def clear(self) -> dict[LivePlay, float]:
         """See ``Call.clear``."""
-        return self._session.outbound.clear()
+        return self._call.outbound.clear()
 
     async def mark(self, name: str) -> LiveMark:
         """See ``Call.mark``."""
-        return self._session.outbound.mark(name)
+        return self._call.outbound.mark(name)
 
     async def hangup(self) -> None:
         """See ``Call.hangup``."""
-        await self._session.hangup()
+        await self._call.hangup()
 
     def process(self, frame: Frame) -> Frame:
         """As a stage of the chain: give the frame to whoever reads, and pass it on."""
@@ -128,7 +198,7 @@ class CallView:
         for _, ref in self._readers:
             reader = ref()
             if reader is not None:
-                self.dropped_frames += reader.dropped
+                self._dropped_frames += reader.dropped
                 reader.close()
         self._readers = []
 

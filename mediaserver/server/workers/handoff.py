@@ -13,10 +13,9 @@ from collections.abc import Callable, Mapping
 
 from websockets.server import ServerProtocol
 
-from mediaserver.server.calls.connection import MediaConnection, StreamHost
+from mediaserver.server.calls.connection import Answer, HandOff, MediaConnection, StreamHost
 from mediaserver.server.sockets.media_socket import MediaSocket
 from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, frame_end
-from mediaserver.tokens import Admission
 
 
 class ArrivingConnection(MediaConnection):
@@ -24,8 +23,10 @@ class ArrivingConnection(MediaConnection):
 
     Attributes:
         text: the message that is being handled, as it came.
-        call: id and admission of its call, once ``start`` came and was admitted.
+        hand_off: the answer to ``start``, if the call goes to a worker.
     """
+
+    __slots__ = ("hand_off", "text")
 
     def __init__(
         self,
@@ -38,16 +39,28 @@ class ArrivingConnection(MediaConnection):
     ) -> None:
         super().__init__(host, query, token, now, start_within_s=start_within_s)
         self.text = b""
-        self.call: tuple[str, Admission] | None = None
+        self.hand_off: HandOff | None = None
 
     def text_received(self, data: bytes, now: float) -> None:
         """From the socket: one message."""
         self.text = data
         super().text_received(data, now)
 
+    def answered(self, answer: Answer) -> None:
+        """The call that starts goes to a worker, or is refused."""
+        super().answered(answer)
+        self.hand_off = answer if isinstance(answer, HandOff) else None
+
 
 class Arrival(asyncio.Protocol):
     """Feeds a media socket up to ``start``, then lets go of the connection.
+
+    It goes through these states:
+
+        reading   takes one frame after the other; what ``start`` was answered with decides
+        leaving   the call goes to a worker: reads nothing, until all that was written has left
+        released  another process has the connection
+        refused   no worker takes the call: reads on, to the end of the closing handshake
 
     Args:
         protocol: handshake done, state OPEN.
@@ -61,7 +74,7 @@ class Arrival(asyncio.Protocol):
         protocol: ServerProtocol,
         transport: asyncio.Transport,
         connection: ArrivingConnection,
-        hand_over: Callable[[Arrival], None],
+        hand_over: Callable[[Arrival, HandOff], None],
     ) -> None:
         self.connection = connection
         self._transport = transport
@@ -71,7 +84,8 @@ class Arrival(asyncio.Protocol):
             bytearray()
         )  # what is not handled yet: an incomplete frame, or all behind start
         self._need = 0
-        self._released = False
+        self._leaving: HandOff | None = None
+        self._done = False  # released or refused
         transport.set_protocol(self)
         connection.opened(self._socket)
 
@@ -96,7 +110,7 @@ class Arrival(asyncio.Protocol):
     def resume_writing(self) -> None:
         """From the transport: the buffer has drained."""
         self._socket.resume_writing()
-        if self.connection.call is not None:
+        if self._leaving is not None:
             # Not here: the transport is in the middle of writing, and is not to be closed.
             asyncio.get_running_loop().call_soon(self._leave)
 
@@ -111,7 +125,7 @@ class Arrival(asyncio.Protocol):
             OSError: there are no descriptors left; nothing has changed.
         """
         fd = os.dup(self._transport.get_extra_info("socket").fileno())
-        self._released = True
+        self._done = True
         self._socket.release()
         # Closes this process' descriptor; the TCP connection lives by the other one.
         self._transport.abort()
@@ -119,10 +133,9 @@ class Arrival(asyncio.Protocol):
 
     def refuse(self, code: int, reason: str) -> None:
         """Close the connection, as nobody can take it."""
-        self.connection.call = None
+        self._done = True
         self.connection.close(code, reason)
-        self._transport.resume_reading()
-        self._go_on()
+        self._read_on()
 
     def _go_on(self) -> None:
         """Take the complete frames at the front, up to ``start``."""
@@ -130,28 +143,35 @@ class Arrival(asyncio.Protocol):
         if len(held) < self._need:
             return
         self._need = 0
-        while at < len(held) and self.connection.call is None:
+        while at < len(held) and self._leaving is None:
             end = frame_end(held, at, len(held), MAX_MESSAGE_BYTES)
             if end > len(held):
                 self._need = end - at
                 break
             self._socket.data_received(bytes(held[at:end]))
             at = end
+            if not self._done:
+                self._leaving = self.connection.hand_off
         del held[:at]
-        if self.connection.call is not None:
+        if self._leaving is not None:
             # What comes from now on stays in the kernel, for the worker to read.
             self._transport.pause_reading()
             self._leave()
 
     def _leave(self) -> None:
         """Hand over, once everything that was written here has left."""
-        if self._released or self._transport.is_closing() or self.connection.call is None:
+        if self._done or self._leaving is None or self._transport.is_closing():
             return
         if not self._socket.is_open:  # closed from this side in the meantime
-            self.connection.call = None
-            self._transport.resume_reading()
-            self._go_on()
+            self._done = True
+            self._read_on()
         elif self._transport.get_write_buffer_size():
             self._transport.set_write_buffer_limits(high=0)  # resume_writing() when it is empty
         else:
-            self._hand_over(self)
+            self._hand_over(self, self._leaving)
+
+    def _read_on(self) -> None:
+        """The closing handshake is read to its end; what comes before that is of no use."""
+        self._leaving = None
+        self._transport.resume_reading()
+        self._go_on()

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from mediaserver.observer import StreamRequest
+from mediaserver.observer import CallSummary, StreamRequest
 from mediaserver.settings import Settings
 from mediaserver.tokens import Admission
 
@@ -45,7 +45,6 @@ class WebhookReported(msgspec.Struct, frozen=True):
 
     call_id: str
     event: Any
-    event_type: str
 
 
 class Drain(msgspec.Struct, frozen=True):
@@ -94,8 +93,7 @@ class SocketLost(msgspec.Struct, frozen=True):
 class CallClosed(msgspec.Struct, frozen=True):
     """From a worker: a session has ended; ``over``: no newer one of the call lives."""
 
-    call_id: str
-    reason: str
+    summary: CallSummary
     over: bool
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 import signal
 import socket
 import subprocess
@@ -25,7 +26,7 @@ from typing import Any, Protocol
 import msgspec
 
 from mediaserver.server.workers.channel import Channel
-from mediaserver.server.workers.messages import Failed, Ready, Setup
+from mediaserver.server.workers.messages import Failed, Ready, Setup, WebhookReported
 from mediaserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -124,6 +125,37 @@ class WorkerProcess:
         """It can be sent a socket."""
         waits = self.n_landing >= MAX_PENDING_HANDOFFS or self.channel.is_full
         return not waits and not self.gone.is_set()
+
+    n_quiet = 0
+
+    def hand_over(self, message: Any, fd: int) -> None:
+        """Send it a call's socket."""
+        self.calls.add(message.call_id)
+        self.n_landing += 1
+        self.n_sockets += 1
+        self.channel.send(message, fd)
+
+    def landed(self) -> None:
+        """It has dealt with a socket."""
+        self.n_landing -= 1
+
+    def socket_closed(self) -> None:
+        """One of its sockets is gone."""
+        self.n_sockets -= 1
+
+    def call_over(self, call_id: str) -> None:
+        """A call of its is over."""
+        self.calls.discard(call_id)
+
+    def tell(self, call_id: str, event: Any) -> bool:
+        """Give it a webhook's event; False if it cannot be told."""
+        if self.channel.is_full:
+            return False
+        try:
+            self.channel.send(WebhookReported(call_id, event))
+        except (pickle.PickleError, RecursionError):  # a payload nested too deep
+            return False
+        return True
 
     def look(self, now: float, limits: WorkerLimits) -> None:
         """Judge it by its signs of life."""

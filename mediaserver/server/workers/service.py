@@ -1,8 +1,7 @@
 """The media service over several processes: this one listens, its workers carry the calls.
 
 What must be one for all is here: the address, HTTP, tokens, the number of calls, and which
-worker has which call. A call stays with its worker while it lives there or a socket is on
-its way there, so that a second socket of it comes to the same session.
+worker has which call.
 """
 
 from __future__ import annotations
@@ -13,20 +12,21 @@ import pickle
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 from starlette.routing import BaseRoute
 from websockets.server import ServerProtocol
 
 from mediaserver.errors import ConfigurationError
-from mediaserver.observer import CallObserver
-from mediaserver.server.calls.connection import MediaConnection
+from mediaserver.observer import CallObserver, CallSummary
+from mediaserver.server.admission import AdmissionControl, Refused
+from mediaserver.server.base import ServiceBase
+from mediaserver.server.calls.connection import Answer, HandOff, MediaConnection
 from mediaserver.server.calls.selection import load_processors
-from mediaserver.server.calls.session import Session
 from mediaserver.server.listener import Listener
 from mediaserver.server.sockets.media_socket import Connection
 from mediaserver.server.workers import messages
+from mediaserver.server.workers.directory import Directory
 from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
 from mediaserver.server.workers.process import WorkerLimits, WorkerProcess
 from mediaserver.server.workers.supervisor import Supervisor
@@ -36,23 +36,8 @@ from mediaserver.wire.messages import Start
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class _Call:
-    """A call of the directory.
-
-    Attributes:
-        worker: who has it.
-        n_landing: sockets of it on their way to him.
-        is_live: he has reported it opened, and not over.
-    """
-
-    worker: WorkerProcess
-    n_landing: int = 0
-    is_live: bool = False
-
-
-class MultiProcessService:
-    """Listens, admits calls, hands them to workers, drains; used like ``SingleProcessService``.
+class MultiProcessService(ServiceBase):
+    """Listens, admits calls, hands them to workers, drains; a ``Service``.
 
     Args:
         settings: see ``Settings``; at least two workers.
@@ -83,15 +68,13 @@ class MultiProcessService:
             pickle.dumps(settings)
         except (pickle.PickleError, TypeError, AttributeError) as exc:
             raise ConfigurationError(f"workers cannot be given these settings: {exc}") from exc
-        self.settings = settings
+        super().__init__(settings)
         self.counters: Counter[str] = Counter()
-        self.draining = False
         self._observer = observer
-        self._calls: dict[str, _Call] = {}
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._admission = AdmissionControl(settings, self)
+        self._directory = Directory(self.count, self._admission.call_over)
         self._supervisor = Supervisor(settings, self, limits or WorkerLimits())
-        self._listener = Listener(settings, self, self._arrive, routes)
+        self.listener = Listener(settings, self, self._admission, self._arrive, routes)
 
     @property
     def workers(self) -> list[WorkerProcess]:
@@ -106,17 +89,17 @@ class MultiProcessService:
     @property
     def n_calls(self) -> int:
         """Live calls."""
-        return sum(call.is_live for call in self._calls.values())
+        return self._directory.n_live
 
     @property
     def n_connections(self) -> int:
         """Media connections, here and in the workers."""
-        return len(self._listener.connections) + sum(w.n_sockets for w in self._supervisor.workers)
+        return len(self.listener.connections) + sum(w.n_sockets for w in self._supervisor.workers)
 
     @property
     def port(self) -> int:
         """The TCP port it listens on."""
-        return self._listener.port
+        return self.listener.port
 
     async def start(self) -> None:
         """Start the workers, then listen.
@@ -124,15 +107,36 @@ class MultiProcessService:
         Raises:
             ConfigurationError: the address cannot be listened on, or a worker does not start.
         """
-        await self._listener.bind()
+        await self.listener.bind()
         try:
             await self._supervisor.start()
         except ConfigurationError:
-            self._listener.stop()
+            self.listener.stop()
             raise
-        await self._listener.listen()
+        await self.listener.listen()
 
-    # Connections, until they are handed over.
+    # AdmissionHost: what is to be known of the calls.
+
+    @property
+    def n_placed(self) -> int:
+        """Calls that have a place, those on their way to a worker included."""
+        return len(self._directory)
+
+    @property
+    def n_unstarted(self) -> int:
+        """Connections whose ``start`` has not come: the others are the workers'."""
+        return len(self.listener.connections)
+
+    @property
+    def n_quiet(self) -> int:
+        """Calls whose socket is gone, or has brought no media for a while."""
+        return self._directory.n_lost + sum(worker.n_quiet for worker in self._supervisor.workers)
+
+    def has_call(self, call_id: str) -> bool:
+        """Whether the call has a place."""
+        return call_id in self._directory
+
+    # ListenerHost and StreamHost: connections, until they are handed over.
 
     def connection(
         self, query: Mapping[str, str], token: str | None, now: float
@@ -143,20 +147,19 @@ class MultiProcessService:
 
     def must_refuse(self, token: str | None) -> bool:
         """Whether a stream that presented ``token`` must be refused."""
-        return self._listener.must_refuse(token)
+        return self._admission.must_refuse(token)
 
-    def open_session(self, connection: MediaConnection, start: Start, now: float) -> Session | None:
-        """No session here; an admitted call is noted for the arrival to hand it over."""
-        assert isinstance(connection, ArrivingConnection)
-        connection.call = self._listener.judge(connection, start)
-        return None
+    def open_session(self, connection: MediaConnection, start: Start, now: float) -> Answer:
+        """What becomes of the call that starts: it goes to a worker, or is refused."""
+        judged = self._admission.judge_start(connection.token, start)
+        return judged if isinstance(judged, Refused) else HandOff(*judged)
 
     def connection_closed(self, connection: MediaConnection) -> None:
         """A socket is gone before it was handed over."""
-        self._listener.connections.discard(connection)
+        self.listener.forget(connection)
         assert isinstance(connection, ArrivingConnection)
-        if connection.call is not None:
-            self._forget(connection.call[0])
+        if connection.hand_off is not None:
+            self._directory.forget(connection.hand_off.call_id)
 
     def count(self, name: str) -> None:
         """One more of ``name``."""
@@ -168,41 +171,38 @@ class MultiProcessService:
         # They are all made by ``connection`` above.
         return Arrival(protocol, transport, cast(ArrivingConnection, connection), self._hand_over)
 
-    def _hand_over(self, arrival: Arrival) -> None:
+    # The hand-over, from top to bottom. What came before: ``Arrival`` read the stream as far
+    # as its ``start``, which ``open_session`` admitted, and wrote what was to be written. What
+    # comes after: the worker answers ``HandedOver``, and ``CallOpened`` before it.
+
+    def _hand_over(self, arrival: Arrival, hand_off: HandOff) -> None:
         """Give a call's socket to its worker: the one that has the call, else the least busy."""
-        connection = arrival.connection
-        assert connection.call is not None
-        call_id, admission = connection.call
-        call = self._calls.get(call_id)
-        worker = self._supervisor.least_loaded() if call is None else call.worker
+        call_id = hand_off.call_id
+        worker = self._directory.worker_of(call_id) or self._supervisor.least_loaded()
         if worker is None or not worker.has_room:
             self._refuse(arrival, call_id, "no worker can take the call")
             return
-        behind = arrival.behind
+        connection, behind = arrival.connection, arrival.behind
         try:
             fd = arrival.release()
         except OSError as exc:
             self._refuse(arrival, call_id, f"its socket cannot be handed over: {exc.strerror}")
             return
-        self._listener.connections.discard(connection)
-        if call is None:
-            call = self._calls[call_id] = _Call(worker)
-            worker.calls.add(call_id)
-            self._idle.clear()
-        call.n_landing += 1
-        worker.n_landing += 1
-        worker.n_sockets += 1
+        self.listener.forget(connection)
+        self._directory.handed_over(call_id, worker)
         violations = dict(connection.stream.violations)
-        land = messages.HandOver(
-            call_id, admission, connection.query, connection.text, violations, behind
+        worker.hand_over(
+            messages.HandOver(
+                call_id, hand_off.admission, connection.query, connection.text, violations, behind
+            ),
+            fd,
         )
-        worker.channel.send(land, fd)
 
     def _refuse(self, arrival: Arrival, call_id: str, why: str) -> None:
         self.count("refused_no_worker")
         logger.warning("call %s refused: %s", call_id, why)
         arrival.refuse(1013, "try again later")
-        self._forget(call_id)
+        self._directory.forget(call_id)
 
     # SupervisorOwner: what workers report.
 
@@ -214,14 +214,16 @@ class MultiProcessService:
             case messages.Ready():
                 self._supervisor.ready(worker)
             case messages.SocketClosed():
-                worker.n_sockets -= 1
+                worker.socket_closed()
             case messages.HandedOver():
-                worker.n_landing -= 1
-                self._calls[message.call_id].n_landing -= 1
-                self._forget(message.call_id)
+                worker.landed()
+                self._directory.landed(message.call_id)
             case messages.CallOpened():
-                self._opened(worker, message)
+                call = self._directory.opened(message.call_id)
+                if self._observer is not None:
+                    self._observer.opened(message.call_id, message.request, call.webhook_received)
             case messages.SocketLost():
+                self._directory.lost(message.call_id)
                 if self._observer is not None:
                     self._observer.lost(message.call_id)
             case messages.CallClosed():
@@ -229,73 +231,33 @@ class MultiProcessService:
 
     def worker_gone(self, worker: WorkerProcess) -> None:
         """A worker has ended: its calls are lost, and over."""
-        for call_id in list(worker.calls):
-            call = self._calls[call_id]
-            if call.is_live:
-                self.count("lost_with_worker")
-                if self._observer is not None:
-                    self._observer.lost(call_id)
-                    self._observer.closed(call_id, "lost")
-            call.is_live, call.n_landing = False, 0
-            self._forget(call_id)
-
-    def _opened(self, worker: WorkerProcess, message: messages.CallOpened) -> None:
-        call_id = message.call_id
-        self._calls[call_id].is_live = True
-
-        def webhook(event: Any, event_type: str) -> None:
-            try:
-                if worker.channel.is_full:
-                    self.count("webhook_not_told")
-                else:
-                    worker.channel.send(messages.WebhookReported(call_id, event, event_type))
-            except (pickle.PickleError, RecursionError):  # a payload nested too deep
-                self.count("webhook_not_told")
-
-        if self._observer is not None:
-            self._observer.opened(call_id, message.request, webhook)
+        for call_id in self._directory.worker_gone(worker):
+            self.count("lost_with_worker")
+            if self._observer is not None:
+                self._observer.lost(call_id)
+                self._observer.closed(
+                    CallSummary(call_id=call_id, reason="lost", worker=worker.index)
+                )
 
     def _closed(self, message: messages.CallClosed) -> None:
         if not message.over:
             return  # the observer knows calls, and this one goes on in another session
         if self._observer is not None:
-            self._observer.closed(message.call_id, message.reason)
-        self._calls[message.call_id].is_live = False
-        self._forget(message.call_id)
-
-    def _forget(self, call_id: str) -> None:
-        """Take a call out of the directory, if nothing is left of it."""
-        call = self._calls.get(call_id)
-        if call is not None:
-            if call.is_live or call.n_landing:
-                return
-            del self._calls[call_id]
-            call.worker.calls.discard(call_id)
-        self._listener.call_over(call_id)
-        if not self._calls:
-            self._idle.set()
+            self._observer.closed(message.summary)
+        self._directory.closed(message.summary.call_id)
 
     # The end.
 
-    def drain(self) -> None:
-        """Take no new calls; live ones go on."""
-        if self.draining:
-            return
-        self.draining = True
-        logger.info("draining: %d calls go on", self.n_calls)
+    def _tell_draining(self) -> None:
         for worker in self._supervisor.workers:
             worker.channel.send(messages.Drain())
 
-    async def drained(self) -> None:
-        """Wait until no call is left, or ``drain_s`` is over."""
-        try:
-            await asyncio.wait_for(self._idle.wait(), self.settings.drain_s)
-        except TimeoutError:
-            logger.warning("drain time is over: %d calls are cut", self.n_calls)
+    async def _emptied(self) -> None:
+        await self._directory.emptied()
 
     async def close(self) -> None:
         """End everything now: calls with 1001, workers, connections, the listener."""
         self.draining = True
-        self._listener.stop()
+        self.listener.stop()
         await self._supervisor.close()
-        await self._listener.close()
+        await self.listener.close()

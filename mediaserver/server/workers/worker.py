@@ -13,7 +13,8 @@ from typing import Any, cast
 
 from websockets.protocol import State as SocketState
 
-from mediaserver.server.calls.connection import MediaConnection
+from mediaserver.observer import CallSummary
+from mediaserver.server.calls.connection import Answer, MediaConnection
 from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.session import Session
 from mediaserver.server.sockets.media_socket import SocketMaker, make_protocol
@@ -33,7 +34,6 @@ from mediaserver.server.workers.messages import (
     WebhookReported,
 )
 from mediaserver.wire.messages import Start
-from mediaserver.wire.stream import State
 
 logger = logging.getLogger(__name__)
 
@@ -44,15 +44,18 @@ FLUSH_WITHIN_S = 1.0
 class HandedOverConnection(MediaConnection):
     """A stream that begins with its ``start``; what came before was its parent's."""
 
-    __slots__ = ("land",)
+    __slots__ = ("hand_over",)
 
-    def __init__(self, worker: Worker, land: HandOver, now: float) -> None:
-        settings = worker.settings
-        super().__init__(worker, land.query, None, now, start_within_s=settings.start_within_s)
-        self.land = land
-        # ``connected`` came, or its absence has been counted.
-        self.stream.state = State.CONNECTED
-        self.stream.violations.update(land.violations)
+    def __init__(self, worker: Worker, hand_over: HandOver, now: float) -> None:
+        super().__init__(
+            worker,
+            hand_over.query,
+            None,
+            now,
+            start_within_s=worker.settings.start_within_s,
+            violations=hand_over.violations,
+        )
+        self.hand_over = hand_over
 
 
 class Worker:
@@ -75,7 +78,7 @@ class Worker:
     ) -> None:
         self.settings = setup.settings
         self._beat_s = setup.beat_s
-        self._calls = CallRegistry(setup.settings, self, hangup=hangup)
+        self._calls = CallRegistry(setup.settings, self, hangup=hangup, worker=setup.index)
         self._connections: set[MediaConnection] = set()
         self._landing: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
@@ -108,11 +111,11 @@ class Worker:
         """Never: the parent has judged."""
         return False
 
-    def open_session(self, connection: MediaConnection, start: Start, now: float) -> Session | None:
-        """The session of the call that starts; None when it is refused and closed."""
+    def open_session(self, connection: MediaConnection, start: Start, now: float) -> Answer:
+        """What becomes of the call that starts."""
         assert isinstance(connection, HandedOverConnection)
-        land = connection.land
-        return self._calls.open(connection, start, land.call_id, land.admission, now)
+        given = connection.hand_over
+        return self._calls.open(connection, start, given.call_id, given.admission, now)
 
     def connection_closed(self, connection: MediaConnection) -> None:
         """The socket is gone."""
@@ -130,15 +133,15 @@ class Worker:
 
     def call_opened(self, session: Session) -> None:
         """A call has its socket."""
-        self._report(CallOpened(session.call_id, session.request))
+        self._report(CallOpened(session.call_id, session.facts.request))
 
     def call_lost(self, call_id: str) -> None:
         """A call has lost its socket."""
         self._report(SocketLost(call_id))
 
-    def call_closed(self, call_id: str, reason: str, *, over: bool) -> None:
+    def call_closed(self, summary: CallSummary, *, over: bool) -> None:
         """A session has ended."""
-        self._report(CallClosed(call_id, reason, over))
+        self._report(CallClosed(summary, over))
 
     # The parent.
 
@@ -149,7 +152,7 @@ class Worker:
             case WebhookReported():
                 session = self._calls.sessions.get(message.call_id)
                 if session is not None:
-                    session.webhook_received(message.event, message.event_type)
+                    session.webhook_received(message.event)
             case Drain():
                 self._calls.drain()
             case Shutdown():
@@ -223,14 +226,14 @@ class Landing(asyncio.Protocol):
         # uvloop's transports have the interface without the base class.
         transport = cast(asyncio.Transport, transport)
         protocol = make_protocol(SocketState.OPEN)
-        land = self._connection.land
+        given = self._connection.hand_over
         media_socket = self._make_socket(protocol, transport, self._connection)
         try:
-            self._connection.text_received(land.start, monotonic())
-            if land.behind:
-                media_socket.data_received(land.behind)
+            self._connection.text_received(given.start, monotonic())
+            if given.behind:
+                media_socket.data_received(given.behind)
         except Exception:  # what a transport does where data_received() raises
-            logger.exception("call %s failed at its start", land.call_id)
+            logger.exception("call %s failed at its start", given.call_id)
             transport.abort()
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mediaserver.errors import ConfigurationError
+from mediaserver.errors import AudioFormatError, ConfigurationError
 from mediaserver.media.frames import Int16Array
-from mediaserver.media.playout import AudioError, Mp3Playout
+from mediaserver.media.playout import Mp3Playout
 from telephony_codecs import open_audio
 
 Tone = Callable[..., Int16Array]
@@ -101,7 +101,7 @@ def test_live_and_streamed_audio_are_refused(wire: Wire, make_tone: Tone) -> Non
         playout.play(make_tone(0.02), 8000, 0.0, live=True)
     with pytest.raises(ConfigurationError, match="rtp"):
         playout.open(8000, 0.0)
-    with pytest.raises(AudioError):
+    with pytest.raises(AudioFormatError):
         playout.play(make_tone(0.02), 12345, 0.0)
     assert (wire.files, playout.next_at) == ([], None)
 

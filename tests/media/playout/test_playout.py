@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from mediaserver.errors import CallEndedError
+from mediaserver.errors import AudioFormatError, CallEndedError
 from mediaserver.media.frames import Int16Array
-from mediaserver.media.playout import AudioError
 from telephony_codecs import codec
 
 if TYPE_CHECKING:
@@ -320,12 +319,12 @@ def test_keepalive_fills_what_nobody_plays(make_rig: type[Rig], make_tone: Tone)
 def test_what_is_no_audio_is_refused(make_rig: type[Rig], samples: Int16Array) -> None:
     """A wrong shape or type raises, queues nothing and leaves the playout usable."""
     rig = make_rig()
-    with pytest.raises(AudioError):
+    with pytest.raises(AudioFormatError):
         rig.playout.play(samples, 8000, 0.0)
-    with pytest.raises(AudioError):
+    with pytest.raises(AudioFormatError):
         rig.playout.play(np.zeros(160, np.int16), 12345, 0.0)
     source = rig.playout.open(8000, 0.0)
-    with pytest.raises(AudioError):
+    with pytest.raises(AudioFormatError):
         rig.playout.feed(source, [0] * 160, 0.0)  # type: ignore[arg-type]  # that is the test
     rig.playout.end(source, 0.0)
     rig.run_out()

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mediaserver.errors import AudioFormatError
 from mediaserver.media.frames import Int16Array
-from mediaserver.media.playout import AudioError
 from telephony_codecs.g711 import ulaw_to_linear
 
 from .conftest import Rig
@@ -134,7 +134,7 @@ def test_what_is_no_audio_is_refused_and_costs_nothing(bad: Int16Array) -> None:
     """A wrong array raises, whatever waits, and neither it nor anything else is lost."""
     rig = stalled()
     rig.run(FRAME_S)
-    with pytest.raises(AudioError):
+    with pytest.raises(AudioFormatError):
         rig.playout.play_live(bad, 8000, rig.now)
     rig.playout.play_live(frame(10), 8000, rig.now)
     rig.run_out()

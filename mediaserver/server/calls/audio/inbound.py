@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from mediaserver.media.frames import Int16Array, Track
+import numpy as np
+
+from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.media.reorder import Lost, Reorder
 from mediaserver.media.timeline import Timeline, TrackClock
-from mediaserver.processors.chain import Chain
-from mediaserver.wire.messages import MediaBody, TrackWord
+from mediaserver.server.calls.audio.alarm import Alarm
+from mediaserver.server.calls.audio.parts import Parts
+from mediaserver.wire.messages import TRACKS, MediaBody
 from telephony_codecs import Decoder, PayloadError
 from telephony_codecs.l16 import ByteOrder, L16Decoder
 
-_TRACKS: dict[TrackWord | None, Track] = {
-    None: "inbound",
-    "inbound": "inbound",
-    "outbound": "outbound",
-    "inbound_track": "inbound",
-    "outbound_track": "outbound",
-}
+FULL_SCALE = 32768
 # Quieter than this, in int16 steps, is digital silence; comfort noise is far louder.
 SILENCE_PEAK = 8
 
@@ -80,51 +79,115 @@ class TrackDecoder:
         return self._peak <= SILENCE_PEAK
 
 
+class Chunks(NamedTuple):
+    """What became of the chunks of a call.
+
+    Attributes:
+        delivered: given to a decoder.
+        late: dropped because their gap had been given up.
+        duplicate: dropped because their number had been seen.
+        missing: never came, by their numbers.
+    """
+
+    delivered: int
+    late: int
+    duplicate: int
+    missing: int
+
+    def plus(self, reorder: Reorder[MediaBody]) -> Chunks:
+        """These, and what became of the chunks of one more socket."""
+        return Chunks(
+            self.delivered + reorder.delivered,
+            self.late + reorder.late,
+            self.duplicate + reorder.duplicate,
+            self.missing + reorder.missing,
+        )
+
+
+NO_CHUNKS = Chunks(0, 0, 0, 0)
+
+
+class Levels:
+    """How loud the frames were that were looked at, against full scale."""
+
+    __slots__ = ("_energy", "_n_samples", "_peak")
+
+    def __init__(self) -> None:
+        self._peak = 0
+        self._energy = 0.0
+        self._n_samples = 0
+
+    def add(self, samples: Int16Array) -> None:
+        """Look at one frame, not empty."""
+        wide = samples.astype(np.float64)
+        self._peak = max(self._peak, int(np.abs(wide).max()))
+        self._energy += float(wide @ wide)
+        self._n_samples += len(samples)
+
+    @property
+    def peak_dbfs(self) -> float | None:
+        """Of the loudest sample; None if all were 0 or there were none."""
+        return 20 * math.log10(self._peak / FULL_SCALE) if self._peak else None
+
+    @property
+    def mean_dbfs(self) -> float | None:
+        """Of their mean power; None if all were 0 or there were none."""
+        if not self._energy:
+            return None
+        return 10 * math.log10(self._energy / self._n_samples / FULL_SCALE**2)
+
+
 class Inbound:
     """The inbound half of one call.
 
     Args:
-        make_decoder: a new decoder for a track.
-        chain: gets the frames.
-        reorder: puts the chunks in order.
+        parts: the decoders' maker, and what puts the chunks in order.
+        run: gets the frames.
         now: monotonic seconds of the stream's start.
         count: told of payloads and tracks that are refused.
-        waits: told that ``poll`` has a time to be called at.
+        alarm: set for when ``poll`` has work.
 
     Attributes:
         tracks: by track, those that had media.
         heard_at: when media came last.
+        concealed: frames made up for what was lost or could not be decoded.
+        levels: how loud one frame a second of the caller's was.
     """
 
     __slots__ = (
+        "_alarm",
         "_count",
+        "_earlier",
         "_latest",
         "_make_decoder",
         "_origin",
         "_run",
         "_timeline",
-        "_waits",
+        "concealed",
         "heard_at",
+        "levels",
         "reorder",
         "tracks",
     )
 
     def __init__(
         self,
-        make_decoder: Callable[[], Decoder],
-        chain: Chain,
-        reorder: Reorder[MediaBody],
+        parts: Parts,
+        run: Callable[[Frame], None],
         now: float,
         count: Callable[[str], None],
-        waits: Callable[[], None],
+        alarm: Alarm,
     ) -> None:
-        self._make_decoder = make_decoder
-        self._run = chain.run
+        self._make_decoder = parts.make_decoder
+        self._run = run
         self._count = count
-        self._waits = waits
+        self._alarm = alarm
         self._timeline = Timeline(now)
         self._origin = now
-        self.reorder = reorder
+        self.reorder = parts.reorder
+        self._earlier = NO_CHUNKS
+        self.concealed = 0
+        self.levels = Levels()
         self.tracks: dict[Track, TrackDecoder] = {}
         self._latest: TrackDecoder | None = None  # the last one's, most often the only one
         self.heard_at = now
@@ -143,13 +206,13 @@ class Inbound:
 
     def receive(self, body: MediaBody, now: float) -> None:
         """Take one media message; frames go through the chain at once where they can."""
-        track = _TRACKS[body.track]
+        track = TRACKS[body.track]
         self.heard_at = now
         if self.reorder.pass_on(track, body.chunk):  # in order, as nearly always
             self._decode(track, body.payload, now)
         else:
             self._give(self.reorder.push(track, body.chunk, body, now), now)
-            self._waits()
+            self._alarm.set(self.reorder.next_at)
 
     def poll(self, now: float) -> None:
         """Give up what was waited for long enough."""
@@ -159,13 +222,17 @@ class Inbound:
         """The stream's end: nothing waits any more."""
         self._give(self.reorder.drain(), now)
 
-    def restart(
-        self, make_decoder: Callable[[], Decoder], reorder: Reorder[MediaBody], now: float
-    ) -> None:
+    @property
+    def chunks(self) -> Chunks:
+        """What became of the chunks of all sockets so far."""
+        return self._earlier.plus(self.reorder)
+
+    def restart(self, parts: Parts, now: float) -> None:
         """A new socket took over: its numbering starts where it likes, its codecs anew."""
         self.drain(now)
-        self.reorder = reorder
-        self._make_decoder = make_decoder
+        self._earlier = self.chunks
+        self.reorder = parts.reorder
+        self._make_decoder = parts.make_decoder
         self.tracks = {}
         self._latest = None
         self.heard_at = now
@@ -176,7 +243,7 @@ class Inbound:
             if isinstance(item, Lost):
                 self._conceal(item.track, now, items[at + 1 : at + 2])
             else:
-                self._decode(_TRACKS[item.track], item.payload, now)
+                self._decode(TRACKS[item.track], item.payload, now)
 
     def _decode(self, track: Track, payload: bytes, now: float) -> None:
         track_decoder = self._latest
@@ -193,9 +260,15 @@ class Inbound:
         if n_samples:
             track_decoder.n_samples = n_samples
             if track_decoder.wanted:
-                track_decoder.note(samples)
+                self._note(track_decoder, samples)
             run = self._run
             run(track_decoder.clock.frame(samples, track_decoder.rate_hz, now))
+
+    def _note(self, track_decoder: TrackDecoder, samples: Int16Array) -> None:
+        """Note how loud a frame is; one a second."""
+        track_decoder.note(samples)
+        if track_decoder.track == "inbound":
+            self.levels.add(samples)
 
     def _conceal(
         self, track: Track, now: float, following: Sequence[MediaBody | Lost] = ()
@@ -210,6 +283,7 @@ class Inbound:
                 samples = None
         if samples is None:
             samples = decoder.conceal(n_samples)
+        self.concealed += 1
         self._run(track_decoder.clock.lost_frame(samples, track_decoder.rate_hz))
 
     def _track_decoder(self, track: Track, now: float) -> TrackDecoder:

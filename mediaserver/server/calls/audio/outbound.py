@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import numpy as np
 
-from mediaserver.errors import CallEndedError
+from mediaserver.errors import AudioFormatError, CallEndedError
 from mediaserver.media.frames import Int16Array
-from mediaserver.media.playout import Mp3Playout, Outcome, Play, Playout
+from mediaserver.media.playout import NOTHING_SENT, Outcome, Play, Playout, Tally
 from mediaserver.processors.api import AudioSource, PlayState
+from mediaserver.server.calls.audio.alarm import Alarm
 from telephony_codecs import CodecError, open_audio, resample_clip
 
 logger = logging.getLogger(__name__)
 
-INFINITY = float("inf")
 # An iterator is pulled this far ahead of the ear; play() itself waits beyond the other.
 PULL_AHEAD_S = 1.0
 QUEUE_LIMIT_S = 60.0
@@ -91,25 +91,29 @@ class Outbound:
 
     Args:
         playout: paces, encodes and keeps the truth.
-        changed: called after everything that may have moved the playout's deadline.
-            The owner keeps ``armed_at``, when its timer is due.
+        alarm: set for when ``tick`` has work.
         spawn: starts a task that the session owns.
     """
 
-    __slots__ = ("_changed", "_spawn", "armed_at", "ended", "playout", "rate_hz")
+    __slots__ = ("_alarm", "_earlier", "_spawn", "ended", "playout", "rate_hz")
 
     def __init__(
         self,
         playout: Playout,
-        changed: Callable[[], None],
+        alarm: Alarm,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self.playout = playout
         self.rate_hz = playout.ledger.rate_hz
         self.ended = False
-        self.armed_at = INFINITY
-        self._changed = changed
+        self._earlier = NOTHING_SENT
+        self._alarm = alarm
         self._spawn = spawn
+
+    @property
+    def tally(self) -> Tally:
+        """What was sent and what became of it, over all sockets so far."""
+        return self._earlier.plus(self.playout.tally)
 
     async def play(self, source: AudioSource, rate: int | None, *, live: bool) -> LivePlay:
         """See ``Call.play``."""
@@ -119,17 +123,18 @@ class Outbound:
         playout = self.playout
         if isinstance(source, np.ndarray):
             item = playout.play(source, rate or self.rate_hz, now, live=live)
-        elif isinstance(source, (Path, str, bytes)) and isinstance(playout, Mp3Playout):
-            samples = await asyncio.to_thread(_samples_of, source, self.rate_hz)
-            item = playout.play(samples, self.rate_hz, monotonic())
         elif isinstance(source, (Path, str, bytes)):
-            item = playout.open(self.rate_hz, now)
+            item = playout.open_clip(self.rate_hz, now)
             self._spawn(self._feed_file(item, source))
+        elif not isinstance(source, AsyncIterable):
+            raise AudioFormatError(
+                "play() takes an int16 array, an async iterator of such, a path or bytes, not"
+                f" {type(source).__name__}"
+            )
         else:
             item = playout.open(rate or self.rate_hz, now, live=live)
             self._spawn(self._feed_iterator(item, source))
-        if playout.next_at is not None:
-            self._changed()
+        self._alarm.set(playout.next_at)
         if not live and playout.queued_s(now) > QUEUE_LIMIT_S:
             await self._wait_below(QUEUE_LIMIT_S)
         return LivePlay(item, self)
@@ -139,8 +144,9 @@ class Outbound:
         playout = self.playout
         playout.play_live(samples, rate or self.rate_hz, monotonic())
         at = playout.next_at
-        if at is not None and at < self.armed_at:
-            self._changed()
+        alarm = self._alarm
+        if at is not None and at < alarm.at:
+            alarm.set(at)
 
     def mark(self, name: str) -> LiveMark:
         """See ``Call.mark``."""
@@ -162,9 +168,24 @@ class Outbound:
         self.playout.cancel(item, monotonic())
         self._changed()
 
-    def renew(self, playout: Playout) -> None:
+    def mark_returned(self, name: str, now: float) -> None:
+        """A mark came back from the far end."""
+        self.playout.mark_returned(name, now)
+        self._changed()
+
+    def block(self, blocked: bool) -> None:
+        """Send nothing for now, or again; ``tick`` after that."""
+        self.playout.blocked = blocked
+
+    def tick(self, now: float) -> None:
+        """Send what is due."""
+        self.playout.tick(now)
+
+    def renew(self, playout: Playout, *, blocked: bool = False) -> None:
         """The socket changed: what was outstanding on the old one resolves as cleared."""
         self.playout.close(monotonic())
+        self._earlier = self.tally
+        playout.blocked = blocked
         self.playout = playout
         self.rate_hz = playout.ledger.rate_hz
         self._changed()
@@ -174,6 +195,10 @@ class Outbound:
         if not self.ended:
             self.ended = True
             self.playout.close(monotonic())
+
+    def _changed(self) -> None:
+        """The playout's deadline may have moved."""
+        self._alarm.set(self.playout.next_at)
 
     async def _feed_file(self, item: Play, source: Path | str | bytes) -> None:
         """Open an audio file of any kind off the loop, then queue all of it."""

@@ -1,10 +1,59 @@
-"""Decoder and encoder of a call's formats, and where its output goes while it has no socket."""
+"""The parts of a call's audio, made for given formats, before anything of a call changes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
+from mediaserver.media.playout import Mp3Playout, Playout, PlayoutSink
+from mediaserver.media.reorder import Reorder
 from mediaserver.server.calls.audio.formats import Formats, UnsupportedFormatError
 from mediaserver.settings import Settings
+from mediaserver.wire.messages import MediaBody
 from telephony_codecs import CodecError, Decoder, Encoder, codec
+
+
+class Parts(NamedTuple):
+    """What a call's two halves are built from.
+
+    Attributes:
+        make_decoder: a new decoder for a track.
+        reorder: puts the chunks in order.
+        playout: encodes, paces, and knows what was heard.
+    """
+
+    make_decoder: Callable[[], Decoder]
+    reorder: Reorder[MediaBody]
+    playout: Playout
+
+
+def parts_of(formats: Formats, settings: Settings, sink: PlayoutSink) -> Parts:
+    """New parts for a call whose output goes to ``sink``.
+
+    Raises:
+        UnsupportedFormatError: the platform cannot decode or encode one of the formats.
+        ConfigurationError: there is no MP3 encoder.
+    """
+
+    def decoder() -> Decoder:
+        return make_decoder(formats, settings)
+
+    decoder()  # refused now, not at the first frame
+    reorder: Reorder[MediaBody] = Reorder(settings.reorder_wait_ms / 1000, settings.chunk_numbering)
+    return Parts(decoder, reorder, make_playout(formats, settings, sink))
+
+
+def make_playout(formats: Formats, settings: Settings, sink: PlayoutSink) -> Playout:
+    """A new playout into ``sink``; errors as of ``parts_of``."""
+    if formats.send_mode == "mp3":
+        return Mp3Playout(sink)
+    return Playout(
+        make_encoder(formats, settings),
+        sink,
+        lead_s=None if settings.lead_ms is None else settings.lead_ms / 1000,
+        backlog_s=settings.backlog_ms / 1000,
+        keepalive=settings.keepalive,
+    )
 
 
 def make_decoder(formats: Formats, settings: Settings) -> Decoder:
@@ -42,7 +91,7 @@ def make_encoder(formats: Formats, settings: Settings) -> Encoder:
 
 
 class DetachedSink:
-    """The line of a call that has none: playout holds everything meanwhile."""
+    """The sink of a call that has no socket: its playout is blocked and holds everything."""
 
     def send_media(self, payload: bytes) -> None:
         """Nothing is sent while blocked."""

@@ -1,0 +1,173 @@
+"""Who may come in: judged at the upgrade, and again when the call is known.
+
+What is counted are calls, not sockets. A call in its reconnect grace keeps its place, and a
+further socket of a live call needs none. At the upgrade it is not known yet whose socket it
+is, so where no new call can come in:
+
+    token                                       upgrade
+    of a live call                              goes on
+    made for one call, which has not come yet   503
+    the shared one, or none                     goes on while a live call might be meant:
+                                                one that has lost its socket, or is quiet
+
+What goes on is judged at its ``start``: a call that is not live is refused then.
+"""
+
+from __future__ import annotations
+
+import http
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from websockets.http11 import Request
+
+from mediaserver.settings import Settings
+from mediaserver.tokens import Admission, TokenGate
+from mediaserver.wire.messages import TOKEN_KEY, Start
+
+logger = logging.getLogger(__name__)
+
+
+class Upgrade(NamedTuple):
+    """An upgrade request that may go on: its query, and the token it presented."""
+
+    query: Mapping[str, str]
+    token: str | None
+
+
+class Admitted(NamedTuple):
+    """A call that may come in: its id, and by what right."""
+
+    call_id: str
+    admission: Admission
+
+
+class Refused(NamedTuple):
+    """A stream that may not: its socket is closed with this."""
+
+    code: int
+    reason: str
+
+
+class AdmissionHost(Protocol):
+    """What is to be known of the calls."""
+
+    @property
+    def draining(self) -> bool:
+        """No new calls are taken."""
+
+    @property
+    def is_able(self) -> bool:
+        """There is a process that can take a call."""
+
+    @property
+    def n_placed(self) -> int:
+        """Calls that have a place, with or without a socket at the moment."""
+
+    @property
+    def n_unstarted(self) -> int:
+        """Connections whose ``start`` has not come."""
+
+    @property
+    def n_quiet(self) -> int:
+        """Calls whose socket is gone, or has brought no media for a while."""
+
+    def has_call(self, call_id: str) -> bool:
+        """Whether the call has a place."""
+
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
+
+
+class AdmissionControl:
+    """Decides which connections and which calls come in.
+
+    Args:
+        settings: see ``Settings``.
+        host: who has the calls.
+    """
+
+    def __init__(self, settings: Settings, host: AdmissionHost) -> None:
+        self._settings = settings
+        self._host = host
+        self._gate = TokenGate(settings.auth_token, grace_s=settings.reconnect_grace_s)
+
+    def judge_upgrade(self, request: Request) -> Upgrade | tuple[http.HTTPStatus, str]:
+        """What this upgrade request brought, or status and text of its refusal."""
+        url = urlsplit(request.path)
+        path, _, last = url.path.partition("/media")
+        if path or (last and not last.startswith("/")):
+            return http.HTTPStatus.NOT_FOUND, "Media streams connect to /media.\n"
+        query = dict(parse_qsl(url.query))
+        token = (
+            request.headers.get(TOKEN_KEY) or unquote(last.strip("/")) or query.get("token") or None
+        )
+        refusal = self._no_room(token)
+        if refusal is not None:
+            return http.HTTPStatus.SERVICE_UNAVAILABLE, refusal
+        if token is not None and self.must_refuse(token):
+            self._host.count("refused_token")
+            return http.HTTPStatus.UNAUTHORIZED, "Wrong auth token.\n"
+        return Upgrade(query, token)
+
+    def must_refuse(self, token: str | None) -> bool:
+        """Whether a stream that presented ``token`` must be refused."""
+        return not self._gate.looks_valid(token, time.time())
+
+    def judge_start(self, token: str | None, start: Start) -> Admitted | Refused:
+        """Whether the call that starts may come in."""
+        call_id = start.start.call_control_id or start.stream_id or str(uuid.uuid4())
+        admission = self._gate.admit(token, call_id, time.time())
+        if not admission.admitted:
+            self._host.count("refused_token")
+            logger.warning("call %s refused: %s", call_id, admission.value)
+            return Refused(1008, admission.value)
+        if self._host.has_call(call_id):
+            return Admitted(call_id, admission)
+        refused = self._no_new_call()
+        if refused is None:
+            return Admitted(call_id, admission)
+        logger.warning("call %s refused: %s", call_id, refused.reason)
+        self.call_over(call_id)
+        return refused
+
+    def call_over(self, call_id: str) -> None:
+        """The call has ended: its tokens have their grace, and then are refused."""
+        self._gate.call_ended(call_id, time.time())
+
+    def _no_new_call(self) -> Refused | None:
+        """Why no new call can come in now; counted."""
+        if self._host.draining:
+            return Refused(1001, "the server takes no new calls")
+        if self._host.n_placed >= self._settings.max_calls:
+            self._host.count("refused_full")
+            return Refused(1013, "the server is full")
+        return None
+
+    def _no_room(self, token: str | None) -> str | None:
+        """Why a connection with this token cannot be of use now."""
+        host = self._host
+        full = host.n_placed >= self._settings.max_calls
+        if (full or host.draining) and not self._may_be_live(token):
+            if host.draining:
+                return "This server takes no new calls.\n"
+            host.count("refused_full")
+            return "This server is full.\n"
+        if host.n_unstarted >= self._settings.max_calls:
+            host.count("refused_full")
+            return "Too many connections wait for their start.\n"
+        if not host.is_able:
+            host.count("refused_no_worker")
+            return "No worker is ready.\n"
+        return None
+
+    def _may_be_live(self, token: str | None) -> bool:
+        """Whether a connection with this token may be a further one of a live call."""
+        owner = self._gate.owner(token)
+        if owner is not None:
+            return self._host.has_call(owner)
+        return self._host.n_quiet > 0 and not self._gate.is_per_call(token)

@@ -1,0 +1,100 @@
+"""What the two kinds of media service have in common, and what their users may call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections import Counter
+from typing import Protocol
+
+from mediaserver.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Service(Protocol):
+    """The media side of a server; ``MediaServer.service`` is one."""
+
+    @property
+    def port(self) -> int:
+        """The TCP port it listens on."""
+
+    @property
+    def counters(self) -> Counter[str]:
+        """What happened how often; the names are in ``mediaserver.counters``."""
+
+    @property
+    def n_calls(self) -> int:
+        """Live calls."""
+
+    @property
+    def n_connections(self) -> int:
+        """Media connections."""
+
+    @property
+    def is_able(self) -> bool:
+        """A new call can be carried."""
+
+    @property
+    def draining(self) -> bool:
+        """No new calls are taken."""
+
+    def drain(self) -> None:
+        """Take no new calls; live ones go on, and may come back with another socket."""
+
+    async def drained(self) -> None:
+        """Wait until no call is left, or ``drain_s`` is over."""
+
+    async def start(self) -> None:
+        """Listen; ``MediaServer`` does it.
+
+        Raises:
+            ConfigurationError: the address cannot be listened on, or a worker does not start.
+        """
+
+    async def close(self) -> None:
+        """End everything now; ``MediaServer`` does it."""
+
+
+class ServiceBase(ABC):
+    """The drain.
+
+    Args:
+        settings: see ``Settings``.
+
+    Attributes:
+        draining: no new calls are taken.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.draining = False
+
+    @property
+    @abstractmethod
+    def n_calls(self) -> int:
+        """Live calls."""
+
+    @abstractmethod
+    def _tell_draining(self) -> None:
+        """Tell live calls that the server wants to end."""
+
+    @abstractmethod
+    async def _emptied(self) -> None:
+        """Wait until no call is left."""
+
+    def drain(self) -> None:
+        """See ``Service``."""
+        if self.draining:
+            return
+        self.draining = True
+        logger.info("draining: %d calls go on", self.n_calls)
+        self._tell_draining()
+
+    async def drained(self) -> None:
+        """See ``Service``."""
+        try:
+            await asyncio.wait_for(self._emptied(), self.settings.drain_s)
+        except TimeoutError:
+            logger.warning("drain time is over: %d calls are cut", self.n_calls)

@@ -1,0 +1,49 @@
+"""One timer for all the parts of a call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+
+INFINITY = float("inf")
+
+
+class Alarm:
+    """Rings once, at the earliest time that any part has asked for since it last rang.
+
+    Args:
+        ring: called then; it looks at every part, and sets the alarm for what is next.
+
+    Attributes:
+        at: monotonic seconds at which it will ring; infinity while it is not set.
+    """
+
+    __slots__ = ("_loop", "_ring", "_timer", "at")
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ring = ring
+        self._timer: asyncio.TimerHandle | None = None
+        self.at = INFINITY
+
+    def set(self, at: float | None) -> None:
+        """Ring at ``at`` at the latest; None asks for nothing."""
+        if at is None or self.at <= at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self.at = at
+        self._timer = self._loop.call_later(max(0.0, at - monotonic()), self.ring)
+
+    def ring(self) -> None:
+        """Ring now, and not again for what was asked so far."""
+        self.off()
+        self._ring()
+
+    def off(self) -> None:
+        """Forget what was asked for."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.at = INFINITY

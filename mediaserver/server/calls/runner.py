@@ -1,0 +1,178 @@
+"""Where a call's processors run: the one seam between a call and users' code.
+
+``Runner`` is the contract. ``InlineRunner`` runs the chain on this loop; a runner that runs
+it elsewhere (in another process, in a batch of many calls) is given to the registry in its
+stead, and nothing else of ``calls/`` knows of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+from mediaserver.media.frames import Frame
+from mediaserver.processors.api import Event, Stop
+from mediaserver.processors.chain import Chain, FilterStage
+from mediaserver.server.calls.event_hub import EventHub
+from mediaserver.server.calls.selection import Chosen
+from mediaserver.server.calls.view import CallView, ViewedCall
+from mediaserver.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class RunningCall(ViewedCall, Protocol):
+    """What a runner may ask of its call."""
+
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a task that ends with the call at the latest."""
+
+    def end(self, reason: str) -> None:
+        """End the call's media."""
+
+
+class Runner(Protocol):
+    """Runs the chain of one call.
+
+    **Call ``begin`` once; then ``run`` for each frame and ``publish`` for each event; then
+    ``end``, ``wait`` and ``close``, once each.** No user code runs before ``begin``.
+    """
+
+    @property
+    def run(self) -> Callable[[Frame], None]:
+        """Sends one frame through the chain. Hot path: callers bind it once."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The processors' names, in order."""
+
+    @property
+    def dropped_frames(self) -> int:
+        """Frames that handlers were too slow for."""
+
+    @property
+    def n_errors(self) -> int:
+        """How often a processor failed."""
+
+    def begin(self, call: RunningCall) -> None:
+        """Make the filters and start the handlers, for a call that is whole."""
+
+    def publish(self, event: Event) -> None:
+        """Give an event to whoever asked for events."""
+
+    def end(self, reason: str) -> None:
+        """No more frames and events come; ``Stop(reason)`` is the last."""
+
+    async def wait(self, timeout_s: float) -> None:
+        """Give the handlers this long to return."""
+
+    async def close(self) -> None:
+        """Cancel the handlers that are left, and wait until they have ended."""
+
+
+MakeRunner = Callable[[Sequence[Chosen], Settings], Runner]
+
+
+class InlineRunner:
+    """Runs filters and handlers in the thread that carries the call; a ``Runner``.
+
+    Args:
+        chosen: the chain.
+        settings: how errors and returns are answered.
+    """
+
+    def __init__(self, chosen: Sequence[Chosen], settings: Settings) -> None:
+        self.names = tuple(choice.spec.name for choice in chosen)
+        self.n_errors = 0
+        self._chosen = chosen
+        self._settings = settings
+        self._chain = Chain([], self._failed)
+        self.run = self._chain.run
+        self._events = EventHub()
+        self._views: list[CallView] = []
+        self._handlers: set[asyncio.Task[None]] = set()
+        self._call: RunningCall | None = None
+
+    @property
+    def dropped_frames(self) -> int:
+        """See ``Runner``."""
+        return sum(view.dropped_frames for view in self._views)
+
+    def begin(self, call: RunningCall) -> None:
+        """See ``Runner``."""
+        self._call = call
+        loop = asyncio.get_running_loop()
+        for choice in self._chosen:
+            spec = choice.spec
+            rate_hz = None if spec.is_filter else spec.rate
+            view = CallView(call, self._events, spec.name, rate_hz)
+            self._views.append(view)
+            if spec.is_filter:
+                self._make_filter(view, choice)
+                continue
+            self._chain.add(view)
+            task = loop.create_task(
+                self._handle(view, choice), name=f"{spec.name} {call.facts.call_id}"
+            )
+            self._handlers.add(task)
+            task.add_done_callback(self._handler_done)
+            loop.call_soon(view.started)  # behind the task's own first step
+        loop.call_soon(self._events.started)
+
+    def publish(self, event: Event) -> None:
+        """See ``Runner``."""
+        self._events.publish(event)
+
+    def end(self, reason: str) -> None:
+        """See ``Runner``."""
+        self._chain.close()
+        self._events.publish(Stop(reason))
+        self._events.close()
+
+    async def wait(self, timeout_s: float) -> None:
+        """See ``Runner``."""
+        if self._handlers:
+            await asyncio.wait(self._handlers, timeout=timeout_s)
+
+    async def close(self) -> None:
+        """See ``Runner``."""
+        handlers = list(self._handlers)
+        for task in handlers:
+            task.cancel()
+        await asyncio.gather(*handlers, return_exceptions=True)
+
+    def _make_filter(self, view: CallView, choice: Chosen) -> None:
+        try:
+            stage = FilterStage(choice.spec.name, choice.spec.target(view, **choice.parameters))
+        except Exception as exc:  # the border to a user's code
+            self._failed(choice.spec.name, exc)
+        else:
+            self._chain.add(stage)
+
+    async def _handle(self, view: CallView, choice: Chosen) -> None:
+        try:
+            await choice.spec.target(view, **choice.parameters)
+        except Exception as exc:  # the border to a user's code
+            self._failed(view.name, exc)
+
+    def _failed(self, name: str, exc: Exception) -> None:
+        """A processor raised: say so, and follow the policy."""
+        call = self._call
+        assert call is not None
+        logger.error("call %s: processor %s failed", call.facts.call_id, name, exc_info=exc)
+        self.n_errors += 1
+        call.count("processor_errors")
+        if self._settings.on_error == "end":
+            asyncio.get_running_loop().call_soon(call.end, "processor")
+
+    def _handler_done(self, task: asyncio.Task[None]) -> None:
+        self._handlers.discard(task)
+        call = self._call
+        assert call is not None
+        if not self._handlers and not call.ended and self._settings.on_return == "hangup":
+            call.spawn(call.hangup())

@@ -1,0 +1,51 @@
+"""A call's facts and figures at its end, collected in one place."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from mediaserver.observer import CallSummary
+from mediaserver.server.calls.session import Session
+
+
+def summary_of(session: Session, worker: int | None = None) -> CallSummary:
+    """The summary of a session as it is now; final once it has ended.
+
+    Args:
+        session: whose.
+        worker: the number of the process that carries it; None where there is but one.
+    """
+    facts, formats, start = session.facts, session.facts.formats, session.facts.start
+    chunks, levels, tally = session.inbound.chunks, session.inbound.levels, session.outbound.tally
+    ended_at = monotonic() if session.ended_at is None else session.ended_at
+    return CallSummary(
+        call_id=facts.call_id,
+        reason=session.end_reason,
+        stream_id=start.stream_id,
+        caller=start.start.from_,
+        callee=start.start.to,
+        started_at=facts.started_at,
+        duration_s=ended_at - session.began_at,
+        codec=formats.codec,
+        rate_hz=formats.rate,
+        send_codec=formats.send_codec,
+        send_rate_hz=formats.send_rate,
+        send_mode=formats.send_mode,
+        processors=session.runner.names,
+        worker=worker,
+        frames_in=chunks.delivered,
+        frames_out=tally.n_messages,
+        lost=chunks.missing,
+        late=chunks.late,
+        duplicate=chunks.duplicate,
+        concealed=session.inbound.concealed,
+        refused=session.n_refused,
+        dropped_frames=session.runner.dropped_frames,
+        dropped_s=tally.dropped_s,
+        peak_dbfs=levels.peak_dbfs,
+        level_dbfs=levels.mean_dbfs,
+        plays={str(state): n for state, n in tally.plays.items()},
+        marks={str(state): n for state, n in tally.marks.items()},
+        takeovers=facts.takeovers,
+        processor_errors=session.runner.n_errors,
+    )

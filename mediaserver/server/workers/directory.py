@@ -1,0 +1,140 @@
+"""Which worker has which call.
+
+A call stays with its worker while it lives there or a socket of it is on its way there, so
+that a second socket of it comes to the same session. Of one call:
+
+    event                       entry
+    a socket is handed over     made, or kept; one more on its way
+    the hand-over is done       one less on its way
+    the call has opened         live
+    the call is over            not live
+    its worker is gone          not live, nothing on its way
+
+An entry that is not live, and has nothing on its way, goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+from mediaserver.observer import ReportedEvent
+from mediaserver.server.workers.process import WorkerProcess
+
+
+class PlacedCall:
+    """A call, and the worker that has it.
+
+    Attributes:
+        call_id: its id.
+        worker: who has it.
+        n_pending: sockets of it on their way there.
+        is_live: it was reported opened, and not over.
+        is_lost: it has no socket.
+    """
+
+    def __init__(self, call_id: str, worker: WorkerProcess, count: Callable[[str], None]) -> None:
+        self.call_id = call_id
+        self.worker = worker
+        self.n_pending = 0
+        self.is_live = False
+        self.is_lost = False
+        self._count = count
+
+    def webhook_received(self, event: ReportedEvent) -> None:
+        """Telnyx reports about this call: tell its worker."""
+        if not self.worker.tell(self.call_id, event):
+            self._count("webhook_not_told")
+
+
+class Directory:
+    """All calls of the workers.
+
+    Args:
+        count: told what is to be counted.
+        gone: told the id of a call of which nothing is left.
+    """
+
+    def __init__(self, count: Callable[[str], None], gone: Callable[[str], None]) -> None:
+        self._count = count
+        self._gone = gone
+        self._calls: dict[str, PlacedCall] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __len__(self) -> int:
+        """Calls that have a place."""
+        return len(self._calls)
+
+    def __contains__(self, call_id: str) -> bool:
+        return call_id in self._calls
+
+    @property
+    def n_live(self) -> int:
+        """Calls that are open."""
+        return sum(call.is_live for call in self._calls.values())
+
+    @property
+    def n_lost(self) -> int:
+        """Of these, the ones without a socket."""
+        return sum(call.is_lost for call in self._calls.values())
+
+    async def emptied(self) -> None:
+        """Wait until no call is left."""
+        await self._idle.wait()
+
+    def worker_of(self, call_id: str) -> WorkerProcess | None:
+        """Who has the call; None if nobody has."""
+        call = self._calls.get(call_id)
+        return None if call is None else call.worker
+
+    def handed_over(self, call_id: str, worker: WorkerProcess) -> None:
+        """A socket of the call is on its way to its worker."""
+        call = self._calls.get(call_id)
+        if call is None:
+            call = self._calls[call_id] = PlacedCall(call_id, worker, self._count)
+            self._idle.clear()
+        call.n_pending += 1
+
+    def landed(self, call_id: str) -> None:
+        """The worker has dealt with the socket; its call is open, or was refused."""
+        self._calls[call_id].n_pending -= 1
+        self.forget(call_id)
+
+    def opened(self, call_id: str) -> PlacedCall:
+        """The call has a socket, for the first time or again."""
+        call = self._calls[call_id]
+        call.is_live, call.is_lost = True, False
+        return call
+
+    def lost(self, call_id: str) -> None:
+        """The call has lost its socket."""
+        self._calls[call_id].is_lost = True
+
+    def closed(self, call_id: str) -> None:
+        """The call is over."""
+        call = self._calls[call_id]
+        call.is_live = call.is_lost = False
+        self.forget(call_id)
+
+    def worker_gone(self, worker: WorkerProcess) -> Iterator[str]:
+        """The ids of the live calls that went with a worker; all of its entries go."""
+        for call in [call for call in self._calls.values() if call.worker is worker]:
+            was_live = call.is_live
+            call.is_live = call.is_lost = False
+            call.n_pending = 0
+            self.forget(call.call_id)
+            if was_live:
+                yield call.call_id
+
+    def forget(self, call_id: str) -> None:
+        """Take a call out, if nothing is left of it; one that is not there is over, too."""
+        call = self._calls.get(call_id)
+        if call is not None:
+            if call.is_live or call.n_pending:
+                return
+            del self._calls[call_id]
+            call.worker.call_over(call_id)
+        self._gone(call_id)
+        if not self._calls:
+            self._idle.set()
