@@ -53,7 +53,7 @@ def test_a_library_is_loaded_once() -> None:
 
 
 def test_options_are_set_and_figures_read(opus: LibOpus) -> None:
-    """Low delay looks 2.5 ms ahead, the others 6.5 ms; 5.5 kbit/s makes smaller packets."""
+    """Low delay looks 2.5 ms ahead, the others 6.5 ms; a tenth of the bits makes small packets."""
     pcm = speech(48000)[48000:48960].tobytes()
     sizes = {}
     for name, lookahead in (("voip", 312), ("audio", 312), ("lowdelay", 120)):

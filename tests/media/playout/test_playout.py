@@ -150,6 +150,16 @@ def test_what_is_no_audio_is_refused_and_costs_nothing(bad: Int16Array) -> None:
     assert numbers(rig) == list(range(11))
 
 
+def test_what_is_no_audio_is_refused_when_nothing_waits() -> None:
+    """Also where a message would have gone at once: nothing goes, and the next frame does."""
+    rig = Rig()
+    with pytest.raises(AudioError):
+        rig.playout.play_live(np.zeros(160), 8000, 0.0)  # type: ignore[arg-type]  # that is the test
+    rig.playout.play_live(frame(1), 8000, 0.0)
+    rig.run_out()
+    assert numbers(rig) == [1]
+
+
 def test_an_array_that_its_owner_may_write_is_copied() -> None:
     """What is written to an array behind ``play_live`` is not heard."""
     rig = stalled()
