@@ -168,7 +168,7 @@ async def test_the_server_needs_no_second_setting() -> None:
             )
             await w.until_event("streaming.started", n + 1)
             await w.until_heard(call)
-            formats = w.server.service.sessions[call].formats
+            formats = w.server.service.sessions[call].facts.formats
             assert (formats.send_codec, formats.send_rate) == (codec, rate_hz)
             line = w.stream(call).line
             assert line is not None
@@ -181,7 +181,7 @@ async def test_the_server_needs_no_second_setting() -> None:
 async def test_a_stream_that_broke_is_started_again(how: str) -> None:
     """A socket cut, or gone with its worker, brings a new stream; a stopped one stays stopped."""
     async with world(workers=1 if how == "cut" else 2) as w:
-        restarter = w.server._restarter
+        restarter = w.server._relations._restarter
         assert restarter is not None
         restarter._limits = type(restarter._limits)(grace_s=0.0, base_s=0.05)
         call = await w.dialled()

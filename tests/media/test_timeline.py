@@ -1,4 +1,4 @@
-"""Frames in stream time, and both tracks side by side."""
+"""Frames in stream time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mediaserver.media.align import FrameRateError, PairAligner
-from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.media.timeline import Timeline
 
 RATE_HZ = 8000
@@ -58,100 +56,3 @@ def test_starts_never_go_back(steps: list[tuple[float, bool, int]]) -> None:
         frame = place.lost_frame(samples, RATE_HZ) if lost else place.frame(samples, RATE_HZ, now)
         assert frame.start >= end
         end = frame.start + frame.duration
-
-
-def frame_of(track: Track, at: int, samples: Int16Array) -> Frame:
-    return Frame(samples, RATE_HZ, track, 0, at / RATE_HZ)
-
-
-def ramp(at: int, n_samples: int = 160) -> Int16Array:
-    """Samples that name their own place."""
-    return np.arange(at + 1, at + 1 + n_samples, dtype=np.int16)
-
-
-def test_a_minute_with_a_hold_keeps_the_tracks_together() -> None:
-    """Both tracks of a minute, 10 s hold on one, jitter on both: each within 40 ms of truth."""
-    timeline, aligner = Timeline(0.0), PairAligner(RATE_HZ)
-    rng = np.random.default_rng(5)
-    arrivals: list[tuple[float, Track, float]] = []
-    for n in range(3000):
-        said_at = n * 0.02
-        arrivals.append((said_at + float(rng.uniform(0, 0.015)), "inbound", said_at))
-        if not 20.0 <= said_at < 30.0:
-            arrivals.append((said_at + float(rng.uniform(0, 0.015)), "outbound", said_at))
-    arrivals.sort()
-    blocks = []
-    for now, track, said_at in arrivals:
-        # The sample value names the second in which it was said.
-        samples = np.full(160, 1 + int(said_at), np.int16)
-        blocks += aligner.push(timeline.clock(track).frame(samples, RATE_HZ, now))
-    blocks += aligner.flush()
-    pair = np.concatenate(blocks)
-    assert pair.shape[1] == 2
-    assert len(pair) == pytest.approx(60 * RATE_HZ, abs=0.04 * RATE_HZ)
-    assert aligner.late == 0
-    hold = slice(int(20.1 * RATE_HZ), int(29.9 * RATE_HZ))
-    assert not pair[hold, 1].any()
-    for second in range(1, 60):
-        begins = [int(np.argmax(pair[:, column] == second + 1)) for column in (0, 1)]
-        if not 20 <= second < 30:
-            assert abs(begins[0] - begins[1]) <= 0.04 * RATE_HZ
-        assert begins[0] == pytest.approx(second * RATE_HZ, abs=0.04 * RATE_HZ)
-
-
-def test_blocks_hold_each_sample_at_its_place() -> None:
-    """Frames of different lengths and starts land exactly, gaps are silent."""
-    aligner = PairAligner(RATE_HZ)
-    frames = [
-        frame_of("inbound", 0, ramp(0)),
-        frame_of("outbound", 40, ramp(40, 300)),
-        frame_of("inbound", 160, ramp(160)),
-        frame_of("inbound", 400, ramp(400)),
-        frame_of("outbound", 340, ramp(340, 220)),
-    ]
-    pair = np.concatenate([b for f in frames for b in aligner.push(f)] + aligner.flush())
-    places = np.arange(1, 561, dtype=np.int16)
-    inbound, outbound = places.copy(), places.copy()
-    inbound[320:400] = 0
-    outbound[:40] = 0
-    assert np.array_equal(pair, np.stack((inbound, outbound), axis=1))
-    assert aligner.position == 560
-
-
-def test_a_track_that_lags_is_waited_for_a_bounded_time() -> None:
-    """Blocks go out at most ``wait_s`` behind the leading track; what comes later is cut."""
-    aligner = PairAligner(RATE_HZ, wait_s=0.1)
-    for n in range(10):
-        aligner.push(frame_of("inbound", 160 * n, ramp(160 * n)))
-    assert aligner.position == 1600 - 800
-    blocks = aligner.push(frame_of("outbound", 720, ramp(720)))
-    assert aligner.late == 80
-    assert np.array_equal(np.concatenate(blocks)[:80, 1], ramp(800, 80))
-    aligner.push(frame_of("outbound", 880, ramp(880)))
-    assert aligner.push(frame_of("inbound", 0, ramp(0, 0))) == []
-
-
-def test_audio_wholly_too_late_is_dropped_and_counted() -> None:
-    """A frame for a time long given out adds nothing."""
-    aligner = PairAligner(RATE_HZ)
-    aligner.push(frame_of("inbound", 8000, ramp(0)))
-    assert aligner.push(frame_of("outbound", 0, ramp(0))) == []
-    assert aligner.late == 160
-
-
-def test_an_hours_pause_costs_no_memory() -> None:
-    """The silence of a long pause is the same read-only second again and again."""
-    aligner = PairAligner(RATE_HZ)
-    blocks = aligner.push(frame_of("inbound", 3600 * RATE_HZ, ramp(0)))
-    blocks += aligner.flush()
-    assert sum(map(len, blocks)) == 3600 * RATE_HZ + 160
-    assert len({id(block) for block in blocks}) <= 3
-    assert not blocks[0].flags.writeable
-
-
-def test_another_rate_is_refused() -> None:
-    """Frames of a wrong rate raise; the aligner stays usable."""
-    aligner = PairAligner(16000)
-    with pytest.raises(FrameRateError):
-        aligner.push(frame_of("inbound", 0, ramp(0)))
-    assert aligner.flush() == []

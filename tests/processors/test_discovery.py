@@ -1,4 +1,4 @@
-"""From names in the settings to processors, and their parameters."""
+"""From names in the settings to processors."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from pathlib import Path
 import pytest
 
 from mediaserver.errors import ConfigurationError
-from mediaserver.processors.api import Call, Filter, processor
 from mediaserver.processors.discovery import find, names
-from mediaserver.processors.parameters import bind, from_call
-from mediaserver.processors.spec import spec_of
 
 BOT = '''
 from pathlib import Path
@@ -99,56 +96,3 @@ def test_a_file_that_raises_is_its_own_fault(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(ConfigurationError, match="ZeroDivisionError"):
             find(f"{path}:x")
-
-
-def test_parameters_are_converted(bot: Path) -> None:
-    """Text from flags becomes the declared types."""
-    talk = find(f"{bot}:talk")
-    given = {"times": "3", "words": ["a"], "where": "x/y"}
-    assert bind(talk, given) == {"times": 3, "words": ["a"], "where": Path("x/y")}
-    assert bind(find(f"{bot}:Louder"), {"db": "-2.5"}) == {"db": -2.5}
-
-
-@pytest.mark.parametrize(
-    ("attribute", "given", "said"),
-    [
-        ("talk", {"loud": 1}, "unknown parameter 'loud' (it has: times, words, where)"),
-        ("talk", {"times": "many"}, "parameter 'times'"),
-        ("plain", {}, "parameter 'needed' is missing"),
-    ],
-)
-def test_wrong_parameters(bot: Path, attribute: str, given: dict[str, object], said: str) -> None:
-    """A wrong parameter names processor, parameter and what there is."""
-    with pytest.raises(ConfigurationError) as caught:
-        bind(find(f"{bot}:{attribute}"), given)
-    assert said in str(caught.value)
-
-
-def test_a_call_sets_only_what_is_allowed(bot: Path) -> None:
-    """Custom parameters reach a processor only where they are allow-listed."""
-    talk = find(f"{bot}:talk")
-    custom = {"param_times": "9", "param_where": "/etc", "times": "8"}
-    assert from_call(talk, {"times": 1}, custom, ("times",)) == {"times": 9}
-    assert from_call(talk, {"times": 1}, custom, ()) == {"times": 1}
-
-
-def test_processor_wants_an_async_function() -> None:
-    """The decorator refuses what could never be awaited."""
-    with pytest.raises(TypeError, match="async"):
-        processor(lambda _: None)  # type: ignore[type-var]  # the fault under test
-
-
-def test_a_bare_filter_is_none(bot: Path) -> None:
-    """The base class itself does nothing and is no processor."""
-    assert spec_of("x", Filter) is None
-
-    class Hints(Filter):
-        def __init__(self, call: Call, other: Missing = None) -> None:  # type: ignore[name-defined]  # noqa: F821 (a name only known elsewhere)
-            super().__init__(call)
-
-        def process(self, frame):  # type: ignore[no-untyped-def]  # users write untyped code
-            return frame
-
-    spec = spec_of("hints", Hints)
-    assert spec is not None
-    assert bind(spec, {"other": "as it is"}) == {"other": "as it is"}

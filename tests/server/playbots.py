@@ -144,7 +144,7 @@ class VirtualStream:
     def __init__(self, service: SingleProcessService, plan: CallPlan) -> None:
         self.plan = plan
         self.origin = time.monotonic()
-        connection = service.admit(Request("/media", Headers()), self.origin)
+        connection = service.listener.admit(Request("/media", Headers()), self.origin)
         assert isinstance(connection, MediaConnection)
         self.connection = connection
         self._sequence = 1

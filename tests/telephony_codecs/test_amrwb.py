@@ -93,6 +93,17 @@ def test_malformed_payloads_leave_the_decoder_as_it_was() -> None:
     assert np.array_equal(decoded(one, payloads[30:]), decoded(other, payloads[30:]))
 
 
+def test_state_is_kept_until_a_reset() -> None:
+    """The same frames again sound otherwise; after a reset as at first, their packing forgotten."""
+    payloads = [pack([f], "oa") for f in stored("speech_12650.awb")[:20]]
+    decoder = AmrWbDecoder(16000)
+    first = decoded(decoder, payloads)
+    assert not np.array_equal(decoded(decoder, payloads), first)
+    decoder.reset()
+    assert decoder.packing is None
+    assert np.array_equal(decoded(decoder, payloads), first)
+
+
 def test_a_refusal_by_the_core_brings_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """What PyAV raises becomes PayloadError, and a fresh decoder goes on."""
     payload = pack(stored("speech_12650.awb")[:1], "be")
@@ -122,6 +133,15 @@ def test_sixty_ms_payloads_hold_three_frames() -> None:
     payloads = encoded(encoder, speech(16000)[: 960 * 3], chunk_ms=60)
     assert {len(payload) for payload in payloads} == {98}
     assert len(decoded(AmrWbDecoder(16000), payloads)) == 960 * 3
+
+
+@needs_encoder
+def test_silence_is_frames_of_zeros() -> None:
+    """What zeros would have given, a frame for each 20 ms; of half a frame, an error."""
+    one, other = AmrWbEncoder(16000), AmrWbEncoder(16000)
+    assert one.silence(640) == other.encode(np.zeros(640, np.int16))
+    with pytest.raises(AudioFormatError, match="multiple of 320"):
+        one.silence(160)
 
 
 @needs_encoder

@@ -1,4 +1,4 @@
-"""Files in, whole-clip conversion, and MP3 files out."""
+"""Files in, and whole-clip conversion."""
 
 from __future__ import annotations
 
@@ -21,10 +21,8 @@ from telephony_codecs import (
     open_audio,
     resample_clip,
 )
-from telephony_codecs.mp3 import Mp3Encoder
 from tests.telephony_codecs.audio import (
     VECTORS,
-    likeness,
     measured_delay,
     read_wav,
     snr_db,
@@ -165,39 +163,6 @@ def test_wrong_clips_are_refused() -> None:
         resample_clip(np.zeros(5), 8000, 16000)  # type: ignore[arg-type] # wrong on purpose
     with pytest.raises(AudioFormatError, match="from 8000 to 0 Hz"):
         resample_clip(np.zeros(5, np.int16), 8000, 0)
-
-
-@pytest.mark.needs("MP3", "encode")
-@pytest.mark.parametrize("rate_hz", codec("MP3").rates_hz)
-def test_mp3_messages_are_whole_files(rate_hz: int) -> None:
-    """Each message opens by itself, at its rate, as speech, late by the declared delay."""
-    encoder = codec("MP3").encoder(rate_hz)
-    for _ in range(2):
-        samples, read_hz = open_audio(encoder.encode(speech(rate_hz)))
-        assert read_hz == rate_hz
-        assert measured_delay(speech(rate_hz), samples) == encoder.delay_samples
-        assert likeness(speech(rate_hz), samples, encoder.delay_samples) > 0.95
-    encoder.reset()
-    silent, _ = open_audio(encoder.silence(rate_hz))
-    assert len(silent) >= rate_hz
-    assert not silent.any()
-    assert encoder.encode(np.zeros(0, np.int16)) == b""
-
-
-@pytest.mark.needs("MP3", "encode")
-def test_mp3_refuses_other_bit_rates_and_too_much() -> None:
-    """A bit rate that no MP3 has is AudioFormatError; so is more than 30 s."""
-    for bitrate in (7, 321):
-        with pytest.raises(AudioFormatError, match="8 to 320"):
-            Mp3Encoder(8000, bitrate=bitrate)
-    with pytest.raises(AudioFormatError, match="at most"):
-        Mp3Encoder(8000).silence(240_001)
-
-
-def test_mp3_is_for_sending_only() -> None:
-    """Asking for a decoder says what to use."""
-    with pytest.raises(CodecUnavailableError, match="open_audio"):
-        codec("MP3").decoder()
 
 
 @pytest.mark.parametrize("package", ["av", "soxr", "lameenc"])

@@ -124,3 +124,20 @@ def test_the_loudest_audio_does_not_wrap() -> None:
 def test_the_base_alone_conceals_with_silence() -> None:
     """A decoder that has decoded nothing has nothing to repeat."""
     assert not ConcealingDecoder(8000).conceal(10).any()
+
+
+def test_the_next_payload_tells_nothing() -> None:
+    """With it or without, the loss sounds the same; ``can_recover`` says so."""
+    one, other = listening(8000, tone(200, 8000, 1600)), listening(8000, tone(200, 8000, 1600))
+    assert not one.can_recover
+    assert np.array_equal(one.recover(b"anything", 160), other.conceal(160))
+
+
+def test_after_a_reset_there_is_nothing_to_repeat() -> None:
+    """Neither the audio before it nor a loss that was under way is heard."""
+    decoder = listening(8000, tone(200, 8000, 1600))
+    assert decoder.conceal(80).any()
+    decoder.reset()
+    assert not decoder.conceal(160).any()
+    decoder.decode(L16Encoder(8000).encode(tone(100, 8000, 400)))
+    assert np.abs(decoder.conceal(80)).max() > 10000

@@ -1,13 +1,25 @@
-"""One suite over every registered codec that works in both directions, at every rate."""
+"""One suite over every registered codec that works in both directions, at every rate.
+
+And behind it the contract itself.
+"""
 
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
 
-from telephony_codecs import AudioFormatError, PayloadError, codec, names
+from telephony_codecs import (
+    AudioFormatError,
+    Codec,
+    CodecUnavailableError,
+    PayloadError,
+    codec,
+    names,
+)
+from telephony_codecs.contract import check_length, check_samples
 from tests.telephony_codecs.audio import (
     chunks,
     decoded,
@@ -268,3 +280,89 @@ def test_payloads_of_a_stream_differ_from_those_of_new_encoders() -> None:
         assert [stream.encode(p) for p in pieces] != [
             codec(name).encoder(16000).encode(p) for p in pieces
         ]
+
+
+# The contract itself, with codecs of our own making.
+
+
+def take_nothing(rate_hz: int, *, colour: str = "red") -> Any:
+    """What makes a decoder or an encoder, as a codec keeps it: here it only says what it got."""
+    return rate_hz, colour
+
+
+def test_a_codec_is_made_at_the_rate_that_is_its_own() -> None:
+    """Of one rate: at it, whatever is asked; of several: at the asked one, or the default."""
+    one = Codec("ONE", (16000,), 16000, take_nothing, take_nothing)
+    two = Codec("TWO", (8000, 16000), 16000, take_nothing, take_nothing)
+    assert one.decoder(8000) == one.encoder(44100) == (16000, "red")
+    assert two.decoder(8000, colour="blue") == (8000, "blue")
+    assert two.encoder() == (16000, "red")
+    with pytest.raises(AudioFormatError, match=r"TWO works at 8000, 16000 Hz, not at 11025"):
+        two.decoder(11025)
+
+
+def test_what_a_codec_cannot_do_is_unavailable_with_a_remedy() -> None:
+    """Without a decoder or an encoder the refusal names the direction and what to use."""
+    neither = Codec("NONE", (8000,), 8000, None, None)
+    for make, direction, remedy in (
+        (neither.decoder, "decode", "open_audio"),
+        (neither.encoder, "encode", "G722, L16 or OPUS"),
+    ):
+        with pytest.raises(CodecUnavailableError, match=remedy) as caught:
+            make()
+        assert (caught.value.codec, caught.value.direction) == ("NONE", direction)
+
+
+def test_a_fault_inside_a_codec_is_not_taken_for_a_wrong_option() -> None:
+    """Only what the options do not fit is AudioFormatError; a TypeError from within is one."""
+
+    def broken(rate_hz: int) -> Any:
+        raise TypeError("a fault within")
+
+    with pytest.raises(TypeError, match="a fault within"):
+        Codec("BROKEN", (8000,), 8000, broken, None).decoder()
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "unit", "most", "said"),
+    [
+        (0, 160, 320, None),
+        (320, 160, 320, None),
+        (480, 160, 320, "480 samples in one payload, at most 320"),
+        (100, 160, 320, "100 samples, must be a multiple of 160"),
+    ],
+)
+def test_audio_is_checked_for_its_length(
+    n_samples: int, unit: int, most: int, said: str | None
+) -> None:
+    """None at all is taken; more than fits, or half a unit, is refused with the number."""
+    samples = np.zeros(n_samples, np.int16)
+    if said is None:
+        check_samples(samples, unit, most)
+        check_length(n_samples, unit, most)
+        return
+    for check in (
+        lambda: check_samples(samples, unit, most),
+        lambda: check_length(n_samples, unit, most),
+    ):
+        with pytest.raises(AudioFormatError, match=said):
+            check()
+
+
+def test_rates() -> None:
+    """Codecs of one rate work at it whatever is asked; others refuse what they do not have."""
+    assert codec("G722").audio_rate_hz(8000) == 16000
+    assert codec("PCMU").audio_rate_hz(16000) == 8000
+    assert codec("AMR-WB").audio_rate_hz() == 16000
+    assert codec("OPUS").audio_rate_hz(48000) == 48000
+    assert codec("L16").audio_rate_hz() == 16000
+    with pytest.raises(AudioFormatError, match="not at 11025"):
+        codec("L16").audio_rate_hz(11025)
+
+
+def test_unknown_options_are_refused() -> None:
+    """A misspelt option is AudioFormatError with its name."""
+    with pytest.raises(AudioFormatError, match="byteorder"):
+        codec("L16").decoder(byteorder="big")
+    with pytest.raises(AudioFormatError, match="rate"):
+        codec("PCMU").encoder(rate=8000)

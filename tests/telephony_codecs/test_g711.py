@@ -10,8 +10,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from telephony_codecs import Int16Array, PayloadError, codec, g711
-from tests.telephony_codecs.audio import encoded, speech
+from telephony_codecs import AudioFormatError, Int16Array, PayloadError, codec, g711
+from tests.telephony_codecs.audio import encoded, speech, tone
 
 EVERY_CODE = bytes(range(256))
 EVERY_SAMPLE = np.arange(-32768, 32768).astype(np.int16)
@@ -110,6 +110,13 @@ def test_every_sample_encodes_as_the_standard_says(how: str, name: str) -> None:
     assert codes == wanted
 
 
+def test_the_tables_are_the_standards() -> None:
+    """Made anew, past what is kept of them, both have the sample of each of the 256 codes."""
+    ulaw, alaw = g711.ulaw_to_linear.__wrapped__(), g711.alaw_to_linear.__wrapped__()
+    assert ulaw.tolist() == [ulaw_expected(code) for code in range(256)]
+    assert alaw.tolist() == [alaw_expected(code) for code in range(256)]
+
+
 @both_laws
 def test_known_literals(name: str) -> None:
     """Zero, the loudest of both signs and the smallest negative, as ITU-T G.191 has them."""
@@ -137,6 +144,28 @@ def test_tables_and_audioop_are_interchangeable(name: str) -> None:
     others, other_samples = both(LAWS["installed"][name])
     assert payloads == others
     assert np.array_equal(samples, other_samples)
+
+
+@both_laws
+def test_what_is_no_audio_is_refused(name: str) -> None:
+    """Another type, a second dimension, more than 30 s: AudioFormatError."""
+    encoder = codec(name).encoder()
+    for wrong in (np.zeros(160, np.float32), np.zeros((160, 1), np.int16)):
+        with pytest.raises(AudioFormatError, match="int16"):
+            encoder.encode(wrong)  # type: ignore[arg-type] # wrong on purpose
+    with pytest.raises(AudioFormatError, match="at most 240000"):
+        encoder.encode(np.zeros(240_001, np.int16))
+    encoder.reset()
+    assert len(encoder.encode(np.zeros(240_000, np.int16))) == 240_000
+
+
+@both_ways
+@both_laws
+def test_a_loss_goes_on_from_what_was_decoded(how: str, name: str) -> None:
+    """A tone of 100 Hz, whose period is 80 samples, repeats for the 10 ms of full level."""
+    decoder, encoder = g711.G711Decoder(LAWS[how][name]), codec(name).encoder()
+    heard = np.concatenate([decoder.decode(encoder.encode(tone(100, 8000, 160))) for _ in range(4)])
+    assert np.array_equal(decoder.conceal(80), heard[-80:])
 
 
 def test_without_audioop_the_tables_serve(monkeypatch: pytest.MonkeyPatch) -> None:

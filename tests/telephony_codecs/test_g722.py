@@ -9,7 +9,13 @@ import av
 import numpy as np
 import pytest
 
-from telephony_codecs import CodecUnavailableError, Int16Array, PayloadError, codec
+from telephony_codecs import (
+    AudioFormatError,
+    CodecUnavailableError,
+    Int16Array,
+    PayloadError,
+    codec,
+)
 from tests.telephony_codecs.audio import chunks, encoded, speech, tone
 
 
@@ -75,3 +81,26 @@ def test_without_the_package_both_ways_are_unavailable(monkeypatch: pytest.Monke
         with pytest.raises(CodecUnavailableError, match="pip install G722") as caught:
             make()
         assert caught.value.direction == direction
+
+
+def test_state_is_kept_until_a_reset() -> None:
+    """The same audio again is coded otherwise, in continuation; after a reset as at first."""
+    encoder, decoder = codec("G722").encoder(), codec("G722").decoder()
+    payloads = encoded(encoder, speech(16000)[:3200])
+    first = [decoder.decode(payload) for payload in payloads]
+    assert encoded(encoder, speech(16000)[:3200]) != payloads
+    encoder.reset()
+    decoder.reset()
+    assert encoded(encoder, speech(16000)[:3200]) == payloads
+    again = [decoder.decode(payload) for payload in payloads]
+    assert np.array_equal(np.concatenate(again), np.concatenate(first))
+
+
+def test_silence_continues_what_went_before() -> None:
+    """It is zeros, encoded: one octet for two samples, and FFmpeg's octets."""
+    encoder = codec("G722").encoder()
+    ours = encoder.encode(speech(16000)[:3200]) + encoder.silence(640)
+    assert len(ours) == 1920
+    assert ours == ffmpeg_encode(np.concatenate([speech(16000)[:3200], np.zeros(640, np.int16)]))
+    with pytest.raises(AudioFormatError, match="multiple of 2"):
+        encoder.silence(3)

@@ -186,3 +186,24 @@ def test_one_packet_is_one_frame() -> None:
     assert len(chunks(speech(16000), encoder.unit_samples)) == 160
     with pytest.raises(AudioFormatError):
         encoder.encode(speech(16000)[:640])
+
+
+def test_state_is_kept_until_a_reset() -> None:
+    """The same audio again is coded otherwise; after a reset as at first, with its options."""
+    encoder, decoder = OpusEncoder(16000, bitrate=12000), OpusDecoder(16000)
+    payloads = encoded(encoder, speech(16000)[:6400])
+    first = decoded(decoder, payloads)
+    assert encoded(encoder, speech(16000)[:6400]) != payloads
+    encoder.reset()
+    decoder.reset()
+    assert encoded(encoder, speech(16000)[:6400]) == payloads
+    assert np.array_equal(decoded(decoder, payloads), first)
+
+
+def test_silence_is_a_frame_of_zeros() -> None:
+    """The packet that zeros would have given; of no samples, nothing; of half a frame, an error."""
+    one, other = OpusEncoder(16000), OpusEncoder(16000)
+    assert one.silence(320) == other.encode(np.zeros(320, np.int16))
+    assert one.silence(0) == one.encode(np.zeros(0, np.int16)) == b""
+    with pytest.raises(AudioFormatError, match="multiple of 320"):
+        one.silence(160)

@@ -8,7 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from telephony_codecs import RESAMPLE_RATES_HZ, AudioFormatError, Int16Array, Resampler
+from telephony_codecs import (
+    RESAMPLE_RATES_HZ,
+    AudioFormatError,
+    Int16Array,
+    Resampler,
+    resample,
+)
 from tests.telephony_codecs.audio import chunks, measured_delay, speech, tone
 
 PAIRS = list(permutations(RESAMPLE_RATES_HZ, 2))
@@ -39,6 +45,18 @@ def fit(
     waves = np.stack([np.sin(phase), np.cos(phase)], axis=1)
     weights = np.linalg.lstsq(waves, samples.astype(np.float64), rcond=None)[0]
     return weights, samples - waves @ weights
+
+
+@every_pair
+def test_weights_pass_silence_and_level_as_they_are(in_hz: int, out_hz: int) -> None:
+    """Made anew, past what is kept: the weights of an output add up to 1, blocks to 20 ms."""
+    bank = resample.bank.__wrapped__(in_hz, out_hz)
+    assert bank.weights.shape == (bank.n_history + bank.n_in, bank.n_out)
+    assert np.abs(bank.weights.sum(axis=0) - 1).max() < 0.001
+    assert bank.n_in * out_hz == bank.n_out * in_hz
+    assert in_hz // 50 % bank.n_in == 0
+    assert bank.delay <= 0.003 * out_hz
+    assert bank.up * in_hz == bank.down * out_hz
 
 
 @every_pair

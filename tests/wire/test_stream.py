@@ -106,6 +106,21 @@ def test_malformed_messages_are_counted_by_kind() -> None:
     assert stream.state is State.STREAMING
 
 
+def test_who_asked_is_told_of_each_refusal() -> None:
+    """By its kind, as it is counted, in order."""
+    told: list[str] = []
+    stream = Stream(0.0, refused=told.append)
+    for data in (b"[]", MEDIA, START, STOP, START):
+        stream.receive(data)
+    assert told == [
+        "not_object",
+        "media_before_connected",
+        "start_before_connected",
+        "start_after_stop",
+    ]
+    assert stream.violations == dict.fromkeys(told, 1)
+
+
 def test_the_peer_has_a_deadline_until_start() -> None:
     """The deadline stands from the upgrade and falls with ``start``."""
     stream = Stream(100.0, start_within_s=30.0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from time import monotonic
 
+import msgspec
+
 from mediaserver.observer import CallSummary
 from mediaserver.server.calls.session import Session
 
@@ -15,8 +17,30 @@ def summary_of(session: Session, worker: int | None = None) -> CallSummary:
         session: whose.
         worker: the number of the process that carries it; None where there is but one.
     """
-    facts, formats, start = session.facts, session.facts.formats, session.facts.start
     chunks, levels, tally = session.inbound.chunks, session.inbound.levels, session.outbound.tally
+    return msgspec.structs.replace(
+        _facts(session),
+        worker=worker,
+        processors=session.runner.names,
+        processor_errors=session.runner.n_errors,
+        frames_in=chunks.delivered,
+        frames_out=tally.n_messages,
+        lost=chunks.missing,
+        late=chunks.late,
+        duplicate=chunks.duplicate,
+        concealed=session.inbound.concealed,
+        refused=session.n_refused,
+        dropped_frames=session.runner.dropped_frames,
+        dropped_s=tally.dropped_s,
+        peak_dbfs=levels.peak_dbfs,
+        level_dbfs=levels.mean_dbfs,
+        plays={str(state): n for state, n in tally.plays.items()},
+        marks={str(state): n for state, n in tally.marks.items()},
+    )
+
+
+def _facts(session: Session) -> CallSummary:
+    facts, formats, start = session.facts, session.facts.formats, session.facts.start
     ended_at = monotonic() if session.ended_at is None else session.ended_at
     return CallSummary(
         call_id=facts.call_id,
@@ -31,21 +55,5 @@ def summary_of(session: Session, worker: int | None = None) -> CallSummary:
         send_codec=formats.send_codec,
         send_rate_hz=formats.send_rate,
         send_mode=formats.send_mode,
-        processors=session.runner.names,
-        worker=worker,
-        frames_in=chunks.delivered,
-        frames_out=tally.n_messages,
-        lost=chunks.missing,
-        late=chunks.late,
-        duplicate=chunks.duplicate,
-        concealed=session.inbound.concealed,
-        refused=session.n_refused,
-        dropped_frames=session.runner.dropped_frames,
-        dropped_s=tally.dropped_s,
-        peak_dbfs=levels.peak_dbfs,
-        level_dbfs=levels.mean_dbfs,
-        plays={str(state): n for state, n in tally.plays.items()},
-        marks={str(state): n for state, n in tally.marks.items()},
         takeovers=facts.takeovers,
-        processor_errors=session.runner.n_errors,
     )

@@ -202,7 +202,6 @@ class MultiProcessService(ServiceBase):
         self.count("refused_no_worker")
         logger.warning("call %s refused: %s", call_id, why)
         arrival.refuse(1013, "try again later")
-        self._directory.forget(call_id)
 
     # SupervisorOwner: what workers report.
 

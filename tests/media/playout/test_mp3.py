@@ -100,6 +100,8 @@ def test_live_and_streamed_audio_are_refused(wire: Wire, make_tone: Tone) -> Non
     with pytest.raises(ConfigurationError, match="rtp"):
         playout.play(make_tone(0.02), 8000, 0.0, live=True)
     with pytest.raises(ConfigurationError, match="rtp"):
+        playout.play_live(make_tone(0.02), 8000, 0.0)
+    with pytest.raises(ConfigurationError, match="rtp"):
         playout.open(8000, 0.0)
     with pytest.raises(AudioFormatError):
         playout.play(make_tone(0.02), 12345, 0.0)

@@ -1,22 +1,230 @@
-"""Playout: queue, pace, rest, live backlog, in virtual time against a far end that plays."""
+"""What a playout takes and refuses, and live audio that nobody follows, in virtual time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mediaserver.errors import AudioFormatError, CallEndedError
 from mediaserver.media.frames import Int16Array
 from telephony_codecs import codec
+from telephony_codecs.g711 import ulaw_to_linear
 
-if TYPE_CHECKING:
-    from tests.media.playout.conftest import Rig
+from .conftest import Rig, Told
 
 Tone = Callable[..., Int16Array]
 ULAW = codec("PCMU")
+FRAME_S = 0.02
+LIVE_LEAD_S = 0.08
+# Every octet but 0x7F, the other zero, is encoded as itself.
+CODES = [code for code in range(255) if code != 0x7F]
+
+
+# Live audio that nobody follows: the path of an echo.
+
+
+def frame(number: int, n_samples: int = 160) -> Int16Array:
+    """A frame whose payload tells its number."""
+    samples = np.full(n_samples, ulaw_to_linear()[CODES[number % len(CODES)]], np.int16)
+    samples.flags.writeable = False
+    return samples
+
+
+def numbers(rig: Rig) -> list[int]:
+    """The numbers of the frames that were sent, modulo those there are; 20 ms each."""
+    wire = rig.wire
+    return [CODES.index(wire[at]) for at in range(0, len(wire), 160)]
+
+
+def stalled(lead_s: float = 0.2) -> Rig:
+    """A call that got ten frames at once, and so has more than may be sent."""
+    rig = Rig(backlog_s=5.0, lead_s=lead_s)
+    for number in range(10):
+        rig.playout.play_live(frame(number), 8000, rig.now)
+    return rig
+
+
+def test_behind_a_stall_each_frame_sends_the_oldest() -> None:
+    """One comes and one goes, in order, without a gap or a timer's help."""
+    rig = stalled()
+    rig.run(0.7 * FRAME_S)  # out of step with the queue's own pace
+    rig.playout.play_live(frame(10), 8000, rig.now)
+    rig.run(rig.now + FRAME_S)
+    for number in range(11, 200):
+        n_sent = len(rig.payloads)
+        rig.playout.play_live(frame(number), 8000, rig.now)
+        assert len(rig.payloads) == n_sent + 1
+        rig.run(rig.now + FRAME_S)
+        assert len(rig.payloads) == n_sent + 1
+    rig.run_out()
+    assert numbers(rig) == list(range(200))
+    assert max(rig.leads_s) <= LIVE_LEAD_S + 1e-6
+    assert not rig.gaps_s
+    assert rig.playout.dropped_s == 0
+
+
+def test_what_waits_is_sent_in_time_when_nothing_more_comes() -> None:
+    """The far end never runs dry while audio is here."""
+    rig = stalled()
+    rig.run(FRAME_S)
+    rig.playout.play_live(frame(10), 8000, rig.now)
+    rig.run_out()
+    assert numbers(rig) == list(range(11))
+    assert not rig.gaps_s
+
+
+@pytest.mark.parametrize("lead_s", [0.0, 0.02, 0.05, 0.06, 2.0])
+def test_however_short_the_lead_the_timer_does_not_spin(lead_s: float) -> None:
+    """Frames that come a little early or late, 20 s of them, cost a few ticks each, no more."""
+    rig = stalled(lead_s)
+    n_turns = 0
+
+    def turn() -> None:
+        nonlocal n_turns
+        n_turns += 1
+
+    for number in range(10, 1000):
+        rig.run(0.02 * number + 0.004 * (number % 2), turn)
+        rig.playout.play_live(frame(number), 8000, rig.now)
+    rig.run_out()
+    assert numbers(rig) == [number % len(CODES) for number in range(1000)]
+    assert n_turns < 5 * 1000
+
+
+def test_a_clear_forgets_what_waits() -> None:
+    """Nothing older than the clear is sent behind it, and what comes next goes at once."""
+    rig = stalled()
+    rig.run(FRAME_S)
+    rig.playout.clear(rig.now)
+    n_sent = len(rig.payloads)
+    for number in range(50, 60):
+        rig.playout.play_live(frame(number), 8000, rig.now)
+        rig.run(rig.now + FRAME_S)
+    rig.run_out()
+    assert numbers(rig)[n_sent:] == list(range(50, 60))
+
+
+def test_a_blocked_socket_is_sent_nothing_until_it_takes_more() -> None:
+    """While blocked frames wait; then they follow in order."""
+    rig = stalled()
+    rig.playout.blocked = True
+    n_sent = len(rig.payloads)
+    for number in range(10, 14):
+        rig.playout.play_live(frame(number), 8000, rig.now)
+        rig.run(rig.now + FRAME_S)
+    assert len(rig.payloads) == n_sent
+    rig.playout.blocked = False
+    rig.playout.tick(rig.now)
+    rig.run_out()
+    assert numbers(rig) == list(range(14))
+
+
+def test_other_audio_and_marks_keep_their_place_among_live_frames() -> None:
+    """A clip, a mark and a followed live play between live frames are sent where they came."""
+    rig = stalled()
+    rig.playout.play(np.concatenate([frame(10), frame(11)]), 8000, rig.now)
+    mark = rig.playout.mark("here", rig.now)
+    rig.playout.play(frame(12), 8000, rig.now, live=True)
+    for number in range(13, 40):
+        rig.playout.play_live(frame(number), 8000, rig.now)
+        rig.run(rig.now + FRAME_S)
+    rig.run_out()
+    assert numbers(rig) == list(range(40))
+    assert mark.state == "played"
+
+
+@pytest.mark.parametrize("bad", [[0] * 160, np.zeros(160), np.zeros((160, 1), np.int16)])
+def test_what_is_no_audio_is_refused_and_costs_nothing(bad: Int16Array) -> None:
+    """A wrong array raises, whatever waits, and neither it nor anything else is lost."""
+    rig = stalled()
+    rig.run(FRAME_S)
+    with pytest.raises(AudioFormatError):
+        rig.playout.play_live(bad, 8000, rig.now)
+    rig.playout.play_live(frame(10), 8000, rig.now)
+    rig.run_out()
+    assert numbers(rig) == list(range(11))
+
+
+def test_what_is_no_audio_is_refused_when_nothing_waits() -> None:
+    """Also where a message would have gone at once: nothing goes, and the next frame does."""
+    rig = Rig()
+    with pytest.raises(AudioFormatError):
+        rig.playout.play_live(np.zeros(160), 8000, 0.0)  # type: ignore[arg-type]  # that is the test
+    rig.playout.play_live(frame(1), 8000, 0.0)
+    rig.run_out()
+    assert numbers(rig) == [1]
+
+
+def test_an_array_that_its_owner_may_write_is_copied() -> None:
+    """What is written to an array behind ``play_live`` is not heard."""
+    rig = stalled()
+    rig.run(FRAME_S)
+    mine = frame(10).copy()
+    rig.playout.play_live(mine, 8000, rig.now)
+    mine[:] = 0
+    rig.run_out()
+    assert numbers(rig) == list(range(11))
+
+
+def test_once_closed_it_does_nothing() -> None:
+    """Frames behind the socket's end are ignored."""
+    rig = stalled()
+    rig.playout.close(rig.now)
+    rig.alive = False
+    rig.playout.play_live(frame(10), 8000, rig.now)
+    assert rig.playout.next_at is None
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 24), st.integers(1, 9)), min_size=1, max_size=25),
+    st.sampled_from([0.1, 0.2, 0.5]),
+)
+def test_bursts_and_pauses_lose_only_what_is_counted(
+    bursts: list[tuple[int, int]], backlog_s: float
+) -> None:
+    """Whatever the rhythm: order is kept, the lead and the delay are bounded, drops are counted."""
+    rig = Rig(backlog_s=backlog_s)
+    fed = 0
+
+    def bounded() -> None:
+        assert rig.playout.queued_s(rig.now) <= backlog_s + 1e-3
+
+    for wait, n in bursts:
+        rig.run(rig.now + wait * 0.005)
+        for _ in range(n):
+            rig.playout.play_live(frame(fed), 8000, rig.now)
+            fed += 1
+            bounded()
+    rig.run_out()
+    sent = numbers(rig)
+    assert sent == sorted(set(sent)), "in order, none twice"
+    assert len(sent) + round(rig.playout.dropped_s / FRAME_S) == fed
+    assert max(rig.leads_s) <= LIVE_LEAD_S + 1e-6
+
+
+@pytest.mark.parametrize("n_samples", [80, 200, 320])
+def test_frames_of_other_lengths_join_those_that_wait(n_samples: int) -> None:
+    """Shorter and longer frames behind a stall: every sample is sent, in order."""
+    rig = stalled()
+    rig.run(FRAME_S)
+    mixed: list[Int16Array] = []
+    for number in range(10, 40):
+        mixed.append(frame(number, n_samples if number % 3 else 160))
+        rig.playout.play_live(mixed[-1], 8000, rig.now)
+        rig.run(rig.now + len(mixed[-1]) / 8000)
+    rig.run_out()
+    wanted = b"".join(bytes([CODES[n]]) * 160 for n in range(10)) + b"".join(
+        bytes([CODES[n + 10]]) * len(each) for n, each in enumerate(mixed)
+    )
+    assert rig.wire.rstrip(b"\xff") == wanted
+
+
+# Plays that somebody follows.
 
 
 def test_an_echoed_frame_leaves_at_once_as_one_message(
@@ -31,285 +239,6 @@ def test_an_echoed_frame_leaves_at_once_as_one_message(
         assert len(rig.payloads) == at // 160 + 1
     assert rig.wire == ULAW.encoder().encode(audio)
     assert len(rig.marks_sent) <= 2
-
-
-def test_an_echo_at_another_rate_leaves_at_once(make_rig: type[Rig], make_tone: Tone) -> None:
-    """Resampled 20 ms frames too are one message each, none waits."""
-    rig = make_rig()
-    audio = make_tone(1.0, 16000)
-    for at in range(0, len(audio), 320):
-        rig.run(at / 16000)
-        rig.playout.play(audio[at : at + 320], 16000, rig.now, live=True)
-        assert len(rig.payloads) == at // 320 + 1
-    assert {len(payload) for payload in rig.payloads} == {160}
-
-
-@pytest.mark.parametrize("lead_s", [0.02, 0.04, 0.2, 0.5, 2.0])
-@pytest.mark.parametrize("rate_hz", [8000, 24000])
-def test_a_minute_keeps_its_lead_and_never_runs_dry(
-    make_rig: type[Rig], make_tone: Tone, lead_s: float, rate_hz: int
-) -> None:
-    """Over 60 s the lead stays within its setting, the far end has no gap, no time is lost."""
-    rig = make_rig(lead_s=lead_s)
-    item = rig.playout.play(make_tone(60.0, rate_hz), rate_hz, 0.0)
-    rig.run_out()
-    assert max(rig.leads_s) <= lead_s + 1e-5
-    assert rig.gaps_s == []
-    assert item.state == "played"
-    assert item.heard_s(rig.now) == pytest.approx(60.0, abs=0.004)
-    assert rig.free_at == pytest.approx(60.0, abs=0.021)
-
-
-def test_a_source_in_irregular_bursts_never_runs_dry(make_rig: type[Rig], make_tone: Tone) -> None:
-    """A streamed source that is ahead of time on average leaves no gap and no seam."""
-    rig = make_rig()
-    audio = make_tone(20.0)
-    item = rig.playout.open(8000, 0.0)
-    rng = np.random.default_rng(1)
-    at = 0
-    while at < len(audio):
-        rig.run(max(at / 8000 - 0.3, rig.now))
-        n_samples = int(rng.integers(1, 3000))
-        rig.playout.feed(item, audio[at : at + n_samples], rig.now)
-        at += n_samples
-    rig.playout.end(item, rig.now)
-    rig.run_out()
-    assert rig.gaps_s == []
-    assert rig.wire[: len(audio)] == ULAW.encoder().encode(audio)
-    assert item.state == "played"
-    assert item.heard_s(rig.now) == 20.0
-
-
-def test_without_a_lead_all_goes_at_once_in_long_messages(
-    make_rig: type[Rig], make_tone: Tone
-) -> None:
-    """Lead None sends a 70 s clip in the instant it is played, in messages of up to 30 s."""
-    rig = make_rig(lead_s=None)
-    rig.playout.play(make_tone(70.0), 8000, 0.0)
-    assert [len(payload) for payload in rig.payloads] == [240000, 240000, 80000]
-
-
-def test_without_a_lead_one_tick_sends_a_bounded_number(
-    make_rig: type[Rig], make_tone: Tone
-) -> None:
-    """A thousand short plays go out over several ticks of the same instant."""
-    rig = make_rig(lead_s=None)
-    rig.playout.blocked = True
-    for _ in range(120):
-        rig.playout.play(make_tone(0.02), 8000, 0.0)
-    rig.playout.blocked = False
-    rig.playout.tick(0.0)
-    assert len(rig.payloads) == 50
-    assert rig.playout.next_at == 0.0
-    rig.run(0.0)
-    assert len(rig.payloads) == 120
-
-
-def test_encoding_waits_for_its_time(make_rig: type[Rig], make_tone: Tone) -> None:
-    """Of a minute only the lead is encoded when it is played."""
-    rig = make_rig()
-    rig.playout.play(make_tone(60.0), 8000, 0.0)
-    assert len(rig.wire) == 1600
-    assert rig.playout.queued_s(0.0) == pytest.approx(60.0)
-
-
-def test_a_rest_waits_for_what_follows(make_rig: type[Rig], make_tone: Tone) -> None:
-    """A clip's last 13 ms go out with the next play, without padding between."""
-    rig = make_rig()
-    audio = make_tone(1.013 + 0.5)
-    first, second = np.split(audio, [8104])
-    rig.playout.play(first, 8000, 0.0)
-    rig.run(0.9)
-    rig.playout.play(second, 8000, rig.now)
-    rig.run_out()
-    assert rig.wire[: len(audio)] == ULAW.encoder().encode(audio)
-    assert rig.gaps_s == []
-
-
-def test_a_rest_is_padded_when_nothing_follows(make_rig: type[Rig], make_tone: Tone) -> None:
-    """The last syllable is sent just before the far end runs dry, filled up to 20 ms."""
-    rig = make_rig()
-    audio = make_tone(1.013)
-    item = rig.playout.play(audio, 8000, 0.0)
-    rig.run(0.95)
-    assert len(rig.wire) == 8000
-    rig.run_out()
-    assert rig.wire == ULAW.encoder().encode(audio) + b"\xff" * (160 - 104)
-    assert rig.gaps_s == []
-    assert (item.state, item.heard_s(rig.now)) == ("played", 1.013)
-
-
-@pytest.mark.parametrize("rate_hz", [16000, 22050, 48000])
-def test_the_resamplers_tail_goes_with_the_rest(
-    make_rig: type[Rig], make_tone: Tone, rate_hz: int
-) -> None:
-    """The end of a resampled clip comes out whole: as loud as its beginning, to the last ms."""
-    rig = make_rig()
-    rig.playout.play(make_tone(1.0, rate_hz), rate_hz, 0.0)
-    rig.run_out()
-    heard = ULAW.decoder().decode(rig.wire).astype(float)
-    assert np.abs(heard[7960:8020]).max() > 8000
-    assert np.abs(heard[8050:]).max() < 200
-    assert rig.gaps_s == []
-
-
-def test_a_lone_tail_after_a_pause_is_dropped(make_rig: type[Rig], make_tone: Tone) -> None:
-    """A 20 ms play at another rate sends no 3 ms click after the far end ran dry."""
-    rig = make_rig()
-    item = rig.playout.play(make_tone(0.02, 16000), 16000, 0.0)
-    rig.run_out()
-    assert len(rig.payloads) == 1
-    assert item.state == "played"
-
-
-@pytest.mark.parametrize("rate_hz", [8000, 24000])
-def test_a_rest_at_another_rate_comes_out_before_the_next_rate(
-    make_rig: type[Rig], make_tone: Tone, rate_hz: int
-) -> None:
-    """7 ms at 16 kHz and then much at another rate: nothing of the first is lost."""
-    rig = make_rig()
-    first = rig.playout.play(make_tone(0.007, 16000), 16000, 0.0)
-    second = rig.playout.play(make_tone(0.5, rate_hz), rate_hz, 0.0)
-    rig.run_out()
-    assert 0.507 * 8000 <= len(rig.wire) <= 0.507 * 8000 + 200
-    assert (first.state, second.state) == ("played", "played")
-    assert first.heard_s(rig.now) == pytest.approx(0.007, abs=0.001)
-
-
-def test_plays_at_changing_rates_join_without_a_hole(make_rig: type[Rig], make_tone: Tone) -> None:
-    """A tone handed over at 8, 16, 24 and 8 kHz is one tone to the caller."""
-    rig = make_rig()
-    rates_hz = [8000, 16000, 24000, 8000]
-    for n, rate_hz in enumerate(rates_hz):
-        whole = make_tone(0.4 * len(rates_hz), rate_hz)
-        start = round(n * 0.4 * rate_hz)
-        rig.playout.play(whole[start : start + round(0.4 * rate_hz)], rate_hz, 0.0)
-    rig.run_out()
-    heard = ULAW.decoder().decode(rig.wire).astype(float)[: round(1.6 * 8000)]
-    wanted = make_tone(1.6).astype(float)
-    # Away from the joins it is the tone; at them it may not fall silent.
-    loudness = np.sqrt(np.convolve(heard**2, np.ones(40) / 40, "same"))[40:-40]
-    assert loudness.min() > 0.6 * np.sqrt(np.mean(wanted**2))
-
-
-def test_live_frames_of_odd_length_leave_no_rest(make_rig: type[Rig], make_tone: Tone) -> None:
-    """A 25 ms live frame is one message of 25 ms."""
-    rig = make_rig()
-    audio = make_tone(1.0)
-    for at in range(0, len(audio), 200):
-        rig.run(at / 8000)
-        rig.playout.play(audio[at : at + 200], 8000, rig.now, live=True)
-    assert [len(payload) for payload in rig.payloads] == [200] * 40
-
-
-def test_short_live_frames_wait_for_company(make_rig: type[Rig], make_tone: Tone) -> None:
-    """10 ms live frames go out in pairs, never padded while they keep coming."""
-    rig = make_rig()
-    audio = make_tone(1.0)
-    for at in range(0, len(audio), 80):
-        rig.run(at / 8000)
-        rig.playout.play(audio[at : at + 80], 8000, rig.now, live=True)
-    rig.run_out()
-    assert rig.wire == ULAW.encoder().encode(audio)
-
-
-def test_live_messages_are_as_long_as_they_are_set(make_rig: type[Rig], make_tone: Tone) -> None:
-    """With messages of 60 ms three live frames go as one; what is left goes when they stop."""
-    rig = make_rig(message_s=0.06)
-    audio = make_tone(1.0)
-    for at in range(0, len(audio), 160):
-        rig.run(at / 8000)
-        rig.playout.play(audio[at : at + 160], 8000, rig.now, live=True)
-    rig.run_out()
-    assert [len(payload) for payload in rig.payloads] == [480] * 16 + [320]
-    assert rig.wire == ULAW.encoder().encode(audio)
-
-
-def test_an_echo_recovers_from_a_stall(make_rig: type[Rig], make_tone: Tone) -> None:
-    """After 500 ms in one burst the echo is at most its backlog late, the rest is counted."""
-    rig = make_rig()
-    frame = make_tone(0.02)
-    for _ in range(25):
-        rig.playout.play(frame, 8000, rig.now, live=True)
-    assert rig.playout.queued_s(rig.now) == pytest.approx(0.2)
-    for _ in range(100):
-        rig.run(rig.now + 0.02)
-        rig.playout.play(frame, 8000, rig.now, live=True)
-        assert rig.playout.queued_s(rig.now) <= 0.2 + 1e-6
-    assert rig.playout.dropped_s == pytest.approx(0.3)
-    assert rig.gaps_s == []
-
-
-def test_the_oldest_live_audio_is_dropped(make_rig: type[Rig], make_tone: Tone) -> None:
-    """What stays of a burst is its newest part, also when it came as one array."""
-    for live_frames in ([4000], [160] * 25):
-        rig = make_rig()
-        audio = make_tone(0.5, tone_hz=333.0)
-        encoded = ULAW.encoder().encode(audio)
-        for part in np.split(audio, np.cumsum(live_frames)[:-1]):
-            rig.playout.play(part, 8000, 0.0, live=True)
-        rig.run_out()
-        assert rig.wire.endswith(encoded[-1120:])
-        assert len(rig.wire) == 1600
-
-
-def test_live_audio_gives_way_to_a_clip_and_the_clip_is_whole(
-    make_rig: type[Rig], make_tone: Tone
-) -> None:
-    """Echo frames behind a 3 s clip are dropped until it is nearly over; the clip never is."""
-    rig = make_rig()
-    audio = make_tone(3.0, tone_hz=333.0)
-    clip = rig.playout.play(audio, 8000, 0.0)
-    late = [rig.playout.play(make_tone(0.02), 8000, 0.1, live=True) for _ in range(3)]
-    rig.run(3.5)
-    assert rig.wire == ULAW.encoder().encode(audio)
-    assert rig.playout.dropped_s == pytest.approx(0.06)
-    assert clip.heard_s(rig.now) == 3.0
-    assert [item.heard_s(rig.now) for item in late] == [0.0] * 3
-
-
-def test_while_blocked_nothing_is_sent(make_rig: type[Rig], make_tone: Tone) -> None:
-    """A blocked playout queues, asks for no ticks, and goes on where it stopped."""
-    rig = make_rig()
-    audio = make_tone(1.0)
-    rig.playout.play(audio[:4000], 8000, 0.0)
-    rig.playout.blocked = True
-    n_sent = len(rig.payloads)
-    rig.playout.play(audio[4000:], 8000, 0.05)
-    rig.playout.tick(0.05)
-    assert len(rig.payloads) == n_sent
-    assert rig.playout.next_at is None
-    rig.playout.blocked = False
-    rig.playout.tick(0.1)
-    rig.now = 0.1
-    rig.run_out()
-    assert rig.wire == ULAW.encoder().encode(audio)
-
-
-def test_a_blocked_echo_keeps_only_its_backlog(make_rig: type[Rig], make_tone: Tone) -> None:
-    """Live audio that may not leave is bounded like any other."""
-    rig = make_rig()
-    rig.playout.blocked = True
-    for n in range(100):
-        rig.playout.play(make_tone(0.02), 8000, n * 0.02, live=True)
-    assert rig.playout.queued_s(2.0) <= 0.2 + 1e-6
-
-
-def test_keepalive_fills_what_nobody_plays(make_rig: type[Rig], make_tone: Tone) -> None:
-    """While nothing plays silence flows without a gap; a play joins within one message."""
-    rig = make_rig(keepalive=True)
-    rig.run(1.0)
-    assert rig.wire == b"\xff" * (160 * len(rig.payloads))
-    assert len(rig.payloads) in (50, 51)
-    item = rig.playout.play(make_tone(0.1), 8000, rig.now)
-    rig.run(2.0)
-    assert item.state == "played"
-    assert rig.gaps_s == []
-    rig.playout.clear(rig.now)
-    rig.run(3.0)
-    assert rig.gaps_s == []
-    rig.playout.close(rig.now)
-    assert rig.playout.next_at is None
 
 
 @pytest.mark.parametrize(
@@ -358,3 +287,104 @@ def test_a_closed_playout_refuses(make_rig: type[Rig], make_tone: Tone) -> None:
             late()
     assert rig.playout.clear(0.2) == ()
     rig.playout.tick(0.3)
+
+
+def test_a_source_that_breaks_ends_as_failed(
+    make_rig: type[Rig], make_told: type[Told], make_tone: Tone
+) -> None:
+    """What it gave is heard, then it is failed; one that gave nothing fails at once."""
+    rig = make_rig()
+    told = make_told()
+    broken, silent = rig.playout.open(8000, 0.0), rig.playout.open(8000, 0.0)
+    for item in (broken, silent):
+        told.watch(item)
+    rig.playout.feed(broken, make_tone(0.5), 0.0)
+    rig.playout.fail(silent, 0.0)
+    assert told.of(silent) == ["failed"]
+    rig.playout.fail(broken, 0.0)
+    rig.playout.fail(broken, 0.0)
+    assert told.of(broken) == []
+    rig.run_out()
+    assert told.of(broken) == ["failed"]
+    assert (broken.heard_s(rig.now), silent.heard_s(rig.now)) == (0.5, 0.0)
+
+
+def test_cancel_stops_one_play_and_no_other(
+    make_rig: type[Rig], make_told: type[Told], make_tone: Tone
+) -> None:
+    """What is not sent is dropped, the next play follows; the cancelled one tells its truth."""
+    rig = make_rig()
+    told = make_told()
+    first, waiting, last = (rig.playout.play(make_tone(s), 8000, 0.0) for s in (2.0, 1.0, 0.5))
+    for item in (first, waiting, last):
+        told.watch(item)
+    rig.run(0.51)
+    rig.playout.cancel(waiting, rig.now)
+    assert told.of(waiting) == ["cleared"]
+    rig.playout.cancel(first, rig.now)
+    assert told.of(first) == []
+    rig.run_out()
+    assert told.of(first) == ["cleared"]
+    assert 0.51 <= first.heard_s(rig.now) <= 0.72
+    assert (waiting.heard_s(rig.now), last.heard_s(rig.now)) == (0.0, 0.5)
+    assert rig.gaps_s == []
+    rig.playout.cancel(last, rig.now)
+    assert last.state == "played"
+
+
+def test_an_open_play_holds_back_what_is_behind_it(make_rig: type[Rig], make_tone: Tone) -> None:
+    """Plays go in order: the next one waits for the end of an open one, state queued."""
+    rig = make_rig()
+    source = rig.playout.open(8000, 0.0)
+    behind = rig.playout.play(make_tone(0.1), 8000, 0.0)
+    rig.run(0.5)
+    assert (source.state, behind.state, rig.payloads) == ("queued", "queued", [])
+    rig.playout.feed(source, make_tone(0.1), rig.now)
+    assert source.state == "playing"
+    rig.playout.end(source, rig.now)
+    rig.run_out()
+    assert (source.state, behind.state) == ("played", "played")
+
+
+def test_a_dead_socket_clears_all_and_sends_nothing(make_rig: type[Rig], make_tone: Tone) -> None:
+    """Death resolves everything at once as cleared, as far as heard."""
+    rig = make_rig()
+    items = [rig.playout.play(make_tone(1.0), 8000, 0.0) for _ in range(2)]
+    mark = rig.playout.mark("end", 0.0)
+    rig.run(0.5)
+    rig.alive = False
+    assert rig.playout.close(rig.now) == (*items, mark)
+    assert [thing.state for thing in (*items, mark)] == ["cleared"] * 3
+    assert items[0].heard_s(9.0) == pytest.approx(0.5)
+    assert rig.playout.next_at is None
+
+
+def test_cancelling_what_a_source_has_not_begun_ends_it_at_once(make_rig: type[Rig]) -> None:
+    """An open play without samples is cleared, and what it is fed later is counted, not played."""
+    rig = make_rig()
+    source = rig.playout.open(8000, 0.0)
+    rig.playout.cancel(source, 0.0)
+    rig.playout.feed(source, frame(1), 0.0)
+    rig.playout.fail(source, 0.0)
+    rig.run_out()
+    assert (source.state, source.heard_s(0.0)) == ("cleared", 0.0)
+    assert (rig.payloads, rig.playout.ignored_feeds) == ([], 1)
+
+
+def test_a_play_that_skipped_the_queue_cannot_be_taken_back(make_rig: type[Rig]) -> None:
+    """What left as one message at once plays on when it is cancelled."""
+    rig = make_rig()
+    item = rig.playout.play(frame(1), 8000, 0.0)
+    rig.playout.cancel(item, 0.0)
+    rig.run_out()
+    assert (item.state, numbers(rig)) == ("played", [1])
+
+
+def test_a_fifth_of_a_second_of_short_plays_asks_for_a_mark(make_rig: type[Rig]) -> None:
+    """Plays of one message each share a mark, sent by the play that makes them 200 ms."""
+    rig = make_rig(lead_s=1.0)
+    for n in range(10):
+        rig.playout.play(frame(n), 8000, n * 0.02)
+    assert rig.marks_sent == ["ms-1"], "the first play's own"
+    rig.playout.play(frame(10), 8000, 0.2)
+    assert rig.marks_sent == ["ms-1", "ms-2"]

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from nacl.signing import SigningKey
 
-from mediaserver.app import MediaServer
+from mediaserver.app.relations import Relations
 from mediaserver.carrier import Audio, CallPlan, FakeCall, place_call, place_calls, speech
 from mediaserver.carrier.messages import MediaIn
+from mediaserver.control import WebhookReceiver
 from mediaserver.control.events import Event
-from mediaserver.observer import StreamRequest
+from mediaserver.observer import CallSummary, ReportedEvent, StreamRequest
 from mediaserver.processors.api import Dtmf, Hint, Stop, StreamError
 from mediaserver.server.service import SingleProcessService
 from mediaserver.settings import Settings
@@ -66,8 +67,8 @@ async def test_a_session_that_ends_late_does_not_end_its_successor() -> None:
         def lost(self, call_id: str) -> None:
             noted.append(("lost", call_id))
 
-        def closed(self, call_id: str, reason: str) -> None:
-            noted.append((reason, call_id))
+        def closed(self, summary: CallSummary) -> None:
+            noted.append((summary.reason, summary.call_id))
 
     settings = Settings(
         port=0, processors=(bot("stubborn"),), handler_grace_s=0.5, reconnect_grace_s=0
@@ -88,14 +89,19 @@ async def test_a_session_that_ends_late_does_not_end_its_successor() -> None:
 async def test_webhooks_go_to_the_newest_session() -> None:
     """What opens a call again hears its events from then on, and the one before no more."""
     key = base64.b64encode(bytes(SigningKey.generate().verify_key)).decode()
-    server = MediaServer(Settings(public_keys=key))
-    heard: list[str] = []
+    webhooks = WebhookReceiver([key])
+    relations = Relations(None, webhooks, None)
+    old: list[ReportedEvent] = []
+    new: list[ReportedEvent] = []
     request = StreamRequest("PCMU", 8000, "rtp")
-    for name in ("old", "new"):
-        server.opened("c-1", request, lambda _, kind, n=name: heard.append(f"{n} {kind}"))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-    assert server.webhooks is not None
-    server.webhooks.dispatch(Event(id="1", event_type="call.hangup", call_control_id="c-1"))
-    assert heard == ["new call.hangup"]
+    for heard in (old, new, new):
+        relations.opened("c-1", request, heard.append)
+    event = Event(id="1", event_type="call.hangup", call_control_id="c-1")
+    webhooks.dispatch(event)
+    assert (old, new) == ([], [event]), "and once, although its socket was renewed"
+    relations.closed(CallSummary(call_id="c-1", reason="stop"))
+    webhooks.dispatch(event)
+    assert new == [event]
 
 
 async def test_every_pcmu_code_but_one_comes_back(serving: Serving) -> None:

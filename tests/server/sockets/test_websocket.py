@@ -254,6 +254,42 @@ def test_nothing_is_sent_once_closing() -> None:
     assert frames.close_code == 1000
 
 
+def test_a_ping_of_ours_is_an_empty_ping_frame() -> None:
+    """While open the peer is asked for a sign of life, and its pong is no message."""
+    heard = Heard()
+    frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end, heard.closing)
+    frames.ping()
+    assert heard.written == b"\x89\x00"
+    frames.receive(frame(10, b""), 0.0)
+    assert (heard.events, frames.is_open) == ([], True)
+
+
+def test_nothing_is_written_to_a_connection_that_was_lost() -> None:
+    """Neither an answer nor an end of stream; the owner is told once that it is over."""
+    heard = Heard()
+    frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end, heard.closing)
+    frames.connection_lost()
+    assert (heard.written, heard.eof, heard.closed) == (b"", False, True)
+    assert (frames.is_open, frames.close_code) == (False, 1006)
+    assert not frames.send_text(b"x")
+
+
+def test_the_peers_close_is_told_with_its_reason() -> None:
+    """It is answered with the same code, and its code and reason are kept."""
+    heard = Heard()
+    frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end, heard.closing)
+    frames.receive(frame(8, struct.pack(">H", 1001) + b"going"), 0.0)
+    assert heard.written == b"\x88\x07\x03\xe9going"
+    assert (frames.close_code, frames.close_reason) == (1001, "going")
+    assert (heard.eof, heard.closed) == (True, True)
+
+
+def test_fragments_of_a_binary_message_are_one_message() -> None:
+    """Its end is told once; what it holds is of no use to anybody."""
+    data = frame(2, b"one", fin=False) + frame(0, b"two", fin=False) + frame(0, b"three")
+    assert run([data], fast=True)[0] == [("binary", b"")]
+
+
 def test_an_end_of_stream_without_close_is_1006() -> None:
     """A peer that just goes away leaves 1006."""
     heard = Heard()

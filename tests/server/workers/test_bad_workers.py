@@ -10,6 +10,7 @@ import time
 import pytest
 
 from mediaserver.carrier import CallPlan, FakeCall, place_call
+from mediaserver.observer import CallSummary
 from mediaserver.server.workers import process as crew_module
 from mediaserver.server.workers.process import WorkerLimits
 from tests.server.conftest import Serving, bot
@@ -28,9 +29,9 @@ from tests.server.workers.crews import (
 async def test_a_killed_worker_harms_no_other(serving: Serving) -> None:
     """Calls of the others go on bit for bit; its own are over; another one takes its place."""
     async with serving("echo", workers=2, reconnect_grace_s=5, limits=IMPATIENT) as server:
-        ends: list[tuple[str, str]] = []
-        observed = server.closed
-        crew(server)._observer.closed = lambda *end: (ends.append(end), observed(*end))  # type: ignore[union-attr, method-assign, assignment]  # listens in on the real one
+        ends: list[CallSummary] = []
+        observed = server._relations.closed
+        server._relations.closed = lambda end: (ends.append(end), observed(end))[1]  # type: ignore[method-assign, func-returns-value]  # listens in on the real one
         async with call_to(server) as first, call_to(server) as second:
             assert await echoes(first, 0x61)
             assert await echoes(second, 0x62)
@@ -40,7 +41,9 @@ async def test_a_killed_worker_harms_no_other(serving: Serving) -> None:
             for code in range(0x63, 0x68):
                 assert await echoes(second, code)
             await soon(lambda: server.service.n_calls == 1)
-            assert ends == [(first.plan.call_control_id, "lost")]
+            (end,) = ends
+            assert (end.call_id, end.reason) == (first.plan.call_control_id, "lost")
+            assert end.worker == victim.index
             await soon(lambda: sum(w.is_able for w in crew(server).workers) == 2)
             assert victim.pid not in {w.pid for w in crew(server).workers}
             # The same call comes back, to the new worker: it has fewest calls.
@@ -116,13 +119,13 @@ async def test_sockets_on_their_way_to_a_dead_worker_are_closed(serving: Serving
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
         async with call_to(server) as first, call_to(server) as second:
-            await soon(lambda: len(crew(server)._calls) == 2)
+            await soon(lambda: crew(server).n_placed == 2)
             for pid in stopped:
                 os.kill(pid, signal.SIGKILL)
             await asyncio.wait_for(first.closed.wait(), 10)
             await asyncio.wait_for(second.closed.wait(), 10)
             await soon(lambda: crew(server).n_connections == 0)
-            assert crew(server)._calls == {}
+            assert crew(server).n_placed == 0
         await soon(lambda: sum(w.is_able for w in crew(server).workers) == 2)
         await soon(lambda: len(os.listdir("/proc/self/fd")) <= before)
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 from websockets.protocol import State
 
+from mediaserver.server.calls.connection import HandOff
 from mediaserver.server.sockets.media_socket import make_protocol
 from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
 from mediaserver.tokens import Admission
@@ -80,7 +81,7 @@ class Reluctant:
         await asyncio.sleep(0)
 
 
-class ListenerHost:
+class Host:
     """Admits every call, and notes what becomes of it."""
 
     def __init__(self) -> None:
@@ -100,8 +101,8 @@ class ListenerHost:
     def must_refuse(self, token: str | None) -> bool:
         return False
 
-    def open_session(self, connection: ArrivingConnection, start: Start, now: float) -> None:
-        connection.call = "x", Admission.OPEN
+    def open_session(self, connection: ArrivingConnection, start: Start, now: float) -> HandOff:
+        return HandOff("x", Admission.OPEN)
 
     def connection_closed(self, connection: ArrivingConnection) -> None:
         self.closed.append(connection)
@@ -109,77 +110,78 @@ class ListenerHost:
     def count(self, name: str) -> None:
         """Nobody counts here."""
 
-    def hand_over(self, arrival: Arrival) -> None:
+    def hand_over(self, arrival: Arrival, hand_off: HandOff) -> None:
+        assert hand_off == HandOff("x", Admission.OPEN)
         self.handed.append(arrival.behind)
 
 
-async def waiting() -> ListenerHost:
+async def waiting() -> Host:
     """A stream whose ``start`` came while the answer to its upgrade has not left yet."""
-    house = ListenerHost()
-    house.transport.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
-    house.arrival.data_received(CONNECTED + frame(TEXT, START) + BEHIND)
-    assert house.handed == []
-    assert house.transport.high == 0
-    assert not house.transport.is_reading
-    return house
+    host = Host()
+    host.transport.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+    host.arrival.data_received(CONNECTED + frame(TEXT, START) + BEHIND)
+    assert host.handed == []
+    assert host.transport.high == 0
+    assert not host.transport.is_reading
+    return host
 
 
 async def test_it_leaves_when_all_is_written() -> None:
     """Once, with what came behind ``start``, and with no deadline of this process left."""
-    house = await waiting()
-    await house.transport.drain()
-    assert house.handed == [BEHIND]
-    os.close(house.arrival.release())
-    assert house.transport.closed
-    house.arrival.connection_lost(None)
-    assert house.closed == []
-    assert house.arrival._socket._timers == {}
+    host = await waiting()
+    await host.transport.drain()
+    assert host.handed == [BEHIND]
+    os.close(host.arrival.release())
+    assert host.transport.closed
+    host.arrival.connection_lost(None)
+    assert host.closed == []
+    assert host.arrival._socket._timers == {}
 
 
 async def test_it_waits_no_longer_than_a_socket_may() -> None:
     """The deadline of a peer that reads nothing is at work meanwhile."""
-    house = await waiting()
-    assert "blocked" in house.arrival._socket._timers
-    house.arrival.connection_lost(None)
-    assert house.closed == [house.connection]
-    assert house.connection.call is not None
+    host = await waiting()
+    assert "blocked" in host.arrival._socket._timers
+    host.arrival.connection_lost(None)
+    assert host.closed == [host.connection]
+    assert host.connection.hand_off is not None
 
 
 async def test_a_shutdown_meanwhile_ends_it_here() -> None:
     """Closed with 1001 from here, it is handed over to nobody."""
-    house = await waiting()
-    house.connection.close(1001, "server shuts down")
-    await house.transport.drain()
-    assert house.handed == []
-    assert house.transport.is_reading
-    house.arrival.connection_lost(None)
-    assert house.connection.call is None
+    host = await waiting()
+    host.connection.close(1001, "server shuts down")
+    await host.transport.drain()
+    assert host.handed == []
+    assert host.transport.is_reading
+    host.arrival.connection_lost(None)
+    assert host.closed == [host.connection]
 
 
 async def test_refused_it_is_closed_and_read_to_the_end() -> None:
     """1013; then the peer's close frame is waited for, as ever."""
-    house = await waiting()
-    await house.transport.drain()
-    house.arrival.refuse(1013, "try again later")
-    assert house.transport.held[:4] == b"\x88\x11" + (1013).to_bytes(2, "big")
-    assert house.transport.is_reading
-    assert house.arrival.behind == b""
-    house.arrival.connection_lost(None)
-    assert house.closed == [house.connection]
+    host = await waiting()
+    await host.transport.drain()
+    host.arrival.refuse(1013, "try again later")
+    assert host.transport.held[:4] == b"\x88\x11" + (1013).to_bytes(2, "big")
+    assert host.transport.is_reading
+    assert host.arrival.behind == b""
+    host.arrival.connection_lost(None)
+    assert host.closed == [host.connection]
 
 
 async def test_without_a_descriptor_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where none can be had, the connection is still whole, and can be refused."""
-    house = await waiting()
-    await house.transport.drain()
+    host = await waiting()
+    await host.transport.drain()
 
     def none_left(_: int) -> int:
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(os, "dup", none_left)
     with pytest.raises(OSError, match="Too many"):
-        house.arrival.release()
-    assert not house.transport.closed
-    house.arrival.refuse(1013, "try again later")
-    assert house.transport.held
-    house.arrival.connection_lost(None)
+        host.arrival.release()
+    assert not host.transport.closed
+    host.arrival.refuse(1013, "try again later")
+    assert host.transport.held
+    host.arrival.connection_lost(None)

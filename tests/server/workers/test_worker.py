@@ -8,10 +8,11 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from mediaserver.control.events import Event
 from mediaserver.errors import ConfigurationError
 from mediaserver.observer import StreamRequest
 from mediaserver.server.workers.channel import Channel
@@ -37,7 +38,17 @@ from tests.server.conftest import bot
 from tests.server.rawclient import BINARY, CLOSE, TEXT, frame, text
 
 SPOKEN = b"\x35" * 160
+HANGUP = Event(id="1", event_type="call.hangup", call_control_id="x")
+STARTED = Event(id="2", event_type="streaming.started", call_control_id="x")
 REQUEST = StreamRequest("PCMU", 8000, "rtp")
+
+
+class Closed(NamedTuple):
+    """What is looked at of a ``CallClosed``."""
+
+    call_id: str
+    reason: str
+    over: bool
 
 
 class Parent:
@@ -81,7 +92,10 @@ class Parent:
         return Peer(loop, peer)
 
     def _received(self, message: Any, _: int | None) -> None:
-        if isinstance(message, Heartbeat):
+        if isinstance(message, CallClosed):
+            summary = message.summary
+            self.told.append(Closed(summary.call_id, summary.reason, message.over))
+        elif isinstance(message, Heartbeat):
             for name, n in message.counts.items():
                 self.counts[name] = self.counts.get(name, 0) + n
         else:
@@ -166,7 +180,7 @@ async def test_a_call_from_landing_to_stop() -> None:
         await peer.send(frame_2[9:] + STOP)
         assert await peer.audio() == SPOKEN
         assert await peer.close_code() == 1000
-        await p.until(CallClosed("x", "stop", True), SocketClosed())
+        await p.until(Closed("x", "stop", True), SocketClosed())
         assert p.told[:3] == [Ready(), CallOpened("x", REQUEST), HandedOver("x")]
         assert p.counts == {"calls": 1}
 
@@ -190,10 +204,10 @@ async def test_a_lost_socket_and_the_next() -> None:
         assert await again.audio() == SPOKEN
         await p.until(CallOpened("x", REQUEST), HandedOver("x"))
         assert p.counts["takeovers"] == 1
-        p.channel.send(WebhookReported("x", "an event", "call.hangup"))
-        p.channel.send(WebhookReported("not here", "an event", "call.hangup"))
+        p.channel.send(WebhookReported("x", HANGUP))
+        p.channel.send(WebhookReported("not here", HANGUP))
         assert await again.close_code() == 1000
-        await p.until(CallClosed("x", "hangup", True), SocketClosed())
+        await p.until(Closed("x", "hangup", True), SocketClosed())
 
 
 async def test_events_reach_processors() -> None:
@@ -202,9 +216,9 @@ async def test_events_reach_processors() -> None:
         peer = await p.land("worker-events", frame(BINARY, b"\x00"))
         await p.until(HandedOver("worker-events"))
         p.channel.send(Drain())
-        p.channel.send(WebhookReported("worker-events", "told", "streaming.started"))
+        p.channel.send(WebhookReported("worker-events", STARTED))
         await peer.send(STOP)
-        await p.until(CallClosed("worker-events", "stop", True))
+        await p.until(Closed("worker-events", "stop", True))
         peer.end.close()
         assert p.counts["refused.binary"] == 1
     import sys
@@ -230,7 +244,7 @@ async def test_the_end_closes_calls_with_1001(how: str) -> None:
         assert await late.close_code() == 1001
         await asyncio.wait_for(p.work, 10)
         if how == "shutdown":
-            assert {m.reason for m in p.told if isinstance(m, CallClosed)} == {"shutdown"}
+            assert {m.reason for m in p.told if isinstance(m, Closed)} == {"shutdown"}
 
 
 async def test_a_lost_descriptor_is_a_lost_call_only() -> None:
@@ -250,16 +264,20 @@ async def test_what_is_no_socket_is_told_as_gone() -> None:
         peer = await p.land("y", media(SPOKEN))
         assert await peer.audio() == SPOKEN
         peer.end.close()
-        await p.until(CallClosed("y", "lost", True), SocketClosed())
+        await p.until(Closed("y", "lost", True), SocketClosed())
 
 
 async def test_a_processor_that_fails_when_it_is_made(caplog: pytest.LogCaptureFixture) -> None:
-    """The call is cut, as by a server alone; others are not."""
+    """It is bypassed, said and counted, as one that fails later; the call goes on."""
     async with parent(bot("Unmade")) as p:
-        peer = await p.land("x")
-        assert await peer.close_code() == 1006
-        await p.until(HandedOver("x"), SocketClosed())
-    assert "call x failed at its start" in caplog.text
+        peer = await p.land("x", media(SPOKEN))
+        assert await peer.audio() == SPOKEN
+        await p.until(CallOpened("x", REQUEST), HandedOver("x"))
+        await peer.send(STOP)
+        assert await peer.close_code() == 1000
+        await p.until(Closed("x", "stop", True), SocketClosed())
+        assert p.counts["processor_errors"] == 1
+    assert "bots.py:Unmade failed" in caplog.text
 
 
 async def test_a_processor_that_is_not_there() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mediaserver.media.frames import Int16Array
-from mediaserver.media.playout.ledger import MAX_OUTSTANDING
-from mediaserver.media.playout.playout import Play
+from mediaserver.media.playout import Play
+from mediaserver.media.playout.ledger import MAX_OUTSTANDING, Ledger, Mark
 
 if TYPE_CHECKING:
     from tests.media.playout.conftest import Rig, Told
@@ -204,76 +204,6 @@ def test_who_is_told_of_a_clear_may_play_again(make_rig: type[Rig], make_tone: T
     assert (item.state, again[0].state) == ("cleared", "played")
 
 
-def test_a_source_that_breaks_ends_as_failed(
-    make_rig: type[Rig], make_told: type[Told], make_tone: Tone
-) -> None:
-    """What it gave is heard, then it is failed; one that gave nothing fails at once."""
-    rig = make_rig()
-    told = make_told()
-    broken, silent = rig.playout.open(8000, 0.0), rig.playout.open(8000, 0.0)
-    for item in (broken, silent):
-        told.watch(item)
-    rig.playout.feed(broken, make_tone(0.5), 0.0)
-    rig.playout.fail(silent, 0.0)
-    assert told.of(silent) == ["failed"]
-    rig.playout.fail(broken, 0.0)
-    rig.playout.fail(broken, 0.0)
-    assert told.of(broken) == []
-    rig.run_out()
-    assert told.of(broken) == ["failed"]
-    assert (broken.heard_s(rig.now), silent.heard_s(rig.now)) == (0.5, 0.0)
-
-
-def test_cancel_stops_one_play_and_no_other(
-    make_rig: type[Rig], make_told: type[Told], make_tone: Tone
-) -> None:
-    """What is not sent is dropped, the next play follows; the cancelled one tells its truth."""
-    rig = make_rig()
-    told = make_told()
-    first, waiting, last = (rig.playout.play(make_tone(s), 8000, 0.0) for s in (2.0, 1.0, 0.5))
-    for item in (first, waiting, last):
-        told.watch(item)
-    rig.run(0.51)
-    rig.playout.cancel(waiting, rig.now)
-    assert told.of(waiting) == ["cleared"]
-    rig.playout.cancel(first, rig.now)
-    assert told.of(first) == []
-    rig.run_out()
-    assert told.of(first) == ["cleared"]
-    assert 0.51 <= first.heard_s(rig.now) <= 0.72
-    assert (waiting.heard_s(rig.now), last.heard_s(rig.now)) == (0.0, 0.5)
-    assert rig.gaps_s == []
-    rig.playout.cancel(last, rig.now)
-    assert last.state == "played"
-
-
-def test_an_open_play_holds_back_what_is_behind_it(make_rig: type[Rig], make_tone: Tone) -> None:
-    """Plays go in order: the next one waits for the end of an open one, state queued."""
-    rig = make_rig()
-    source = rig.playout.open(8000, 0.0)
-    behind = rig.playout.play(make_tone(0.1), 8000, 0.0)
-    rig.run(0.5)
-    assert (source.state, behind.state, rig.payloads) == ("queued", "queued", [])
-    rig.playout.feed(source, make_tone(0.1), rig.now)
-    assert source.state == "playing"
-    rig.playout.end(source, rig.now)
-    rig.run_out()
-    assert (source.state, behind.state) == ("played", "played")
-
-
-def test_a_dead_socket_clears_all_and_sends_nothing(make_rig: type[Rig], make_tone: Tone) -> None:
-    """Death resolves everything at once as cleared, as far as heard."""
-    rig = make_rig()
-    items = [rig.playout.play(make_tone(1.0), 8000, 0.0) for _ in range(2)]
-    mark = rig.playout.mark("end", 0.0)
-    rig.run(0.5)
-    rig.alive = False
-    assert rig.playout.close(rig.now) == (*items, mark)
-    assert [thing.state for thing in (*items, mark)] == ["cleared"] * 3
-    assert items[0].heard_s(9.0) == pytest.approx(0.5)
-    assert rig.playout.next_at is None
-
-
 def test_a_far_end_without_marks_costs_bounded_memory(
     make_rig: type[Rig], make_told: type[Told]
 ) -> None:
@@ -287,3 +217,93 @@ def test_a_far_end_without_marks_costs_bounded_memory(
     assert rig.playout.ledger.unconfirmed == 5
     assert [told.of(item) for item in items[:6]] == [["cleared"]] * 5 + [[]]
     assert items[0].heard_s(1000.0) == 0.02
+
+
+# The ledger alone, at 8 kHz: what it is told, and what it concludes.
+
+
+class Sink:
+    """Remembers the marks that were sent."""
+
+    def __init__(self) -> None:
+        self.marks: list[str] = []
+
+    def send_media(self, payload: bytes) -> None:
+        raise AssertionError("a ledger sends no audio")
+
+    def send_mark(self, name: str) -> None:
+        self.marks.append(name)
+
+    def send_clear(self) -> None:
+        raise AssertionError("a ledger clears nothing at the far end")
+
+
+def ledger_and_sink() -> tuple[Ledger, Sink]:
+    sink = Sink()
+    return Ledger(sink, 8000, 0.2, 1.0), sink
+
+
+def test_a_mark_is_overdue_from_when_its_audio_should_have_ended() -> None:
+    """Nothing awaited is overdue by nothing; a second sent at 0 and not confirmed at 3 by two."""
+    ledger, sink = ledger_and_sink()
+    assert ledger.overdue_s(5.0) == 0.0
+    ledger.advance(8000, 0.0)
+    ledger.send_mark(0.0)
+    assert sink.marks == ["ms-1"]
+    assert (ledger.overdue_s(0.5), ledger.overdue_s(3.0)) == (0.0, 2.0)
+    ledger.mark_returned("ms-1", 3.0)
+    assert ledger.overdue_s(9.0) == 0.0
+
+
+def test_a_mark_before_its_audio_can_have_ended_is_counted_as_early() -> None:
+    """It proves all the same that the far end has done with the audio; 40 ms early is no matter."""
+    ledger, _ = ledger_and_sink()
+    ledger.advance(8000, 0.0)
+    ledger.send_mark(0.0)
+    ledger.mark_returned("ms-1", 0.5)
+    assert (ledger.returned_marks, ledger.early_marks, ledger.heard(0.5)) == (1, 1, 8000)
+    ledger.advance(8000, 2.0)
+    ledger.send_mark(2.0)
+    ledger.mark_returned("ms-2", 2.96)
+    assert (ledger.returned_marks, ledger.early_marks) == (2, 1)
+
+
+def test_a_late_mark_is_believed_by_a_quarter() -> None:
+    """A mark 400 ms late, after one in time, holds what was heard back by 100 ms."""
+    ledger, _ = ledger_and_sink()
+    for sent_at, returned_at in ((0.0, 1.0), (1.0, 2.4)):
+        ledger.advance(8000, sent_at)
+        ledger.send_mark(sent_at)
+        ledger.mark_returned(f"ms-{int(sent_at) + 1}", returned_at)
+    ledger.advance(8000, 3.0)
+    assert ledger.heard(3.5) == 16000 + 3200
+    assert ledger.heard(3.4) == 16000 + 3200, "it never falls"
+
+
+def test_a_verdict_waits_for_the_mark_and_gives_its_name_to_the_end() -> None:
+    """A play whose source failed is playing until its mark is back, and then it has failed."""
+    ledger, _ = ledger_and_sink()
+    item, neighbour = Play(ledger, 8000, False), Play(ledger, 8000, False)
+    item.start, neighbour.start = 0, 0
+    ledger.advance(160, 0.0)
+    for each in (item, neighbour):
+        ledger.finish(each)
+    item.give("failed")
+    ledger.send_mark(0.0)
+    assert (item.state, item.resolved) == ("playing", False)
+    ledger.mark_returned("ms-1", 0.02)
+    assert (item.state, neighbour.state) == ("failed", "played")
+
+
+def test_what_was_never_sent_is_resolved_and_told_once() -> None:
+    """It is cleared unless it has another verdict; telling again tells nothing."""
+    ledger, _ = ledger_and_sink()
+    told: list[str] = []
+    for verdict in (None, "failed"):
+        mark = Mark(ledger, "m")
+        mark.notify(lambda each: told.append(each.state))
+        if verdict == "failed":
+            mark.give("failed")
+        mark.resolve_unsent()
+        mark.tell()
+    assert told == ["cleared", "failed"]

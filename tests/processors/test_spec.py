@@ -1,0 +1,65 @@
+"""What makes a processor: an async function, or a filter with ``process``."""
+
+from __future__ import annotations
+
+import pytest
+
+from mediaserver.processors.api import Call, Filter, processor
+from mediaserver.processors.parameters import bind
+from mediaserver.processors.spec import Spec, spec_of
+
+
+async def plain(call: Call) -> None: ...
+
+
+@processor(rate=24000, requires=("numpy",))
+async def declared(call: Call) -> None: ...
+
+
+class Wide(Filter):
+    rate = 16000
+    requires = ("soxr",)
+
+    def process(self, frame):  # type: ignore[no-untyped-def]  # users write untyped code
+        return frame
+
+
+class Unfinished(Filter):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("target", "spec", "is_filter"),
+    [
+        (plain, Spec("p", plain), False),
+        (declared, Spec("p", declared, 24000, ("numpy",)), False),
+        (Wide, Spec("p", Wide, 16000, ("soxr",)), True),
+    ],
+)
+def test_what_is_declared_is_found(target: object, spec: Spec, is_filter: bool) -> None:
+    """Name, target, rate and needs; whether it is a filter."""
+    found = spec_of("p", target)
+    assert found == spec
+    assert found.is_filter is is_filter
+
+
+@pytest.mark.parametrize("target", [7, None, print, lambda: None, int, Unfinished, Wide.process])
+def test_what_is_no_processor_is_none(target: object) -> None:
+    """Values, plain functions, other classes, and a filter that was not finished."""
+    assert spec_of("p", target) is None
+
+
+def test_a_bare_filter_is_none() -> None:
+    """The base class itself does nothing and is no processor."""
+    assert spec_of("x", Filter) is None
+
+    class Hints(Filter):
+        def __init__(self, call: Call, other: Missing = None) -> None:  # type: ignore[name-defined]  # noqa: F821 (a name only known elsewhere)
+            super().__init__(call)
+
+        def process(self, frame):  # type: ignore[no-untyped-def]  # users write untyped code
+            return frame
+
+    spec = spec_of("hints", Hints)
+    assert spec is not None
+    assert bind(spec, {"other": "as it is"}) == {"other": "as it is"}
