@@ -16,10 +16,11 @@ PACKAGES = {
 
 # Who may import whom, by the room a module is in. What is in BASE may be imported by all of
 # mediaserver but the carrier.
-BASE = {"errors", "tokens", "settings"}
+BASE = {"errors", "tokens", "settings", "counters"}
 MAY = {
     "telephony_codecs": set(),
     "errors": set(),
+    "counters": set(),
     "tokens": set(),
     "settings": {"errors"},
     "wire": {"telephony_codecs"},
