@@ -1,10 +1,12 @@
-# One word per habit. PYTHON chooses the interpreter, VENV where its environment lies.
+# One word per habit. PYTHON chooses the interpreter, VENV where its environment lies, N how
+# many processes share the tests (0: none but pytest's own).
 PYTHON ?= python3
 VENV ?= .venv
+N ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
-.PHONY: venv demo test lint types bench clean
+.PHONY: venv demo test pytest lint types bench docs release-notes clean
 
 venv: $(STAMP)
 
@@ -18,8 +20,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: venv
 	@$(BIN)/mediaserver demo
 
-test: venv lint types
-	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+test: lint types pytest
+
+# The tests alone. loadgroup: what shares something costly stays in one process (xdist_group),
+# and the largest groups begin first.
+pytest: venv
+	$(BIN)/python -m pytest --cov --cov-report=term -n $(N) --dist loadgroup $(ARGS)
 
 lint: venv
 	$(BIN)/ruff check .
@@ -27,9 +33,18 @@ lint: venv
 
 types: venv
 	$(BIN)/mypy
+	$(BIN)/mypy tools
 
 bench: venv
 	$(BIN)/python benchmarks/frame_cost.py
+
+# What the pages in docs/ take from the code.
+docs: venv
+	$(BIN)/python tools/generate_docs.py
+
+# Gathers changes/ into CHANGELOG.md.
+release-notes: venv
+	$(BIN)/python tools/release_notes.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
