@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -114,6 +116,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     auto_restart: bool = False
     allow_insecure: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+def meanings() -> dict[str, str]:
+    """What the docstring of ``Settings`` says of each setting: its help, in one line."""
+    text = (inspect.getdoc(Settings) or "").partition("Attributes:")[2]
+    found = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", text, re.MULTILINE)
+    return {name: re.sub(r"\s+", " ", said).rstrip(".") for name, said in found}
 
 
 def load(

@@ -3,7 +3,8 @@
 Whatever holds one of ``MARKS``, looks like a per-call token, or was given to the fixture
 ``plant_canary`` is a secret. A session-wide handler reads every record of the loggers under
 ``mediaserver``, tracebacks included, and every error made is read where it is made. The
-test that leaked fails, and so does the session.
+test that leaked fails, and so does the session. With several test processes each watches
+itself, and tells the first one what leaked outside its tests.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -87,9 +89,21 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the session for what leaked outside any test."""
     watch = session.config.stash[WATCH]
-    if leaks := watch.outside + watch.take():
+    leaks = watch.outside + watch.take()
+    # Only in a process of pytest-xdist: what it tells the first one at its end.
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["leaks"] = leaks
+    elif leaks:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         print(f"\na planted secret leaked outside the tests: {'; '.join(leaks)}")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what leaked in another test process, which has ended."""
+    leaks = getattr(node, "workeroutput", {}).get("leaks", [])  # none of one that crashed
+    node.config.stash[WATCH].outside += leaks
 
 
 @pytest.fixture

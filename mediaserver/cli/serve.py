@@ -10,30 +10,25 @@ import sys
 from pathlib import Path
 
 from mediaserver.app import MediaServer, loop_factory
-from mediaserver.settings import ProcessorSetting, Settings, load
+from mediaserver.settings import ProcessorSetting, Settings, load, meanings
 
-# What is set by flags; everything else by file or environment.
-_PLAIN = {
-    "host": "address to listen on (127.0.0.1)",
-    "port": "port to listen on (8080; 0 takes a free one)",
-    "send-codec": "codec of what goes into the call (PCMU)",
-    "send-rate": "its sample rate in Hz",
-    "send-mode": "rtp, or mp3 for whole files",
-    "auth-token": "what a stream must present",
-    "public-url": "how Telnyx reaches this server, https://…",
-    "public-keys": "Telnyx's public keys for webhooks, comma-separated",
-    "api-base-url": "where commands go (https://api.telnyx.com/v2)",
-    "workers": "processes that carry the calls (1)",
-    "max-calls": "calls at once",
-    "drain-s": "how long live calls may go on after SIGTERM",
-    "log-level": "debug, info, warning or error",
-}
-_SWITCHES = {
-    "keepalive": "send silence while nothing plays",
-    "answer": "answer incoming calls with a stream to this server",
-    "auto-restart": "start a stream again that broke by itself",
-    "allow-insecure": "let plain http and ws leave this machine",
-}
+# What is set by flags, by the settings' names; everything else by file or environment.
+_PLAIN = (
+    "host",
+    "port",
+    "send_codec",
+    "send_rate",
+    "send_mode",
+    "auth_token",
+    "public_url",
+    "public_keys",
+    "api_base_url",
+    "workers",
+    "max_calls",
+    "drain_s",
+    "log_level",
+)
+_SWITCHES = ("keepalive", "answer", "auto_restart", "allow_insecure")
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,18 +44,28 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--offer", action="append", metavar="NAME", help="a processor that calls may select"
     )
-    for name, text in _PLAIN.items():
-        parser.add_argument(f"--{name}", metavar="VALUE", help=text)
-    for name, text in _SWITCHES.items():
-        parser.add_argument(f"--{name}", action="store_true", default=None, help=text)
+    said = {name: text.replace("``", "").replace("%", "%%") for name, text in meanings().items()}
+    for name in _PLAIN:
+        parser.add_argument(_flag(name), metavar="VALUE", help=said.get(name, "") + _default(name))
+    for name in _SWITCHES:
+        parser.add_argument(_flag(name), action="store_true", default=None, help=said.get(name))
     parser.add_argument("--config", type=Path, metavar="F.toml", help="settings by their names")
     parser.set_defaults(run=run)
 
 
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _default(name: str) -> str:
+    """A setting's default, for its help."""
+    default = getattr(Settings(), name)
+    return "" if default is None else f" (default: {default})"
+
+
 def settings_of(args: argparse.Namespace) -> Settings:
     """Settings from flags, environment and file."""
-    names = [name.replace("-", "_") for name in (*_PLAIN, *_SWITCHES)]
-    flags = {name: getattr(args, name) for name in names}
+    flags = {name: getattr(args, name) for name in (*_PLAIN, *_SWITCHES)}
     for field, given in (("processors", args.processor), ("offer", args.offer)):
         if given:
             flags[field] = [ProcessorSetting.parse(text) for text in given]

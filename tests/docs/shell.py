@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -26,18 +25,12 @@ from pathlib import Path
 from nacl.signing import SigningKey
 
 from tests.docs.pages import REPOSITORY, Block
+from tests.ports import free_port
 
 READY_WITHIN_S = 20.0
 KEY, SECRET = "KEY-canary-of-the-pages", "canary-secret-of-the-pages"
 # All other commands need a call that is up.
 NEEDS_RINGING = "control answer"
-
-
-def free_port() -> int:
-    """A port nobody listens on at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

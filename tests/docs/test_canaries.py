@@ -39,12 +39,12 @@ HARMLESS = LOG + (
 )
 
 
-def run_tests(folder: Path, source: str) -> tuple[int, str]:
+def run_tests(folder: Path, source: str, *flags: str) -> tuple[int, str]:
     """Run one test module under the watch, in a process of its own."""
     shutil.copy(CONFTEST, folder)
     (folder / "test_leak.py").write_text(source)
     (folder / "pytest.ini").write_text("[pytest]\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *flags, "."]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     return ran.returncode, ran.stdout
 
@@ -61,10 +61,11 @@ def test_each_leaking_test_fails(tmp_path: Path) -> None:
         assert f"ERROR test_leak.py::test_{name.replace(' ', '_')} - " in told
 
 
-def test_a_leak_outside_any_test_fails_the_session(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flags", [(), ("-n", "1")], ids=["alone", "in another process"])
+def test_a_leak_outside_any_test_fails_the_session(tmp_path: Path, flags: tuple[str, ...]) -> None:
     """A record made while the module is imported has no test to blame; the session fails."""
     source = LOG + "log.error('canary')\ndef test_it():\n    pass\n"
-    code, told = run_tests(tmp_path, source)
+    code, told = run_tests(tmp_path, source, *flags)
     assert code == pytest.ExitCode.TESTS_FAILED
     assert "leaked outside the tests" in told
     assert "1 passed" in told

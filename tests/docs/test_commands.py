@@ -14,6 +14,10 @@ import pytest
 from tests.docs.pages import PAGES, REPOSITORY, blocks
 from tests.docs.shell import Reader, normal, steps
 
+# One process for all: the demo is run once, and its calls share the machine with no page's but
+# those that begin while it runs.
+pytestmark = pytest.mark.xdist_group("pages")
+
 SHELL = ("sh", "console")
 # The README last: its calls should not have to share the machine with the demo's.
 WITH_COMMANDS = [p for p in reversed(PAGES) if any(b.language in SHELL for b in blocks(p))]

@@ -9,7 +9,6 @@ import math
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import wave
@@ -25,6 +24,7 @@ from mediaserver.app import MediaServer
 from mediaserver.carrier import Audio, CallPlan, FakeCall, place_call, place_calls
 from mediaserver.carrier.rest.api import FakeTelnyx
 from mediaserver.settings import ProcessorSetting, Settings
+from tests.ports import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TESTED = {"echo_bot", "prompt_bot", "gain_filter", "talk_over", "bridge", "embed"}
@@ -233,13 +233,6 @@ def hang_up(fake: FakeTelnyx, call: str) -> None:
         check=True,
         capture_output=True,
     )
-
-
-def free_port() -> int:
-    """A port nobody listens on at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def until(condition: Callable[[], object]) -> None:

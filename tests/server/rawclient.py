@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
+
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 ABNORMAL = 1006
 
@@ -280,9 +282,7 @@ def serving(log: Path, *arguments: str) -> Iterator[Server]:
         log: where its output goes.
         arguments: further ones for ``serve``; ``--processor echo`` unless given.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mediaserver", "serve", "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(

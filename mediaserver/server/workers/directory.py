@@ -39,12 +39,12 @@ class PlacedCall:
         self.n_pending = 0
         self.is_live = False
         self.is_lost = False
-        self._count = count
+        self.count = count
 
     def webhook_received(self, event: ReportedEvent) -> None:
         """Telnyx reports about this call: tell its worker."""
         if not self.worker.tell(self.call_id, event):
-            self._count("webhook_not_told")
+            self.count("webhook_not_told")
 
 
 class Directory:
@@ -56,7 +56,7 @@ class Directory:
     """
 
     def __init__(self, count: Callable[[str], None], gone: Callable[[str], None]) -> None:
-        self._count = count
+        self.count = count
         self._gone = gone
         self._calls: dict[str, PlacedCall] = {}
         self._idle = asyncio.Event()
@@ -92,7 +92,7 @@ class Directory:
         """A socket of the call is on its way to its worker."""
         call = self._calls.get(call_id)
         if call is None:
-            call = self._calls[call_id] = PlacedCall(call_id, worker, self._count)
+            call = self._calls[call_id] = PlacedCall(call_id, worker, self.count)
             self._idle.clear()
         call.n_pending += 1
 

@@ -96,6 +96,10 @@ def reports() -> dict[Way, CallReport]:
     return asyncio.run(hold())
 
 
+# The calls of ``reports`` are held once: whoever looks at one is in the same process.
+of_reports = pytest.mark.xdist_group("reports")
+
+
 def report_of(reports: dict[Way, CallReport], way: Way) -> CallReport:
     if way not in reports:
         pytest.skip("this machine has no AMR-WB encoder (libvo-amrwbenc)")
@@ -112,6 +116,7 @@ def declared_ms(way: Way) -> float:
     return 1000 * n_samples / rate_hz
 
 
+@of_reports
 @pytest.mark.parametrize("way", [*ROUND, *ACROSS], ids=lambda way: way.name)
 def test_an_echo_is_whole_and_no_later_or_noisier_than_its_parts(
     reports: dict[Way, CallReport],
@@ -129,6 +134,7 @@ def test_an_echo_is_whole_and_no_later_or_noisier_than_its_parts(
     assert report.snr_db >= FLOORS_DB[way.send_codec]
 
 
+@of_reports
 @pytest.mark.parametrize("way", ROUND, ids=lambda way: way.name)
 def test_codecs_that_lose_nothing_echo_bit_for_bit(
     reports: dict[Way, CallReport], way: Way

@@ -83,6 +83,7 @@ def coded_alone(name: str, rate_hz: int, samples: Int16Array) -> Int16Array:
     return np.concatenate([decoder.decode(encoder.encode(frame)) for frame in frames])
 
 
+@pytest.mark.xdist_group("tones")  # their calls take ten seconds, and serve all of these
 @pytest.mark.parametrize(("name", "rate_hz", "from_hz"), PLAYED)
 def test_a_tone_in_bursts_is_heard_without_a_seam(
     tones: dict[tuple[str, int, int], Heard], name: str, rate_hz: int, from_hz: int
@@ -257,7 +258,7 @@ async def test_an_echo_recovers_from_a_stall(
     for chunk in range(1, last + 1):
         where = np.flatnonzero(heard == chunk * 100)
         if len(where):
-            late_s[chunk] = where[0] / 8000 - (chunk - 1) * 0.02
+            late_s[chunk] = float(where[0]) / 8000 - (chunk - 1) * 0.02
     after = [late_s.get(chunk) for chunk in range(behind + 5, last + 1)]
     late = [each for each in after if each is not None]
     request.node.user_properties.append(("late_after_ms", 1000 * max(late)))

@@ -1,0 +1,92 @@
+"""What the server counts: each counter's name, and one line of help.
+
+Rules:
+- A counter only grows. It starts at 0 with the server, and with workers it is the sum of all
+  processes.
+- A name that ends in ``.*`` is a family: the counters behind it begin with the same word, a
+  dot and a value. ``VALUES`` lists the values of a family where they are finite; any other
+  family has numbers for values.
+- Whoever counts something new writes its name here.
+"""
+
+from __future__ import annotations
+
+COUNTERS: dict[str, str] = {
+    "calls": "calls that began",
+    "takeovers": "sockets that took over a call from its earlier socket",
+    "start_missing": "sockets closed because no `start` came in time",
+    "stream_errors": "`error` messages from Telnyx",
+    "processor_errors": "handlers and filters that raised",
+    "refused_token": "sockets or calls refused because their auth token was missing or wrong",
+    "refused_full": "sockets refused because `max_calls` were there",
+    "refused_format": "calls refused because their format cannot be served",
+    "refused_processor": "calls refused because they asked for a processor or parameter"
+    " that they may not have",
+    "refused_takeover": "sockets refused because their call was live on another socket",
+    "refused_no_worker": "sockets or calls refused because no worker could take them",
+    "refused_no_descriptor": "sockets that did not reach their worker: too many files are open",
+    "lost_with_worker": "calls that ended because their worker died",
+    "webhook_not_told": "webhooks about a call that could not be passed on to its worker",
+    "refused.*": "messages of a stream that were refused, by kind",
+    "closed.*": "sockets closed with another code than 1000 or 1001, by code; 1006: without one",
+}
+
+# Where a stream stands → what is out of place there, and which messages can be.
+_MISPLACED = {
+    "before_connected": ("before `connected`", ("media", "mark", "dtmf", "error", "stop")),
+    "before_start": ("after `connected`, before `start`", ("connected", "media", "mark", "dtmf")),
+    "repeated": ("a second time", ("connected", "start")),
+    "after_stop": ("after `stop`", ("connected", "start", "media", "dtmf", "error", "stop")),
+    "after_close": (
+        "after the socket's end",
+        ("connected", "start", "media", "mark", "dtmf", "error", "stop"),
+    ),
+}
+
+VALUES: dict[str, dict[str, str]] = {
+    "refused.*": {
+        "not_json": "not JSON",
+        "too_deep": "nested too deep",
+        "not_object": "JSON, but no object",
+        "no_event": "without `event`",
+        "unknown_event": "an `event` that Telnyx does not have",
+        "bad_field": "a field is missing, or of the wrong type",
+        "bad_base64": "a payload that is not base64",
+        "bad_payload": "a payload that its codec cannot decode",
+        "binary": "a binary message; Telnyx sends text only",
+        "wrong_stream_id": "the id of another stream",
+        "start_before_connected": "`start` without `connected`; obeyed all the same",
+        **{
+            f"{message}_{where}": f"`{message}` {text}"
+            for where, (text, messages) in _MISPLACED.items()
+            for message in messages
+        },
+    },
+}
+
+# Of the webhook receiver, in a table of its own.
+WEBHOOKS: dict[str, str] = {
+    "accepted": "verified, and handed to handlers and calls",
+    "duplicate": "delivered before; not handled again",
+    "unsigned": "the signature fits no key, or is too old",
+    "malformed": "signed, but no event",
+    "busy": "refused because too many handlers were at work",
+    "unread": "the body came too slowly, or not to its end",
+    "too_big": "the body was too long",
+    "handler_failed": "handlers that raised; counted beside the delivery",
+}
+
+
+def help_of(name: str) -> str | None:
+    """One line about a counter of the server; None if there is no such counter.
+
+    Args:
+        name: ``calls``, ``refused.not_json``, ``closed.1006``, …; or a family, ``closed.*``.
+    """
+    if name in COUNTERS:
+        return COUNTERS[name]
+    family, _, value = name.partition(".")
+    family += ".*"
+    if family in VALUES:
+        return VALUES[family].get(value)
+    return COUNTERS.get(family) if value.isdecimal() else None
