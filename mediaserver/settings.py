@@ -64,6 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         backlog_ms: most delay of live audio; what is older is dropped.
         poll_ms: how often arrivals are looked at while many come, which saves much work and
             delays them a little; 0 handles each by itself.
+        play_ahead_s: how far ahead of the caller's ear iterators are pulled.
         keepalive: send silence while nothing plays.
         workers: processes that carry the calls; 1: the server itself does.
         auth_token: what a stream must present; None admits all.
@@ -72,7 +73,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         reconnect_grace_s: how long a call outlives its lost socket.
         handler_grace_s: how long handlers may run after their call.
         drain_s: how long live calls may go on after SIGTERM; None: to their end.
-        on_error: a processor that raised is bypassed (``bypass``) or ends its call (``end``).
+        drain_end: calls that are left then are hung up (``hangup``, where there is an API
+            key) or stay up without a stream (``leave``).
+        on_error: a processor that raised is bypassed (``bypass``), ends its call's stream
+            (``end``), or hangs the call up (``hangup``); ``auto`` bypasses a filter, and hangs
+            up when the last handler has failed.
         on_return: a call whose handlers have all returned goes on (``stay``) or is
             hung up (``hangup``).
         api_key: Telnyx API key for the control client.
@@ -99,6 +104,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lead_ms: NonNegative | None = 200.0
     backlog_ms: NonNegative = 200.0
     poll_ms: Annotated[float, Meta(ge=0, le=10)] = 2.0
+    play_ahead_s: NonNegative = 1.0
     keepalive: bool = False
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
     auth_token: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
@@ -107,7 +113,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reconnect_grace_s: NonNegative = 10.0
     handler_grace_s: NonNegative = 5.0
     drain_s: NonNegative | None = None
-    on_error: Literal["bypass", "end"] = "bypass"
+    drain_end: Literal["hangup", "leave"] = "hangup"
+    on_error: Literal["auto", "bypass", "end", "hangup"] = "auto"
     on_return: Literal["stay", "hangup"] = "stay"
     api_key: str | None = None
     api_base_url: str = "https://api.telnyx.com/v2"

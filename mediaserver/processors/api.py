@@ -7,7 +7,7 @@ says what it can do.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, overload
 
@@ -16,7 +16,10 @@ import msgspec
 from mediaserver.media.frames import Frame, Int16Array, Track
 
 PlayState = Literal["queued", "playing", "played", "cleared", "failed"]
-AudioSource = Int16Array | AsyncIterator[Int16Array] | Path | bytes
+PlayReason = Literal[
+    "finished", "barge_in", "cancelled", "socket", "ended", "source", "unconfirmed"
+]
+AudioSource = Int16Array | AsyncIterable[Int16Array] | AsyncIterable[bytes] | Path | str | bytes
 
 
 class Dtmf(msgspec.Struct, frozen=True):
@@ -80,6 +83,15 @@ class Play(Protocol):
     @property
     def state(self) -> PlayState:
         """Last known state; each play ends exactly once."""
+
+    @property
+    def reason(self) -> PlayReason | None:
+        """Why it ended; None before that.
+
+        ``finished``: it was played. ``barge_in``: ``clear()``. ``cancelled``: ``cancel()``.
+        ``socket``: the socket was lost, or another one took over. ``ended``: the call is over.
+        ``source``: its source failed. ``unconfirmed``: too many marks never came back.
+        """
 
     @property
     def heard(self) -> float:
@@ -148,20 +160,30 @@ class Call(Protocol):
         """Typed events, from now to the call's end; ``Stop`` is the last."""
 
     async def play(
-        self, source: AudioSource, rate: int | None = None, *, live: bool = False
+        self,
+        source: AudioSource,
+        rate: int | None = None,
+        *,
+        live: bool = False,
+        ahead_s: float | None = None,
     ) -> Play:
         """Queue audio behind what is queued; returns as soon as it is accepted.
 
         Args:
-            source: int16 array ``(n,)``; an async iterator of such; a path or the
-                bytes of an audio file.
-            rate: of arrays, in Hz; the call's ``send_rate`` if None.
+            source: int16 array ``(n,)``; an async iterator of such, or of raw int16
+                little-endian bytes cut anywhere; a path or the bytes of an audio file;
+                with ``rate``, bytes are raw int16 little-endian audio.
+            rate: of arrays and raw bytes, in Hz; the call's ``send_rate`` if None.
             live: audio that happens now (an echo, a bridge): what falls behind by
                 more than the backlog limit is dropped instead of played late.
+            ahead_s: how far ahead of the ear an iterator is pulled; the setting
+                ``play_ahead_s`` if None. More suits a source that pauses long.
+
+        A file that cannot be read, and an iterator that raises, end the play as ``failed``.
 
         Raises:
             CallEndedError: the call is over.
-            AudioFormatError: not one-dimensional int16.
+            AudioFormatError: not one-dimensional int16, or a rate there is not.
         """
 
     def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
@@ -177,8 +199,19 @@ class Call(Protocol):
     async def mark(self, name: str) -> Mark:
         """A mark behind everything queued so far."""
 
-    async def hangup(self) -> None:
-        """End the call, or its stream where no control client is set up."""
+    async def hangup(self, *, after_playout: bool = False) -> None:
+        """End the call, or its stream where no control client is set up.
+
+        The call ends at once: what is outstanding resolves as cleared. Of a call that is over
+        already it is no error.
+
+        Args:
+            after_playout: first wait until what was accepted so far has been heard; at most
+                its length and 2 s.
+
+        Raises:
+            ControlError: Telnyx did not take the command; the phone call may be up.
+        """
 
 
 class Filter:

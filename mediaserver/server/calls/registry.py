@@ -19,6 +19,7 @@ from mediaserver.server.calls.audio.formats import UnsupportedFormatError, forma
 from mediaserver.server.calls.audio.parts import parts_of
 from mediaserver.server.calls.connection import MediaConnection, Opened
 from mediaserver.server.calls.facts import CallFacts
+from mediaserver.server.calls.hangups import HangUps
 from mediaserver.server.calls.runner import InlineRunner, MakeRunner
 from mediaserver.server.calls.selection import load_processors, request_of, select
 from mediaserver.server.calls.session import Session
@@ -63,6 +64,7 @@ class CallRegistry:
     Attributes:
         sessions: the live calls by their id.
         counters: what happened how often.
+        hang_ups: ends phone calls.
 
     Raises:
         ConfigurationError: a setting or a processor cannot be used.
@@ -81,7 +83,7 @@ class CallRegistry:
         self.counters: Counter[str] = Counter()
         self.sessions: dict[str, Session] = {}
         self._follower = follower
-        self._hangup = hangup
+        self.hang_ups = HangUps(hangup)
         self._make_runner = make_runner
         self._worker = worker
         self._specs = load_processors(settings)
@@ -157,13 +159,6 @@ class CallRegistry:
         """One more of ``name``."""
         self.counters[name] += 1
 
-    async def hangup_call(self, call_id: str) -> bool:
-        """End the phone call; False where no control client is set up."""
-        if self._hangup is None:
-            return False
-        await self._hangup(call_id)
-        return True
-
     def session_lost(self, session: Session) -> None:
         """The session has no socket and waits for one."""
         self._follower.call_lost(session.call_id)
@@ -197,6 +192,7 @@ class CallRegistry:
         for session in list(self.sessions.values()):
             session.end("shutdown")
         await self._idle.wait()
+        await self.hang_ups.closed()
         if self._poller is not None:
             self._poller.close()
 

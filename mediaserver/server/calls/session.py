@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 from mediaserver.media.dtmf import DtmfOrder
 from mediaserver.media.playout import PlayoutSink
@@ -19,6 +18,7 @@ from mediaserver.server.calls.audio.outbound import Outbound
 from mediaserver.server.calls.audio.parts import DetachedSink, Parts, make_playout
 from mediaserver.server.calls.diagnostics import Diagnostics
 from mediaserver.server.calls.facts import CallFacts
+from mediaserver.server.calls.hangups import HangUps
 from mediaserver.server.calls.runner import Runner
 from mediaserver.settings import Settings
 from mediaserver.wire import messages as wire
@@ -35,8 +35,9 @@ class SessionHost(Protocol):
     def count(self, name: str) -> None:
         """One more of ``name``."""
 
-    async def hangup_call(self, call_id: str) -> bool:
-        """End the phone call; False where no control client is set up."""
+    @property
+    def hang_ups(self) -> HangUps:
+        """What ends phone calls."""
 
     def session_lost(self, session: Session) -> None:
         """The session has no socket and waits for one."""
@@ -88,15 +89,16 @@ class Session:
         self.began_at = now
         self.ended_at: float | None = None
         self.end_reason = ""
+        self.is_hung_up = False
         self._host = host
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._finishing: asyncio.Task[None] | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._n_refused = 0
         self._diagnostics = Diagnostics(now)
         self._dtmf: DtmfOrder[Dtmf] = DtmfOrder()
         self._alarm = Alarm(self._tick)
-        self.outbound = Outbound(parts.playout, self._alarm, self.spawn)
+        self.outbound = Outbound(parts.playout, self._alarm, host.settings.play_ahead_s)
         self.inbound = Inbound(parts, runner.run, now, self._refuse, self._alarm)
 
     @property
@@ -130,19 +132,19 @@ class Session:
         pressed = Dtmf(message.dtmf.digit, message.occurred_at)
         for event in self._dtmf.push(pressed, message.occurred_s, now):
             self.runner.publish(event)
-        self._alarm.set(self._dtmf.next_at)
+        self._set_alarm()
 
     def error_received(self, body: ErrorBody, now: float) -> None:
         """Telnyx refused something."""
         meaning = wire.ERROR_MEANINGS.get(body.code or 0, "not documented")
-        logger.warning("call %s: Telnyx says %s %s", self.call_id, body.code, meaning)
+        self._diagnostics.say_error(self.call_id, body.code, meaning)
         self.count("stream_errors")
         self.runner.publish(StreamError(body.code, body.title, body.detail, meaning))
 
     def writing_blocked(self, blocked: bool) -> None:
         """The peer reads too slowly, or again."""
         self.outbound.block(blocked)
-        if not blocked:
+        if not blocked and not self.ended:
             self._alarm.ring()
 
     def line_lost(self) -> None:
@@ -179,6 +181,7 @@ class Session:
         """Telnyx reports about this call; an end that it reports needs no grace."""
         self.runner.publish(Webhook(event))
         if event.event_type == "call.hangup":
+            self.is_hung_up = True
             self.end("hangup")
         elif event.event_type == "streaming.stopped" and self.line is None:
             self.end("stop")
@@ -192,51 +195,44 @@ class Session:
 
     # What processors and their runner ask for.
 
-    async def hangup(self) -> None:
-        """End the phone call, or at least its stream."""
-        if not await self._host.hangup_call(self.call_id):
-            self.end("hangup")
+    async def hangup(self, *, after_playout: bool = False) -> None:
+        """See ``Call.hangup``."""
+        await self._host.hang_ups.hang_up(self, after_playout=after_playout, reason="hangup")
+
+    def hang_up(self, *, after_playout: bool = False, reason: str = "hangup") -> None:
+        """The same, without waiting; what goes wrong is logged."""
+        self._host.hang_ups.start(self, after_playout=after_playout, reason=reason)
 
     def count(self, name: str) -> None:
         """One more of ``name``."""
         self._host.count(name)
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a task that ends with the call at the latest."""
-        task = self._loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     # The end.
 
     def end(self, reason: str) -> None:
-        """End the call's media; handlers get their grace, then everything is gone."""
+        """End the call's media: outstanding plays resolve now, handlers have their grace."""
         if self.ended:
             return
         self.ended_at = monotonic()
         self.end_reason = reason
+        self.outbound.end()
+        self._alarm.off()
         if self._grace is not None:
             self._grace.cancel()
-        self.inbound.drain(self.ended_at)
+        self.inbound.end(self.ended_at)
         self._diagnostics.say_byte_order(self.call_id, self.inbound)
         for event in self._dtmf.drain():
             self.runner.publish(event)
         self.runner.end(reason)
-        finish = self._loop.create_task(self._finish(), name=f"end of {self.call_id}")
-        self._tasks.add(finish)
+        self._finishing = self._loop.create_task(self._finish(), name=f"end of {self.call_id}")
 
     async def _finish(self) -> None:
-        """Wait for the handlers, end what is left, close the socket, say so."""
+        """Wait for the handlers, cancel what is left, close the socket, say so."""
         await self.runner.wait(self._host.settings.handler_grace_s)
-        self.outbound.end()
-        self._alarm.off()
-        others = self._tasks - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
         await self.runner.close()
-        await asyncio.gather(*others, return_exceptions=True)
+        await self.outbound.closed()
         if self.line is not None:
-            self.line.close(1000)
+            self.line.close(1001 if self.end_reason == "shutdown" else 1000)
         self._host.session_ended(self)
 
     def _leave_line(self) -> Line | None:
@@ -252,6 +248,8 @@ class Session:
 
     def _set_alarm(self) -> None:
         """Have ``_tick`` called when one of the parts next has work."""
+        if self.ended:
+            return
         for at in (self.outbound.playout.next_at, self.inbound.next_at, self._dtmf.next_at):
             self._alarm.set(at)
 
@@ -261,5 +259,4 @@ class Session:
         for event in self._dtmf.poll(now):
             self.runner.publish(event)
         self.outbound.tick(now)
-        if not self.outbound.ended:
-            self._set_alarm()
+        self._set_alarm()

@@ -40,7 +40,7 @@ class ViewedCall(Protocol):
     def ended(self) -> bool:
         """Its media is over."""
 
-    async def hangup(self) -> None:
+    async def hangup(self, *, after_playout: bool = False) -> None:
         """End the phone call, or at least its stream."""
 
 
@@ -162,10 +162,15 @@ class CallView:
         return self._events.subscribe()
 
     def play(
-        self, source: AudioSource, rate: int | None = None, *, live: bool = False
+        self,
+        source: AudioSource,
+        rate: int | None = None,
+        *,
+        live: bool = False,
+        ahead_s: float | None = None,
     ) -> Coroutine[None, None, LivePlay]:
         """See ``Call.play``."""
-        return self._call.outbound.play(source, rate, live=live)
+        return self._call.outbound.play(source, rate, live=live, ahead_s=ahead_s)
 
     async def clear(self) -> dict[LivePlay, float]:
         """See ``Call.clear``."""
@@ -175,9 +180,9 @@ class CallView:
         """See ``Call.mark``."""
         return self._call.outbound.mark(name)
 
-    async def hangup(self) -> None:
+    async def hangup(self, *, after_playout: bool = False) -> None:
         """See ``Call.hangup``."""
-        await self._call.hangup()
+        await self._call.hangup(after_playout=after_playout)
 
     def process(self, frame: Frame) -> Frame:
         """As a stage of the chain: give the frame to whoever reads, and pass it on."""

@@ -222,6 +222,11 @@ class Inbound:
         """The stream's end: nothing waits any more."""
         self._give(self.reorder.drain(), now)
 
+    def end(self, now: float) -> None:
+        """The call is over: give what waits, and no frame after that."""
+        self.drain(now)
+        self._run = _nobody
+
     @property
     def chunks(self) -> Chunks:
         """What became of the chunks of all sockets so far."""
@@ -295,3 +300,7 @@ class Inbound:
             self.tracks[track] = track_decoder
         self._latest = track_decoder
         return track_decoder
+
+
+def _nobody(_: Frame) -> None:
+    """Where frames go when the call is over, and its socket is not closed yet."""
