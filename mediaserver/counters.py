@@ -15,6 +15,7 @@ COUNTERS: dict[str, str] = {
     "calls": "calls that began",
     "takeovers": "sockets that took over a call from its earlier socket",
     "start_missing": "sockets closed because no `start` came in time",
+    "odd_field": "values of a wrong type in messages of a stream, left out; the message was used",
     "stream_errors": "`error` messages from Telnyx",
     "processor_errors": "handlers and filters that raised",
     "refused_token": "sockets or calls refused because their auth token was missing or wrong",

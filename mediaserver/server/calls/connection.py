@@ -107,10 +107,16 @@ class MediaConnection:
         self.query = query
         self.token = token
         if violations is None:
-            self.stream = Stream(now, start_within_s=start_within_s, refused=self._refused)
+            self.stream = Stream(
+                now, start_within_s=start_within_s, refused=self._refused, odd=self._odd
+            )
         else:
             self.stream = Stream.resumed(
-                now, violations, start_within_s=start_within_s, refused=self._refused
+                now,
+                violations,
+                start_within_s=start_within_s,
+                refused=self._refused,
+                odd=self._odd,
             )
         self.session: Session | None = None
         self.socket: MediaSocket | None = None
@@ -222,6 +228,15 @@ class MediaConnection:
 
     def _refused(self, kind: str) -> None:
         self._host.count(f"refused.{kind}")
+
+    def _odd(self, name: str) -> None:
+        self._host.count("odd_field")
+        if self.stream.odd_fields[name] == 1:
+            logger.warning(
+                "stream %s: the field %s is of a wrong type: read as text, or left out",
+                self.stream.stream_id,
+                name,
+            )
 
     def _start_missing(self) -> None:
         self._host.count("start_missing")

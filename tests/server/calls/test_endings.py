@@ -90,9 +90,7 @@ async def test_a_shutdown_resolves_what_waits(
     await call.__aexit__(None, None, None)
 
 
-async def test_a_failed_processor_ends_for_the_others_too(
-    serving: Serving, tmp_path: Path
-) -> None:
+async def test_a_failed_processor_ends_for_the_others_too(serving: Serving, tmp_path: Path) -> None:
     """``on_error=end``: the handler beside the one that failed is resolved and finishes."""
     failing = ProcessorSetting(f"{BOTS.parent / 'bots.py'}:raises")
     async with serving(bot("waits", tmp_path), failing, on_error="end") as server:
