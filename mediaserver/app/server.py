@@ -18,6 +18,7 @@ from mediaserver.control import (
     webhook_route,
 )
 from mediaserver.control.client import client_of
+from mediaserver.control.encoding import encode_error
 from mediaserver.control.events import Event
 from mediaserver.control.rest.fields import BidirectionalCodec, BidirectionalMode, BidirectionalRate
 from mediaserver.control.rest.streams import StartStreamingOptions
@@ -76,9 +77,14 @@ class MediaServer:
             self.service = SingleProcessService(
                 settings, routes=routes, hangup=hangup, observer=self
             )
-        else:  # each worker has a client of its own to hang up with
+        else:
             self.service = MultiProcessService(
-                settings, routes=routes, observer=self, limits=limits
+                settings,
+                routes=routes,
+                hangup=hangup,
+                encode_error=encode_error,
+                observer=self,
+                limits=limits,
             )
 
     @property

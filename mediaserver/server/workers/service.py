@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import pickle
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import msgspec
 from starlette.routing import BaseRoute
 from websockets.server import ServerProtocol
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.observer import CallObserver
+from mediaserver.processes.channel import UnsendableError
 from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.calls.selection import load_processors
 from mediaserver.server.calls.session import Session
@@ -28,8 +29,8 @@ from mediaserver.server.listener import Listener
 from mediaserver.server.sockets.media_socket import Connection
 from mediaserver.server.workers import messages
 from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
-from mediaserver.server.workers.process import WorkerLimits, WorkerProcess
-from mediaserver.server.workers.supervisor import Supervisor
+from mediaserver.server.workers.hangup import HangUpAnswers
+from mediaserver.server.workers.process import WorkerLimits, WorkerProcess, WorkerSupervisor
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import Start
 
@@ -57,6 +58,8 @@ class MultiProcessService:
     Args:
         settings: see ``Settings``; at least two workers.
         routes: further HTTP routes on the same port.
+        hangup: ends a phone call by REST; None where there is no control client.
+        encode_error: encodes what ``hangup`` raises, for workers; comes with it.
         observer: told of calls that open, lose their socket, and close.
         limits: how patient to be with workers.
 
@@ -73,16 +76,14 @@ class MultiProcessService:
         settings: Settings,
         *,
         routes: Sequence[BaseRoute] = (),
+        hangup: Callable[[str], Awaitable[object]] | None = None,
+        encode_error: Callable[[Exception], bytes] | None = None,
         observer: CallObserver | None = None,
         limits: WorkerLimits | None = None,
     ) -> None:
         if sys.platform == "win32":  # pragma: no cover - no sockets go between processes there
             raise ConfigurationError("workers need a Unix system")
         load_processors(settings)  # wrong settings are found here, not once in each worker
-        try:
-            pickle.dumps(settings)
-        except (pickle.PickleError, TypeError, AttributeError) as exc:
-            raise ConfigurationError(f"workers cannot be given these settings: {exc}") from exc
         self.settings = settings
         self.counters: Counter[str] = Counter()
         self.draining = False
@@ -90,13 +91,19 @@ class MultiProcessService:
         self._calls: dict[str, _Call] = {}
         self._idle = asyncio.Event()
         self._idle.set()
-        self._supervisor = Supervisor(settings, self, limits or WorkerLimits())
+        self._hangups: HangUpAnswers | None = None
+        if hangup is not None:
+            assert encode_error is not None, "it comes with hangup"
+            self._hangups = HangUpAnswers(hangup, encode_error)
+        self._supervisor = WorkerSupervisor(
+            settings, self, limits or WorkerLimits(), can_hang_up=hangup is not None
+        )
         self._listener = Listener(settings, self, self._arrive, routes)
 
     @property
     def workers(self) -> list[WorkerProcess]:
         """Those that live."""
-        return self._supervisor.workers
+        return self._supervisor.children
 
     @property
     def is_able(self) -> bool:
@@ -111,7 +118,7 @@ class MultiProcessService:
     @property
     def n_connections(self) -> int:
         """Media connections, here and in the workers."""
-        return len(self._listener.connections) + sum(w.n_sockets for w in self._supervisor.workers)
+        return len(self._listener.connections) + sum(w.n_sockets for w in self.workers)
 
     @property
     def port(self) -> int:
@@ -187,15 +194,12 @@ class MultiProcessService:
         self._listener.connections.discard(connection)
         if call is None:
             call = self._calls[call_id] = _Call(worker)
-            worker.calls.add(call_id)
             self._idle.clear()
         call.n_landing += 1
-        worker.n_landing += 1
-        worker.n_sockets += 1
+        worker.handed_over(call_id)
+        query = messages.as_text(connection.query)
         violations = dict(connection.stream.violations)
-        land = messages.HandOver(
-            call_id, admission, connection.query, connection.text, violations, behind
-        )
+        land = messages.HandOver(call_id, admission, query, connection.text, violations, behind)
         worker.channel.send(land, fd)
 
     def _refuse(self, arrival: Arrival, call_id: str, why: str) -> None:
@@ -204,19 +208,34 @@ class MultiProcessService:
         arrival.refuse(1013, "try again later")
         self._forget(call_id)
 
-    # SupervisorOwner: what workers report.
+    # WorkersOwner: what workers report.
 
     def message_received(self, worker: WorkerProcess, message: Any) -> None:
         """A worker says something."""
         match message:
             case messages.Heartbeat():
                 self.counters.update(message.counts)
-            case messages.Ready():
-                self._supervisor.ready(worker)
             case messages.SocketClosed():
-                worker.n_sockets -= 1
+                worker.socket_closed()
+            case messages.HangUp():
+                # The worker sends none unless it was told that it can.
+                if self._hangups is not None:
+                    self._hangups.requested(message, worker.channel.send)
+            case messages.Ready() | messages.Failed() | messages.Hello():
+                pass  # the supervisor's
+            case messages.CallClosed(over=False):
+                pass  # the observer knows calls, and this one goes on in another session
+            case _ if message.call_id not in worker.calls:
+                # A broken worker must not end another one's calls.
+                raise LookupError(f"{worker.name} reports a call that it does not have")
+            case _:
+                self._call_reported(worker, message)
+
+    def _call_reported(self, worker: WorkerProcess, message: Any) -> None:
+        """A worker says something about one of its calls."""
+        match message:
             case messages.HandedOver():
-                worker.n_landing -= 1
+                worker.landed(message.call_id)
                 self._calls[message.call_id].n_landing -= 1
                 self._forget(message.call_id)
             case messages.CallOpened():
@@ -247,17 +266,16 @@ class MultiProcessService:
             try:
                 if worker.channel.is_full:
                     self.count("webhook_not_told")
-                else:
-                    worker.channel.send(messages.WebhookReported(call_id, event, event_type))
-            except (pickle.PickleError, RecursionError):  # a payload nested too deep
+                    return
+                encoded = msgspec.json.encode(event)
+                worker.channel.send(messages.WebhookReported(call_id, event_type, encoded))
+            except (UnsendableError, RecursionError, ValueError):  # a payload nested too deep
                 self.count("webhook_not_told")
 
         if self._observer is not None:
             self._observer.opened(call_id, message.request, webhook)
 
     def _closed(self, message: messages.CallClosed) -> None:
-        if not message.over:
-            return  # the observer knows calls, and this one goes on in another session
         if self._observer is not None:
             self._observer.closed(message.call_id, message.reason)
         self._calls[message.call_id].is_live = False
@@ -270,7 +288,7 @@ class MultiProcessService:
             if call.is_live or call.n_landing:
                 return
             del self._calls[call_id]
-            call.worker.calls.discard(call_id)
+            call.worker.call_over(call_id)
         self._listener.call_over(call_id)
         if not self._calls:
             self._idle.set()
@@ -283,7 +301,7 @@ class MultiProcessService:
             return
         self.draining = True
         logger.info("draining: %d calls go on", self.n_calls)
-        for worker in self._supervisor.workers:
+        for worker in self.workers:
             worker.channel.send(messages.Drain())
 
     async def drained(self) -> None:
@@ -298,4 +316,6 @@ class MultiProcessService:
         self.draining = True
         self._listener.stop()
         await self._supervisor.close()
+        if self._hangups is not None:
+            await self._hangups.close()
         await self._listener.close()

@@ -10,15 +10,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
+from mediaserver.control import encoding
+from mediaserver.control.events import CallHangup, StreamingStarted
 from mediaserver.errors import ConfigurationError
 from mediaserver.observer import StreamRequest
-from mediaserver.server.workers.channel import Channel
+from mediaserver.processes.channel import Channel
+from mediaserver.processes.messages import FromChild
 from mediaserver.server.workers.messages import (
     CallClosed,
     CallOpened,
     Drain,
+    FromWorker,
     HandedOver,
     HandOver,
     Heartbeat,
@@ -38,6 +43,7 @@ from tests.server.rawclient import BINARY, CLOSE, TEXT, frame, text
 
 SPOKEN = b"\x35" * 160
 REQUEST = StreamRequest("PCMU", 8000, "rtp")
+STARTED = StreamingStarted(id="e", event_type="streaming.started", client_state=b"\xff")
 
 
 class Parent:
@@ -47,11 +53,12 @@ class Parent:
         ours, theirs = socket.socketpair()
         chain = (*processors, ProcessorSetting("echo"))
         given = {"backlog_ms": 30_000, "reconnect_grace_s": 0, "handler_grace_s": 1, **settings}
-        setup = Setup(0, Settings(processors=chain, workers=2, **given), 0.02)
+        setup = Setup.of(0, Settings(processors=chain, workers=2, **given), 0.02)
         self.told: list[Any] = []
         self.counts: dict[str, int] = {}
-        self.channel = Channel(ours, self._received, lambda: None)
-        self.worker = Worker(setup, theirs)
+        types = FromWorker | FromChild
+        self.channel = Channel(ours, types, self._received, lambda: None)
+        self.worker = Worker(setup, theirs, encoding)
         self.work = asyncio.create_task(self.worker.run())
         self._changed = asyncio.Event()
 
@@ -190,8 +197,9 @@ async def test_a_lost_socket_and_the_next() -> None:
         assert await again.audio() == SPOKEN
         await p.until(CallOpened("x", REQUEST), HandedOver("x"))
         assert p.counts["takeovers"] == 1
-        p.channel.send(WebhookReported("x", "an event", "call.hangup"))
-        p.channel.send(WebhookReported("not here", "an event", "call.hangup"))
+        event = msgspec.json.encode(CallHangup(id="e", event_type="call.hangup"))
+        p.channel.send(WebhookReported("x", "call.hangup", event))
+        p.channel.send(WebhookReported("not here", "call.hangup", event))
         assert await again.close_code() == 1000
         await p.until(CallClosed("x", "hangup", True), SocketClosed())
 
@@ -202,7 +210,8 @@ async def test_events_reach_processors() -> None:
         peer = await p.land("worker-events", frame(BINARY, b"\x00"))
         await p.until(HandedOver("worker-events"))
         p.channel.send(Drain())
-        p.channel.send(WebhookReported("worker-events", "told", "streaming.started"))
+        event = msgspec.json.encode(STARTED)
+        p.channel.send(WebhookReported("worker-events", "streaming.started", event))
         await peer.send(STOP)
         await p.until(CallClosed("worker-events", "stop", True))
         peer.end.close()
@@ -211,8 +220,9 @@ async def test_events_reach_processors() -> None:
 
     (bots,) = [m for n, m in sys.modules.items() if n.startswith("mediaserver_processor_bots")]
     assert SEEN is not bots.SEEN
-    names = [type(event).__name__ for event in bots.SEEN["worker-events"]]
-    assert names == ["Draining", "Webhook", "Stop"]
+    events = bots.SEEN["worker-events"]
+    assert [type(event).__name__ for event in events] == ["Draining", "Webhook", "Stop"]
+    assert events[1].event == STARTED
 
 
 @pytest.mark.parametrize("how", ["shutdown", "parent gone"])
@@ -267,4 +277,4 @@ async def test_a_processor_that_is_not_there() -> None:
     ours, theirs = socket.socketpair()
     settings = Settings(processors=(ProcessorSetting("bogus"),), workers=2)
     with ours, theirs, pytest.raises(ConfigurationError, match="bogus"):
-        Worker(Setup(0, settings, 0.02), theirs)
+        Worker(Setup.of(0, settings, 0.02), theirs, encoding)
