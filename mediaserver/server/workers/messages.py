@@ -128,7 +128,7 @@ class HandOver(msgspec.Struct, frozen=True, tag=True):
     Attributes:
         call_id: what the call is known by.
         admission: how it was admitted.
-        query: the upgrade request's; see ``as_text``.
+        query: the upgrade request's.
         start: the ``start`` message as it came.
         violations: messages that were refused so far, by kind.
         behind: octets that were read behind ``start``.
@@ -212,15 +212,3 @@ class HangUp(msgspec.Struct, frozen=True, tag=True):
 
 ToWorker = HandOver | WebhookReported | Drain | HungUp | Shutdown
 FromWorker = HandedOver | CallOpened | SocketLost | CallClosed | SocketClosed | HangUp
-
-
-def as_text(query: Mapping[str, str]) -> dict[str, str]:
-    """A query without lone surrogates, which no message can carry.
-
-    They stand for octets beyond ASCII that were not escaped in the URL.
-    """
-    return {_as_text(name): _as_text(value) for name, value in query.items()}
-
-
-def _as_text(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()

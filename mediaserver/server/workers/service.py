@@ -93,7 +93,8 @@ class MultiProcessService:
         self._idle.set()
         self._hangups: HangUpAnswers | None = None
         if hangup is not None:
-            assert encode_error is not None, "it comes with hangup"
+            if encode_error is None:
+                raise TypeError("hangup needs encode_error")
             self._hangups = HangUpAnswers(hangup, encode_error)
         self._supervisor = WorkerSupervisor(
             settings, self, limits or WorkerLimits(), can_hang_up=hangup is not None
@@ -197,9 +198,10 @@ class MultiProcessService:
             self._idle.clear()
         call.n_landing += 1
         worker.handed_over(call_id)
-        query = messages.as_text(connection.query)
         violations = dict(connection.stream.violations)
-        land = messages.HandOver(call_id, admission, query, connection.text, violations, behind)
+        land = messages.HandOver(
+            call_id, admission, connection.query, connection.text, violations, behind
+        )
         worker.channel.send(land, fd)
 
     def _refuse(self, arrival: Arrival, call_id: str, why: str) -> None:

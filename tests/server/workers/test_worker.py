@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from mediaserver.control import encoding
+from mediaserver.control.errors import NotFoundError
 from mediaserver.control.events import CallHangup, StreamingStarted
 from mediaserver.errors import ConfigurationError
 from mediaserver.observer import StreamRequest
@@ -26,7 +27,9 @@ from mediaserver.server.workers.messages import (
     FromWorker,
     HandedOver,
     HandOver,
+    HangUp,
     Heartbeat,
+    HungUp,
     Ready,
     Setup,
     Shutdown,
@@ -49,11 +52,14 @@ STARTED = StreamingStarted(id="e", event_type="streaming.started", client_state=
 class Parent:
     """A parent by hand, and a worker on this loop."""
 
-    def __init__(self, *processors: ProcessorSetting, **settings: Any) -> None:
+    def __init__(
+        self, *processors: ProcessorSetting, can_hang_up: bool = False, **settings: Any
+    ) -> None:
         ours, theirs = socket.socketpair()
         chain = (*processors, ProcessorSetting("echo"))
         given = {"backlog_ms": 30_000, "reconnect_grace_s": 0, "handler_grace_s": 1, **settings}
-        setup = Setup.of(0, Settings(processors=chain, workers=2, **given), 0.02)
+        serves = Settings(processors=chain, workers=2, **given)
+        setup = Setup.of(0, serves, 0.02, can_hang_up=can_hang_up)
         self.told: list[Any] = []
         self.counts: dict[str, int] = {}
         types = FromWorker | FromChild
@@ -241,6 +247,88 @@ async def test_the_end_closes_calls_with_1001(how: str) -> None:
         await asyncio.wait_for(p.work, 10)
         if how == "shutdown":
             assert {m.reason for m in p.told if isinstance(m, CallClosed)} == {"shutdown"}
+
+
+async def speak(peer: Peer, n: int) -> None:
+    """Some frames of a call."""
+    for number in range(1, n + 1):
+        await peer.send(media(SPOKEN, number))
+
+
+async def until_asked(p: Parent) -> HangUp:
+    """The worker's request to hang up."""
+    async with asyncio.timeout(10):
+        while True:
+            for message in p.told:
+                if isinstance(message, HangUp):
+                    return message
+            await asyncio.sleep(0.005)
+
+
+async def test_a_hang_up_is_asked_of_the_parent() -> None:
+    """By a message; its answer lets the processor go on."""
+    async with parent(bot("hangs_up"), can_hang_up=True) as p:
+        peer = await p.land("x")
+        await speak(peer, 5)
+        asked = await until_asked(p)
+        assert asked.call_id == "x"
+        assert not p.worker._calls.sessions["x"].ended
+        p.channel.send(HungUp(asked.request))
+        await peer.send(STOP)
+        await p.until(CallClosed("x", "stop", True), SocketClosed())
+        assert "processor_errors" not in p.counts
+        peer.end.close()
+
+
+async def test_a_hang_up_that_failed_is_the_processors_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The same class as in a single process."""
+    async with parent(bot("hangs_up"), can_hang_up=True) as p:
+        peer = await p.land("x")
+        await speak(peer, 5)
+        asked = await until_asked(p)
+        p.channel.send(HungUp(asked.request, encoding.encode_error(NotFoundError(404))))
+        await peer.send(STOP)
+        await p.until(CallClosed("x", "stop", True), SocketClosed())
+        assert p.counts["processor_errors"] == 1
+        peer.end.close()
+    assert "NotFoundError: HTTP 404" in caplog.text
+
+
+async def test_without_a_control_client_a_hang_up_ends_the_media() -> None:
+    """The parent is not asked, for it said that it cannot."""
+    async with parent(bot("hangs_up")) as p:
+        peer = await p.land("x")
+        await speak(peer, 5)
+        assert await peer.close_code() == 1000
+        await p.until(CallClosed("x", "hangup", True), SocketClosed())
+        assert not any(isinstance(message, HangUp) for message in p.told)
+
+
+async def test_a_hang_up_ends_with_the_parent(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody is left to answer: an error, at once."""
+    async with parent(bot("hangs_up"), can_hang_up=True, handler_grace_s=60) as p:
+        peer = await p.land("x")
+        await speak(peer, 5)
+        await until_asked(p)
+        p.channel.close()
+        assert await peer.close_code() == 1001
+        await asyncio.wait_for(p.work, 10)
+    assert "NetworkError: no answer: the server's main process is gone" in caplog.text
+
+
+async def test_a_hang_up_is_answered_while_the_worker_ends() -> None:
+    """In the handlers' grace the parent still answers."""
+    async with parent(bot("hangs_up"), can_hang_up=True, handler_grace_s=60) as p:
+        peer = await p.land("x")
+        await speak(peer, 5)
+        asked = await until_asked(p)
+        p.channel.send(Shutdown())
+        p.channel.send(HungUp(asked.request))
+        assert await peer.close_code() == 1001
+        await asyncio.wait_for(p.work, 10)
+        assert "processor_errors" not in p.counts
 
 
 async def test_a_lost_descriptor_is_a_lost_call_only() -> None:
