@@ -27,6 +27,9 @@ class Supervisor(Generic[C]):
         lost: told of each child that is gone, before it is replaced.
         limits: how patient to be.
         end_within_s: how long ``close`` waits for children to end by themselves.
+
+    Attributes:
+        n: how many.
     """
 
     def __init__(

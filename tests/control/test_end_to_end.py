@@ -294,24 +294,25 @@ async def test_a_worker_has_neither_secrets_nor_a_client(
     for name in ("TELNYX_API_KEY", "MEDIASERVER_API_KEY", "MEDIASERVER_AUTH_TOKEN"):
         monkeypatch.setenv(name, "environment-canary")
     monkeypatch.setenv("TELLS_INTO", str(tmp_path / "told"))
-    environments: list[bytes] = []
-    spawned = WorkerProcess.landed
+    given: list[bytes] = []
+    landed_there = WorkerProcess.landed
 
     def landed(self: WorkerProcess, call_id: str) -> None:
-        environments.append(environment_of(self.pid))
-        spawned(self, call_id)
+        given.append(given_to(self.pid))
+        landed_there(self, call_id)
 
     monkeypatch.setattr(WorkerProcess, "landed", landed)
     told = await told_by_a_bot(tmp_path, workers=2)
     assert int(told[1]) != os.getpid()
     heavy = {"starlette", "uvicorn", "httpx", "h11", "nacl", "rich"}
     assert not heavy & {name.partition(".")[0] for name in told[-1].split()}
-    assert environments
-    assert all(b"TELLS_INTO" in each and b"canary" not in each for each in environments)
+    assert given
+    assert all(b"TELLS_INTO" in each and b"canary" not in each for each in given)
 
 
-def environment_of(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/environ").read_bytes()
+def given_to(pid: int) -> bytes:
+    """The environment and the arguments that a process was started with."""
+    return b"".join(Path(f"/proc/{pid}/{name}").read_bytes() for name in ("environ", "cmdline"))
 
 
 async def failing_story(w: World) -> None:

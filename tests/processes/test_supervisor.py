@@ -139,14 +139,24 @@ async def test_a_parent_that_stood_still_blames_nobody() -> None:
         assert n.n_able == 2
 
 
-async def test_a_child_that_dies_at_once_is_given_time(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("pause_s", "longest_pause_s", "said"),
+    [
+        (0.02, 5.0, ["0.0", "0.0", "0.1", "0.2", "0.3"]),  # twice 0.02, each time, rounded
+        (0.1, 0.1, ["0.1"] * 5),
+    ],
+)
+async def test_a_child_that_dies_at_once_is_given_time(
+    pause_s: float, longest_pause_s: float, said: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
     """Each replacement waits twice as long, up to a limit."""
-    async with nursery(1) as n:
+    limits = msgspec.structs.replace(LIMITS, pause_s=pause_s, longest_pause_s=longest_pause_s)
+    async with nursery(1, limits) as n:
         n.begins = [Begin("dies")] * 4
         os.kill(n.children[0].pid, signal.SIGKILL)
         await n.soon(lambda: n.n_spawned == 6 and n.n_able == 1)
     pauses = [line.partition("starts in ")[2] for line in caplog.messages if "starts in" in line]
-    assert pauses == ["0.1 s", "0.1 s", "0.2 s", "0.2 s", "0.2 s"]  # of 0.05, rounded
+    assert pauses == [f"{pause} s" for pause in said]
 
 
 async def test_a_child_of_another_version_is_refused_and_tried_again(
