@@ -18,6 +18,7 @@ from mediaserver.control import (
     webhook_route,
 )
 from mediaserver.control.client import client_of
+from mediaserver.control.encoding import encode_error
 from mediaserver.control.events import Event
 from mediaserver.control.rest.fields import BidirectionalCodec
 from mediaserver.errors import ConfigurationError
@@ -77,7 +78,12 @@ class MediaServer:
                 self.settings, routes=routes, hangup=hangup, observer=self._relations
             )
         return MultiProcessService(
-            self.settings, routes=routes, observer=self._relations, limits=limits
+            self.settings,
+            routes=routes,
+            hangup=hangup,
+            encode_error=encode_error,
+            observer=self._relations,
+            limits=limits,
         )
 
     @property

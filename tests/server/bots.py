@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,16 @@ async def hangs(call: Call) -> None:
     async for event in call.events():
         while isinstance(event, Dtmf):
             pass
+
+
+@processor
+async def babbles(call: Call) -> None:
+    """Writes what is no message into its worker's channel, once a key was pressed."""
+    async for event in call.events():
+        if isinstance(event, Dtmf):
+            no_message = b"\xc1\xc1"
+            frame = len(no_message).to_bytes(4, "big") + b"\0" + no_message
+            os.write(int(sys.argv[1]), 2 * frame)
 
 
 class Faulty(Filter):

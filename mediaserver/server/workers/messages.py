@@ -1,26 +1,129 @@
-"""What a server and its workers say to each other."""
+"""What a server and its workers say to each other, beside what all children say.
+
+Whoever changes a message that is there raises ``VERSION``: the code may be replaced under a
+server that runs, and its next worker is then of the new code.
+"""
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from mediaserver.errors import ConfigurationError
 from mediaserver.observer import CallSummary, StreamRequest
-from mediaserver.settings import Settings
+from mediaserver.processes.channel import UnsendableError, encode
+from mediaserver.processes.messages import Failed, Heartbeat, Hello, Ready, Shutdown
+from mediaserver.settings import ProcessorSetting, Settings
 from mediaserver.tokens import Admission
 
+__all__ = [
+    "VERSION",
+    "CallClosed",
+    "CallOpened",
+    "Drain",
+    "Failed",
+    "FromWorker",
+    "HandOver",
+    "HandedOver",
+    "HangUp",
+    "Heartbeat",
+    "Hello",
+    "HungUp",
+    "QuietCalls",
+    "Ready",
+    "Setup",
+    "Shutdown",
+    "SocketClosed",
+    "SocketLost",
+    "ToWorker",
+    "WebhookReported",
+]
 
-class Setup(msgspec.Struct, frozen=True):
-    """The first message to a worker: who it is, and what it serves with."""
+VERSION = 1
+
+
+class Setup(msgspec.Struct, frozen=True, tag=True):
+    """The first message to a worker: who it is, and what it serves with.
+
+    Attributes:
+        index: its slot.
+        beat_s: between two of its heartbeats.
+        can_hang_up: the parent has a control client, and takes ``HangUp``.
+        settings: without the secrets that only the parent needs, and without the
+            processors' parameters.
+        pickled_parameters: those of ``processors`` and of ``offer``, in this order: dicts.
+            Pickled, because a program that embeds the server may set any Python value.
+    """
 
     index: int
-    settings: Settings
     beat_s: float
+    can_hang_up: bool
+    settings: Settings
+    pickled_parameters: bytes
+
+    @classmethod
+    def of(
+        cls, index: int, settings: Settings, beat_s: float, *, can_hang_up: bool = False
+    ) -> Setup:
+        """The message for a worker of a server with these settings.
+
+        Raises:
+            ConfigurationError: another process cannot be given them.
+        """
+        named = (*settings.processors, *settings.offer)
+        try:
+            pickled = pickle.dumps([each.parameters for each in named])
+        except (pickle.PickleError, TypeError, AttributeError, RecursionError) as exc:
+            raise ConfigurationError(f"workers cannot be given these settings: {exc}") from exc
+        sent = msgspec.structs.replace(
+            settings,
+            processors=_with_parameters(settings.processors, [{} for _ in settings.processors]),
+            offer=_with_parameters(settings.offer, [{} for _ in settings.offer]),
+            api_key=None,
+            auth_token=None,
+            public_keys=None,
+        )
+        setup = cls(index, beat_s, can_hang_up, sent, pickled)
+        try:
+            # A program that embeds the server may have set what no other source can.
+            msgspec.convert(msgspec.to_builtins(sent), Settings)
+            encode(setup)
+        except (msgspec.MsgspecError, TypeError, UnsendableError) as exc:
+            raise ConfigurationError(f"workers cannot be given these settings: {exc}") from exc
+        return setup
+
+    def whole_settings(self) -> Settings:
+        """The settings, each processor with its parameters again.
+
+        Raises:
+            ConfigurationError: a parameter cannot be loaded in this process.
+        """
+        try:
+            # From this program's own parent, over the socket pair that it made.
+            parameters = pickle.loads(self.pickled_parameters)
+        except Exception as exc:  # the border to users' code: their classes load themselves
+            raise ConfigurationError(f"a processor's parameters cannot be loaded: {exc}") from exc
+        n = len(self.settings.processors)
+        return msgspec.structs.replace(
+            self.settings,
+            processors=_with_parameters(self.settings.processors, parameters[:n]),
+            offer=_with_parameters(self.settings.offer, parameters[n:]),
+        )
 
 
-class HandOver(msgspec.Struct, frozen=True):
+def _with_parameters(
+    named: tuple[ProcessorSetting, ...], parameters: list[dict[str, Any]]
+) -> tuple[ProcessorSetting, ...]:
+    return tuple(
+        msgspec.structs.replace(setting, parameters=each)
+        for setting, each in zip(named, parameters, strict=True)
+    )
+
+
+class HandOver(msgspec.Struct, frozen=True, tag=True):
     """To a worker, with the socket: a stream whose ``start`` was just read.
 
     Attributes:
@@ -40,62 +143,83 @@ class HandOver(msgspec.Struct, frozen=True):
     behind: bytes
 
 
-class WebhookReported(msgspec.Struct, frozen=True):
-    """To a worker: a webhook's event for one of its calls."""
+class WebhookReported(msgspec.Struct, frozen=True, tag=True):
+    """To a worker: a webhook's event for one of its calls.
+
+    Attributes:
+        call_id: of the call.
+        event_type: as the event says; it decides which class the event has.
+        event: its fields as JSON, for MessagePack has no numbers beyond 64 bits.
+    """
 
     call_id: str
-    event: Any
+    event_type: str
+    event: bytes
 
 
-class Drain(msgspec.Struct, frozen=True):
+class Drain(msgspec.Struct, frozen=True, tag=True):
     """To a worker: tell the calls that the server wants to end."""
 
 
-class Shutdown(msgspec.Struct, frozen=True):
-    """To a worker: end every call now, then yourself."""
+class HungUp(msgspec.Struct, frozen=True, tag=True):
+    """To a worker: how its ``HangUp`` ended.
+
+    Attributes:
+        request: its number.
+        error: why it failed, encoded by the control client's room; None: it did not.
+    """
+
+    request: int
+    error: bytes | None = None
 
 
-class Ready(msgspec.Struct, frozen=True):
-    """From a worker: it takes calls."""
-
-
-class Failed(msgspec.Struct, frozen=True):
-    """From a worker: it cannot work, and why."""
-
-    reason: str
-
-
-class Heartbeat(msgspec.Struct, frozen=True):
-    """From a worker, regularly: its loop runs, and what it has counted since the last one."""
-
-    counts: Mapping[str, int]
-
-
-class HandedOver(msgspec.Struct, frozen=True):
+class HandedOver(msgspec.Struct, frozen=True, tag=True):
     """From a worker: a ``HandOver`` was dealt with; its call is open, or was refused."""
 
     call_id: str
 
 
-class CallOpened(msgspec.Struct, frozen=True):
+class CallOpened(msgspec.Struct, frozen=True, tag=True):
     """From a worker: a call has its socket, for the first time or again."""
 
     call_id: str
     request: StreamRequest
 
 
-class SocketLost(msgspec.Struct, frozen=True):
+class SocketLost(msgspec.Struct, frozen=True, tag=True):
     """From a worker: a call has lost its socket without ``stop``."""
 
     call_id: str
 
 
-class CallClosed(msgspec.Struct, frozen=True):
+class CallClosed(msgspec.Struct, frozen=True, tag=True):
     """From a worker: a session has ended; ``over``: no newer one of the call lives."""
 
     summary: CallSummary
     over: bool
 
+    @property
+    def call_id(self) -> str:
+        """Of the call."""
+        return self.summary.call_id
 
-class SocketClosed(msgspec.Struct, frozen=True):
+
+class SocketClosed(msgspec.Struct, frozen=True, tag=True):
     """From a worker: one of its sockets is closed."""
+
+
+class HangUp(msgspec.Struct, frozen=True, tag=True):
+    """From a worker: end this phone call by REST; a ``HungUp`` of the same number answers."""
+
+    request: int
+    call_id: str
+
+
+class QuietCalls(msgspec.Struct, frozen=True, tag=True):
+    """From a worker: so many of its calls have brought no media for a while."""
+
+    n: int
+
+
+ToWorker = HandOver | WebhookReported | Drain | HungUp | Shutdown
+FromWorker = HandedOver | CallOpened | SocketLost | CallClosed | SocketClosed | QuietCalls | HangUp
