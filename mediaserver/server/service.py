@@ -183,3 +183,6 @@ class SingleProcessService(ServiceBase):
 
     async def _emptied(self) -> None:
         await self._calls.emptied()
+
+    async def _hang_up_all(self) -> None:
+        await self._calls.hang_up_all()

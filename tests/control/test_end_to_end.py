@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,7 +86,11 @@ class World:
 
 @asynccontextmanager
 async def world(
-    *processors: ProcessorSetting, workers: int = 1, reconnect_grace_s: float = 10.0
+    *processors: ProcessorSetting,
+    workers: int = 1,
+    reconnect_grace_s: float = 10.0,
+    echo: bool = True,
+    **more: Any,
 ) -> AsyncIterator[World]:
     """A server that answers calls with an echo, and a Telnyx that calls it."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -95,7 +100,7 @@ async def world(
         settings = Settings(
             port=port,
             public_url=f"http://127.0.0.1:{port}",
-            processors=(*processors, ProcessorSetting("echo")),
+            processors=(*processors, *([ProcessorSetting("echo")] if echo else [])),
             workers=workers,
             reconnect_grace_s=reconnect_grace_s,
             auth_token=SECRET,
@@ -104,6 +109,7 @@ async def world(
             public_keys=fake.public_key,
             answer=True,
             auto_restart=True,
+            **more,
         )
         fake.webhook_url = f"http://127.0.0.1:{port}/webhooks/telnyx"
         async with MediaServer(settings) as server:

@@ -185,6 +185,12 @@ class CallRegistry:
         """Wait until no call is left."""
         await self._idle.wait()
 
+    async def hang_up_all(self) -> None:
+        """End every call now, and its phone call."""
+        for session in list(self.sessions.values()):
+            self.hang_ups.start(session, after_playout=False, reason="shutdown")
+        await self.hang_ups.closed()
+
     async def close(self) -> None:
         """End every call now."""
         if self._watch is not None:

@@ -8,12 +8,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from mediaserver.observer import ReportedEvent
 from mediaserver.server.workers.messages import HangUp, HungUp
 
+logger = logging.getLogger(__name__)
+
+# At the server's end.
+COMMANDS_WITHIN_S = 5.0
 # More than the control client's own deadline, which brings a better answer.
 ANSWER_WITHIN_S = 40.0
 
@@ -102,6 +107,21 @@ class HangUpAnswers:
         task = asyncio.get_running_loop().create_task(self._carry_out(request, answer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def hang_up_all(self, call_ids: Iterable[str]) -> None:
+        """End these phone calls, within a few seconds; what goes wrong is logged."""
+
+        async def hang_up(call_id: str) -> None:
+            try:
+                await self._hangup(call_id)
+            except Exception as exc:  # whatever the client raises: nobody else is told
+                logger.error("call %s could not be hung up: %s", call_id, exc)
+
+        tasks = [asyncio.create_task(hang_up(call_id)) for call_id in call_ids]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=COMMANDS_WITHIN_S)
+            for task in late:
+                task.cancel()
 
     async def close(self) -> None:
         """Carry out no more."""

@@ -274,6 +274,10 @@ class MultiProcessService(ServiceBase):
     async def _emptied(self) -> None:
         await self._directory.emptied()
 
+    async def _hang_up_all(self) -> None:
+        if self._hangups is not None:
+            await self._hangups.hang_up_all(self._directory.live())
+
     async def close(self) -> None:
         """End everything now: calls with 1001, workers, connections, the listener."""
         self.draining = True
