@@ -17,6 +17,7 @@ COUNTERS: dict[str, str] = {
     "start_missing": "sockets closed because no `start` came in time",
     "odd_field": "values of a wrong type in messages of a stream, left out; the message was used",
     "stream_errors": "`error` messages from Telnyx",
+    "own_messages": "messages of their own that processors sent by `call.send`",
     "processor_errors": "handlers and filters that raised",
     "refused_token": "sockets or calls refused because their auth token was missing or wrong",
     "refused_full": "sockets refused because `max_calls` were there",

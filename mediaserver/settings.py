@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -72,6 +72,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         start_within_s: time from the upgrade to ``start``.
         reconnect_grace_s: how long a call outlives its lost socket.
         handler_grace_s: how long handlers may run after their call.
+        max_call_s: how long a call may last: an event, and five seconds later it is hung up;
+            None: any time.
+        idle_s: how long nobody may be heard, neither caller nor a play, before the same; None:
+            any time.
+        media_silent_s: how long no media may come on a socket that is up before a hint.
         drain_s: how long live calls may go on after SIGTERM; None: to their end.
         drain_end: calls that are left then are hung up (``hangup``, where there is an API
             key) or stay up without a stream (``leave``).
@@ -88,6 +93,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         allow_insecure: let plain http and ws leave this machine.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
     """
+
+    @property
+    def path_prefix(self) -> str:
+        """The path of ``public_url``: a proxy may pass it on or take it away."""
+        return urlsplit(self.public_url or "").path.rstrip("/")
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
@@ -112,6 +122,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     start_within_s: Annotated[float, Meta(gt=0)] = 30.0
     reconnect_grace_s: NonNegative = 10.0
     handler_grace_s: NonNegative = 5.0
+    max_call_s: Annotated[float, Meta(gt=0)] | None = None
+    idle_s: Annotated[float, Meta(gt=0)] | None = None
+    media_silent_s: Annotated[float, Meta(gt=0)] = 30.0
     drain_s: NonNegative | None = None
     drain_end: Literal["hangup", "leave"] = "hangup"
     on_error: Literal["auto", "bypass", "end", "hangup"] = "auto"

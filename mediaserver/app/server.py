@@ -89,9 +89,8 @@ class MediaServer:
     @property
     def url(self) -> str:
         """Where streams connect to, as seen from this machine."""
-        host = self.settings.host
-        if host in ("0.0.0.0", "::"):
-            host = "127.0.0.1"
+        # An address that listens everywhere is reached at loopback of its own family.
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.host, self.settings.host)
         shown = f"[{host}]" if ":" in host else host
         return f"ws://{shown}:{self.service.port}/media"
 

@@ -42,8 +42,8 @@ class Stop(msgspec.Struct, frozen=True):
     """The call's media ended.
 
     ``reason`` is ``stop`` (Telnyx said so), ``lost`` (the socket went and did not come
-    back), ``hangup``, ``processor`` (one failed, and the settings end the call then) or
-    ``shutdown`` (of the server).
+    back), ``hangup``, ``processor`` (one failed, and the settings end the call then),
+    ``max_call``, ``idle`` or ``shutdown`` (of the server).
     """
 
     reason: str
@@ -68,13 +68,23 @@ class Hint(msgspec.Struct, frozen=True):
     text: str
 
 
+class LimitReached(msgspec.Struct, frozen=True):
+    """The call has lasted (``max_call_s``), or nobody was heard (``idle_s``), for too long.
+
+    It is hung up in ``within_s`` seconds; after ``idle_s`` only if nobody is heard meanwhile.
+    """
+
+    limit: str
+    within_s: float
+
+
 class Webhook(msgspec.Struct, frozen=True):
     """A verified webhook about this call; ``event`` is the typed one of ``control``."""
 
     event: Any
 
 
-Event = Dtmf | StreamError | Stop | Draining | Reconnected | Hint | Webhook
+Event = Dtmf | StreamError | Stop | Draining | Reconnected | Hint | LimitReached | Webhook
 
 
 class Play(Protocol):
@@ -123,8 +133,11 @@ class Call(Protocol):
         stream_id: Telnyx's id of the media stream.
         caller: the calling number or None.
         callee: the called number or None.
-        client_state: as given when the stream was started, still encoded.
-        parameters: the stream's custom parameters.
+        client_state: what was given when the stream was started, as text.
+        client_state_raw: the same as it came, base64.
+        parameters: the stream's custom parameters, without the token.
+        query: the parameters of the stream's URL, without the token.
+        path: the path of the stream's URL, without the token: ``/media``.
         codec: what the caller's audio arrives in, such as ``PCMU``.
         rate: its sample rate in Hz.
         send_codec: what goes back.
@@ -136,7 +149,10 @@ class Call(Protocol):
     caller: str | None
     callee: str | None
     client_state: str | None
+    client_state_raw: str | None
     parameters: Mapping[str, str]
+    query: Mapping[str, str]
+    path: str
     codec: str
     rate: int
     send_codec: str
@@ -198,6 +214,19 @@ class Call(Protocol):
 
     async def mark(self, name: str) -> Mark:
         """A mark behind everything queued so far."""
+
+    async def send(self, message: Mapping[str, Any]) -> bool:
+        """Send a message of one's own on the call's socket; False where there is none now.
+
+        At most 50 a second go out: more wait here.
+
+        Args:
+            message: a JSON object with an ``event``, at most 64 KiB as text.
+
+        Raises:
+            CallEndedError: the call is over.
+            ValueError: no such object, or too long.
+        """
 
     async def hangup(self, *, after_playout: bool = False) -> None:
         """End the call, or its stream where no control client is set up.

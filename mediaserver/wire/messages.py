@@ -40,6 +40,8 @@ ERROR_MEANINGS = {
 }
 
 TOKEN_KEY = "x-telnyx-streaming-auth-token"
+# The custom parameter that stands for it where a stream can be given nothing else (TeXML).
+TOKEN_PARAMETER = "token"
 
 # What older text calls the codecs; keys are lower case.
 _ENCODING_ALIASES = {

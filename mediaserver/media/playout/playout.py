@@ -236,6 +236,10 @@ class Playout(Sender):
         """Resolve as played what this mark stands for; unknown names are counted."""
         self.ledger.mark_returned(wire_name, now)
 
+    def is_speaking(self, now: float) -> bool:
+        """The far end plays what is no live audio, and no silence of ours."""
+        return self.ledger.dry_at > now and not (self._backlog.live or self._keepalive)
+
     @property
     def tally(self) -> Tally:
         """What was sent, and what became of plays and marks."""

@@ -23,7 +23,7 @@ from mediaserver.server.calls.hangups import HangUps
 from mediaserver.server.calls.runner import InlineRunner, MakeRunner
 from mediaserver.server.calls.selection import load_processors, request_of, select
 from mediaserver.server.calls.session import Session
-from mediaserver.server.calls.summary import summary_of
+from mediaserver.server.calls.watching.summary import summary_of
 from mediaserver.server.sockets import poller
 from mediaserver.server.sockets.media_socket import Connection, MediaSocket, make_media_socket
 from mediaserver.server.sockets.poller import SocketPoller
@@ -140,7 +140,7 @@ class CallRegistry:
         try:
             if existing is not None and not existing.ended:
                 return self._take_over(existing, connection, start, admission, now)
-            return self._open_new(connection, start, call_id, now)
+            return self._open_new(connection, start, call_id, admission, now)
         except (UnsupportedFormatError, ConfigurationError) as exc:
             unsupported = isinstance(exc, UnsupportedFormatError)
             self.count("refused_format" if unsupported else "refused_processor")
@@ -230,12 +230,25 @@ class CallRegistry:
         return Opened(session)
 
     def _open_new(
-        self, connection: MediaConnection, start: Start, call_id: str, now: float
+        self,
+        connection: MediaConnection,
+        start: Start,
+        call_id: str,
+        admission: Admission,
+        now: float,
     ) -> Opened:
         formats = formats_of(start, connection.query, self.settings)
         chosen = select(self._specs, self.settings, start, connection.query)
         parts = parts_of(formats, self.settings, connection)
-        facts = CallFacts(call_id, start, formats, request_of(start, connection.query, formats))
+        facts = CallFacts(
+            call_id,
+            start,
+            formats,
+            request_of(start, connection.query, formats),
+            connection.query,
+            connection.path,
+            is_open=admission is Admission.OPEN,
+        )
         runner = self._make_runner(chosen, self.settings)
         session = Session(self, facts, connection, runner, parts, now)
         self.sessions[call_id] = session

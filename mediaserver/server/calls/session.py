@@ -7,21 +7,20 @@ import logging
 from time import monotonic
 from typing import Protocol
 
-from mediaserver.media.dtmf import DtmfOrder
 from mediaserver.media.playout import PlayoutSink
 from mediaserver.observer import ReportedEvent
-from mediaserver.processors.api import Dtmf, Reconnected, StreamError, Webhook
+from mediaserver.processors.api import Event, Reconnected, Webhook
 from mediaserver.server.calls.audio.alarm import Alarm
 from mediaserver.server.calls.audio.formats import Formats
 from mediaserver.server.calls.audio.inbound import Inbound
 from mediaserver.server.calls.audio.outbound import Outbound
 from mediaserver.server.calls.audio.parts import DetachedSink, Parts, make_playout
-from mediaserver.server.calls.diagnostics import Diagnostics
+from mediaserver.server.calls.dtmf import DtmfEvents
 from mediaserver.server.calls.facts import CallFacts
 from mediaserver.server.calls.hangups import HangUps
 from mediaserver.server.calls.runner import Runner
+from mediaserver.server.calls.watching.watch import Watch
 from mediaserver.settings import Settings
-from mediaserver.wire import messages as wire
 from mediaserver.wire.messages import ErrorBody, Start
 
 logger = logging.getLogger(__name__)
@@ -52,6 +51,9 @@ class Line(PlayoutSink, Protocol):
     @property
     def n_refused(self) -> int:
         """Messages that were of no use."""
+
+    def send_text(self, data: bytes) -> None:
+        """Send a text message."""
 
     def refuse(self, kind: str) -> None:
         """Count a message whose content turned out to be of no use."""
@@ -95,10 +97,10 @@ class Session:
         self._finishing: asyncio.Task[None] | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._n_refused = 0
-        self._diagnostics = Diagnostics(now)
-        self._dtmf: DtmfOrder[Dtmf] = DtmfOrder()
+        self._watch = Watch(host.settings, now)
         self._alarm = Alarm(self._tick)
         self.outbound = Outbound(parts.playout, self._alarm, host.settings.play_ahead_s)
+        self.dtmf = DtmfEvents(runner.publish, self._alarm)
         self.inbound = Inbound(parts, runner.run, now, self._refuse, self._alarm)
 
     @property
@@ -112,6 +114,11 @@ class Session:
         return self.ended_at is not None
 
     @property
+    def has_line(self) -> bool:
+        """It has a socket."""
+        return self.line is not None
+
+    @property
     def n_refused(self) -> int:
         """Messages of no use, of all sockets so far."""
         return self._n_refused + (self.line.n_refused if self.line is not None else 0)
@@ -122,24 +129,6 @@ class Session:
         self._set_alarm()  # keep-alive has work before any play
 
     # What the socket brings.
-
-    def mark_received(self, name: str, now: float) -> None:
-        """A mark came back."""
-        self.outbound.mark_returned(name, now)
-
-    def dtmf_received(self, message: wire.Dtmf, now: float) -> None:
-        """A key was pressed; events come in the order of pressing."""
-        pressed = Dtmf(message.dtmf.digit, message.occurred_at)
-        for event in self._dtmf.push(pressed, message.occurred_s, now):
-            self.runner.publish(event)
-        self._set_alarm()
-
-    def error_received(self, body: ErrorBody, now: float) -> None:
-        """Telnyx refused something."""
-        meaning = wire.ERROR_MEANINGS.get(body.code or 0, "not documented")
-        self._diagnostics.say_error(self.call_id, body.code, meaning)
-        self.count("stream_errors")
-        self.runner.publish(StreamError(body.code, body.title, body.detail, meaning))
 
     def writing_blocked(self, blocked: bool) -> None:
         """The peer reads too slowly, or again."""
@@ -180,18 +169,22 @@ class Session:
     def webhook_received(self, event: ReportedEvent) -> None:
         """Telnyx reports about this call; an end that it reports needs no grace."""
         self.runner.publish(Webhook(event))
-        if event.event_type == "call.hangup":
+        if event.event_type == "call.dtmf.received" and not self.ended:
+            self.dtmf.reported_by(event, monotonic())
+        elif event.event_type == "call.hangup":
             self.is_hung_up = True
             self.end("hangup")
         elif event.event_type == "streaming.stopped" and self.line is None:
             self.end("stop")
 
+    def error_received(self, body: ErrorBody) -> None:
+        """Telnyx refused something."""
+        self._watch.error_received(self, body)
+
     def look(self, now: float) -> None:
-        """Once a second: say what looks wrong, and what was found out."""
-        self._diagnostics.say_byte_order(self.call_id, self.inbound)
-        for hint in self._diagnostics.look(self.inbound, self.outbound.playout.ledger, now):
-            logger.warning("call %s: %s", self.call_id, hint.text)
-            self.runner.publish(hint)
+        """Once a second: say what looks wrong, and end what has lasted too long."""
+        if not self.ended:
+            self._watch.look(self, now)
 
     # What processors and their runner ask for.
 
@@ -207,6 +200,17 @@ class Session:
         """One more of ``name``."""
         self._host.count(name)
 
+    def publish(self, event: Event) -> None:
+        """Tell the processors."""
+        self.runner.publish(event)
+
+    def send_text(self, data: bytes) -> bool:
+        """Send a message of the processors' own; False where there is no socket."""
+        if self.line is not None:
+            self.line.send_text(data)
+            self.count("own_messages")
+        return self.line is not None
+
     # The end.
 
     def end(self, reason: str) -> None:
@@ -220,9 +224,8 @@ class Session:
         if self._grace is not None:
             self._grace.cancel()
         self.inbound.end(self.ended_at)
-        self._diagnostics.say_byte_order(self.call_id, self.inbound)
-        for event in self._dtmf.drain():
-            self.runner.publish(event)
+        self._watch.diagnostics.say_byte_order(self.call_id, self.inbound)
+        self.dtmf.end()
         self.runner.end(reason)
         self._finishing = self._loop.create_task(self._finish(), name=f"end of {self.call_id}")
 
@@ -250,13 +253,12 @@ class Session:
         """Have ``_tick`` called when one of the parts next has work."""
         if self.ended:
             return
-        for at in (self.outbound.playout.next_at, self.inbound.next_at, self._dtmf.next_at):
+        for at in (self.outbound.playout.next_at, self.inbound.next_at, self.dtmf.next_at):
             self._alarm.set(at)
 
     def _tick(self) -> None:
         now = monotonic()
         self.inbound.poll(now)
-        for event in self._dtmf.poll(now):
-            self.runner.publish(event)
+        self.dtmf.poll(now)
         self.outbound.tick(now)
         self._set_alarm()

@@ -129,7 +129,8 @@ class HandOver(msgspec.Struct, frozen=True, tag=True):
     Attributes:
         call_id: what the call is known by.
         admission: how it was admitted.
-        query: the upgrade request's.
+        path: the upgrade request's, without the token.
+        query: the upgrade request's, without the token.
         start: the ``start`` message as it came.
         violations: messages that were refused so far, by kind.
         behind: octets that were read behind ``start``.
@@ -137,6 +138,7 @@ class HandOver(msgspec.Struct, frozen=True, tag=True):
 
     call_id: str
     admission: Admission
+    path: str
     query: Mapping[str, str]
     start: bytes
     violations: Mapping[str, int]

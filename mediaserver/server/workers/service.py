@@ -10,7 +10,7 @@ import asyncio
 import logging
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from starlette.routing import BaseRoute
@@ -18,7 +18,7 @@ from websockets.server import ServerProtocol
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.observer import CallObserver, CallSummary
-from mediaserver.server.admission import AdmissionControl, Refused
+from mediaserver.server.admission import AdmissionControl, Refused, Upgrade
 from mediaserver.server.base import ServiceBase
 from mediaserver.server.calls.connection import Answer, HandOff, MediaConnection
 from mediaserver.server.calls.selection import load_processors
@@ -144,12 +144,10 @@ class MultiProcessService(ServiceBase):
 
     # ListenerHost and StreamHost: connections, until they are handed over.
 
-    def connection(
-        self, query: Mapping[str, str], token: str | None, now: float
-    ) -> MediaConnection:
+    def connection(self, upgrade: Upgrade, now: float) -> MediaConnection:
         """What an admitted upgrade becomes."""
         start_within_s = self.settings.start_within_s
-        return ArrivingConnection(self, query, token, now, start_within_s=start_within_s)
+        return ArrivingConnection(self, upgrade, now, start_within_s=start_within_s)
 
     def must_refuse(self, token: str | None) -> bool:
         """Whether a stream that presented ``token`` must be refused."""
@@ -200,7 +198,13 @@ class MultiProcessService(ServiceBase):
         worker.handed_over(call_id)
         worker.channel.send(
             messages.HandOver(
-                call_id, hand_off.admission, connection.query, connection.text, violations, behind
+                call_id,
+                hand_off.admission,
+                connection.path,
+                connection.query,
+                connection.text,
+                violations,
+                behind,
             ),
             fd,
         )

@@ -17,6 +17,7 @@ from websockets.protocol import State as SocketState
 from mediaserver.observer import CallSummary
 from mediaserver.processes.channel import Channel
 from mediaserver.processes.inside import Heartbeats
+from mediaserver.server.admission import Upgrade
 from mediaserver.server.calls.connection import Answer, MediaConnection
 from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.session import Session
@@ -55,8 +56,7 @@ class HandedOverConnection(MediaConnection):
     def __init__(self, worker: Worker, hand_over: HandOver, now: float) -> None:
         super().__init__(
             worker,
-            hand_over.query,
-            None,
+            Upgrade(hand_over.path, hand_over.query, None),
             now,
             start_within_s=worker.settings.start_within_s,
             violations=hand_over.violations,

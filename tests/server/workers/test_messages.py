@@ -23,11 +23,14 @@ VERSION = 1
 REQUEST = StreamRequest("PCMU", 8000, "rtp", None, {"p": "v"})
 SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
     (
-        messages.HandOver("c", Admission.PER_CALL, {"q": "v"}, b"{}", {"binary": 2}, b"\x81"),
+        messages.HandOver(
+            "c", Admission.PER_CALL, "/media", {"q": "v"}, b"{}", {"binary": 2}, b"\x81"
+        ),
         {
             "type": "HandOver",
             "call_id": "c",
             "admission": "a per-call token",
+            "path": "/media",
             "query": {"q": "v"},
             "start": b"{}",
             "violations": {"binary": 2},

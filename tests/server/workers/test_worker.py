@@ -97,7 +97,13 @@ class Parent:
         message["start"].update(start)  # type: ignore[attr-defined]  # a dict, three words ago
         self.channel.send(
             HandOver(
-                call_id, Admission.OPEN, {}, json.dumps(message).encode(), {"binary": 2}, behind
+                call_id,
+                Admission.OPEN,
+                "/media",
+                {},
+                json.dumps(message).encode(),
+                {"binary": 2},
+                behind,
             ),
             accepted.detach(),
         )
@@ -348,7 +354,7 @@ async def test_a_hang_up_is_answered_while_the_worker_ends() -> None:
 async def test_a_lost_descriptor_is_a_lost_call_only() -> None:
     """Where this process may open no more files, the parent hears that the socket is gone."""
     async with parent() as p:
-        p.channel.send(HandOver("x", Admission.OPEN, {}, b"{}", {}, b""))
+        p.channel.send(HandOver("x", Admission.OPEN, "/media", {}, b"{}", {}, b""))
         await p.until(HandedOver("x"), SocketClosed())
         assert p.counts == {"refused_no_descriptor": 1}
 
@@ -357,7 +363,9 @@ async def test_what_is_no_socket_is_told_as_gone() -> None:
     """A descriptor that cannot be used harms no other call."""
     async with parent() as p:
         unconnected = socket.socket()
-        p.channel.send(HandOver("x", Admission.OPEN, {}, b"{}", {}, b""), unconnected.detach())
+        p.channel.send(
+            HandOver("x", Admission.OPEN, "/media", {}, b"{}", {}, b""), unconnected.detach()
+        )
         await p.until(HandedOver("x"), SocketClosed())
         peer = await p.land("y", media(SPOKEN))
         assert await peer.audio() == SPOKEN

@@ -163,6 +163,10 @@ class Outbound:
         if at is not None and at < alarm.at:
             alarm.set(at)
 
+    def is_speaking(self, now: float) -> bool:
+        """The caller hears a play; live audio (an echo, a bridge) is none."""
+        return self.playout.is_speaking(now)
+
     def mark(self, name: str) -> LiveMark:
         """See ``Call.mark``."""
         if self.ended:
