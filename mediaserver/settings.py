@@ -90,6 +90,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         public_keys: Telnyx's public keys for webhooks, comma-separated for rotation.
         answer: answer incoming calls with a stream to this server.
         auto_restart: start a stream again that broke without anybody having stopped it.
+        state_file: a SQLite file of the live calls, so that with ``auto_restart`` a server that
+            was killed starts their streams again; None: none.
         allow_insecure: let plain http and ws leave this machine.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
     """
@@ -134,6 +136,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     public_keys: str | None = None
     answer: bool = False
     auto_restart: bool = False
+    state_file: str | None = None
     allow_insecure: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

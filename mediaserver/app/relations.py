@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
+from mediaserver.app.call_store import CallStore
 from mediaserver.control import RestartLimits, StreamRestarter, TelnyxClient, WebhookReceiver
+from mediaserver.control.events import Event, StreamingFailed
 from mediaserver.control.rest.fields import (
     BidirectionalCodec,
     BidirectionalMode,
@@ -14,12 +17,14 @@ from mediaserver.control.rest.fields import (
 from mediaserver.control.rest.streams import StartStreamingOptions
 from mediaserver.observer import CallSummary, ReportedEvent, StreamRequest
 
+logger = logging.getLogger(__name__)
+
 
 class _Followed(NamedTuple):
     """A call that was reported open: how its stream was asked for, who takes its webhooks."""
 
     request: StreamRequest
-    webhook: Callable[[ReportedEvent], None]
+    webhook: Callable[[ReportedEvent], None] | None
 
 
 class Relations:
@@ -29,6 +34,7 @@ class Relations:
         client: starts broken streams again; needed with ``restart``.
         webhooks: what Telnyx reports; None where it reports nothing.
         restart: how stubbornly broken streams are started again; None: they are not.
+        store: remembers the live calls over a crash; None: nobody does.
     """
 
     def __init__(
@@ -36,20 +42,37 @@ class Relations:
         client: TelnyxClient | None,
         webhooks: WebhookReceiver | None,
         restart: RestartLimits | None,
+        store: CallStore | None = None,
     ) -> None:
         self._client = client
+        self._store = store
         self._webhooks = webhooks
         self._followed: dict[str, _Followed] = {}
         self._restarter: StreamRestarter | None = None
         if restart is not None:
-            self._restarter = StreamRestarter(self._restart, limits=restart)
+            self._restarter = StreamRestarter(self._restart, limits=restart, is_ours=self._is_ours)
             if webhooks is not None:
                 webhooks.on("*")(self._restarter.on_event)
+        if store is not None and webhooks is not None:
+            webhooks.on("call.hangup")(self._hung_up)
+
+    async def restore(self) -> None:
+        """Start the streams again of calls that were live when a server before this one died."""
+        if self._store is None or self._restarter is None:
+            return
+        for call_id, request in (await self._store.live()).items():
+            if call_id not in self._followed:
+                logger.info("call %s was live when the server died: its stream starts", call_id)
+                self._followed[call_id] = _Followed(request, None)
+                self._restarter.watch(call_id)
+                self._restarter.failed(call_id)
 
     async def aclose(self) -> None:
         """Start no more streams."""
         if self._restarter is not None:
             await self._restarter.aclose()
+        if self._store is not None:
+            await self._store.aclose()
 
     def opened(
         self, call_id: str, request: StreamRequest, webhook: Callable[[ReportedEvent], None]
@@ -59,11 +82,13 @@ class Relations:
         self._followed[call_id] = _Followed(request, webhook)
         # A second socket may have brought a new session, while the old one's handlers end.
         if self._webhooks is not None and (former is None or former.webhook != webhook):
-            if former is not None:
+            if former is not None and former.webhook is not None:
                 self._webhooks.detach(call_id, former.webhook)
             self._webhooks.attach(call_id, webhook)
         if self._restarter is not None:
             self._restarter.connected(call_id)
+        if self._store is not None:
+            self._store.opened(call_id, request)
 
     def lost(self, call_id: str) -> None:
         """See ``CallObserver``."""
@@ -74,13 +99,25 @@ class Relations:
         """See ``CallObserver``."""
         call_id = summary.call_id
         followed = self._followed.get(call_id)
-        if self._webhooks is not None and followed is not None:
+        if self._webhooks is not None and followed is not None and followed.webhook is not None:
             self._webhooks.detach(call_id, followed.webhook)
         if summary.reason == "lost" and self._restarter is not None:
             return  # the restarter still needs to know what to ask for
         self._followed.pop(call_id, None)
+        if self._store is not None:
+            self._store.closed(call_id)
         if self._restarter is not None:
             self._restarter.ended(call_id)
+
+    def _hung_up(self, event: Event) -> None:
+        """The phone call is over, whatever becomes of its stream."""
+        if self._store is not None and event.call_control_id is not None:
+            self._store.closed(event.call_control_id)
+
+    def _is_ours(self, event: StreamingFailed) -> bool:
+        """Whether the stream was to come here, as far as its URL tells."""
+        url = event.stream_url
+        return url is not None and self._client is not None and self._client.server.owns(url)
 
     async def _restart(self, call_id: str) -> None:
         """Ask for the stream that broke, as it was."""

@@ -6,9 +6,11 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import cast
 
+from mediaserver.app.call_store import CallStore
 from mediaserver.app.loop import loop_factory
 from mediaserver.app.relations import Relations
 from mediaserver.control import (
@@ -65,7 +67,8 @@ class MediaServer:
             self.webhooks = WebhookReceiver(
                 key.strip() for key in settings.public_keys.split(",") if key.strip()
             )
-        self._relations = Relations(self.client, self.webhooks, _restart_limits(settings))
+        store = CallStore(Path(settings.state_file)) if settings.state_file else None
+        self._relations = Relations(self.client, self.webhooks, _restart_limits(settings), store)
         if settings.answer:
             self._answer_calls()
         self.service = self._make_service(limits)
@@ -96,6 +99,7 @@ class MediaServer:
 
     async def __aenter__(self) -> MediaServer:
         await self.service.start()
+        await self._relations.restore()
         return self
 
     async def __aexit__(

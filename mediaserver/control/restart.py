@@ -5,6 +5,7 @@ Rules of one call, in ``RestartPlan``:
     state      event                       next
     running    streaming.failed            waiting (back-off)
     running    socket lost                 waiting (grace, then back-off counts from there)
+    waiting    streaming.failed            waiting, without what is left of the grace
     waiting    connected                   running
     waiting    due, tries left             running, the stream is started
     waiting    due, no tries left          over (gave up)
@@ -75,6 +76,9 @@ class RestartPlan:
 
     def failed(self, now: float) -> None:
         """``streaming.failed`` came, or starting the stream failed."""
+        if self.due_at is not None and not self.is_over:
+            # The carrier has said that it will not reconnect by itself.
+            self.due_at = min(self.due_at, now + self._back_off_s())
         self._plan(now, grace_s=0.0)
 
     def socket_lost(self, now: float) -> None:
@@ -103,8 +107,11 @@ class RestartPlan:
         if self.n_tries >= self.limits.max_tries:
             self.ended()
             return
+        self.due_at = now + grace_s + self._back_off_s()
+
+    def _back_off_s(self) -> float:
         bound_s = min(self.limits.cap_s, self.limits.base_s * 2.0**self.n_tries)
-        self.due_at = now + grace_s + bound_s * (0.5 + self.draw() / 2)
+        return bound_s * (0.5 + self.draw() / 2)
 
 
 class StreamRestarter:
@@ -116,6 +123,8 @@ class StreamRestarter:
     Args:
         restart: issues streaming_start for a call.
         limits: how stubborn to be.
+        is_ours: whether a stream that failed led to this server; a call that nobody has
+            watched is then watched from its failure on.
         max_calls: calls watched at most; further ones are not restarted.
         clock: monotonic seconds.
         sleep: waits.
@@ -127,6 +136,7 @@ class StreamRestarter:
         restart: Callable[[str], Awaitable[object]],
         *,
         limits: RestartLimits | None = None,
+        is_ours: Callable[[StreamingFailed], bool] = lambda _: False,
         max_calls: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -134,10 +144,12 @@ class StreamRestarter:
     ) -> None:
         self._restart = restart
         self._limits = limits or RestartLimits()
+        self._is_ours = is_ours
         self._max_calls = max_calls
         self._clock, self._sleep, self._draw = clock, sleep, draw
         self._plans: dict[str, RestartPlan] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._starting: set[str] = set()
 
     def watch(self, call_control_id: str) -> None:
         """Watch a call whose stream was just asked for, so that a failed start counts too."""
@@ -172,9 +184,20 @@ class StreamRestarter:
             return
         if isinstance(event, StreamingStopped | CallHangup):
             self.ended(call)
-        elif isinstance(event, StreamingFailed) and call in self._plans:
-            self._plans[call].failed(self._clock())
-            self._attend(call)
+        elif isinstance(event, StreamingFailed):
+            if self._is_ours(event):
+                self.watch(call)
+            self.failed(call)
+
+    def failed(self, call_control_id: str) -> None:
+        """The stream of a watched call is over, and nobody has stopped it."""
+        if plan := self._plans.get(call_control_id):
+            plan.failed(self._clock())
+            waiting = self._tasks.get(call_control_id)
+            if waiting is not None and call_control_id not in self._starting:
+                del self._tasks[call_control_id]
+                waiting.cancel()  # it may wait for a later time
+            self._attend(call_control_id)
 
     async def aclose(self) -> None:
         """Start nothing more."""
@@ -197,7 +220,11 @@ class StreamRestarter:
         while (plan := self._plans.get(call)) is not None and plan.due_at is not None:
             await self._sleep(max(0.0, plan.due_at - self._clock()))
             if plan.take(self._clock()):
-                await self._start(call, plan)
+                self._starting.add(call)
+                try:
+                    await self._start(call, plan)
+                finally:
+                    self._starting.discard(call)
         if plan is not None and plan.is_over:
             log.warning("the stream of call %s is given up after %d starts", call, plan.n_tries)
             self._plans.pop(call, None)

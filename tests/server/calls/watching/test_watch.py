@@ -36,7 +36,7 @@ class Call:
             levels=self.levels, heard_at=0.0, tracks={}, l16_byte_order=None
         )
         self.outbound: Any = SimpleNamespace(
-            is_speaking=lambda now: self.speaking, playout=SimpleNamespace(ledger=ledger)
+            is_speaking=lambda _: self.speaking, playout=SimpleNamespace(ledger=ledger)
         )
         self.events: list[Event] = []
         self.hung_up: list[str] = []
