@@ -142,6 +142,18 @@ class Unmade(Filter):
         return frame
 
 
+class Reads(Filter):
+    """Writes down, while it is made, what the call says of itself: also of another process."""
+
+    def __init__(self, call: Call, directory: Path) -> None:
+        super().__init__(call)
+        said = (call.id, call.codec, call.rate, dict(call.parameters), call.l16_byte_order)
+        (directory / call.id.replace("/", "_")).write_text(repr(said))
+
+    def process(self, frame: Frame) -> Frame:
+        return frame
+
+
 class Half(Filter):
     """Halves the level; a parameter that a call may set."""
 

@@ -16,7 +16,7 @@ from mediaserver.media.frames import Int16Array
 from mediaserver.media.playout import NOTHING_SENT, Outcome, Play, Playout, Tally
 from mediaserver.processors.api import AudioSource, PlayState
 from mediaserver.server.calls.audio.alarm import Alarm
-from telephony_codecs import CodecError, open_audio, resample_clip
+from telephony_codecs import open_audio, resample_clip
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ class Outbound:
             raise CallEndedError("the call has ended")
         now = monotonic()
         playout = self.playout
-        if isinstance(source, np.ndarray):
+        if isinstance(source, np.ndarray) and source.ndim:
             item = playout.play(source, rate or self.rate_hz, now, live=live)
         elif isinstance(source, (Path, str, bytes)):
             item = playout.open_clip(self.rate_hz, now)
@@ -205,7 +205,7 @@ class Outbound:
         playout = self.playout
         try:
             samples = await asyncio.to_thread(_samples_of, source, self.rate_hz)
-        except (OSError, CodecError) as exc:
+        except Exception as exc:  # a name may be none that a file can have, and more
             logger.warning("cannot play %s: %s", _name_of(source), exc)
             playout.fail(item, monotonic())
         else:
