@@ -157,7 +157,7 @@ class AdmissionControl:
                 return "This server takes no new calls.\n"
             host.count("refused_full")
             return "This server is full.\n"
-        if host.n_unstarted >= self._settings.max_calls:
+        if self._too_many_wait() and not self._is_of_live_call(token):
             host.count("refused_full")
             return "Too many connections wait for their start.\n"
         if not host.is_able:
@@ -165,9 +165,21 @@ class AdmissionControl:
             return "No worker is ready.\n"
         return None
 
+    def _too_many_wait(self) -> bool:
+        """As many connections as there may be calls have brought no ``start``.
+
+        Beside them each call that may come back has room for its next socket.
+        """
+        host, max_calls = self._host, self._settings.max_calls
+        return host.n_unstarted >= max_calls and host.n_unstarted >= max_calls + host.n_quiet
+
     def _may_be_live(self, token: str | None) -> bool:
         """Whether a connection with this token may be a further one of a live call."""
-        owner = self._gate.owner(token)
-        if owner is not None:
-            return self._host.has_call(owner)
+        if self._gate.owner(token) is not None:
+            return self._is_of_live_call(token)
         return self._host.n_quiet > 0 and not self._gate.is_per_call(token)
+
+    def _is_of_live_call(self, token: str | None) -> bool:
+        """Whether a token belongs to a live call alone."""
+        owner = self._gate.owner(token)
+        return owner is not None and self._host.has_call(owner)

@@ -66,9 +66,15 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
-    """From a worker, regularly: its loop runs, and what it has counted since the last one."""
+    """From a worker, regularly: its loop runs, and what it has counted since the last one.
+
+    Attributes:
+        counts: by counter.
+        n_quiet: its calls whose socket is gone, or has brought no media for a while.
+    """
 
     counts: Mapping[str, int]
+    n_quiet: int
 
 
 class HandedOver(msgspec.Struct, frozen=True):

@@ -26,7 +26,7 @@ from typing import Any, Protocol
 import msgspec
 
 from mediaserver.server.workers.channel import Channel
-from mediaserver.server.workers.messages import Failed, Ready, Setup, WebhookReported
+from mediaserver.server.workers.messages import Failed, Heartbeat, Ready, Setup, WebhookReported
 from mediaserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -75,6 +75,7 @@ class WorkerProcess:
         calls: ids of its calls, live or on their way.
         n_sockets: media connections it has, or will have.
         n_landing: of these, on their way.
+        n_quiet: its calls that anybody with the shared token could take over, as last told.
         heard_at: when it last gave a sign of life, in monotonic seconds.
         gone: set once its process has ended, or cannot be spoken to.
 
@@ -89,6 +90,7 @@ class WorkerProcess:
         self.calls: set[str] = set()
         self.n_sockets = 0
         self.n_landing = 0
+        self.n_quiet = 0
         self.is_ready = self.is_quiet = False
         self.failure = ""
         self.began_at = self.heard_at = monotonic()
@@ -125,8 +127,6 @@ class WorkerProcess:
         """It can be sent a socket."""
         waits = self.n_landing >= MAX_PENDING_HANDOFFS or self.channel.is_full
         return not waits and not self.gone.is_set()
-
-    n_quiet = 0
 
     def hand_over(self, message: Any, fd: int) -> None:
         """Send it a call's socket."""
@@ -215,6 +215,8 @@ class WorkerProcess:
             self.failure = message.reason
         elif isinstance(message, Ready):
             self.is_ready = True
+        elif isinstance(message, Heartbeat):
+            self.n_quiet = message.n_quiet
         self._owner.message_received(self, message)
 
 

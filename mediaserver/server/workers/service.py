@@ -129,7 +129,10 @@ class MultiProcessService(ServiceBase):
 
     @property
     def n_quiet(self) -> int:
-        """Calls whose socket is gone, or has brought no media for a while."""
+        """Calls whose socket is gone, or has brought no media for a while.
+
+        As last told by the workers: one that is lost may be counted twice.
+        """
         return self._directory.n_lost + sum(worker.n_quiet for worker in self._supervisor.workers)
 
     def has_call(self, call_id: str) -> bool:

@@ -165,15 +165,17 @@ class Worker:
 
     def _report_counts(self) -> None:
         if self._calls.counters:
-            self._channel.send(Heartbeat(dict(self._calls.counters)))
-            self._calls.counters.clear()
+            self._send_heartbeat()
 
     def _beat(self) -> None:
         """Show that the loop runs; a parent that reads nothing is spared more of it."""
         self._beating = asyncio.get_running_loop().call_later(self._beat_s, self._beat)
         if self._channel.is_flushed:
-            self._channel.send(Heartbeat(dict(self._calls.counters)))
-            self._calls.counters.clear()
+            self._send_heartbeat()
+
+    def _send_heartbeat(self) -> None:
+        self._channel.send(Heartbeat(dict(self._calls.counters), self._calls.n_quiet))
+        self._calls.counters.clear()
 
     # Sockets.
 
