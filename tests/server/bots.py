@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,36 @@ async def hangs(call: Call) -> None:
     async for event in call.events():
         while isinstance(event, Dtmf):
             pass
+
+
+async def _breaks() -> AsyncIterator[Any]:
+    yield np.full(800, 4, np.int16)
+    raise RuntimeError("a source's own fault")
+
+
+@processor
+async def by_key(call: Call) -> None:
+    """Does one thing a key, one after the other, and never reads the frames it asked for."""
+    unread = call.frames()
+    async for event in call.events():
+        match event:
+            case Dtmf(digit="1"):
+                await (await call.play(np.full(800, 1, np.int16))).finished()
+            case Dtmf(digit="2"):
+                await call.play(np.full(40_000, 2, np.int16))
+                await call.mark("never reached")
+                await call.clear()
+            case Dtmf(digit="3"):
+                await (await call.play(Path("missing.wav"))).finished()
+            case Dtmf(digit="4"):
+                await (await call.mark("reached")).finished()
+            case Dtmf(digit="5"):
+                await call.play(np.full(40_000, 5, np.int16))
+            case Dtmf(digit="6"):
+                await (await call.play(_breaks())).finished()
+            case Dtmf(digit="0"):
+                await call.hangup()
+    del unread
 
 
 class Faulty(Filter):
