@@ -31,9 +31,11 @@ from tests.server.workers.crews import PATIENT, soon
 
 N_CALLS = int(os.environ.get("CHURN", "100"))
 BOTS = Path(churnbots.__file__)
-# Measured, see the test that uses them: what stays for each call, and what is noise.
-KIB_PER_CALL = 4.0
-KIB_NOISE = 4096
+# What the resident memory may grow by behind the warm-up. Measured on Python 3.11 and glibc: with
+# one process, which holds the fake's side too, 3.5 MiB by 100 calls, 10 by 1,000, 12 by 4,000; of
+# two workers each 1.5, 4.8 and 4.2, their parent 0.2, 0.2 and 1.1. So it levels off, and half as
+# much again is allowed. What leaks less than 16 or 8 KiB a call is found by ``objects`` alone.
+ALLOWED_KIB = {1: 16 * 1024, 2: 8 * 1024}
 
 
 def offer(name: str, **parameters: Any) -> ProcessorSetting:
@@ -164,9 +166,10 @@ async def test_a_server_is_behind_its_calls_as_before(
         for was, now in zip(before, after, strict=True):
             same(was, now)
         assert n_children() == children
-        assert not [refusal for refusal in done if refusal.startswith("refused:")]
+        # 401: the call had ended before, and its token with it.
+        assert not [r for r in done if r.startswith("refused:") and "401" not in r]
         assert n_ended(after, "play") == (totals.plays, totals.plays)
         assert n_ended(after, "mark") == (totals.marks, totals.marks)
         assert server.service.counters["calls"] == totals.sessions
-        assert max(grown) <= KIB_NOISE + KIB_PER_CALL * N_CALLS
+        assert max(grown) <= ALLOWED_KIB[workers]
         assert unhandled == []
