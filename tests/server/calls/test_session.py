@@ -184,7 +184,7 @@ async def test_a_refused_take_over_leaves_a_lost_call(
 async def test_mp3_without_an_encoder_is_a_refused_take_over(
     serving: Serving, followed: Followed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where no MP3 can be made, a second socket in mp3 mode leaves the first one as it was."""
+    """Where no MP3 can be made, mp3 mode is refused; the call lives on, also without a socket."""
 
     def missing(name: str) -> None:
         raise CodecError(f"no encoder of {name} here")
@@ -197,8 +197,12 @@ async def test_mp3_without_an_encoder_is_a_refused_take_over(
             report = await place_call(server.url, replace(plan, mode="mp3", seconds=0.1))
             assert report.close_code == 1008
             assert await exact(first, 0x40)
+            first.cut()
+        await soon(lambda: followed.lost[plan.call_control_id] == 1)
+        async with EchoCall(server.url, plan) as second:
+            assert await exact(second, 0x60)
         await soon(lambda: server.service.n_calls == 0)
-    assert followed.requests[plan.call_control_id] == [PCMU]
+    assert followed.requests[plan.call_control_id] == [PCMU, PCMU]
     assert followed.summary(plan.call_control_id).send_mode == "rtp"
 
 
