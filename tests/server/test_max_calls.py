@@ -14,7 +14,7 @@ from mediaserver.app import MediaServer
 from mediaserver.carrier import CallPlan, FakeCall, place_call
 from mediaserver.carrier.report import CallReport
 from mediaserver.tokens import issue
-from tests.server.conftest import Serving
+from tests.server.conftest import Serving, bot
 from tests.server.following import Followed
 from tests.server.workers.crews import EchoCall, echoes, soon
 
@@ -209,3 +209,36 @@ async def test_a_quiet_call_changes_its_socket_at_the_limit(serving: Serving, wo
             async with AsyncExitStack() as stack:
                 await open_all(server, [plan], stack)
         await soon(lambda: server.service.counters["takeovers"] == 1)
+
+
+@pytest.mark.xfail(strict=True, reason="what is refused behind start has claimed its token")
+@in_both
+async def test_a_refused_call_keeps_its_token(serving: Serving, workers: int) -> None:
+    """A call that found no room behind its ``start`` comes in once there is some."""
+    plan = plan_of("per call")
+    settings = {"max_calls": 2, "auth_token": SECRET, "workers": workers}
+    async with serving("echo", **settings) as server:
+        late = FakeCall.connect(server.url, plan, greet=False)
+        async with late, AsyncExitStack() as stack:
+            for _ in range(2):
+                await open_all(server, [plan_of("shared")], stack)
+            await late.greet()
+            await asyncio.wait_for(late.closed.wait(), 5)
+            assert late.record.close_code == 1013
+        await soon(lambda: server.service.n_calls == server.service.n_connections == 0)
+        assert (await place_call(server.url, plan)).error is None
+
+
+@pytest.mark.parametrize(
+    "workers",
+    [pytest.param(1, marks=pytest.mark.xfail(strict=True, reason="handlers still run: live")), 2],
+)
+async def test_an_ended_call_does_not_begin_again_while_draining(
+    serving: Serving, workers: int
+) -> None:
+    """One that said ``stop`` is over, though its handlers still run: no session follows it."""
+    plan = plan_of("none")
+    async with serving(bot("stubborn"), workers=workers, handler_grace_s=2) as server:
+        assert (await place_call(server.url, plan)).close_code == 1000
+        server.service.drain()
+        assert was_refused(await place_call(server.url, plan))

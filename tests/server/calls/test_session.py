@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import time
+import weakref
 from ast import literal_eval
 from dataclasses import replace
 from pathlib import Path
@@ -249,3 +251,34 @@ async def test_a_take_over_speaks_the_new_codec(serving: Serving) -> None:
             await call.wait_until(lambda: bool(call.heard()))
             (media,) = [r.command for r in call.received if isinstance(r.command, MediaIn)]
     assert base64.b64decode(media.media.payload) == b"\xaa" * 160, "the loudest of A-law"
+
+
+# Behind its end.
+
+
+@pytest.mark.parametrize(
+    "auto_restart",
+    [
+        False,
+        pytest.param(
+            True,
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="Relations keeps a lost call's webhook callback, and by it the session",
+            ),
+        ),
+    ],
+)
+async def test_a_lost_call_leaves_no_session(serving: Serving, auto_restart: bool) -> None:
+    """What a restart needs to know is kept without the session itself."""
+    restart = {"api_key": "k", "public_url": "https://media.example.com", "allow_insecure": True}
+    nowhere = {"api_base_url": "http://127.0.0.1:9/v2", "auto_restart": auto_restart}
+    plan = CallPlan(seconds=60.0)
+    async with serving("echo", **restart, **nowhere) as server:
+        async with EchoCall(server.url, plan) as call:
+            assert await echoes(call, 0x20)
+            session = weakref.ref(server.service.sessions[plan.call_control_id])
+            call.cut()
+        await soon(lambda: server.service.n_calls == server.service.n_connections == 0)
+        gc.collect()
+        assert session() is None
