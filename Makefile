@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV ?= .venv
 N ?= 2
 COVER ?= 1
+CALLS ?= 1000
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
-.PHONY: venv demo test pytest lint types bench docs release-notes clean
+.PHONY: venv demo test pytest churn lint types bench docs release-notes clean
 
 venv: $(STAMP)
 
@@ -33,6 +34,11 @@ else
 	$(BIN)/python -m pytest --cov --cov-context=test --cov-report=term -n $(N) --dist loadgroup $(ARGS)
 	$(if $(ARGS),,$(BIN)/python tests/own_coverage.py)
 endif
+
+# Calls opened, lost, taken over and ended at random: CALLS of them in one process, then in two
+# workers. `make pytest` runs 100 of each.
+churn: venv
+	CHURN=$(CALLS) $(BIN)/python -m pytest -q -s --show-capture=no tests/server/test_churn.py
 
 lint: venv
 	$(BIN)/ruff check .

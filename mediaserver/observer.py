@@ -64,8 +64,8 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         refused: messages and payloads that were refused.
         dropped_frames: frames that a handler was too slow for.
         dropped_s: seconds of live audio dropped because it came too late.
-        peak_dbfs: loudest sample of one inbound frame a second; None where there was none.
-        level_dbfs: mean power of these frames; None where there was none.
+        peak_dbfs: loudest sample of one inbound frame a second; None where all were 0.
+        level_dbfs: mean power of these frames; None where all were 0.
         plays: plays that ended, by their state: ``played``, ``cleared``, ``failed``.
         marks: marks of the user that ended, by their state.
         takeovers: sockets that took the call over.
@@ -103,7 +103,7 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     processor_errors: int = 0
 
     def line(self) -> str:
-        """One line for a log: what is not 0, in the order of the attributes."""
+        """One line for a log: what is not 0."""
         return ", ".join(f"{name} {text}" for name, text in self._texts() if text)
 
     def _texts(self) -> list[tuple[str, str]]:
@@ -157,5 +157,5 @@ def _states(states: Mapping[str, int]) -> str:
 
 
 def _masked(number: str | None) -> str:
-    """A phone number without its middle: enough to recognise, too little to call."""
-    return "" if not number else f"{number[:3]}…{number[-2:]}"
+    """The end of a long number: enough to recognise it, too little to call."""
+    return "" if not number else f"…{number[-2:]}" if len(number) > 7 else "…"

@@ -68,7 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         keepalive: send silence while nothing plays.
         workers: processes that carry the calls; 1: the server itself does.
         auth_token: what a stream must present; None admits all.
-        max_calls: calls at once; more get 503.
+        max_calls: calls at once; more are refused, with 503 or 1013.
         start_within_s: time from the upgrade to ``start``.
         reconnect_grace_s: how long a call outlives its lost socket.
         handler_grace_s: how long handlers may run after their call.

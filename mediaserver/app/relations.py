@@ -102,7 +102,10 @@ class Relations:
         if self._webhooks is not None and followed is not None and followed.webhook is not None:
             self._webhooks.detach(call_id, followed.webhook)
         if summary.reason == "lost" and self._restarter is not None:
-            return  # the restarter still needs to know what to ask for
+            # The restarter still needs to know what to ask for, and nothing of the session.
+            if followed is not None:
+                self._followed[call_id] = _Followed(followed.request, None)
+            return
         self._followed.pop(call_id, None)
         if self._store is not None:
             self._store.closed(call_id)

@@ -160,7 +160,10 @@ class Call(Protocol):
 
     @property
     def l16_byte_order(self) -> Literal["little", "big"] | None:
-        """How the caller's L16 is read; None for other codecs and while ``auto`` listens."""
+        """How the caller's L16 is read.
+
+        None for other codecs, before the first media, and while ``auto`` listens.
+        """
 
     def frames(self, track: Track | None = "inbound") -> AsyncIterator[Frame]:
         """Frames of one track, or of both (None), from now to the call's end.
@@ -200,6 +203,7 @@ class Call(Protocol):
         Raises:
             CallEndedError: the call is over.
             AudioFormatError: not one-dimensional int16, or a rate there is not.
+            ConfigurationError: live audio or an iterator in mode mp3, which plays whole clips.
         """
 
     def play_live(self, samples: Int16Array, rate: int | None = None) -> None:

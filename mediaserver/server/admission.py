@@ -135,19 +135,18 @@ class AdmissionControl:
         """Whether the call that starts may come in."""
         call_id = start.start.call_control_id or start.stream_id or str(uuid.uuid4())
         token = token or start.start.parameters.get(TOKEN_PARAMETER)
+        # Room first: who finds none has not claimed a token, which is good the next time.
+        if not self._host.has_call(call_id) and self._gate.looks_valid(token, time.time()):
+            refused = self._no_new_call()
+            if refused is not None:
+                logger.warning("call %s refused: %s", call_id, refused.reason)
+                return refused
         admission = self._gate.admit(token, call_id, time.time())
-        if not admission.admitted:
-            self._host.count("refused_token")
-            logger.warning("call %s refused: %s", call_id, admission.value)
-            return Refused(1008, admission.value)
-        if self._host.has_call(call_id):
+        if admission.admitted:
             return Admitted(call_id, admission)
-        refused = self._no_new_call()
-        if refused is None:
-            return Admitted(call_id, admission)
-        logger.warning("call %s refused: %s", call_id, refused.reason)
-        self.call_over(call_id)
-        return refused
+        self._host.count("refused_token")
+        logger.warning("call %s refused: %s", call_id, admission.value)
+        return Refused(1008, admission.value)
 
     def call_over(self, call_id: str) -> None:
         """The call has ended: its tokens have their grace, and then are refused."""
@@ -171,7 +170,7 @@ class AdmissionControl:
                 return "This server takes no new calls.\n"
             host.count("refused_full")
             return "This server is full.\n"
-        if host.n_unstarted >= self._settings.max_calls:
+        if self._too_many_wait() and not self._is_of_live_call(token):
             host.count("refused_full")
             return "Too many connections wait for their start.\n"
         if not host.is_able:
@@ -179,9 +178,21 @@ class AdmissionControl:
             return "No worker is ready.\n"
         return None
 
+    def _too_many_wait(self) -> bool:
+        """As many connections as there may be calls have brought no ``start``.
+
+        Beside them each call that may come back has room for its next socket.
+        """
+        host, max_calls = self._host, self._settings.max_calls
+        return host.n_unstarted >= max_calls and host.n_unstarted >= max_calls + host.n_quiet
+
     def _may_be_live(self, token: str | None) -> bool:
         """Whether a connection with this token may be a further one of a live call."""
-        owner = self._gate.owner(token)
-        if owner is not None:
-            return self._host.has_call(owner)
+        if self._gate.owner(token) is not None:
+            return self._is_of_live_call(token)
         return self._host.n_quiet > 0 and not self._gate.is_per_call(token)
+
+    def _is_of_live_call(self, token: str | None) -> bool:
+        """Whether a token belongs to a live call alone."""
+        owner = self._gate.owner(token)
+        return owner is not None and self._host.has_call(owner)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,36 @@ async def babbles(call: Call) -> None:
             os.write(int(sys.argv[1]), 2 * frame)
 
 
+async def _breaks() -> AsyncIterator[Any]:
+    yield np.full(800, 4, np.int16)
+    raise RuntimeError("a source's own fault")
+
+
+@processor
+async def by_key(call: Call) -> None:
+    """Does one thing a key, one after the other, and never reads the frames it asked for."""
+    unread = call.frames()
+    async for event in call.events():
+        match event:
+            case Dtmf(digit="1"):
+                await (await call.play(np.full(800, 1, np.int16))).finished()
+            case Dtmf(digit="2"):
+                await call.play(np.full(40_000, 2, np.int16))
+                await call.mark("never reached")
+                await call.clear()
+            case Dtmf(digit="3"):
+                await (await call.play(Path("missing.wav"))).finished()
+            case Dtmf(digit="4"):
+                await (await call.mark("reached")).finished()
+            case Dtmf(digit="5"):
+                await call.play(np.full(40_000, 5, np.int16))
+            case Dtmf(digit="6"):
+                await (await call.play(_breaks())).finished()
+            case Dtmf(digit="0"):
+                await call.hangup()
+    del unread
+
+
 class Faulty(Filter):
     """Raises on every frame."""
 
@@ -149,6 +180,18 @@ class Unmade(Filter):
 
     def __init__(self, call: Call) -> None:
         raise ValueError("a filter's own fault")
+
+    def process(self, frame: Frame) -> Frame:
+        return frame
+
+
+class Reads(Filter):
+    """Writes down, while it is made, what the call says of itself: also of another process."""
+
+    def __init__(self, call: Call, directory: Path) -> None:
+        super().__init__(call)
+        said = (call.id, call.codec, call.rate, dict(call.parameters), call.l16_byte_order)
+        (directory / call.id.replace("/", "_")).write_text(repr(said))
 
     def process(self, frame: Frame) -> Frame:
         return frame

@@ -12,6 +12,9 @@ import pytest
 from mediaserver.app import MediaServer
 from mediaserver.server.workers.process import WorkerLimits
 from mediaserver.settings import ProcessorSetting, Settings
+from tests.server.following import followed
+
+__all__ = ["BOTS", "Serving", "bot", "followed", "serving"]
 
 Serving = Callable[..., AbstractAsyncContextManager[MediaServer]]
 BOTS = Path(__file__).parent / "bots.py"

@@ -226,9 +226,9 @@ class Ledger:
         self.dry_at = (self.dry_at if self.dry_at > now else now) + n_samples / self.rate_hz
 
     def count(self, entry: Outcome) -> None:
-        """Count a play or a named mark whose state is final."""
+        """Count a play that is no live audio, or a named mark, whose state is final."""
         if isinstance(entry, Play):
-            self.plays[entry.state] += 1
+            self.plays[entry.state] += not entry.live
         elif isinstance(entry, Mark) and entry.name:
             self.marks[entry.state] += 1
 

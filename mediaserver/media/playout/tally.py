@@ -14,7 +14,7 @@ class Tally(NamedTuple):
     Attributes:
         n_messages: media messages.
         dropped_s: seconds of live audio that came too late.
-        plays: that ended and were followed, or are no live ones, by final state.
+        plays: that ended and were no live audio, by final state.
         marks: the user's, by final state.
     """
 

@@ -153,7 +153,7 @@ class MediaConnection:
 
     def writing_blocked(self, blocked: bool) -> None:
         """From the socket: the peer reads too slowly, or again."""
-        if self.session is not None:
+        if self.session is not None and self.session.line is self:
             self.session.writing_blocked(blocked)
 
     def socket_closed(self, code: int, reason: str) -> None:

@@ -86,6 +86,7 @@ class CallRegistry:
         self.hang_ups = HangUps(hangup)
         self._make_runner = make_runner
         self._worker = worker
+        self._draining = False
         self._specs = load_processors(settings)
         self._poller: SocketPoller | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -140,6 +141,8 @@ class CallRegistry:
         try:
             if existing is not None and not existing.ended:
                 return self._take_over(existing, connection, start, admission, now)
+            if self._draining:  # it has a place while its handlers end, but it is over
+                return Refused(1001, "the server takes no new calls")
             return self._open_new(connection, start, call_id, admission, now)
         except (UnsupportedFormatError, ConfigurationError) as exc:
             unsupported = isinstance(exc, UnsupportedFormatError)
@@ -177,7 +180,8 @@ class CallRegistry:
     # The end.
 
     def drain(self) -> None:
-        """Tell live calls that the server wants to end."""
+        """Take no new calls, and tell live ones that the server wants to end."""
+        self._draining = True
         for session in self.sessions.values():
             session.runner.publish(Draining(self.settings.drain_s))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from time import monotonic
@@ -165,7 +166,8 @@ class MediaSocket(asyncio.Protocol):
         if self._poller is not None:
             self._poller.flush()
         if self._transport.can_write_eof():
-            self._transport.write_eof()
+            with contextlib.suppress(OSError):  # the peer has reset it: nothing is left to end
+                self._transport.write_eof()
         else:
             self._transport.close()
         self._abort_later()

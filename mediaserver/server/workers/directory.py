@@ -16,7 +16,7 @@ An entry that is not live, and has nothing on its way, goes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from mediaserver.observer import ReportedEvent
 from mediaserver.server.workers.process import WorkerProcess
@@ -121,15 +121,17 @@ class Directory:
         call.is_live = call.is_lost = False
         self.forget(call_id)
 
-    def worker_gone(self, worker: WorkerProcess) -> Iterator[str]:
+    def worker_gone(self, worker: WorkerProcess) -> list[str]:
         """The ids of the live calls that went with a worker; all of its entries go."""
+        lost = []
         for call in [call for call in self._calls.values() if call.worker is worker]:
             was_live = call.is_live
             call.is_live = call.is_lost = False
             call.n_pending = 0
             self.forget(call.call_id)
             if was_live:
-                yield call.call_id
+                lost.append(call.call_id)
+        return lost
 
     def forget(self, call_id: str) -> None:
         """Take a call out, if nothing is left of it; one that is not there is over, too."""

@@ -126,7 +126,10 @@ class MultiProcessService(ServiceBase):
     @property
     def n_placed(self) -> int:
         """Calls that have a place, those on their way to a worker included."""
-        return len(self._directory)
+        return len(self._directory) + sum(
+            isinstance(each, ArrivingConnection) and each.hand_off is not None
+            for each in self.listener.connections
+        )
 
     @property
     def n_unstarted(self) -> int:

@@ -137,7 +137,7 @@ class Outbound:
         playout, rate_hz = self.playout, rate or self.rate_hz
         if isinstance(source, bytes) and rate is not None and not is_audio_file(source):
             source = samples_of_bytes(source)
-        if isinstance(source, np.ndarray):
+        if isinstance(source, np.ndarray) and source.ndim:
             play = playout.play(source, rate_hz, monotonic(), live=live)
         elif isinstance(source, Path | str | bytes):
             play = self._sources.open_file(playout, source, self.rate_hz)

@@ -14,7 +14,7 @@ import numpy as np
 from mediaserver.errors import AudioFormatError
 from mediaserver.media.frames import Int16Array
 from mediaserver.media.playout import Play, Playout
-from telephony_codecs import CodecError, open_audio, resample_clip
+from telephony_codecs import open_audio, resample_clip
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ async def _feed_file(
     """Open an audio file, then queue all of it."""
     try:
         samples = await asyncio.to_thread(_samples_of, source, rate_hz)
-    except (OSError, CodecError) as exc:
+    except Exception as exc:  # a name may be none that a file can have, and more
         logger.warning("cannot play %s: %s", _name_of(source), exc)
         playout.fail(play, monotonic())
     else:
