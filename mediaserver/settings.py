@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-import tomllib
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import Meta
 
-from mediaserver.errors import ConfigurationError
+from mediaserver.sources import Loader
 
 NonNegative = Annotated[float, Meta(ge=0)]
+Text = Annotated[str, Meta(min_length=1)]
 
-ENV_PREFIX = "MEDIASERVER_"
-# Telnyx's own names for the two values its portal hands out.
-_ENV_ALIASES = {"api_key": "TELNYX_API_KEY", "public_keys": "TELNYX_PUBLIC_KEY"}
+CARRIER_TABLE = "carrier"
+"""The fake Telnyx's own table of the same file; see ``mediaserver carrier``."""
 
 
 class ProcessorSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,7 +27,7 @@ class ProcessorSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         alias: what a call selects it by; ``name`` if empty.
     """
 
-    name: str
+    name: Text
     parameters: dict[str, Any] = {}
     allow: tuple[str, ...] = ()
     alias: str = ""
@@ -84,12 +79,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
     """
 
-    host: str = "127.0.0.1"
+    host: Text = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
-    public_url: str | None = None
+    public_url: Text | None = None
     processors: tuple[ProcessorSetting, ...] = ()
     offer: tuple[ProcessorSetting, ...] = ()
-    send_codec: str = "PCMU"
+    send_codec: Text = "PCMU"
     send_rate: Annotated[int, Meta(ge=8000, le=48000)] | None = None
     send_mode: Literal["rtp", "mp3"] = "rtp"
     l16_byte_order: Literal["little", "big", "auto"] = "little"
@@ -109,62 +104,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     drain_s: NonNegative | None = None
     on_error: Literal["bypass", "end"] = "bypass"
     on_return: Literal["stay", "hangup"] = "stay"
-    api_key: str | None = None
-    api_base_url: str = "https://api.telnyx.com/v2"
-    public_keys: str | None = None
+    api_key: Text | None = None
+    api_base_url: Text = "https://api.telnyx.com/v2"
+    public_keys: Text | None = None
     answer: bool = False
     auto_restart: bool = False
     allow_insecure: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-def meanings() -> dict[str, str]:
-    """What the docstring of ``Settings`` says of each setting: its help, in one line."""
-    text = (inspect.getdoc(Settings) or "").partition("Attributes:")[2]
-    found = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", text, re.MULTILINE)
-    return {name: re.sub(r"\s+", " ", said).rstrip(".") for name, said in found}
+def _processors(text: str) -> list[ProcessorSetting]:
+    """From a variable: like flags, with commas between them."""
+    return [ProcessorSetting.parse(part) for part in text.split(",")]
 
 
-def load(
-    flags: Mapping[str, Any], environment: Mapping[str, str], config: Path | None = None
-) -> Settings:
-    """Settings from all their sources.
+LOADER = Loader(
+    kind=Settings,
+    prefix="MEDIASERVER_",
+    # Telnyx's own names for the two values its portal hands out.
+    aliases={"api_key": "TELNYX_API_KEY", "public_keys": "TELNYX_PUBLIC_KEY"},
+    others=(CARRIER_TABLE,),
+    flags={"processors": "processor"},
+    secrets=("api_key", "auth_token"),
+    readers={"processors": _processors, "offer": _processors},
+)
+"""How the server's settings are written."""
 
-    Args:
-        flags: by field name; None means not given.
-        environment: usually ``os.environ``.
-        config: a TOML file whose keys are the field names.
-
-    Raises:
-        ConfigurationError: an unreadable file, an unknown key, a wrong value.
-    """
-    values = _from_file(config) if config is not None else {}
-    values.update(_from_environment(environment))
-    values.update({name: value for name, value in flags.items() if value is not None})
-    try:
-        return msgspec.convert(values, Settings, strict=False)
-    except msgspec.ValidationError as exc:
-        raise ConfigurationError(f"wrong setting: {exc}") from exc
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text())
-    except OSError as exc:
-        raise ConfigurationError(f"cannot read {path}: {exc.strerror}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"{path}: {exc}") from exc
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name in Settings.__struct_fields__:
-        alias = _ENV_ALIASES.get(name, "")
-        given = environment.get(ENV_PREFIX + name.upper(), environment.get(alias, ""))
-        if not given:
-            continue
-        if name in ("processors", "offer"):
-            values[name] = [ProcessorSetting.parse(part) for part in given.split(",")]
-        else:
-            values[name] = given
-    return values
+load = LOADER.load
+"""Settings from all their sources; see ``Loader.load``."""

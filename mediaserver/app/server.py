@@ -17,7 +17,7 @@ from mediaserver.control import (
     answer_incoming,
     webhook_route,
 )
-from mediaserver.control.client import client_of
+from mediaserver.control.client import client_from
 from mediaserver.control.events import Event
 from mediaserver.control.rest.fields import BidirectionalCodec
 from mediaserver.errors import ConfigurationError
@@ -27,7 +27,7 @@ from mediaserver.server.workers.process import WorkerLimits
 from mediaserver.server.workers.service import MultiProcessService
 from mediaserver.settings import Settings
 
-__all__ = ["MediaServer", "client_of", "loop_factory"]
+__all__ = ["MediaServer", "client_from", "loop_factory"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class MediaServer:
         self, settings: Settings | None = None, *, limits: WorkerLimits | None = None
     ) -> None:
         self.settings = settings = settings or Settings()
-        self.client = client_of(settings)
+        self.client = client_from(settings)
         self.webhooks: WebhookReceiver | None = None
         if settings.public_keys:
             self.webhooks = WebhookReceiver(

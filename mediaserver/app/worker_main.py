@@ -72,9 +72,9 @@ def _control(
 
     if settings.api_key is None and settings.public_keys is None:
         return None, nothing  # a third of a second and some megabytes are spared
-    from mediaserver.control.client import client_of
+    from mediaserver.control.client import client_from
 
-    client = client_of(settings)
+    client = client_from(settings)
     return (None, nothing) if client is None else (client.calls.actions.hangup, client.aclose)
 
 
