@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from mediaserver.control import TelnyxClient, WebhookReceiver
     from mediaserver.settings import ProcessorSetting, Settings
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AudioFormatError",
     "Call",
@@ -57,6 +59,7 @@ __all__ = [
     "TelnyxClient",
     "Webhook",
     "WebhookReceiver",
+    "__version__",
     "processor",
 ]
 

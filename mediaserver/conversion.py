@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -57,8 +58,9 @@ def convert(value: Any, kind: Any, *, secret: bool = False) -> Any:
         info = kinds.type_info(kind)
     except TypeError:  # a type that msgspec does not describe
         info = kinds.AnyType()
+    value = _read(value, info)
     try:
-        return msgspec.convert(_read(value, info), kind, strict=False, dec_hook=_construct)
+        return msgspec.convert(value, kind, strict=False, dec_hook=_construct)
     except (msgspec.ValidationError, ValueError, TypeError) as exc:
         raise _explained(str(exc), value, info, secret=secret) from exc
 
@@ -87,23 +89,31 @@ def _read(value: Any, info: kinds.Type) -> Any:
             return {k: _read(v, known.get(k, kinds.AnyType())) for k, v in value.items()}
         case kinds.DictType(value_type=inner) if isinstance(value, dict):
             return {k: _read(v, inner) for k, v in value.items()}
+        case kinds.TupleType(item_types=items):
+            return _read_list(value, items)
         case _ if isinstance(info, _LISTS):
-            return _read_list(value, info.item_type)
+            return _read_list(value, itertools.repeat(info.item_type))
     return value
 
 
-def _read_list(value: Any, item: kinds.Type) -> Any:
-    # Of a list of tables no text can be one.
-    if isinstance(value, str) and not isinstance(item, kinds.StructType):
+def _read_list(value: Any, items: Iterable[kinds.Type]) -> Any:
+    if isinstance(value, str):
         value = [part.strip() for part in value.split(",")] if value else []
-    return [_read(each, item) for each in value] if isinstance(value, list | tuple) else value
+    if not isinstance(value, list | tuple):
+        return value
+    given = itertools.chain(items, itertools.repeat(kinds.AnyType()))
+    return [_read(each, item) for each, item in zip(value, given)]  # noqa: B905 (endless)
 
 
 def _explained(said: str, value: Any, info: kinds.Type, *, secret: bool) -> WrongValueError:
     """What msgspec said, in words, and about the part of the value that is wrong."""
     path: KeyPath = ()
     if at := _AT.search(said):
-        for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", at["path"]):
+        for key, index, some in re.findall(r"\.(\w+)|\[(\d+)\]|\[(\.\.\.)\]", at["path"]):
+            if some:  # of a table, msgspec does not say which
+                return WrongValueError(
+                    path, f"a value in it: expected {expected(_inner(info, some))}"
+                )
             step = key or int(index)
             path, value, info = (*path, step), _part(value, step), _inner(info, step)
     if missing := _MISSING_KEY.match(said):
@@ -111,6 +121,13 @@ def _explained(said: str, value: Any, info: kinds.Type, *, secret: bool) -> Wron
     if unknown := _UNKNOWN_KEY.match(said):
         known = [each.encode_name for each in getattr(_plain(info), "fields", ())]
         return WrongValueError((*path, unknown[1]), f"unknown key{did_you_mean(unknown[1], known)}")
+    match _plain(info):
+        case kinds.AnyType():  # the type itself is not understood
+            return WrongValueError(path, _AT.sub("", said))
+        case kinds.CustomType() if not secret:  # only its constructor knows why
+            return WrongValueError(path, f"expected {expected(info)}: {_AT.sub('', said)}")
+        case kinds.TupleType() if isinstance(value, list):
+            return WrongValueError(path, f"expected {expected(info)}, not of {len(value)}")
     got = type_in_words(value) if secret else shown(value)
     return WrongValueError(path, f"expected {expected(info)}, not {got}")
 
@@ -139,6 +156,8 @@ def _inner(info: kinds.Type, step: str | int) -> kinds.Type:
             return next((f.type for f in fields if f.encode_name == step), kinds.AnyType())
         case kinds.DictType(value_type=inner):
             return inner
+        case kinds.TupleType(item_types=items) if isinstance(step, int) and step < len(items):
+            return items[step]
         case plain if isinstance(plain, _LISTS):
             return plain.item_type
     return kinds.AnyType()
@@ -172,7 +191,9 @@ def expected(info: kinds.Type) -> str:
             return f"a value for {cls.__name__}"
         case _ if isinstance(info, _LISTS):
             plural = isinstance(_plain(info.item_type), kinds.StructType)
-            return "a list of tables" if plural else "a list"
+            return "a list of tables ([[…]])" if plural else "a list"
+        case kinds.TupleType(item_types=items):
+            return f"a list of {len(items)}"
     return f"a value of type {type(info).__name__.removesuffix('Type').lower()}"
 
 
@@ -233,7 +254,10 @@ def shown_path(path: KeyPath) -> str:
     return "".join(steps).removeprefix(".")
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The known name that was probably meant, as the end of a message; or nothing."""
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """The known name that was probably meant, as the end of a message; or nothing.
+
+    ``prefix`` is put before it: names that all begin alike are compared without that.
+    """
     near = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return f"; did you mean {prefix + near[0]!r}?" if near else ""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs
 
 import msgspec
 from msgspec import Meta
 
+from mediaserver.conversion import WrongValueError
 from mediaserver.sources import Loader
 
 NonNegative = Annotated[float, Meta(ge=0)]
@@ -34,9 +35,18 @@ class ProcessorSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def parse(cls, text: str) -> ProcessorSetting:
-        """From a flag: ``NAME`` or ``NAME?parameter=value&parameter=value``."""
+        """From a flag: ``NAME`` or ``NAME?parameter=value&parameter=value``.
+
+        A parameter that comes several times is a list.
+
+        Raises:
+            WrongValueError: there is no name.
+        """
         name, _, query = text.partition("?")
-        return cls(name, dict(parse_qsl(query, keep_blank_values=True)))
+        if not name.strip():
+            raise WrongValueError((), "a processor without a name")
+        given = parse_qs(query, keep_blank_values=True)
+        return cls(name.strip(), {n: v[0] if len(v) == 1 else v for n, v in given.items()})
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,9 +123,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-def _processors(text: str) -> list[ProcessorSetting]:
-    """From a variable: like flags, with commas between them."""
-    return [ProcessorSetting.parse(part) for part in text.split(",")]
+def _processors(written: Any) -> Any:
+    """Of names, with commas between them or in a list, the processors; tables are left alone."""
+    if isinstance(written, str):
+        written = written.split(",")
+    if isinstance(written, list):
+        return [ProcessorSetting.parse(w) if isinstance(w, str) else w for w in written]
+    return written
 
 
 LOADER = Loader(

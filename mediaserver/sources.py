@@ -129,7 +129,7 @@ class Loader(Generic[T]):
         others: tables that belong to other programs; so do the variables named like them.
         flags: settings whose flag is not their name.
         secrets: settings whose values are never quoted.
-        readers: how the text of a variable is read where it is no plain value.
+        readers: what else may be written for a setting, read as what its type says.
     """
 
     kind: type[T]
@@ -139,7 +139,7 @@ class Loader(Generic[T]):
     others: tuple[str, ...] = ()
     flags: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
-    readers: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
+    readers: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
 
     def load(
         self,
@@ -169,7 +169,9 @@ class Loader(Generic[T]):
             if value is not None
         }
         for name in self._unknown(environment):
-            warn(f"unknown variable {name}{did_you_mean(name, self._variables())}")
+            known = [each.removeprefix(self.prefix) for each in self._variables()]
+            guess = did_you_mean(name.removeprefix(self.prefix), known, self.prefix)
+            warn(f"unknown variable {name}{guess}")
         types = get_type_hints(self.kind, include_extras=True)
         return self.kind(
             **{name: self._value(name, types[name], each) for name, each in given.items()}
@@ -185,7 +187,7 @@ class Loader(Generic[T]):
 
     def _variables(self) -> list[str]:
         own = [self.variable(name) for name in self.kind.__struct_fields__]
-        return [*own, CONFIG_VARIABLE]
+        return [*own, *([CONFIG_VARIABLE] if CONFIG_VARIABLE.startswith(self.prefix) else [])]
 
     def _unknown(self, environment: Mapping[str, str]) -> list[str]:
         """Variables that look like settings and are none; one that is empty does nothing."""
@@ -224,15 +226,15 @@ class Loader(Generic[T]):
         for name in self.kind.__struct_fields__:
             for variable in (self.variable(name), self.aliases.get(name, "")):
                 if text := environment.get(variable, ""):
-                    read = self.readers.get(name)
-                    value = read(text) if read else text
-                    found[name] = Given(value, partial(_named, variable))
+                    found[name] = Given(text, partial(_named, variable))
                     break
         return found
 
     def _value(self, name: str, kind: Any, given: Given) -> Any:
         try:
-            value = convert(given.value, kind, secret=name in self.secrets)
+            read = self.readers.get(name)
+            written = read(given.value) if read else given.value
+            value = convert(written, kind, secret=name in self.secrets)
             if isinstance(value, float) and not math.isfinite(value):
                 raise WrongValueError((), f"expected a finite number, not {shown(given.value)}")
         except WrongValueError as exc:

@@ -28,7 +28,7 @@ MAY: dict[str, set[str]] = {
     "tokens": set(),
     "conversion": {"errors"},
     "sources": {"conversion", "errors"},
-    "settings": {"sources"},
+    "settings": {"conversion", "sources"},
     "observer": set(),
     "wire": {"telephony_codecs"},
     "media": {"telephony_codecs"},
@@ -91,6 +91,7 @@ MAY: dict[str, set[str]] = {
     "carrier": {"telephony_codecs"},
     "carrier.rest": {"carrier", "telephony_codecs"},
     "cli": {
+        "",
         "app",
         "carrier",
         "carrier.rest",
@@ -107,6 +108,7 @@ MAY: dict[str, set[str]] = {
 }
 PURE = {"wire", "media", "media.playout", "telephony_codecs"}
 PURE_MODULES = {
+    "mediaserver.conversion",
     "mediaserver.processors.api",
     "mediaserver.processors.chain",
     "mediaserver.processors.parameters",

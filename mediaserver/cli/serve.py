@@ -9,7 +9,7 @@ import sys
 
 from mediaserver.app import MediaServer, loop_factory
 from mediaserver.cli.options import add_flags, add_key_file, settings_of
-from mediaserver.settings import LOADER, ProcessorSetting, Settings
+from mediaserver.settings import LOADER, Settings
 
 # What is set by flags, by the settings' names; everything else by file or environment.
 _FLAGS = (
@@ -25,6 +25,8 @@ _FLAGS = (
     "workers",
     "max_calls",
     "drain_s",
+    "on_error",
+    "on_return",
     "log_level",
     "keepalive",
     "answer",
@@ -53,11 +55,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; exit code 0."""
-    chains = {
-        field: [ProcessorSetting.parse(text) for text in given] if given else None
-        for field, given in (("processors", args.processor), ("offer", args.offer))
-    }
-    settings = settings_of(args, **chains)
+    settings = settings_of(args, processors=args.processor, offer=args.offer)
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
