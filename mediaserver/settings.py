@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import parse_qs
 
 import msgspec
@@ -18,20 +19,32 @@ CARRIER_TABLE = "carrier"
 """The fake Telnyx's own table of the same file; see ``mediaserver carrier``."""
 
 
+if TYPE_CHECKING:
+    Named = str | Callable[..., Any]
+else:
+    Named = Text  # what a file or a flag may hold; a program may give more
+
+
 class ProcessorSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One processor of the chain.
 
     Attributes:
-        name: built-in, entry point, ``module:attribute`` or ``file.py:attribute``.
+        name: built-in, entry point, ``module:attribute`` or ``file.py:attribute``; from a
+            program also the handler or ``Filter`` class itself.
         parameters: its typed parameters.
         allow: parameters that a call may set as custom parameter ``param_<name>``.
         alias: what a call selects it by; ``name`` if empty.
     """
 
-    name: Text
+    name: Named
     parameters: dict[str, Any] = {}
     allow: tuple[str, ...] = ()
     alias: str = ""
+
+    @property
+    def selected_by(self) -> str:
+        """What a call selects it by."""
+        return self.alias or name_of(self.name)
 
     @classmethod
     def parse(cls, text: str) -> ProcessorSetting:
@@ -47,6 +60,13 @@ class ProcessorSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise WrongValueError((), "a processor without a name")
         given = parse_qs(query, keep_blank_values=True)
         return cls(name.strip(), {n: v[0] if len(v) == 1 else v for n, v in given.items()})
+
+
+def name_of(processor: str | Callable[..., Any]) -> str:
+    """A processor's name, as logs and errors have it."""
+    if isinstance(processor, str):
+        return processor
+    return getattr(processor, "__name__", type(processor).__name__)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

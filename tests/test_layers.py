@@ -80,6 +80,7 @@ MAY: dict[str, set[str]] = {
     "app.loop": set(),
     "app": {
         "app.loop",
+        "processors",
         "server.base",
         "server.service",
         "server.workers",
@@ -103,7 +104,7 @@ MAY: dict[str, set[str]] = {
         "processors",
         "telephony_codecs",
     },
-    "": {"app", "control", "processors", "media"},
+    "": {"app", "control", "control.errors", "control.events", "processors", "media"},
     "__main__": {"cli"},
 }
 PURE = {"wire", "media", "media.playout", "telephony_codecs"}

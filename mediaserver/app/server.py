@@ -21,6 +21,7 @@ from mediaserver.control.client import client_from
 from mediaserver.control.events import Event
 from mediaserver.control.rest.fields import BidirectionalCodec
 from mediaserver.errors import ConfigurationError
+from mediaserver.processors.discovery import check_importable
 from mediaserver.server.base import Service
 from mediaserver.server.service import SingleProcessService
 from mediaserver.server.workers.process import WorkerLimits
@@ -76,6 +77,8 @@ class MediaServer:
             return SingleProcessService(
                 self.settings, routes=routes, hangup=hangup, observer=self._relations
             )
+        for setting in (*self.settings.processors, *self.settings.offer):
+            check_importable(setting.name)
         return MultiProcessService(
             self.settings, routes=routes, observer=self._relations, limits=limits
         )

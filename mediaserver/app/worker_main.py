@@ -40,6 +40,9 @@ def main(fd: int) -> None:
         setup: Setup = receive_first(end)
     except EOFError:
         return
+    except Exception as exc:  # unpickling imports the processors: whatever that raises
+        send_last(end, Failed(f"cannot import a processor: {type(exc).__name__}: {exc}"))
+        return
     logging.basicConfig(
         level=setup.settings.log_level.upper(),
         format=f"%(asctime)s %(levelname)s worker {setup.index} %(name)s: %(message)s",
