@@ -168,6 +168,7 @@ class Loader(Generic[T]):
             for name, value in flags.items()
             if value is not None
         }
+        self._check_names(given)
         for name in self._unknown(environment):
             known = [each.removeprefix(self.prefix) for each in self._variables()]
             guess = did_you_mean(name.removeprefix(self.prefix), known, self.prefix)
@@ -209,17 +210,20 @@ class Loader(Generic[T]):
                 f"wrong setting {self.table} ({file.where(base)}):"
                 f" expected a table, not {shown(values)}"
             )
-        known = self.kind.__struct_fields__
-        for name in values:
-            if name not in (*known, *self.others):
-                guess = did_you_mean(name, (*known, *self.others))
-                where = file.where((*base, name))
-                raise ConfigurationError(f"unknown setting {name!r} ({where}){guess}")
-        return {
+        given = {
             name: Given(value, partial(file.where_in, (*base, name)))
             for name, value in values.items()
-            if name in known
+            if name not in self.others
         }
+        self._check_names(given)
+        return given
+
+    def _check_names(self, given: Mapping[str, Given]) -> None:
+        known = self.kind.__struct_fields__
+        for name, each in given.items():
+            if name not in known:
+                guess = did_you_mean(name, (*known, *self.others))
+                raise ConfigurationError(f"unknown setting {name!r} ({each.where(())}){guess}")
 
     def _of_environment(self, environment: Mapping[str, str]) -> dict[str, Given]:
         found = {}

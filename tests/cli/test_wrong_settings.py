@@ -370,4 +370,6 @@ def test_an_error_of_load_is_a_configuration_error() -> None:
     """What embedding programs catch."""
     with pytest.raises(ConfigurationError, match=r"wrong setting max_calls \(--max-calls\)"):
         load({"max_calls": 0}, {})
+    with pytest.raises(ConfigurationError, match=r"unknown setting 'prot' .*did you mean 'port'"):
+        load({"prot": 0}, {})
     assert load({}, {}) == Settings()
