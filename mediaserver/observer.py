@@ -34,7 +34,7 @@ class StreamRequest(msgspec.Struct, frozen=True):
     parameters: Mapping[str, str] = {}
 
 
-class CallSummary(msgspec.Struct, frozen=True, kw_only=True):
+class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A call's facts and figures at its end, over all its sockets.
 
     Of a call that was lost with its worker only id, number of the worker and reason are known;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -89,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         backlog_ms: most delay of live audio; what is older is dropped.
         poll_ms: how often arrivals are looked at while many come, which saves much work and
             delays them a little; 0 handles each by itself.
+        play_ahead_s: how far ahead of the caller's ear iterators are pulled.
         keepalive: send silence while nothing plays.
         workers: processes that carry the calls; 1: the server itself does.
         auth_token: what a stream must present; None admits all.
@@ -96,8 +97,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         start_within_s: time from the upgrade to ``start``.
         reconnect_grace_s: how long a call outlives its lost socket.
         handler_grace_s: how long handlers may run after their call.
+        max_call_s: how long a call may last: an event, and five seconds later it is hung up;
+            None: any time.
+        idle_s: how long nobody may be heard, neither caller nor a play, before the same; None:
+            any time.
+        media_silent_s: how long no media may come on a socket that is up before a hint.
         drain_s: how long live calls may go on after SIGTERM; None: to their end.
-        on_error: a processor that raised is bypassed (``bypass``) or ends its call (``end``).
+        drain_end: calls that are left then are hung up (``hangup``, where there is an API
+            key) or stay up without a stream (``leave``).
+        on_error: a processor that raised is bypassed (``bypass``), ends its call's stream
+            (``end``), or hangs the call up (``hangup``); ``auto`` bypasses a filter, and hangs
+            up when the last handler has failed.
         on_return: a call whose handlers have all returned goes on (``stay``) or is
             hung up (``hangup``).
         api_key: Telnyx API key for the control client.
@@ -108,6 +118,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         allow_insecure: let plain http and ws leave this machine.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
     """
+
+    @property
+    def path_prefix(self) -> str:
+        """The path of ``public_url``: a proxy may pass it on or take it away."""
+        return urlsplit(self.public_url or "").path.rstrip("/")
 
     host: Text = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
@@ -124,6 +139,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lead_ms: NonNegative | None = 200.0
     backlog_ms: NonNegative = 200.0
     poll_ms: Annotated[float, Meta(ge=0, le=10)] = 2.0
+    play_ahead_s: NonNegative = 1.0
     keepalive: bool = False
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
     auth_token: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
@@ -131,8 +147,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     start_within_s: Annotated[float, Meta(gt=0)] = 30.0
     reconnect_grace_s: NonNegative = 10.0
     handler_grace_s: NonNegative = 5.0
+    max_call_s: Annotated[float, Meta(gt=0)] | None = None
+    idle_s: Annotated[float, Meta(gt=0)] | None = None
+    media_silent_s: Annotated[float, Meta(gt=0)] = 30.0
     drain_s: NonNegative | None = None
-    on_error: Literal["bypass", "end"] = "bypass"
+    drain_end: Literal["hangup", "leave"] = "hangup"
+    on_error: Literal["auto", "bypass", "end", "hangup"] = "auto"
     on_return: Literal["stay", "hangup"] = "stay"
     api_key: Text | None = None
     api_base_url: Text = "https://api.telnyx.com/v2"

@@ -18,6 +18,7 @@ from mediaserver.control import (
     webhook_route,
 )
 from mediaserver.control.client import client_from
+from mediaserver.control.encoding import encode_error
 from mediaserver.control.events import Event
 from mediaserver.control.rest.fields import BidirectionalCodec
 from mediaserver.errors import ConfigurationError
@@ -80,15 +81,19 @@ class MediaServer:
         for setting in (*self.settings.processors, *self.settings.offer):
             check_importable(setting.name)
         return MultiProcessService(
-            self.settings, routes=routes, observer=self._relations, limits=limits
+            self.settings,
+            routes=routes,
+            hangup=hangup,
+            encode_error=encode_error,
+            observer=self._relations,
+            limits=limits,
         )
 
     @property
     def url(self) -> str:
         """Where streams connect to, as seen from this machine."""
-        host = self.settings.host
-        if host in ("0.0.0.0", "::"):
-            host = "127.0.0.1"
+        # An address that listens everywhere is reached at loopback of its own family.
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.host, self.settings.host)
         shown = f"[{host}]" if ":" in host else host
         return f"ws://{shown}:{self.service.port}/media"
 

@@ -168,6 +168,11 @@ def normal_type(event_type: str) -> str:
     return dotted if dotted in _KINDS or "." not in event_type else event_type
 
 
+def event_class(event_type: str) -> type[Event]:
+    """The class of events of this type, spelt with dots."""
+    return _KINDS[event_type][0] if event_type in _KINDS else Event
+
+
 def parse_event(body: bytes) -> Event:
     """The event in the body of a webhook, whose signature has been checked.
 

@@ -7,7 +7,7 @@ says what it can do.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, overload
 
@@ -16,7 +16,10 @@ import msgspec
 from mediaserver.media.frames import Frame, Int16Array, Track
 
 PlayState = Literal["queued", "playing", "played", "cleared", "failed"]
-AudioSource = Int16Array | AsyncIterator[Int16Array] | Path | bytes
+PlayReason = Literal[
+    "finished", "barge_in", "cancelled", "socket", "ended", "source", "unconfirmed"
+]
+AudioSource = Int16Array | AsyncIterable[Int16Array] | AsyncIterable[bytes] | Path | str | bytes
 
 
 class Dtmf(msgspec.Struct, frozen=True):
@@ -39,8 +42,8 @@ class Stop(msgspec.Struct, frozen=True):
     """The call's media ended.
 
     ``reason`` is ``stop`` (Telnyx said so), ``lost`` (the socket went and did not come
-    back), ``hangup``, ``processor`` (one failed, and the settings end the call then) or
-    ``shutdown`` (of the server).
+    back), ``hangup``, ``processor`` (one failed, and the settings end the call then),
+    ``max_call``, ``idle`` or ``shutdown`` (of the server).
     """
 
     reason: str
@@ -65,13 +68,23 @@ class Hint(msgspec.Struct, frozen=True):
     text: str
 
 
+class LimitReached(msgspec.Struct, frozen=True):
+    """The call has lasted (``max_call_s``), or nobody was heard (``idle_s``), for too long.
+
+    It is hung up in ``within_s`` seconds; after ``idle_s`` only if nobody is heard meanwhile.
+    """
+
+    limit: str
+    within_s: float
+
+
 class Webhook(msgspec.Struct, frozen=True):
     """A verified webhook about this call; ``event`` is the typed one of ``control``."""
 
     event: Any
 
 
-Event = Dtmf | StreamError | Stop | Draining | Reconnected | Hint | Webhook
+Event = Dtmf | StreamError | Stop | Draining | Reconnected | Hint | LimitReached | Webhook
 
 
 class Play(Protocol):
@@ -80,6 +93,15 @@ class Play(Protocol):
     @property
     def state(self) -> PlayState:
         """Last known state; each play ends exactly once."""
+
+    @property
+    def reason(self) -> PlayReason | None:
+        """Why it ended; None before that.
+
+        ``finished``: it was played. ``barge_in``: ``clear()``. ``cancelled``: ``cancel()``.
+        ``socket``: the socket was lost, or another one took over. ``ended``: the call is over.
+        ``source``: its source failed. ``unconfirmed``: too many marks never came back.
+        """
 
     @property
     def heard(self) -> float:
@@ -111,8 +133,11 @@ class Call(Protocol):
         stream_id: Telnyx's id of the media stream.
         caller: the calling number or None.
         callee: the called number or None.
-        client_state: as given when the stream was started, still encoded.
-        parameters: the stream's custom parameters.
+        client_state: what was given when the stream was started, as text.
+        client_state_raw: the same as it came, base64.
+        parameters: the stream's custom parameters, without the token.
+        query: the parameters of the stream's URL, without the token.
+        path: the path of the stream's URL, without the token: ``/media``.
         codec: what the caller's audio arrives in, such as ``PCMU``.
         rate: its sample rate in Hz.
         send_codec: what goes back.
@@ -124,7 +149,10 @@ class Call(Protocol):
     caller: str | None
     callee: str | None
     client_state: str | None
+    client_state_raw: str | None
     parameters: Mapping[str, str]
+    query: Mapping[str, str]
+    path: str
     codec: str
     rate: int
     send_codec: str
@@ -148,20 +176,30 @@ class Call(Protocol):
         """Typed events, from now to the call's end; ``Stop`` is the last."""
 
     async def play(
-        self, source: AudioSource, rate: int | None = None, *, live: bool = False
+        self,
+        source: AudioSource,
+        rate: int | None = None,
+        *,
+        live: bool = False,
+        ahead_s: float | None = None,
     ) -> Play:
         """Queue audio behind what is queued; returns as soon as it is accepted.
 
         Args:
-            source: int16 array ``(n,)``; an async iterator of such; a path or the
-                bytes of an audio file.
-            rate: of arrays, in Hz; the call's ``send_rate`` if None.
+            source: int16 array ``(n,)``; an async iterator of such, or of raw int16
+                little-endian bytes cut anywhere; a path or the bytes of an audio file;
+                with ``rate``, bytes are raw int16 little-endian audio.
+            rate: of arrays and raw bytes, in Hz; the call's ``send_rate`` if None.
             live: audio that happens now (an echo, a bridge): what falls behind by
                 more than the backlog limit is dropped instead of played late.
+            ahead_s: how far ahead of the ear an iterator is pulled; the setting
+                ``play_ahead_s`` if None. More suits a source that pauses long.
+
+        A file that cannot be read, and an iterator that raises, end the play as ``failed``.
 
         Raises:
             CallEndedError: the call is over.
-            AudioFormatError: not one-dimensional int16.
+            AudioFormatError: not one-dimensional int16, or a rate there is not.
         """
 
     def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
@@ -177,8 +215,32 @@ class Call(Protocol):
     async def mark(self, name: str) -> Mark:
         """A mark behind everything queued so far."""
 
-    async def hangup(self) -> None:
-        """End the call, or its stream where no control client is set up."""
+    async def send(self, message: Mapping[str, Any]) -> bool:
+        """Send a message of one's own on the call's socket; False where there is none now.
+
+        At most 50 a second go out: more wait here.
+
+        Args:
+            message: a JSON object with an ``event``, at most 64 KiB as text.
+
+        Raises:
+            CallEndedError: the call is over.
+            ValueError: no such object, or too long.
+        """
+
+    async def hangup(self, *, after_playout: bool = False) -> None:
+        """End the call, or its stream where no control client is set up.
+
+        The call ends at once: what is outstanding resolves as cleared. Of a call that is over
+        already it is no error.
+
+        Args:
+            after_playout: first wait until what was accepted so far has been heard; at most
+                its length and 2 s.
+
+        Raises:
+            ControlError: Telnyx did not take the command; the phone call may be up.
+        """
 
 
 class Filter:

@@ -27,14 +27,23 @@ from websockets.http11 import Request
 
 from mediaserver.settings import Settings
 from mediaserver.tokens import Admission, TokenGate
-from mediaserver.wire.messages import TOKEN_KEY, Start
+from mediaserver.wire.messages import TOKEN_KEY, TOKEN_PARAMETER, Start
+
+MEDIA_PATH = "/media"
 
 logger = logging.getLogger(__name__)
 
 
 class Upgrade(NamedTuple):
-    """An upgrade request that may go on: its query, and the token it presented."""
+    """An upgrade request that may go on.
 
+    Attributes:
+        path: without the token.
+        query: without the token.
+        token: what it presented, in its header, path or query.
+    """
+
+    path: str
     query: Mapping[str, str]
     token: str | None
 
@@ -94,33 +103,38 @@ class AdmissionControl:
     def __init__(self, settings: Settings, host: AdmissionHost) -> None:
         self._settings = settings
         self._host = host
+        self._prefix = settings.path_prefix
         self._gate = TokenGate(settings.auth_token, grace_s=settings.reconnect_grace_s)
 
     def judge_upgrade(self, request: Request) -> Upgrade | tuple[http.HTTPStatus, str]:
         """What this upgrade request brought, or status and text of its refusal."""
         url = urlsplit(request.path)
-        path, _, last = url.path.partition("/media")
+        path, _, last = url.path.removeprefix(self._prefix).partition(MEDIA_PATH)
         if path or (last and not last.startswith("/")):
             return http.HTTPStatus.NOT_FOUND, "Media streams connect to /media.\n"
         query = dict(parse_qsl(url.query))
-        token = (
-            request.headers.get(TOKEN_KEY) or unquote(last.strip("/")) or query.get("token") or None
-        )
+        # Where no token is asked for, a parameter of that name is the user's own.
+        in_query = query.pop(TOKEN_PARAMETER, None) if self._settings.auth_token else None
+        token = request.headers.get(TOKEN_KEY) or unquote(last.strip("/")) or in_query or None
         refusal = self._no_room(token)
         if refusal is not None:
             return http.HTTPStatus.SERVICE_UNAVAILABLE, refusal
-        if token is not None and self.must_refuse(token):
+        if self.must_refuse(token):
             self._host.count("refused_token")
             return http.HTTPStatus.UNAUTHORIZED, "Wrong auth token.\n"
-        return Upgrade(query, token)
+        return Upgrade(MEDIA_PATH, query, token)
 
     def must_refuse(self, token: str | None) -> bool:
-        """Whether a stream that presented ``token`` must be refused."""
-        return not self._gate.looks_valid(token, time.time())
+        """Whether a stream that presented ``token`` must be refused before its ``start``.
+
+        Without one it may go on: ``start`` may bring it as a custom parameter.
+        """
+        return token is not None and not self._gate.looks_valid(token, time.time())
 
     def judge_start(self, token: str | None, start: Start) -> Admitted | Refused:
         """Whether the call that starts may come in."""
         call_id = start.start.call_control_id or start.stream_id or str(uuid.uuid4())
+        token = token or start.start.parameters.get(TOKEN_PARAMETER)
         admission = self._gate.admit(token, call_id, time.time())
         if not admission.admitted:
             self._host.count("refused_token")

@@ -44,7 +44,7 @@ class Service(Protocol):
         """Take no new calls; live ones go on, and may come back with another socket."""
 
     async def drained(self) -> None:
-        """Wait until no call is left, or ``drain_s`` is over."""
+        """Wait until no call is left; when ``drain_s`` is over, do what ``drain_end`` says."""
 
     async def start(self) -> None:
         """Listen; ``MediaServer`` does it.
@@ -92,9 +92,17 @@ class ServiceBase(ABC):
         logger.info("draining: %d calls go on", self.n_calls)
         self._tell_draining()
 
+    @abstractmethod
+    async def _hang_up_all(self) -> None:
+        """Hang up the phone calls of all live calls, within a few seconds."""
+
     async def drained(self) -> None:
         """See ``Service``."""
         try:
             await asyncio.wait_for(self._emptied(), self.settings.drain_s)
         except TimeoutError:
-            logger.warning("drain time is over: %d calls are cut", self.n_calls)
+            leave = self.settings.drain_end == "leave"
+            what = "cut, their phone calls stay up" if leave else "hung up"
+            logger.warning("drain time is over: %d calls are %s", self.n_calls, what)
+            if not leave:
+                await self._hang_up_all()

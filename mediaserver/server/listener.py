@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import http
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from starlette.routing import BaseRoute
@@ -23,9 +23,7 @@ from mediaserver.settings import Settings
 class ListenerHost(Health, Protocol):
     """What the listener must know of the service behind it."""
 
-    def connection(
-        self, query: Mapping[str, str], token: str | None, now: float
-    ) -> MediaConnection:
+    def connection(self, upgrade: Upgrade, now: float) -> MediaConnection:
         """What an admitted upgrade becomes."""
 
 
@@ -57,7 +55,7 @@ class Listener:
         self._make_socket = make_socket
         self._admission = admission
         self._waiting: set[FirstBytes] = set()
-        self._http = HttpHost(make_app(host, routes))
+        self._http = HttpHost(make_app(host, routes, settings.path_prefix))
         self._server: asyncio.Server | None = None
 
     @property
@@ -108,7 +106,7 @@ class Listener:
         judged = self._admission.judge_upgrade(request)
         if not isinstance(judged, Upgrade):
             return judged
-        connection = self._host.connection(judged.query, judged.token, now)
+        connection = self._host.connection(judged, now)
         self.connections.add(connection)
         return connection
 

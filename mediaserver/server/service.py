@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.routing import BaseRoute
 from websockets.server import ServerProtocol
 
 from mediaserver.observer import CallObserver, CallSummary
-from mediaserver.server.admission import AdmissionControl, Refused
+from mediaserver.server.admission import AdmissionControl, Refused, Upgrade
 from mediaserver.server.base import ServiceBase
 from mediaserver.server.calls.connection import Answer, MediaConnection
 from mediaserver.server.calls.registry import CallRegistry
@@ -119,12 +119,10 @@ class SingleProcessService(ServiceBase):
 
     # ListenerHost and StreamHost: what connections need.
 
-    def connection(
-        self, query: Mapping[str, str], token: str | None, now: float
-    ) -> MediaConnection:
+    def connection(self, upgrade: Upgrade, now: float) -> MediaConnection:
         """What an admitted upgrade becomes."""
         start_within_s = self.settings.start_within_s
-        return MediaConnection(self, query, token, now, start_within_s=start_within_s)
+        return MediaConnection(self, upgrade, now, start_within_s=start_within_s)
 
     def _make_socket(
         self, protocol: ServerProtocol, transport: asyncio.Transport, connection: Connection
@@ -183,3 +181,6 @@ class SingleProcessService(ServiceBase):
 
     async def _emptied(self) -> None:
         await self._calls.emptied()
+
+    async def _hang_up_all(self) -> None:
+        await self._calls.hang_up_all()

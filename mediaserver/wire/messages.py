@@ -7,6 +7,7 @@ disagree on a shape every one of them is read.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -39,6 +40,8 @@ ERROR_MEANINGS = {
 }
 
 TOKEN_KEY = "x-telnyx-streaming-auth-token"
+# The custom parameter that stands for it where a stream can be given nothing else (TeXML).
+TOKEN_PARAMETER = "token"
 
 # What older text calls the codecs; keys are lower case.
 _ENCODING_ALIASES = {
@@ -225,6 +228,20 @@ Message = Connected | Start | Media | Stop | Mark | Dtmf | Error
 
 # Lax: "7" and 7 are both ints, as protocol.md asks.
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message, strict=False)
+_TEXTS = frozenset(
+    {
+        "user_id",
+        "call_control_id",
+        "call_session_id",
+        "from",
+        "to",
+        "client_state",
+        "stream_id",
+        "occurred_at",
+        "title",
+        "detail",
+    }
+)
 _EVENTS = frozenset({"connected", "start", "media", "stop", "mark", "dtmf", "error"})
 
 
@@ -247,6 +264,63 @@ def parse(data: bytes) -> Message:
 # ``parse`` in its parts, for the one caller that runs 50 times a second and call.
 decode = _decoder.decode
 REFUSALS = (msgspec.DecodeError, RecursionError, ValueError, OverflowError)
+
+
+# What a message is worth nothing without; of all else an odd value costs that value alone.
+_NEEDED = frozenset(
+    {
+        "$",
+        "$.event",
+        "$.start",
+        "$.start.media_format",
+        "$.start.media_format.encoding",
+        "$.media",
+        "$.media.payload",
+        "$.media.track",
+        "$.mark",
+        "$.mark.name",
+        "$.dtmf",
+        "$.dtmf.digit",
+    }
+)
+_AT = re.compile(r" - at `(\$[^`]*)`$")
+_MAX_ODD = 16
+
+
+def mend(data: bytes) -> tuple[Message, tuple[str, ...]] | None:
+    """A refused message without what is odd in it, and the names of these fields.
+
+    A number or a truth value where a text is wanted becomes a text; anything else odd goes.
+    None where it cannot be read at all, or where what is odd is what the message is for.
+    """
+    try:
+        value = msgspec.json.decode(data)
+    except REFUSALS:
+        return None
+    odd: list[str] = []
+    while len(odd) < _MAX_ODD:
+        try:
+            return msgspec.convert(value, Message, strict=False), tuple(odd)
+        except REFUSALS as exc:
+            found = _AT.search(str(exc))
+            path = found[1] if found else "$"
+            if path in _NEEDED or not _replace(value, path.split(".")[1:]):
+                return None
+            odd.append(path.removeprefix("$."))
+    return None
+
+
+def _replace(value: Any, keys: list[str]) -> bool:
+    """Put a text, or nothing, in the place of an odd value; whether that was possible."""
+    *folders, key = keys
+    for folder in folders:
+        value = value.get(folder) if isinstance(value, dict) else None
+    if not isinstance(value, dict) or key not in value:
+        return False
+    old = value[key]
+    is_plain = isinstance(old, int | float) and key in _TEXTS
+    value[key] = msgspec.json.encode(old).decode() if is_plain else None
+    return True
 
 
 def kind_of(data: bytes) -> str:

@@ -9,6 +9,7 @@ Rules:
 - ``error`` may come at any time after ``connected``.
 - A message with another stream's id is counted and goes no further; ids compare
   without case; a message without an id is this stream's.
+- A value of a wrong type is left out and counted; only what a message is for may refuse it.
 - The peer has ``start_within_s`` from the upgrade to its ``start``.
 """
 
@@ -30,6 +31,7 @@ from mediaserver.wire.messages import (
     Stop,
     decode,
     kind_of,
+    mend,
 )
 
 
@@ -78,10 +80,20 @@ class Stream:
         state: where the stream stands.
         stream_id: Telnyx's id of it, once ``start`` came.
         violations: how many messages were refused, by kind.
+        odd_fields: how many values were of a wrong type and left out, by field.
         start_by: monotonic seconds by which ``start`` must have come, or None.
     """
 
-    __slots__ = ("_live_id", "_refused", "start_by", "state", "stream_id", "violations")
+    __slots__ = (
+        "_live_id",
+        "_odd",
+        "_refused",
+        "odd_fields",
+        "start_by",
+        "state",
+        "stream_id",
+        "violations",
+    )
 
     def __init__(
         self,
@@ -89,13 +101,20 @@ class Stream:
         *,
         start_within_s: float = 30.0,
         refused: Callable[[str], None] | None = None,
+        odd: Callable[[str], None] | None = None,
     ) -> None:
-        """Begin at the upgrade; ``refused`` is told the kind of each refused message."""
+        """Begin at the upgrade.
+
+        ``refused`` is told the kind of each refused message, ``odd`` the name of each field
+        that was left out of a message.
+        """
         self.state = State.OPENED
         self.stream_id: str | None = None
         self.violations: Counter[str] = Counter()
         self.start_by: float | None = now + start_within_s
+        self.odd_fields: Counter[str] = Counter()
         self._refused = refused
+        self._odd = odd
         # The stream's id while media is in its place, else equal to none.
         self._live_id: object = _NO_ID
 
@@ -107,12 +126,13 @@ class Stream:
         *,
         start_within_s: float = 30.0,
         refused: Callable[[str], None] | None = None,
+        odd: Callable[[str], None] | None = None,
     ) -> Stream:
         """A stream whose ``start`` comes next; what came before was read elsewhere.
 
         ``violations`` of that time are taken over; ``refused`` has been told of them.
         """
-        stream = cls(now, start_within_s=start_within_s, refused=refused)
+        stream = cls(now, start_within_s=start_within_s, refused=refused, odd=odd)
         stream.state = State.CONNECTED  # it came, or its absence has been counted
         stream.violations.update(violations)
         return stream
@@ -122,11 +142,24 @@ class Stream:
         try:
             message = decode(data)
         except REFUSALS:
-            self.refuse(kind_of(data))
-            return None
+            return self._receive_odd(data)
         if type(message) is Media and message.stream_id == self._live_id:
             return message
         return self._step(message)
+
+    def _receive_odd(self, data: bytes) -> Message | None:
+        """A message with odd values: without them, if it is of use at all."""
+        mended = mend(data)
+        if mended is None:
+            self.refuse(kind_of(data))
+            return None
+        message, fields = mended
+        passed_on = self._step(message)  # first, as it may be what tells the stream's id
+        for name in fields:
+            self.odd_fields[name] += 1
+            if self._odd is not None:
+                self._odd(name)
+        return passed_on
 
     def refuse(self, kind: str) -> None:
         """Count one more refusal of this kind."""

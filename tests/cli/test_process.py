@@ -217,3 +217,13 @@ def test_importing_the_package_is_light() -> None:
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"starlette", "uvicorn", "httpx", "nacl", "av", "rich", "lameenc", "soxr", "G722"}
     assert not heavy & set(ran.stdout.split())
+
+
+def test_a_workers_program_is_light() -> None:
+    """A worker loads no web framework, no HTTP client, and nothing that checks signatures."""
+    code = "import sys, mediaserver.app.worker_main; print(*sorted(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(ran.stdout.split())
+    heavy = {"starlette", "uvicorn", "h11", "httpx", "nacl", "av", "rich", "lameenc", "soxr"}
+    assert not heavy & {name.partition(".")[0] for name in loaded}
+    assert "mediaserver.control.client" not in loaded

@@ -41,7 +41,7 @@ FLAGS = [
     ),
     (
         ["--on-error", "stay"],
-        "wrong setting on_error (--on-error): expected bypass or end, not 'stay'",
+        "wrong setting on_error (--on-error): expected auto, bypass, end or hangup, not 'stay'",
     ),
     (
         ["--on-return", ""],
@@ -352,7 +352,7 @@ def test_what_a_processor_does_when_it_ends_has_flags(
     with pytest.raises(SystemExit):
         main(["serve", "--help"])
     told = " ".join(capsys.readouterr().out.split())
-    assert "--on-error VALUE a processor that raised is bypassed (bypass)" in told
+    assert "--on-error VALUE a processor that raised is bypassed (bypass)," in told
     assert "--on-return VALUE a call whose handlers have all returned goes on (stay)" in told
 
 

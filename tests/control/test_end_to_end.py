@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from mediaserver.carrier.rest.faults import RestFault
 from mediaserver.control import TelnyxClient
 from mediaserver.control.errors import ControlError
 from mediaserver.control.events import Event
+from mediaserver.server.workers.process import WorkerProcess
 from mediaserver.server.workers.service import MultiProcessService
 from mediaserver.settings import ProcessorSetting, Settings
 
@@ -84,7 +86,11 @@ class World:
 
 @asynccontextmanager
 async def world(
-    *processors: ProcessorSetting, workers: int = 1, reconnect_grace_s: float = 10.0
+    *processors: ProcessorSetting,
+    workers: int = 1,
+    reconnect_grace_s: float = 10.0,
+    echo: bool = True,
+    **more: Any,
 ) -> AsyncIterator[World]:
     """A server that answers calls with an echo, and a Telnyx that calls it."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -94,7 +100,7 @@ async def world(
         settings = Settings(
             port=port,
             public_url=f"http://127.0.0.1:{port}",
-            processors=(*processors, ProcessorSetting("echo")),
+            processors=(*processors, *([ProcessorSetting("echo")] if echo else [])),
             workers=workers,
             reconnect_grace_s=reconnect_grace_s,
             auth_token=SECRET,
@@ -103,6 +109,7 @@ async def world(
             public_keys=fake.public_key,
             answer=True,
             auto_restart=True,
+            **more,
         )
         fake.webhook_url = f"http://127.0.0.1:{port}/webhooks/telnyx"
         async with MediaServer(settings) as server:
@@ -227,13 +234,91 @@ async def test_webhooks_reach_a_call_in_a_worker(tmp_path: Path) -> None:
 
 
 async def test_a_processor_in_a_worker_hangs_up() -> None:
-    """The worker has a control client of its own: the call is ended by REST."""
+    """It asks its parent, whose control client ends the call by REST."""
     hangs_up = ProcessorSetting(f"{BOTS}:hangs_up")
     async with world(hangs_up, workers=2) as w:
         call = await w.dialled()
         await w.actions.start_streaming(call)
         await w.until_event("call.hangup")
         assert [c.command for c in w.fake.commanded].count("hangup") == 1
+
+
+TELLS = """
+import os, sys
+from mediaserver import Call, processor
+
+@processor
+async def tells(call: Call) -> None:
+    events = call.events()
+    async for event in events:
+        if "Transcription(" in str(event):
+            break
+    try:
+        await call.hangup()
+    except Exception as exc:
+        with open(os.environ["TELLS_INTO"], "w") as file:
+            print(type(exc).__name__, os.getpid(), exc, vars(exc), sep="\\n", file=file)
+            print(*sorted(sys.modules), file=file)
+"""
+
+
+async def told_by_a_bot(tmp_path: Path, workers: int) -> list[str]:
+    """What a bot saw that was told of a webhook's event, and then could not hang up."""
+    (tmp_path / "bot.py").write_text(TELLS)
+    into = tmp_path / "told"
+    async with world(ProcessorSetting(f"{tmp_path / 'bot.py'}:tells"), workers=workers) as w:
+        call = await w.dialled()
+        await w.actions.start_streaming(call)
+        await w.until_event("streaming.started")
+        w.fake.faults.add(RestFault("status", "hangup", status=422))
+        await w.actions.start_transcription(call)
+        async with asyncio.timeout(20):
+            while not into.exists() or into.read_text().count("\n") < 5:  # noqa: ASYNC110  # a bot writes it
+                await asyncio.sleep(0.01)
+    return into.read_text().splitlines()
+
+
+async def test_a_bot_in_a_worker_sees_the_error_of_a_single_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same class with the same fields, but for the ids of the request."""
+    told = []
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        folder.mkdir()
+        monkeypatch.setenv("TELLS_INTO", str(folder / "told"))
+        kind, _, text, fields, _ = await told_by_a_bot(folder, workers)
+        assert kind == "UnprocessableError"
+        told.append(re.sub(r"[0-9a-f-]{16,}", "ID", text + fields))
+    assert told[0] == told[1]
+
+
+async def test_a_worker_has_neither_secrets_nor_a_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after a webhook and a failed command: no HTTP client, no web framework, no keys."""
+    for name in ("TELNYX_API_KEY", "MEDIASERVER_API_KEY", "MEDIASERVER_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "environment-canary")
+    monkeypatch.setenv("TELLS_INTO", str(tmp_path / "told"))
+    given: list[bytes] = []
+    landed_there = WorkerProcess.landed
+
+    def landed(self: WorkerProcess, call_id: str) -> None:
+        given.append(given_to(self.pid))
+        landed_there(self, call_id)
+
+    monkeypatch.setattr(WorkerProcess, "landed", landed)
+    told = await told_by_a_bot(tmp_path, workers=2)
+    assert int(told[1]) != os.getpid()
+    heavy = {"starlette", "uvicorn", "httpx", "h11", "nacl", "rich"}
+    assert not heavy & {name.partition(".")[0] for name in told[-1].split()}
+    assert given
+    assert all(b"TELLS_INTO" in each and b"canary" not in each for each in given)
+
+
+def given_to(pid: int) -> bytes:
+    """The environment and the arguments that a process was started with."""
+    return b"".join(Path(f"/proc/{pid}/{name}").read_bytes() for name in ("environ", "cmdline"))
 
 
 async def failing_story(w: World) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +127,16 @@ async def hangs(call: Call) -> None:
             pass
 
 
+@processor
+async def babbles(call: Call) -> None:
+    """Writes what is no message into its worker's channel, once a key was pressed."""
+    async for event in call.events():
+        if isinstance(event, Dtmf):
+            no_message = b"\xc1\xc1"
+            frame = len(no_message).to_bytes(4, "big") + b"\0" + no_message
+            os.write(int(sys.argv[1]), 2 * frame)
+
+
 class Faulty(Filter):
     """Raises on every frame."""
 
@@ -152,3 +164,32 @@ class Half(Filter):
     def process(self, frame: Frame) -> Frame:
         samples = (frame.samples // self.divisor).astype(np.int16)
         return Frame(samples, frame.rate, frame.track, frame.index, frame.start, frame.lost)
+
+
+@processor
+async def pauses(call: Call, ahead_s: float = 1.0) -> None:
+    """Works half a second before each second of a tone, as a synthesis does."""
+    tone = (8000 * np.sin(np.arange(8000) / 3)).astype(np.int16)
+
+    async def synthesis() -> Any:
+        for _ in range(4):
+            await asyncio.sleep(0.5)
+            yield tone
+
+    await (await call.play(synthesis(), 8000, ahead_s=ahead_s)).finished()
+
+
+@processor
+async def sends(call: Call) -> None:
+    """Sends messages of its own, and some that are none."""
+    began = time.monotonic()
+    for n in range(10):
+        assert await call.send({"event": "mine", "n": n})
+    seen(call).append(time.monotonic() - began)
+    errors = []
+    for wrong in ({"n": 1}, ["event"], {"event": "x", "long": "x" * 70_000}):
+        try:
+            await call.send(wrong)  # type: ignore[arg-type]  # wrong on purpose
+        except ValueError as exc:
+            errors.append(type(exc).__name__)
+    seen(call).append(errors)

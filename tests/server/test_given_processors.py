@@ -158,7 +158,7 @@ HERE = "async def bot(call: Call): pass"
             f"import sys\nif 'mediaserver.app.worker_main' in sys.modules: raise OSError('no')\n"
             f"from mediaserver import Call\n{HERE}",
             "from bots import bot",
-            "cannot import a processor: OSError: no",
+            "a processor or its parameters cannot be loaded: no",
         ),
     ],
     ids=["of the program itself", "of a module beside it", "of a module that fails in workers"],

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from mediaserver.media.playout.ledger import NOTHING_SENT, Outcome, Play, PlayoutSink, Tally
+from mediaserver.media.playout.ledger import Cause, Outcome, Play, PlayoutSink
 from mediaserver.media.playout.mp3 import Mp3Playout
 from mediaserver.media.playout.playout import Playout
+from mediaserver.media.playout.tally import NOTHING_SENT, Tally
 
-__all__ = ["NOTHING_SENT", "Mp3Playout", "Outcome", "Play", "Playout", "PlayoutSink", "Tally"]
+__all__ = [
+    "NOTHING_SENT",
+    "Cause",
+    "Mp3Playout",
+    "Outcome",
+    "Play",
+    "Playout",
+    "PlayoutSink",
+    "Tally",
+]

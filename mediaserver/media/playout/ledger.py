@@ -17,9 +17,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 State = Literal["queued", "playing", "played", "cleared", "failed"]
+Cause = Literal["finished", "barge_in", "cancelled", "socket", "ended", "source", "unconfirmed"]
+"""Why a play or mark is final; see ``processors.api.Play.reason``."""
 
 MARK_PREFIX = "ms-"
 EARLY_S = 0.05
@@ -47,7 +49,17 @@ class PlayoutSink(Protocol):
 class Segment:
     """The sent samples up to one wire mark, and what ended in them."""
 
-    __slots__ = ("due_at", "end", "ends_at", "entries", "every", "heard", "result", "wanted")
+    __slots__ = (
+        "cause",
+        "due_at",
+        "end",
+        "ends_at",
+        "entries",
+        "every",
+        "heard",
+        "result",
+        "wanted",
+    )
 
     def __init__(self, every: int, due_at: float) -> None:
         self.every = every
@@ -58,6 +70,7 @@ class Segment:
         self.ends_at = 0.0
         self.heard = 0
         self.result: State | None = None
+        self.cause: Cause = "finished"
 
 
 class Outcome:
@@ -86,6 +99,16 @@ class Outcome:
         if segment is not None and segment.result is not None:
             return self._verdict or segment.result
         return "playing" if 0 <= self.start < self._ledger.sent else "queued"
+
+    @property
+    def reason(self) -> Cause | None:
+        """Why the state is final; None while it is not."""
+        segment = self._segment
+        if segment is None or segment.result is None:
+            return None
+        if self._verdict is not None:
+            return "source" if self._verdict == "failed" else "cancelled"
+        return segment.cause
 
     def notify(self, callback: Callable[[Any], None]) -> None:
         """Have ``callback(self)`` called once, when the state is final; now if it is already."""
@@ -124,34 +147,6 @@ class Mark(Outcome):
     def __init__(self, ledger: Ledger, name: str) -> None:
         super().__init__(ledger)
         self.name = name
-
-
-class Tally(NamedTuple):
-    """What a playout has sent, and what became of it.
-
-    Attributes:
-        n_messages: media messages.
-        dropped_s: seconds of live audio that came too late.
-        plays: that ended and were followed, or are no live ones, by final state.
-        marks: the user's, by final state.
-    """
-
-    n_messages: int
-    dropped_s: float
-    plays: Counter[State]
-    marks: Counter[State]
-
-    def plus(self, other: Tally) -> Tally:
-        """Both together."""
-        return Tally(
-            self.n_messages + other.n_messages,
-            self.dropped_s + other.dropped_s,
-            self.plays + other.plays,
-            self.marks + other.marks,
-        )
-
-
-NOTHING_SENT = Tally(0, 0.0, Counter(), Counter())
 
 
 class Ledger:
@@ -231,9 +226,11 @@ class Ledger:
         self.dry_at = (self.dry_at if self.dry_at > now else now) + n_samples / self.rate_hz
 
     def count(self, entry: Outcome) -> None:
-        """Count a play or a mark whose state is final."""
-        counter = self.plays if isinstance(entry, Play) else self.marks
-        counter[entry.state] += 1
+        """Count a play or a named mark whose state is final."""
+        if isinstance(entry, Play):
+            self.plays[entry.state] += 1
+        elif isinstance(entry, Mark) and entry.name:
+            self.marks[entry.state] += 1
 
     def heard(self, now: float) -> int:
         """Return the position up to which the caller has heard; never falls."""
@@ -286,6 +283,7 @@ class Ledger:
         if len(self._outstanding) > MAX_OUTSTANDING:
             oldest = self._outstanding.pop(next(iter(self._outstanding)))
             self.unconfirmed += 1
+            oldest.cause = "unconfirmed"
             self._resolve(oldest, "cleared", self.heard(now))
 
     def mark_returned(self, name: str, now: float) -> None:
@@ -322,12 +320,13 @@ class Ledger:
             and 0 < int(number) <= self._n_marks
         )
 
-    def void(self, now: float, unsent: list[Outcome]) -> tuple[Outcome, ...]:
+    def void(self, now: float, unsent: list[Outcome], cause: Cause) -> tuple[Outcome, ...]:
         """Resolve everything outstanding as cleared, as heard by now; return it, oldest first.
 
         Args:
             now: seconds, monotonic.
             unsent: what has not been finished and is voided too.
+            cause: why.
         """
         heard = self.heard(now)
         segments = [*self._outstanding.values(), self.current]
@@ -341,7 +340,7 @@ class Ledger:
         self.dry_at = min(self.dry_at, now)
         entries = tuple(entry for segment in segments for entry in segment.entries)
         for segment in segments:
-            segment.result, segment.heard = "cleared", heard
+            segment.result, segment.heard, segment.cause = "cleared", heard, cause
         # Told last: whoever is told may play again.
         for segment in segments:
             self._resolve(segment, "cleared", heard)

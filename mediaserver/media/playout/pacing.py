@@ -82,6 +82,11 @@ class Sender:
         self._blocked = blocked
         self._is_express = self._is_exchange = False  # until the queue has been looked at
 
+    @property
+    def is_closed(self) -> bool:
+        """Nothing is sent any more."""
+        return self._closed
+
     def tick(self, now: float) -> None:
         """Send what is due."""
         self._pump(now)

@@ -23,9 +23,10 @@ import numpy as np
 from mediaserver.errors import AudioFormatError, CallEndedError
 from mediaserver.media.frames import Int16Array
 from mediaserver.media.playout.backlog import QueuedItem
-from mediaserver.media.playout.ledger import Mark, Outcome, Play, PlayoutSink, State, Tally
+from mediaserver.media.playout.ledger import Cause, Mark, Outcome, Play, PlayoutSink, State
 from mediaserver.media.playout.pacing import Sender
 from mediaserver.media.playout.sizes import EPSILON_S, MIN_MESSAGE_S
+from mediaserver.media.playout.tally import Tally
 from telephony_codecs import CodecError, Encoder
 
 
@@ -221,19 +222,23 @@ class Playout(Sender):
             return ()
         self._sink.send_clear()
         self._encoder.reset()
-        return self._void(now)
+        return self._void(now, "barge_in")
 
-    def close(self, now: float) -> tuple[Outcome, ...]:
-        """Note that the socket is gone: as `clear`, but nothing is sent, now or later."""
+    def close(self, now: float, cause: Cause = "socket") -> tuple[Outcome, ...]:
+        """Note that it is over: as `clear`, but nothing is sent, now or later."""
         self._closed = True
         self._direct = self._is_express = False
-        return self._void(now)
+        return self._void(now, cause)
 
     # The wire's side.
 
     def mark_returned(self, wire_name: str, now: float) -> None:
         """Resolve as played what this mark stands for; unknown names are counted."""
         self.ledger.mark_returned(wire_name, now)
+
+    def is_speaking(self, now: float) -> bool:
+        """The far end plays what is no live audio, and no silence of ours."""
+        return self.ledger.dry_at > now and not (self._backlog.live or self._keepalive)
 
     @property
     def tally(self) -> Tally:
@@ -325,7 +330,7 @@ class Playout(Sender):
                 item.resolve_unsent()
         self._pump(now)
 
-    def _void(self, now: float) -> tuple[Outcome, ...]:
+    def _void(self, now: float, cause: Cause) -> tuple[Outcome, ...]:
         unsent = self._backlog.entries()
         for entry in unsent:
             if isinstance(entry, Play):
@@ -333,7 +338,7 @@ class Playout(Sender):
         self._backlog.reset()
         self._is_exchange = False
         self.next_at = now if self._keepalive and not self._closed else None
-        return self.ledger.void(now, unsent)
+        return self.ledger.void(now, unsent, cause)
 
 
 def _is_audio(samples: object) -> bool:

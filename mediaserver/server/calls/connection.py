@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from pybase64 import b64encode
 
-from mediaserver.server.admission import Refused
+from mediaserver.server.admission import Refused, Upgrade
 from mediaserver.server.calls.session import Session
 from mediaserver.server.sockets.media_socket import MediaSocket
 from mediaserver.server.sockets.websocket import text_head
@@ -72,8 +72,7 @@ class MediaConnection:
 
     Args:
         host: owns the calls.
-        query: the upgrade request's query.
-        token: what its header, path or query presented, or None.
+        upgrade: what its request brought.
         now: monotonic seconds.
         start_within_s: the peer's time until ``start``.
         violations: messages refused so far, by kind, of a stream whose ``start`` comes next;
@@ -86,6 +85,7 @@ class MediaConnection:
         "_send_text",
         "_start_timer",
         "_write",
+        "path",
         "query",
         "session",
         "socket",
@@ -96,21 +96,27 @@ class MediaConnection:
     def __init__(
         self,
         host: StreamHost,
-        query: Mapping[str, str],
-        token: str | None,
+        upgrade: Upgrade,
         now: float,
         *,
         start_within_s: float,
         violations: Mapping[str, int] | None = None,
     ) -> None:
         self._host = host
-        self.query = query
-        self.token = token
+        self.path = upgrade.path
+        self.query = upgrade.query
+        self.token = upgrade.token
         if violations is None:
-            self.stream = Stream(now, start_within_s=start_within_s, refused=self._refused)
+            self.stream = Stream(
+                now, start_within_s=start_within_s, refused=self._refused, odd=self._odd
+            )
         else:
             self.stream = Stream.resumed(
-                now, violations, start_within_s=start_within_s, refused=self._refused
+                now,
+                violations,
+                start_within_s=start_within_s,
+                refused=self._refused,
+                odd=self._odd,
             )
         self.session: Session | None = None
         self.socket: MediaSocket | None = None
@@ -171,6 +177,10 @@ class MediaConnection:
         write = self._write
         write(head + base64 + MEDIA_TAIL)
 
+    def send_text(self, data: bytes) -> None:
+        """A message of a processor's own."""
+        self._send_text(data)
+
     def send_mark(self, name: str) -> None:
         """Playout's sink: ask for a mark."""
         self._send_text(mark_text(name))
@@ -188,6 +198,7 @@ class MediaConnection:
         if isinstance(message, Connected):
             self.token = self.token or message.auth_token
             if self._host.must_refuse(self.token):
+                self._host.count("refused_token")
                 self.close(1008, "auth token missing or wrong")
         elif isinstance(message, Start):
             self._stop_start_timer()
@@ -195,11 +206,11 @@ class MediaConnection:
         elif self.session is None:
             return
         elif isinstance(message, Mark):
-            self.session.mark_received(message.mark.name, now)
+            self.session.outbound.mark_returned(message.mark.name, now)
         elif isinstance(message, Dtmf):
-            self.session.dtmf_received(message, now)
+            self.session.dtmf.received(message, now)
         elif isinstance(message, Error):
-            self.session.error_received(message.body, now)
+            self.session.error_received(message.body)
         elif isinstance(message, Stop):
             self.session.end("stop")
 
@@ -222,6 +233,15 @@ class MediaConnection:
 
     def _refused(self, kind: str) -> None:
         self._host.count(f"refused.{kind}")
+
+    def _odd(self, name: str) -> None:
+        self._host.count("odd_field")
+        if self.stream.odd_fields[name] == 1:
+            logger.warning(
+                "stream %s: the field %s is of a wrong type: read as text, or left out",
+                self.stream.stream_id,
+                name,
+            )
 
     def _start_missing(self) -> None:
         self._host.count("start_missing")

@@ -19,10 +19,11 @@ from mediaserver.server.calls.audio.formats import UnsupportedFormatError, forma
 from mediaserver.server.calls.audio.parts import parts_of
 from mediaserver.server.calls.connection import MediaConnection, Opened
 from mediaserver.server.calls.facts import CallFacts
+from mediaserver.server.calls.hangups import HangUps
 from mediaserver.server.calls.runner import InlineRunner, MakeRunner
 from mediaserver.server.calls.selection import load_processors, request_of, select
 from mediaserver.server.calls.session import Session
-from mediaserver.server.calls.summary import summary_of
+from mediaserver.server.calls.watching.summary import summary_of
 from mediaserver.server.sockets import poller
 from mediaserver.server.sockets.media_socket import Connection, MediaSocket, make_media_socket
 from mediaserver.server.sockets.poller import SocketPoller
@@ -63,6 +64,7 @@ class CallRegistry:
     Attributes:
         sessions: the live calls by their id.
         counters: what happened how often.
+        hang_ups: ends phone calls.
 
     Raises:
         ConfigurationError: a setting or a processor cannot be used.
@@ -81,7 +83,7 @@ class CallRegistry:
         self.counters: Counter[str] = Counter()
         self.sessions: dict[str, Session] = {}
         self._follower = follower
-        self._hangup = hangup
+        self.hang_ups = HangUps(hangup)
         self._make_runner = make_runner
         self._worker = worker
         self._specs = load_processors(settings)
@@ -138,7 +140,7 @@ class CallRegistry:
         try:
             if existing is not None and not existing.ended:
                 return self._take_over(existing, connection, start, admission, now)
-            return self._open_new(connection, start, call_id, now)
+            return self._open_new(connection, start, call_id, admission, now)
         except (UnsupportedFormatError, ConfigurationError) as exc:
             unsupported = isinstance(exc, UnsupportedFormatError)
             self.count("refused_format" if unsupported else "refused_processor")
@@ -156,13 +158,6 @@ class CallRegistry:
     def count(self, name: str) -> None:
         """One more of ``name``."""
         self.counters[name] += 1
-
-    async def hangup_call(self, call_id: str) -> bool:
-        """End the phone call; False where no control client is set up."""
-        if self._hangup is None:
-            return False
-        await self._hangup(call_id)
-        return True
 
     def session_lost(self, session: Session) -> None:
         """The session has no socket and waits for one."""
@@ -190,6 +185,12 @@ class CallRegistry:
         """Wait until no call is left."""
         await self._idle.wait()
 
+    async def hang_up_all(self) -> None:
+        """End every call now, and its phone call."""
+        for session in list(self.sessions.values()):
+            self.hang_ups.start(session, after_playout=False, reason="shutdown")
+        await self.hang_ups.closed()
+
     async def close(self) -> None:
         """End every call now."""
         if self._watch is not None:
@@ -197,6 +198,7 @@ class CallRegistry:
         for session in list(self.sessions.values()):
             session.end("shutdown")
         await self._idle.wait()
+        await self.hang_ups.closed()
         if self._poller is not None:
             self._poller.close()
 
@@ -228,12 +230,25 @@ class CallRegistry:
         return Opened(session)
 
     def _open_new(
-        self, connection: MediaConnection, start: Start, call_id: str, now: float
+        self,
+        connection: MediaConnection,
+        start: Start,
+        call_id: str,
+        admission: Admission,
+        now: float,
     ) -> Opened:
         formats = formats_of(start, connection.query, self.settings)
         chosen = select(self._specs, self.settings, start, connection.query)
         parts = parts_of(formats, self.settings, connection)
-        facts = CallFacts(call_id, start, formats, request_of(start, connection.query, formats))
+        facts = CallFacts(
+            call_id,
+            start,
+            formats,
+            request_of(start, connection.query, formats),
+            connection.query,
+            connection.path,
+            is_open=admission is Admission.OPEN,
+        )
         runner = self._make_runner(chosen, self.settings)
         session = Session(self, facts, connection, runner, parts, now)
         self.sessions[call_id] = session

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
 
+from mediaserver.errors import CallEndedError
 from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Event, Stop
 from mediaserver.processors.chain import Chain, FilterStage
@@ -29,11 +31,11 @@ class RunningCall(ViewedCall, Protocol):
     def count(self, name: str) -> None:
         """One more of ``name``."""
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a task that ends with the call at the latest."""
-
     def end(self, reason: str) -> None:
         """End the call's media."""
+
+    def hang_up(self, *, after_playout: bool = False, reason: str = "hangup") -> None:
+        """End the phone call, or at least its stream; what goes wrong is logged."""
 
 
 class Runner(Protocol):
@@ -117,10 +119,10 @@ class InlineRunner:
                 continue
             self._chain.add(view)
             task = loop.create_task(
-                self._handle(view, choice), name=f"{spec.name} {call.facts.call_id}"
+                self._handle(call, view, choice), name=f"{spec.name} {call.facts.call_id}"
             )
             self._handlers.add(task)
-            task.add_done_callback(self._handler_done)
+            task.add_done_callback(self._handlers.discard)
             loop.call_soon(view.started)  # behind the task's own first step
         loop.call_soon(self._events.started)
 
@@ -154,11 +156,18 @@ class InlineRunner:
         else:
             self._chain.add(stage)
 
-    async def _handle(self, view: CallView, choice: Chosen) -> None:
+    async def _handle(self, call: RunningCall, view: CallView, choice: Chosen) -> None:
         try:
             await choice.spec.target(view, **choice.parameters)
         except Exception as exc:  # the border to a user's code
+            if isinstance(exc, CallEndedError) and call.ended:
+                return  # it went on until it was told that the call is over: no failure
             self._failed(view.name, exc)
+            if self._is_last_handler() and self._settings.on_error == "auto":
+                call.hang_up(reason="processor")
+        else:
+            if self._is_last_handler() and self._settings.on_return == "hangup":
+                call.hang_up(after_playout=True)
 
     def _failed(self, name: str, exc: Exception) -> None:
         """A processor raised: say so, and follow the policy."""
@@ -167,12 +176,12 @@ class InlineRunner:
         logger.error("call %s: processor %s failed", call.facts.call_id, name, exc_info=exc)
         self.n_errors += 1
         call.count("processor_errors")
+        # Soon, not now: the failure may have come in the middle of a frame.
         if self._settings.on_error == "end":
             asyncio.get_running_loop().call_soon(call.end, "processor")
+        elif self._settings.on_error == "hangup":
+            asyncio.get_running_loop().call_soon(partial(call.hang_up, reason="processor"))
 
-    def _handler_done(self, task: asyncio.Task[None]) -> None:
-        self._handlers.discard(task)
-        call = self._call
-        assert call is not None
-        if not self._handlers and not call.ended and self._settings.on_return == "hangup":
-            call.spawn(call.hangup())
+    def _is_last_handler(self) -> bool:
+        """Whether no handler but the one that asks is left."""
+        return len(self._handlers) == 1

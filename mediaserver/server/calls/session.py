@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
-from mediaserver.media.dtmf import DtmfOrder
 from mediaserver.media.playout import PlayoutSink
 from mediaserver.observer import ReportedEvent
-from mediaserver.processors.api import Dtmf, Reconnected, StreamError, Webhook
+from mediaserver.processors.api import Event, Reconnected, Webhook
 from mediaserver.server.calls.audio.alarm import Alarm
 from mediaserver.server.calls.audio.formats import Formats
 from mediaserver.server.calls.audio.inbound import Inbound
 from mediaserver.server.calls.audio.outbound import Outbound
 from mediaserver.server.calls.audio.parts import DetachedSink, Parts, make_playout
-from mediaserver.server.calls.diagnostics import Diagnostics
+from mediaserver.server.calls.dtmf import DtmfEvents
 from mediaserver.server.calls.facts import CallFacts
+from mediaserver.server.calls.hangups import HangUps
 from mediaserver.server.calls.runner import Runner
+from mediaserver.server.calls.watching.watch import Watch
 from mediaserver.settings import Settings
-from mediaserver.wire import messages as wire
 from mediaserver.wire.messages import ErrorBody, Start
 
 logger = logging.getLogger(__name__)
@@ -35,8 +34,9 @@ class SessionHost(Protocol):
     def count(self, name: str) -> None:
         """One more of ``name``."""
 
-    async def hangup_call(self, call_id: str) -> bool:
-        """End the phone call; False where no control client is set up."""
+    @property
+    def hang_ups(self) -> HangUps:
+        """What ends phone calls."""
 
     def session_lost(self, session: Session) -> None:
         """The session has no socket and waits for one."""
@@ -51,6 +51,9 @@ class Line(PlayoutSink, Protocol):
     @property
     def n_refused(self) -> int:
         """Messages that were of no use."""
+
+    def send_text(self, data: bytes) -> None:
+        """Send a text message."""
 
     def refuse(self, kind: str) -> None:
         """Count a message whose content turned out to be of no use."""
@@ -88,15 +91,16 @@ class Session:
         self.began_at = now
         self.ended_at: float | None = None
         self.end_reason = ""
+        self.is_hung_up = False
         self._host = host
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._finishing: asyncio.Task[None] | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._n_refused = 0
-        self._diagnostics = Diagnostics(now)
-        self._dtmf: DtmfOrder[Dtmf] = DtmfOrder()
+        self._watch = Watch(host.settings, now)
         self._alarm = Alarm(self._tick)
-        self.outbound = Outbound(parts.playout, self._alarm, self.spawn)
+        self.outbound = Outbound(parts.playout, self._alarm, host.settings.play_ahead_s)
+        self.dtmf = DtmfEvents(runner.publish, self._alarm)
         self.inbound = Inbound(parts, runner.run, now, self._refuse, self._alarm)
 
     @property
@@ -110,6 +114,11 @@ class Session:
         return self.ended_at is not None
 
     @property
+    def has_line(self) -> bool:
+        """It has a socket."""
+        return self.line is not None
+
+    @property
     def n_refused(self) -> int:
         """Messages of no use, of all sockets so far."""
         return self._n_refused + (self.line.n_refused if self.line is not None else 0)
@@ -121,28 +130,10 @@ class Session:
 
     # What the socket brings.
 
-    def mark_received(self, name: str, now: float) -> None:
-        """A mark came back."""
-        self.outbound.mark_returned(name, now)
-
-    def dtmf_received(self, message: wire.Dtmf, now: float) -> None:
-        """A key was pressed; events come in the order of pressing."""
-        pressed = Dtmf(message.dtmf.digit, message.occurred_at)
-        for event in self._dtmf.push(pressed, message.occurred_s, now):
-            self.runner.publish(event)
-        self._alarm.set(self._dtmf.next_at)
-
-    def error_received(self, body: ErrorBody, now: float) -> None:
-        """Telnyx refused something."""
-        meaning = wire.ERROR_MEANINGS.get(body.code or 0, "not documented")
-        logger.warning("call %s: Telnyx says %s %s", self.call_id, body.code, meaning)
-        self.count("stream_errors")
-        self.runner.publish(StreamError(body.code, body.title, body.detail, meaning))
-
     def writing_blocked(self, blocked: bool) -> None:
         """The peer reads too slowly, or again."""
         self.outbound.block(blocked)
-        if not blocked:
+        if not blocked and not self.ended:
             self._alarm.ring()
 
     def line_lost(self) -> None:
@@ -178,65 +169,73 @@ class Session:
     def webhook_received(self, event: ReportedEvent) -> None:
         """Telnyx reports about this call; an end that it reports needs no grace."""
         self.runner.publish(Webhook(event))
-        if event.event_type == "call.hangup":
+        if event.event_type == "call.dtmf.received" and not self.ended:
+            self.dtmf.reported_by(event, monotonic())
+        elif event.event_type == "call.hangup":
+            self.is_hung_up = True
             self.end("hangup")
         elif event.event_type == "streaming.stopped" and self.line is None:
             self.end("stop")
 
+    def error_received(self, body: ErrorBody) -> None:
+        """Telnyx refused something."""
+        self._watch.error_received(self, body)
+
     def look(self, now: float) -> None:
-        """Once a second: say what looks wrong, and what was found out."""
-        self._diagnostics.say_byte_order(self.call_id, self.inbound)
-        for hint in self._diagnostics.look(self.inbound, self.outbound.playout.ledger, now):
-            logger.warning("call %s: %s", self.call_id, hint.text)
-            self.runner.publish(hint)
+        """Once a second: say what looks wrong, and end what has lasted too long."""
+        if not self.ended:
+            self._watch.look(self, now)
 
     # What processors and their runner ask for.
 
-    async def hangup(self) -> None:
-        """End the phone call, or at least its stream."""
-        if not await self._host.hangup_call(self.call_id):
-            self.end("hangup")
+    async def hangup(self, *, after_playout: bool = False) -> None:
+        """See ``Call.hangup``."""
+        await self._host.hang_ups.hang_up(self, after_playout=after_playout, reason="hangup")
+
+    def hang_up(self, *, after_playout: bool = False, reason: str = "hangup") -> None:
+        """The same, without waiting; what goes wrong is logged."""
+        self._host.hang_ups.start(self, after_playout=after_playout, reason=reason)
 
     def count(self, name: str) -> None:
         """One more of ``name``."""
         self._host.count(name)
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a task that ends with the call at the latest."""
-        task = self._loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def publish(self, event: Event) -> None:
+        """Tell the processors."""
+        self.runner.publish(event)
+
+    def send_text(self, data: bytes) -> bool:
+        """Send a message of the processors' own; False where there is no socket."""
+        if self.line is not None:
+            self.line.send_text(data)
+            self.count("own_messages")
+        return self.line is not None
 
     # The end.
 
     def end(self, reason: str) -> None:
-        """End the call's media; handlers get their grace, then everything is gone."""
+        """End the call's media: outstanding plays resolve now, handlers have their grace."""
         if self.ended:
             return
         self.ended_at = monotonic()
         self.end_reason = reason
-        if self._grace is not None:
-            self._grace.cancel()
-        self.inbound.drain(self.ended_at)
-        self._diagnostics.say_byte_order(self.call_id, self.inbound)
-        for event in self._dtmf.drain():
-            self.runner.publish(event)
-        self.runner.end(reason)
-        finish = self._loop.create_task(self._finish(), name=f"end of {self.call_id}")
-        self._tasks.add(finish)
-
-    async def _finish(self) -> None:
-        """Wait for the handlers, end what is left, close the socket, say so."""
-        await self.runner.wait(self._host.settings.handler_grace_s)
         self.outbound.end()
         self._alarm.off()
-        others = self._tasks - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
+        if self._grace is not None:
+            self._grace.cancel()
+        self.inbound.end(self.ended_at)
+        self._watch.diagnostics.say_byte_order(self.call_id, self.inbound)
+        self.dtmf.end()
+        self.runner.end(reason)
+        self._finishing = self._loop.create_task(self._finish(), name=f"end of {self.call_id}")
+
+    async def _finish(self) -> None:
+        """Wait for the handlers, cancel what is left, close the socket, say so."""
+        await self.runner.wait(self._host.settings.handler_grace_s)
         await self.runner.close()
-        await asyncio.gather(*others, return_exceptions=True)
+        await self.outbound.closed()
         if self.line is not None:
-            self.line.close(1000)
+            self.line.close(1001 if self.end_reason == "shutdown" else 1000)
         self._host.session_ended(self)
 
     def _leave_line(self) -> Line | None:
@@ -252,14 +251,14 @@ class Session:
 
     def _set_alarm(self) -> None:
         """Have ``_tick`` called when one of the parts next has work."""
-        for at in (self.outbound.playout.next_at, self.inbound.next_at, self._dtmf.next_at):
+        if self.ended:
+            return
+        for at in (self.outbound.playout.next_at, self.inbound.next_at, self.dtmf.next_at):
             self._alarm.set(at)
 
     def _tick(self) -> None:
         now = monotonic()
         self.inbound.poll(now)
-        for event in self._dtmf.poll(now):
-            self.runner.publish(event)
+        self.dtmf.poll(now)
         self.outbound.tick(now)
-        if not self.outbound.ended:
-            self._set_alarm()
+        self._set_alarm()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from typing import Protocol
+from time import monotonic
+from typing import Any, Protocol
 
+import msgspec
+
+from mediaserver.errors import CallEndedError
 from mediaserver.media.align import PairAligner
 from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.processors.api import AudioSource, Event
@@ -19,6 +24,8 @@ from mediaserver.server.calls.facts import CallFacts
 from telephony_codecs.l16 import ByteOrder
 
 FRAMES_LIMIT = 500  # ten seconds at 20 ms
+MAX_OWN_BYTES = 64 * 1024
+OWN_MESSAGE_EVERY_S = 0.02
 
 
 class ViewedCall(Protocol):
@@ -40,7 +47,10 @@ class ViewedCall(Protocol):
     def ended(self) -> bool:
         """Its media is over."""
 
-    async def hangup(self) -> None:
+    def send_text(self, data: bytes) -> bool:
+        """Send a message on its socket, if it has one."""
+
+    async def hangup(self, *, after_playout: bool = False) -> None:
         """End the phone call, or at least its stream."""
 
 
@@ -66,6 +76,7 @@ class CallView:
         # Frames that come before the handler has run its first lines are kept for it.
         self._early: deque[Frame] | None = deque(maxlen=FRAMES_LIMIT)
         self._rate_hz = rate_hz
+        self._send_at = 0.0
         self.play_live = call.outbound.play_live
 
     @property
@@ -90,13 +101,28 @@ class CallView:
 
     @property
     def client_state(self) -> str | None:
-        """As given, still encoded."""
+        """As given."""
+        return self._call.facts.client_state
+
+    @property
+    def client_state_raw(self) -> str | None:
+        """As it came."""
         return self._call.facts.start.start.client_state
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The stream URL's, without the token."""
+        return self._call.facts.query
+
+    @property
+    def path(self) -> str:
+        """The stream URL's, without the token."""
+        return self._call.facts.path
 
     @property
     def parameters(self) -> Mapping[str, str]:
         """The stream's custom parameters."""
-        return self._call.facts.start.start.parameters
+        return self._call.facts.parameters
 
     @property
     def codec(self) -> str:
@@ -162,10 +188,15 @@ class CallView:
         return self._events.subscribe()
 
     def play(
-        self, source: AudioSource, rate: int | None = None, *, live: bool = False
+        self,
+        source: AudioSource,
+        rate: int | None = None,
+        *,
+        live: bool = False,
+        ahead_s: float | None = None,
     ) -> Coroutine[None, None, LivePlay]:
         """See ``Call.play``."""
-        return self._call.outbound.play(source, rate, live=live)
+        return self._call.outbound.play(source, rate, live=live, ahead_s=ahead_s)
 
     async def clear(self) -> dict[LivePlay, float]:
         """See ``Call.clear``."""
@@ -175,9 +206,23 @@ class CallView:
         """See ``Call.mark``."""
         return self._call.outbound.mark(name)
 
-    async def hangup(self) -> None:
+    async def send(self, message: Mapping[str, Any]) -> bool:
+        """See ``Call.send``."""
+        if not isinstance(message, Mapping) or not isinstance(message.get("event"), str):
+            raise ValueError("a message is a mapping with the name of an event")
+        data = msgspec.json.encode(message)
+        if len(data) > MAX_OWN_BYTES:
+            raise ValueError(f"a message of {len(data)} octets; {MAX_OWN_BYTES} may go")
+        now = monotonic()
+        self._send_at = max(now, self._send_at + OWN_MESSAGE_EVERY_S)
+        await asyncio.sleep(self._send_at - now)
+        if self._call.ended:
+            raise CallEndedError("the call has ended")
+        return self._call.send_text(data)
+
+    async def hangup(self, *, after_playout: bool = False) -> None:
         """See ``Call.hangup``."""
-        await self._call.hangup()
+        await self._call.hangup(after_playout=after_playout)
 
     def process(self, frame: Frame) -> Frame:
         """As a stage of the chain: give the frame to whoever reads, and pass it on."""

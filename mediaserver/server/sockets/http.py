@@ -14,7 +14,7 @@ from typing import Protocol
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Mount, Route
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
@@ -87,8 +87,11 @@ class HttpHost:
             asyncio.get_running_loop().call_later(LAST_RESPONSE_S, protocol.transport.abort)
 
 
-def make_app(health: Health, routes: Sequence[BaseRoute] = ()) -> Starlette:
-    """The HTTP side: ``/healthz``, ``/readyz``, a hint on ``/media``, and ``routes``."""
+def make_app(health: Health, routes: Sequence[BaseRoute] = (), prefix: str = "") -> Starlette:
+    """The HTTP side: ``/healthz``, ``/readyz``, a hint on ``/media``, and ``routes``.
+
+    All are behind ``prefix`` as well, where there is one.
+    """
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok", "calls": health.n_calls})
@@ -105,12 +108,11 @@ def make_app(health: Health, routes: Sequence[BaseRoute] = ()) -> Starlette:
             "This is a media stream: connect with WebSocket.\n", 426, {"Upgrade": "websocket"}
         )
 
-    return Starlette(
-        routes=[
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-            Route("/media", media),
-            Route("/media/{token}", media),
-            *routes,
-        ]
-    )
+    plain = [
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/media", media),
+        Route("/media/{token}", media),
+        *routes,
+    ]
+    return Starlette(routes=[*plain, *([Mount(prefix, routes=plain)] if prefix else [])])

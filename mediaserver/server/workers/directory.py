@@ -79,6 +79,10 @@ class Directory:
         """Of these, the ones without a socket."""
         return sum(call.is_lost for call in self._calls.values())
 
+    def live(self) -> list[str]:
+        """The ids of calls that are open."""
+        return [call.call_id for call in self._calls.values() if call.is_live]
+
     async def emptied(self) -> None:
         """Wait until no call is left."""
         await self._idle.wait()

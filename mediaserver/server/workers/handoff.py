@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from websockets.server import ServerProtocol
 
+from mediaserver.server.admission import Upgrade
 from mediaserver.server.calls.connection import Answer, HandOff, MediaConnection, StreamHost
 from mediaserver.server.sockets.media_socket import MediaSocket
 from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, frame_end
@@ -31,13 +32,12 @@ class ArrivingConnection(MediaConnection):
     def __init__(
         self,
         host: StreamHost,
-        query: Mapping[str, str],
-        token: str | None,
+        upgrade: Upgrade,
         now: float,
         *,
         start_within_s: float,
     ) -> None:
-        super().__init__(host, query, token, now, start_within_s=start_within_s)
+        super().__init__(host, upgrade, now, start_within_s=start_within_s)
         self.text = b""
         self.hand_off: HandOff | None = None
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import pickle
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from starlette.routing import BaseRoute
@@ -19,7 +18,7 @@ from websockets.server import ServerProtocol
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.observer import CallObserver, CallSummary
-from mediaserver.server.admission import AdmissionControl, Refused
+from mediaserver.server.admission import AdmissionControl, Refused, Upgrade
 from mediaserver.server.base import ServiceBase
 from mediaserver.server.calls.connection import Answer, HandOff, MediaConnection
 from mediaserver.server.calls.selection import load_processors
@@ -28,8 +27,8 @@ from mediaserver.server.sockets.media_socket import Connection
 from mediaserver.server.workers import messages
 from mediaserver.server.workers.directory import Directory
 from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
-from mediaserver.server.workers.process import WorkerLimits, WorkerProcess
-from mediaserver.server.workers.supervisor import Supervisor
+from mediaserver.server.workers.hangup import HangUpAnswers
+from mediaserver.server.workers.process import WorkerLimits, WorkerProcess, WorkerSupervisor
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import Start
 
@@ -42,6 +41,8 @@ class MultiProcessService(ServiceBase):
     Args:
         settings: see ``Settings``; at least two workers.
         routes: further HTTP routes on the same port.
+        hangup: ends a phone call by REST; None where there is no control client.
+        encode_error: encodes what ``hangup`` raises, for workers; comes with it.
         observer: told of calls that open, lose their socket, and close.
         limits: how patient to be with workers.
 
@@ -58,28 +59,33 @@ class MultiProcessService(ServiceBase):
         settings: Settings,
         *,
         routes: Sequence[BaseRoute] = (),
+        hangup: Callable[[str], Awaitable[object]] | None = None,
+        encode_error: Callable[[Exception], bytes] | None = None,
         observer: CallObserver | None = None,
         limits: WorkerLimits | None = None,
     ) -> None:
         if sys.platform == "win32":  # pragma: no cover - no sockets go between processes there
             raise ConfigurationError("workers need a Unix system")
         load_processors(settings)  # wrong settings are found here, not once in each worker
-        try:
-            pickle.dumps(settings)
-        except (pickle.PickleError, TypeError, AttributeError) as exc:
-            raise ConfigurationError(f"workers cannot be given these settings: {exc}") from exc
         super().__init__(settings)
         self.counters: Counter[str] = Counter()
         self._observer = observer
         self._admission = AdmissionControl(settings, self)
         self._directory = Directory(self.count, self._admission.call_over)
-        self._supervisor = Supervisor(settings, self, limits or WorkerLimits())
+        self._hangups: HangUpAnswers | None = None
+        if hangup is not None:
+            if encode_error is None:
+                raise TypeError("hangup needs encode_error")
+            self._hangups = HangUpAnswers(hangup, encode_error)
+        self._supervisor = WorkerSupervisor(
+            settings, self, limits or WorkerLimits(), can_hang_up=hangup is not None
+        )
         self.listener = Listener(settings, self, self._admission, self._arrive, routes)
 
     @property
     def workers(self) -> list[WorkerProcess]:
         """Those that live."""
-        return self._supervisor.workers
+        return self._supervisor.children
 
     @property
     def is_able(self) -> bool:
@@ -94,7 +100,7 @@ class MultiProcessService(ServiceBase):
     @property
     def n_connections(self) -> int:
         """Media connections, here and in the workers."""
-        return len(self.listener.connections) + sum(w.n_sockets for w in self._supervisor.workers)
+        return len(self.listener.connections) + sum(w.n_sockets for w in self.workers)
 
     @property
     def port(self) -> int:
@@ -130,7 +136,7 @@ class MultiProcessService(ServiceBase):
     @property
     def n_quiet(self) -> int:
         """Calls whose socket is gone, or has brought no media for a while."""
-        return self._directory.n_lost + sum(worker.n_quiet for worker in self._supervisor.workers)
+        return self._directory.n_lost + sum(worker.n_quiet for worker in self.workers)
 
     def has_call(self, call_id: str) -> bool:
         """Whether the call has a place."""
@@ -138,12 +144,10 @@ class MultiProcessService(ServiceBase):
 
     # ListenerHost and StreamHost: connections, until they are handed over.
 
-    def connection(
-        self, query: Mapping[str, str], token: str | None, now: float
-    ) -> MediaConnection:
+    def connection(self, upgrade: Upgrade, now: float) -> MediaConnection:
         """What an admitted upgrade becomes."""
         start_within_s = self.settings.start_within_s
-        return ArrivingConnection(self, query, token, now, start_within_s=start_within_s)
+        return ArrivingConnection(self, upgrade, now, start_within_s=start_within_s)
 
     def must_refuse(self, token: str | None) -> bool:
         """Whether a stream that presented ``token`` must be refused."""
@@ -191,9 +195,16 @@ class MultiProcessService(ServiceBase):
         self.listener.forget(connection)
         self._directory.handed_over(call_id, worker)
         violations = dict(connection.stream.violations)
-        worker.hand_over(
+        worker.handed_over(call_id)
+        worker.channel.send(
             messages.HandOver(
-                call_id, hand_off.admission, connection.query, connection.text, violations, behind
+                call_id,
+                hand_off.admission,
+                connection.path,
+                connection.query,
+                connection.text,
+                violations,
+                behind,
             ),
             fd,
         )
@@ -203,30 +214,50 @@ class MultiProcessService(ServiceBase):
         logger.warning("call %s refused: %s", call_id, why)
         arrival.refuse(1013, "try again later")
 
-    # SupervisorOwner: what workers report.
+    # WorkersOwner: what workers report.
 
     def message_received(self, worker: WorkerProcess, message: Any) -> None:
         """A worker says something."""
         match message:
             case messages.Heartbeat():
                 self.counters.update(message.counts)
-            case messages.Ready():
-                self._supervisor.ready(worker)
             case messages.SocketClosed():
                 worker.socket_closed()
+            case messages.QuietCalls():
+                worker.calls_quiet(message.n)
+            case messages.HangUp():
+                # The worker sends none unless it was told that it can.
+                if self._hangups is not None:
+                    self._hangups.requested(message, worker.channel.send)
+            case messages.Ready() | messages.Failed() | messages.Hello():
+                pass  # the supervisor's
+            case messages.CallClosed(over=False):
+                pass  # the observer knows calls, and this one goes on in another session
+            case _ if message.call_id not in worker.calls:
+                # A broken worker must not end another one's calls.
+                raise LookupError(f"{worker.name} reports a call that it does not have")
+            case _:
+                self._call_reported(worker, message)
+
+    def _call_reported(self, worker: WorkerProcess, message: Any) -> None:
+        """A worker says something about one of its calls."""
+        observer, call_id = self._observer, message.call_id
+        match message:
             case messages.HandedOver():
-                worker.landed()
-                self._directory.landed(message.call_id)
+                worker.landed(call_id)
+                self._directory.landed(call_id)
             case messages.CallOpened():
-                call = self._directory.opened(message.call_id)
-                if self._observer is not None:
-                    self._observer.opened(message.call_id, message.request, call.webhook_received)
+                call = self._directory.opened(call_id)
+                if observer is not None:
+                    observer.opened(call_id, message.request, call.webhook_received)
             case messages.SocketLost():
-                self._directory.lost(message.call_id)
-                if self._observer is not None:
-                    self._observer.lost(message.call_id)
+                self._directory.lost(call_id)
+                if observer is not None:
+                    observer.lost(call_id)
             case messages.CallClosed():
-                self._closed(message)
+                if observer is not None:
+                    observer.closed(message.summary)
+                self._directory.closed(call_id)
 
     def worker_gone(self, worker: WorkerProcess) -> None:
         """A worker has ended: its calls are lost, and over."""
@@ -238,25 +269,24 @@ class MultiProcessService(ServiceBase):
                     CallSummary(call_id=call_id, reason="lost", worker=worker.index)
                 )
 
-    def _closed(self, message: messages.CallClosed) -> None:
-        if not message.over:
-            return  # the observer knows calls, and this one goes on in another session
-        if self._observer is not None:
-            self._observer.closed(message.summary)
-        self._directory.closed(message.summary.call_id)
-
     # The end.
 
     def _tell_draining(self) -> None:
-        for worker in self._supervisor.workers:
+        for worker in self.workers:
             worker.channel.send(messages.Drain())
 
     async def _emptied(self) -> None:
         await self._directory.emptied()
+
+    async def _hang_up_all(self) -> None:
+        if self._hangups is not None:
+            await self._hangups.hang_up_all(self._directory.live())
 
     async def close(self) -> None:
         """End everything now: calls with 1001, workers, connections, the listener."""
         self.draining = True
         self.listener.stop()
         await self._supervisor.close()
+        if self._hangups is not None:
+            await self._hangups.close()
         await self.listener.close()

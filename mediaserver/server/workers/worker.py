@@ -7,18 +7,22 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from time import monotonic
 from typing import Any, cast
 
+import msgspec
 from websockets.protocol import State as SocketState
 
 from mediaserver.observer import CallSummary
+from mediaserver.processes.channel import Channel
+from mediaserver.processes.inside import Heartbeats
+from mediaserver.server.admission import Upgrade
 from mediaserver.server.calls.connection import Answer, MediaConnection
 from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.session import Session
 from mediaserver.server.sockets.media_socket import SocketMaker, make_protocol
-from mediaserver.server.workers.channel import Channel
+from mediaserver.server.workers.hangup import ControlDecoder, HangUpRequests
 from mediaserver.server.workers.messages import (
     CallClosed,
     CallOpened,
@@ -26,11 +30,14 @@ from mediaserver.server.workers.messages import (
     HandedOver,
     HandOver,
     Heartbeat,
+    HungUp,
+    QuietCalls,
     Ready,
     Setup,
     Shutdown,
     SocketClosed,
     SocketLost,
+    ToWorker,
     WebhookReported,
 )
 from mediaserver.wire.messages import Start
@@ -49,8 +56,7 @@ class HandedOverConnection(MediaConnection):
     def __init__(self, worker: Worker, hand_over: HandOver, now: float) -> None:
         super().__init__(
             worker,
-            hand_over.query,
-            None,
+            Upgrade(hand_over.path, hand_over.query, None),
             now,
             start_within_s=worker.settings.start_within_s,
             violations=hand_over.violations,
@@ -64,45 +70,43 @@ class Worker:
     Args:
         setup: the parent's first message.
         end: this side of the channel.
-        hangup: ends a phone call by REST; None where there is no control client.
+        control: reads what the parent's control client sends.
 
     Raises:
         ConfigurationError: a setting or a processor cannot be used here.
     """
 
-    def __init__(
-        self,
-        setup: Setup,
-        end: socket.socket,
-        hangup: Callable[[str], Awaitable[object]] | None = None,
-    ) -> None:
-        self.settings = setup.settings
-        self._beat_s = setup.beat_s
-        self._calls = CallRegistry(setup.settings, self, hangup=hangup, worker=setup.index)
+    def __init__(self, setup: Setup, end: socket.socket, control: ControlDecoder) -> None:
+        self.settings = setup.whole_settings()
+        self._control = control
+        self._hangups = HangUpRequests(self._report, control)
+        hangup = self._hangups.hangup if setup.can_hang_up else None
+        self._calls = CallRegistry(self.settings, self, hangup=hangup, worker=setup.index)
         self._connections: set[MediaConnection] = set()
         self._landing: set[asyncio.Task[None]] = set()
+        self._n_quiet = 0
         self._over = asyncio.Event()
         self._empty = asyncio.Event()
-        self._beating: asyncio.TimerHandle | None = None
-        self._channel = Channel(end, self._received, self._over.set)
+        self._channel = Channel(end, ToWorker, self._received, self._parent_gone, "the server")
+        self._heartbeats = Heartbeats(self._channel, setup.beat_s, self._at_beat)
 
     async def run(self) -> None:
         """Carry calls until the parent says that it is over, or is gone itself."""
         await self._calls.start()
         self._channel.send(Ready())
-        self._beat()
+        self._heartbeats.start()
         await self._over.wait()
         if self._landing:
             await asyncio.wait(self._landing)  # to be closed like the others
         for connection in list(self._connections):
             connection.close(1001, "server shuts down")
         await self._calls.close()
+        self._hangups.close("the worker ends")
         if self._connections:
             await _at_most(self._empty.wait(), FLUSH_WITHIN_S)
         self._report_counts()
         await _at_most(self._channel.flushed(), FLUSH_WITHIN_S)
-        if self._beating is not None:
-            self._beating.cancel()
+        self._heartbeats.stop()
         self._channel.close()
 
     # StreamHost: what connections need.
@@ -152,28 +156,42 @@ class Worker:
             case WebhookReported():
                 session = self._calls.sessions.get(message.call_id)
                 if session is not None:
-                    session.webhook_received(message.event)
+                    session.webhook_received(
+                        self._control.decode_event(message.event_type, message.event)
+                    )
+            case HungUp():
+                self._hangups.answered(message)
             case Drain():
                 self._calls.drain()
             case Shutdown():
                 self._over.set()
 
-    def _report(self, message: object) -> None:
-        """WebhookReported the parent, and first what was counted on the way there."""
+    def _parent_gone(self) -> None:
+        self._hangups.close("the server's main process is gone")
+        self._over.set()
+
+    def _report(self, message: msgspec.Struct) -> None:
+        """Tell the parent, and first what was counted on the way there."""
         self._report_counts()
         self._channel.send(message)
 
     def _report_counts(self) -> None:
         if self._calls.counters:
-            self._channel.send(Heartbeat(dict(self._calls.counters)))
-            self._calls.counters.clear()
+            self._channel.send(Heartbeat(self._take_counts()))
 
-    def _beat(self) -> None:
-        """Show that the loop runs; a parent that reads nothing is spared more of it."""
-        self._beating = asyncio.get_running_loop().call_later(self._beat_s, self._beat)
-        if self._channel.is_flushed:
-            self._channel.send(Heartbeat(dict(self._calls.counters)))
-            self._calls.counters.clear()
+    def _at_beat(self) -> dict[str, int]:
+        """What goes with a heartbeat; how many calls are quiet goes before it, if that changed."""
+        n_quiet = self._calls.n_quiet
+        if n_quiet != self._n_quiet:
+            self._n_quiet = n_quiet
+            self._channel.send(QuietCalls(n_quiet))
+        return self._take_counts()
+
+    def _take_counts(self) -> dict[str, int]:
+        """What was counted since it was last called."""
+        counts = dict(self._calls.counters)
+        self._calls.counters.clear()
+        return counts
 
     # Sockets.
 

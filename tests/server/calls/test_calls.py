@@ -283,7 +283,7 @@ async def test_on_return_hangup(serving: Serving) -> None:
 @pytest.mark.parametrize("name", ["raises", "Faulty"])
 async def test_a_failing_processor_is_bypassed(serving: Serving, name: str) -> None:
     """It is counted, and the call and its other processors go on."""
-    async with serving(bot(name), "echo") as server:
+    async with serving(bot(name), "echo", on_error="bypass") as server:
         report = await place_call(server.url, CallPlan(seconds=0.4))
         assert server.service.counters["processor_errors"] == 1
     assert report.echo_problem is None

@@ -6,11 +6,15 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from mediaserver.carrier import CallPlan, FakeCall, place_call
-from mediaserver.observer import CallSummary
+from mediaserver.control.events import Event
+from mediaserver.observer import CallSummary, StreamRequest
+from mediaserver.server.workers import messages
 from mediaserver.server.workers import process as crew_module
 from mediaserver.server.workers.process import WorkerLimits
 from tests.server.conftest import Serving, bot
@@ -51,6 +55,76 @@ async def test_a_killed_worker_harms_no_other(serving: Serving) -> None:
                 assert await echoes(again, 0x6A)
                 assert worker_of(server, again) is not worker_of(server, second)
         assert server.service.counters["lost_with_worker"] == 1
+
+
+async def test_a_worker_cannot_harm_anothers_call(serving: Serving) -> None:
+    """What it reports of a call that it does not have is refused, and changes nothing."""
+    async with serving("echo", workers=2, limits=PATIENT) as server:
+        async with call_to(server) as first, call_to(server) as second:
+            assert await echoes(first, 0x11)
+            assert await echoes(second, 0x12)
+            broken, call_id = worker_of(server, second), first.plan.call_control_id
+            for message in (
+                messages.CallClosed(CallSummary(call_id=call_id, reason="stop"), True),
+                messages.HandedOver(call_id),
+                messages.SocketLost(call_id),
+                messages.CallOpened("nobody's", StreamRequest("PCMU", 8000, "rtp")),
+            ):
+                with pytest.raises(LookupError, match="reports a call that it does not have"):
+                    crew(server).message_received(broken, message)
+            # An old session of a call may end when the call itself is over already.
+            crew(server).message_received(
+                broken, messages.CallClosed(CallSummary(call_id=call_id, reason="stop"), False)
+            )
+            for _ in range(3):
+                crew(server).message_received(broken, messages.SocketClosed())
+            assert server.service.n_calls == 2
+            assert crew(server).n_connections == 1
+            assert await echoes(first, 0x13)
+            assert await echoes(second, 0x14)
+
+
+async def test_a_worker_that_sends_garbage_harms_nobody(
+    serving: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its messages are dropped and counted; calls go on, its own too."""
+    async with serving(bot("babbles"), "echo", workers=2, limits=IMPATIENT) as server:
+        async with call_to(server) as bad, call_to(server) as good:
+            assert await echoes(bad, 0x15)
+            assert await echoes(good, 0x16)
+            worker = worker_of(server, bad)
+            await bad.send(
+                {
+                    "event": "dtmf",
+                    "stream_id": bad.plan.stream_id,
+                    "dtmf": {"digit": "1"},
+                    "occurred_at": "2026-01-01T00:00:00Z",
+                }
+            )
+            await soon(lambda: worker.channel.n_malformed == 2)
+            assert await echoes(bad, 0x17)
+            assert await echoes(good, 0x18)
+            assert len(crew(server).workers) == 2
+    assert caplog.text.count("message 1 is malformed") == 1
+
+
+async def test_a_webhook_that_no_message_can_carry_is_counted(serving: Serving) -> None:
+    """It is not told to the call; everything else goes on."""
+    async with serving("echo", workers=2) as server:
+        webhooks: list[Callable[[Any], None]] = []
+        opened = server._relations.opened
+        server._relations.opened = lambda *call: (webhooks.append(call[2]), opened(*call))[1]  # type: ignore[method-assign, func-returns-value]  # listens in on the real one
+        async with call_to(server) as call:
+            assert await echoes(call, 0x19)
+            deep: list[Any] = []
+            for _ in range(100_000):
+                deep = [deep]
+            for payload in (deep, "\udcff"):
+                webhooks[0](Event(id="e", event_type="call.transcription", payload=payload))
+            assert server.service.counters["webhook_not_told"] == 2
+            assert await echoes(call, 0x1A)
+            while deep:  # else freeing it recurses as deep
+                deep = deep[0]
 
 
 async def test_a_hanging_worker_is_killed(serving: Serving) -> None:

@@ -135,6 +135,15 @@ def test_the_end_of_stream_with_the_start(servers: tuple[Server, Server], behind
             assert (audio, pongs) == EXPECTED[:2]
 
 
+def test_a_url_with_octets_beyond_ascii(servers: tuple[Server, Server]) -> None:
+    """Text or not: the call is served; a message to a worker could not carry a surrogate."""
+    for server, query in itertools.product(servers, ("param_x=%C2%B5", "%FF=%ED%B0%80")):
+        with RawCall(server.port, path=f"/media?{query}") as call:
+            call.begin()
+            call.send(call.spoken(SPOKEN[0]))
+            assert call.heard(160) == SPOKEN[0]
+
+
 def test_a_reset_behind_the_start_harms_nobody(servers: tuple[Server, Server]) -> None:
     """Connections reset while they are handed over leave nothing behind."""
     for server in servers:

@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 from websockets.protocol import State
 
+from mediaserver.server.admission import Upgrade
 from mediaserver.server.calls.connection import HandOff
 from mediaserver.server.sockets.media_socket import make_protocol
 from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
@@ -89,7 +90,10 @@ class Host:
         self.handed: list[bytes] = []
         self.closed: list[ArrivingConnection] = []
         self.connection = ArrivingConnection(
-            cast(Any, self), {}, None, asyncio.get_running_loop().time(), start_within_s=30
+            cast(Any, self),
+            Upgrade("/media", {}, None),
+            asyncio.get_running_loop().time(),
+            start_within_s=30,
         )
         self.arrival = Arrival(
             make_protocol(State.OPEN),

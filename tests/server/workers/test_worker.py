@@ -10,19 +10,27 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
-from mediaserver.control.events import Event
+from mediaserver.control import encoding
+from mediaserver.control.errors import NotFoundError
+from mediaserver.control.events import CallHangup, StreamingStarted
 from mediaserver.errors import ConfigurationError
 from mediaserver.observer import StreamRequest
-from mediaserver.server.workers.channel import Channel
+from mediaserver.processes.channel import Channel
+from mediaserver.processes.messages import FromChild
 from mediaserver.server.workers.messages import (
     CallClosed,
     CallOpened,
     Drain,
+    FromWorker,
     HandedOver,
     HandOver,
+    HangUp,
     Heartbeat,
+    HungUp,
+    QuietCalls,
     Ready,
     Setup,
     Shutdown,
@@ -38,9 +46,8 @@ from tests.server.conftest import bot
 from tests.server.rawclient import BINARY, CLOSE, TEXT, frame, text
 
 SPOKEN = b"\x35" * 160
-HANGUP = Event(id="1", event_type="call.hangup", call_control_id="x")
-STARTED = Event(id="2", event_type="streaming.started", call_control_id="x")
 REQUEST = StreamRequest("PCMU", 8000, "rtp")
+STARTED = StreamingStarted(id="e", event_type="streaming.started", client_state=b"\xff")
 
 
 class Closed(NamedTuple):
@@ -54,15 +61,20 @@ class Closed(NamedTuple):
 class Parent:
     """A parent by hand, and a worker on this loop."""
 
-    def __init__(self, *processors: ProcessorSetting, **settings: Any) -> None:
+    def __init__(
+        self, *processors: ProcessorSetting, can_hang_up: bool = False, **settings: Any
+    ) -> None:
         ours, theirs = socket.socketpair()
         chain = (*processors, ProcessorSetting("echo"))
         given = {"backlog_ms": 30_000, "reconnect_grace_s": 0, "handler_grace_s": 1, **settings}
-        setup = Setup(0, Settings(processors=chain, workers=2, **given), 0.02)
+        serves = Settings(processors=chain, workers=2, **given)
+        setup = Setup.of(0, serves, 0.02, can_hang_up=can_hang_up)
         self.told: list[Any] = []
+        self.n_quiet = 0
         self.counts: dict[str, int] = {}
-        self.channel = Channel(ours, self._received, lambda: None)
-        self.worker = Worker(setup, theirs)
+        types = FromWorker | FromChild
+        self.channel = Channel(ours, types, self._received, lambda: None)
+        self.worker = Worker(setup, theirs, encoding)
         self.work = asyncio.create_task(self.worker.run())
         self._changed = asyncio.Event()
 
@@ -85,7 +97,13 @@ class Parent:
         message["start"].update(start)  # type: ignore[attr-defined]  # a dict, three words ago
         self.channel.send(
             HandOver(
-                call_id, Admission.OPEN, {}, json.dumps(message).encode(), {"binary": 2}, behind
+                call_id,
+                Admission.OPEN,
+                "/media",
+                {},
+                json.dumps(message).encode(),
+                {"binary": 2},
+                behind,
             ),
             accepted.detach(),
         )
@@ -93,8 +111,9 @@ class Parent:
 
     def _received(self, message: Any, _: int | None) -> None:
         if isinstance(message, CallClosed):
-            summary = message.summary
-            self.told.append(Closed(summary.call_id, summary.reason, message.over))
+            self.told.append(Closed(message.call_id, message.summary.reason, message.over))
+        elif isinstance(message, QuietCalls):
+            self.n_quiet = message.n
         elif isinstance(message, Heartbeat):
             for name, n in message.counts.items():
                 self.counts[name] = self.counts.get(name, 0) + n
@@ -204,8 +223,9 @@ async def test_a_lost_socket_and_the_next() -> None:
         assert await again.audio() == SPOKEN
         await p.until(CallOpened("x", REQUEST), HandedOver("x"))
         assert p.counts["takeovers"] == 1
-        p.channel.send(WebhookReported("x", HANGUP))
-        p.channel.send(WebhookReported("not here", HANGUP))
+        event = msgspec.json.encode(CallHangup(id="e", event_type="call.hangup"))
+        p.channel.send(WebhookReported("x", "call.hangup", event))
+        p.channel.send(WebhookReported("not here", "call.hangup", event))
         assert await again.close_code() == 1000
         await p.until(Closed("x", "hangup", True), SocketClosed())
 
@@ -216,7 +236,8 @@ async def test_events_reach_processors() -> None:
         peer = await p.land("worker-events", frame(BINARY, b"\x00"))
         await p.until(HandedOver("worker-events"))
         p.channel.send(Drain())
-        p.channel.send(WebhookReported("worker-events", STARTED))
+        event = msgspec.json.encode(STARTED)
+        p.channel.send(WebhookReported("worker-events", "streaming.started", event))
         await peer.send(STOP)
         await p.until(Closed("worker-events", "stop", True))
         peer.end.close()
@@ -225,8 +246,9 @@ async def test_events_reach_processors() -> None:
 
     (bots,) = [m for n, m in sys.modules.items() if n.startswith("mediaserver_processor_bots")]
     assert SEEN is not bots.SEEN
-    names = [type(event).__name__ for event in bots.SEEN["worker-events"]]
-    assert names == ["Draining", "Webhook", "Stop"]
+    events = bots.SEEN["worker-events"]
+    assert [type(event).__name__ for event in events] == ["Draining", "Webhook", "Stop"]
+    assert events[1].event == STARTED
 
 
 @pytest.mark.parametrize("how", ["shutdown", "parent gone"])
@@ -247,10 +269,92 @@ async def test_the_end_closes_calls_with_1001(how: str) -> None:
             assert {m.reason for m in p.told if isinstance(m, Closed)} == {"shutdown"}
 
 
+async def speak(peer: Peer, n: int) -> None:
+    """Some frames of a call."""
+    for number in range(1, n + 1):
+        await peer.send(media(SPOKEN, number))
+
+
+async def until_asked(p: Parent) -> HangUp:
+    """The worker's request to hang up."""
+    async with asyncio.timeout(10):
+        while True:
+            for message in p.told:
+                if isinstance(message, HangUp):
+                    return message
+            await asyncio.sleep(0.005)
+
+
+async def test_a_hang_up_is_asked_of_the_parent() -> None:
+    """By a message; its answer lets the processor go on."""
+    async with parent(bot("hangs_up"), can_hang_up=True) as p:
+        peer = await p.land("x")
+        await speak(peer, 5)
+        asked = await until_asked(p)
+        assert asked.call_id == "x"
+        assert p.worker._calls.sessions["x"].ended, "its media is over before that"
+        p.channel.send(HungUp(asked.request))
+        assert await peer.close_code() == 1000
+        await p.until(Closed("x", "hangup", True), SocketClosed())
+        assert "processor_errors" not in p.counts
+        peer.end.close()
+
+
+async def test_a_hang_up_that_failed_is_the_processors_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The same class as in a single process."""
+    async with parent(bot("hangs_up"), can_hang_up=True) as p:
+        peer = await p.land("x")
+        await speak(peer, 5)
+        asked = await until_asked(p)
+        p.channel.send(HungUp(asked.request, encoding.encode_error(NotFoundError(404))))
+        assert await peer.close_code() == 1000
+        await p.until(Closed("x", "hangup", True), SocketClosed())
+        assert p.counts["processor_errors"] == 1
+        peer.end.close()
+    assert "NotFoundError: HTTP 404" in caplog.text
+
+
+async def test_without_a_control_client_a_hang_up_ends_the_media() -> None:
+    """The parent is not asked, for it said that it cannot."""
+    async with parent(bot("hangs_up")) as p:
+        peer = await p.land("x")
+        await speak(peer, 5)
+        assert await peer.close_code() == 1000
+        await p.until(Closed("x", "hangup", True), SocketClosed())
+        assert not any(isinstance(message, HangUp) for message in p.told)
+
+
+async def test_a_hang_up_ends_with_the_parent(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody is left to answer: an error, at once."""
+    async with parent(bot("hangs_up"), can_hang_up=True, handler_grace_s=60) as p:
+        peer = await p.land("x")
+        await speak(peer, 5)
+        await until_asked(p)
+        p.channel.close()
+        assert await peer.close_code() == 1001
+        await asyncio.wait_for(p.work, 10)
+    assert "NetworkError: no answer: the server's main process is gone" in caplog.text
+
+
+async def test_a_hang_up_is_answered_while_the_worker_ends() -> None:
+    """In the handlers' grace the parent still answers."""
+    async with parent(bot("hangs_up"), can_hang_up=True, handler_grace_s=60) as p:
+        peer = await p.land("x")
+        await speak(peer, 5)
+        asked = await until_asked(p)
+        p.channel.send(Shutdown())
+        p.channel.send(HungUp(asked.request))
+        assert await peer.close_code() == 1001
+        await asyncio.wait_for(p.work, 10)
+        assert "processor_errors" not in p.counts
+
+
 async def test_a_lost_descriptor_is_a_lost_call_only() -> None:
     """Where this process may open no more files, the parent hears that the socket is gone."""
     async with parent() as p:
-        p.channel.send(HandOver("x", Admission.OPEN, {}, b"{}", {}, b""))
+        p.channel.send(HandOver("x", Admission.OPEN, "/media", {}, b"{}", {}, b""))
         await p.until(HandedOver("x"), SocketClosed())
         assert p.counts == {"refused_no_descriptor": 1}
 
@@ -259,7 +363,9 @@ async def test_what_is_no_socket_is_told_as_gone() -> None:
     """A descriptor that cannot be used harms no other call."""
     async with parent() as p:
         unconnected = socket.socket()
-        p.channel.send(HandOver("x", Admission.OPEN, {}, b"{}", {}, b""), unconnected.detach())
+        p.channel.send(
+            HandOver("x", Admission.OPEN, "/media", {}, b"{}", {}, b""), unconnected.detach()
+        )
         await p.until(HandedOver("x"), SocketClosed())
         peer = await p.land("y", media(SPOKEN))
         assert await peer.audio() == SPOKEN
@@ -285,4 +391,4 @@ async def test_a_processor_that_is_not_there() -> None:
     ours, theirs = socket.socketpair()
     settings = Settings(processors=(ProcessorSetting("bogus"),), workers=2)
     with ours, theirs, pytest.raises(ConfigurationError, match="bogus"):
-        Worker(Setup(0, settings, 0.02), theirs)
+        Worker(Setup.of(0, settings, 0.02), theirs, encoding)

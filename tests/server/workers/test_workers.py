@@ -105,7 +105,7 @@ async def test_a_call_token_is_good_for_one_call(serving: Serving) -> None:
         assert none.close_code == 1008
         wrong = await place_call(f"{server.url}/wrong", CallPlan(seconds=0.1))
         assert "401" in str(wrong.error)
-        assert server.service.counters["refused_token"] == 2
+        assert server.service.counters["refused_token"] == 3
 
 
 async def test_a_token_ends_with_its_call(serving: Serving) -> None:

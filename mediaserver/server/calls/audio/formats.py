@@ -41,8 +41,11 @@ def formats_of(start: Start, query: Mapping[str, str], settings: Settings) -> Fo
         UnsupportedFormatError: a codec or a rate there is not.
     """
     announced = start.media_format
-    if announced.channels not in (None, 1):
-        raise UnsupportedFormatError(f"{announced.channels} channels; only mono is carried")
+    # An Opus decoder gives mono of whatever comes (RFC 6716).
+    if announced.channels not in (None, 1) and announced.codec != "OPUS":
+        raise UnsupportedFormatError(
+            f"{announced.codec} with {announced.channels} channels; only OPUS may have two"
+        )
     custom = start.start.parameters
     name = custom.get("send_codec") or query.get("send_codec") or settings.send_codec
     asked = custom.get("send_rate") or query.get("send_rate")

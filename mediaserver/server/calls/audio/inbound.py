@@ -18,6 +18,7 @@ from telephony_codecs import Decoder, PayloadError
 from telephony_codecs.l16 import ByteOrder, L16Decoder
 
 FULL_SCALE = 32768
+SILENCE_DBFS = -100.0
 # Quieter than this, in int16 steps, is digital silence; comfort noise is far louder.
 SILENCE_PEAK = 8
 
@@ -110,19 +111,28 @@ NO_CHUNKS = Chunks(0, 0, 0, 0)
 class Levels:
     """How loud the frames were that were looked at, against full scale."""
 
-    __slots__ = ("_energy", "_n_samples", "_peak")
+    __slots__ = ("_energy", "_last_dbfs", "_n_samples", "_peak")
 
     def __init__(self) -> None:
         self._peak = 0
         self._energy = 0.0
         self._n_samples = 0
+        self._last_dbfs: float | None = None
 
     def add(self, samples: Int16Array) -> None:
         """Look at one frame, not empty."""
         wide = samples.astype(np.float64)
         self._peak = max(self._peak, int(np.abs(wide).max()))
-        self._energy += float(wide @ wide)
+        energy = float(wide @ wide)
+        self._energy += energy
         self._n_samples += len(samples)
+        power = energy / len(samples) / FULL_SCALE**2
+        self._last_dbfs = 10 * math.log10(power) if power else SILENCE_DBFS
+
+    def take_last(self) -> float | None:
+        """The level of the frame looked at last; None if there is none since this was asked."""
+        last, self._last_dbfs = self._last_dbfs, None
+        return last
 
     @property
     def peak_dbfs(self) -> float | None:
@@ -222,6 +232,11 @@ class Inbound:
         """The stream's end: nothing waits any more."""
         self._give(self.reorder.drain(), now)
 
+    def end(self, now: float) -> None:
+        """The call is over: give what waits, and no frame after that."""
+        self.drain(now)
+        self._run = _nobody
+
     @property
     def chunks(self) -> Chunks:
         """What became of the chunks of all sockets so far."""
@@ -295,3 +310,7 @@ class Inbound:
             self.tracks[track] = track_decoder
         self._latest = track_decoder
         return track_decoder
+
+
+def _nobody(_: Frame) -> None:
+    """Where frames go when the call is over, and its socket is not closed yet."""

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterable
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import numpy as np
 
 from mediaserver.errors import AudioFormatError, CallEndedError
 from mediaserver.media.frames import Int16Array
-from mediaserver.media.playout import NOTHING_SENT, Outcome, Play, Playout, Tally
-from mediaserver.processors.api import AudioSource, PlayState
+from mediaserver.media.playout import NOTHING_SENT, Cause, Outcome, Play, Playout, Tally
+from mediaserver.processors.api import AudioSource, PlayReason, PlayState
 from mediaserver.server.calls.audio.alarm import Alarm
-from telephony_codecs import CodecError, open_audio, resample_clip
+from mediaserver.server.calls.audio.sources import Sources, is_audio_file, samples_of_bytes
 
-logger = logging.getLogger(__name__)
-
-# An iterator is pulled this far ahead of the ear; play() itself waits beyond the other.
-PULL_AHEAD_S = 1.0
+# play() itself waits while more than this is queued.
 QUEUE_LIMIT_S = 60.0
+# How much longer than what is queued ``played_out`` waits for the far end to confirm it.
+CONFIRM_WITHIN_S = 2.0
 
 
 class _Awaited:
@@ -44,6 +41,11 @@ class _Awaited:
     def state(self) -> PlayState:
         """Last known state."""
         return self.outcome.state
+
+    @property
+    def reason(self) -> PlayReason | None:
+        """See ``Play.reason``."""
+        return self.outcome.reason
 
     async def finished(self) -> PlayState:
         """Wait for its end: ``played``, ``cleared`` or ``failed``."""
@@ -69,21 +71,21 @@ class LiveMark(_Awaited):
 class LivePlay(_Awaited):
     """One piece of audio in a live call."""
 
-    __slots__ = ("_item", "_outbound")
+    __slots__ = ("_outbound", "_play")
 
-    def __init__(self, item: Play, outbound: Outbound) -> None:
-        self.outcome = self._item = item
+    def __init__(self, play: Play, outbound: Outbound) -> None:
+        self.outcome = self._play = play
         self._future = None
         self._outbound = outbound
 
     @property
     def heard(self) -> float:
         """Seconds of it the caller has heard, as far as known."""
-        return self._item.heard_s(monotonic())
+        return self._play.heard_s(monotonic())
 
     def cancel(self) -> None:
         """Send no more of it."""
-        self._outbound.cancel(self._item)
+        self._outbound.cancel(self._play)
 
 
 class Outbound:
@@ -92,52 +94,65 @@ class Outbound:
     Args:
         playout: paces, encodes and keeps the truth.
         alarm: set for when ``tick`` has work.
-        spawn: starts a task that the session owns.
+        ahead_s: how far ahead of the ear iterators are pulled.
     """
 
-    __slots__ = ("_alarm", "_earlier", "_spawn", "ended", "playout", "rate_hz")
+    __slots__ = (
+        "_ahead_s",
+        "_alarm",
+        "_earlier",
+        "_freed",
+        "_sources",
+        "ended",
+        "playout",
+        "rate_hz",
+    )
 
-    def __init__(
-        self,
-        playout: Playout,
-        alarm: Alarm,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
-    ) -> None:
+    def __init__(self, playout: Playout, alarm: Alarm, ahead_s: float) -> None:
         self.playout = playout
         self.rate_hz = playout.ledger.rate_hz
         self.ended = False
         self._earlier = NOTHING_SENT
         self._alarm = alarm
-        self._spawn = spawn
+        self._ahead_s = ahead_s
+        self._sources = Sources(self._changed)
+        self._freed: asyncio.Future[None] | None = None
 
     @property
     def tally(self) -> Tally:
         """What was sent and what became of it, over all sockets so far."""
         return self._earlier.plus(self.playout.tally)
 
-    async def play(self, source: AudioSource, rate: int | None, *, live: bool) -> LivePlay:
+    async def play(
+        self,
+        source: AudioSource,
+        rate: int | None,
+        *,
+        live: bool = False,
+        ahead_s: float | None = None,
+    ) -> LivePlay:
         """See ``Call.play``."""
         if self.ended:
             raise CallEndedError("the call has ended")
-        now = monotonic()
-        playout = self.playout
+        playout, rate_hz = self.playout, rate or self.rate_hz
+        if isinstance(source, bytes) and rate is not None and not is_audio_file(source):
+            source = samples_of_bytes(source)
         if isinstance(source, np.ndarray):
-            item = playout.play(source, rate or self.rate_hz, now, live=live)
-        elif isinstance(source, (Path, str, bytes)):
-            item = playout.open_clip(self.rate_hz, now)
-            self._spawn(self._feed_file(item, source))
-        elif not isinstance(source, AsyncIterable):
-            raise AudioFormatError(
-                "play() takes an int16 array, an async iterator of such, a path or bytes, not"
-                f" {type(source).__name__}"
-            )
+            play = playout.play(source, rate_hz, monotonic(), live=live)
+        elif isinstance(source, Path | str | bytes):
+            play = self._sources.open_file(playout, source, self.rate_hz)
+        elif isinstance(source, AsyncIterable):
+            ahead_s = self._ahead_s if ahead_s is None else ahead_s
+            play = self._sources.open_iterator(playout, source, rate_hz, live=live, ahead_s=ahead_s)
         else:
-            item = playout.open(rate or self.rate_hz, now, live=live)
-            self._spawn(self._feed_iterator(item, source))
+            raise AudioFormatError(
+                "play() takes an int16 array, an async iterator of arrays or bytes, a path, or"
+                f" bytes, not {type(source).__name__}"
+            )
         self._alarm.set(playout.next_at)
-        if not live and playout.queued_s(now) > QUEUE_LIMIT_S:
-            await self._wait_below(QUEUE_LIMIT_S)
-        return LivePlay(item, self)
+        if not live and playout.queued_s(monotonic()) > QUEUE_LIMIT_S:
+            await self._room(playout)
+        return LivePlay(play, self)
 
     def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
         """See ``Call.play_live``."""
@@ -147,6 +162,10 @@ class Outbound:
         alarm = self._alarm
         if at is not None and at < alarm.at:
             alarm.set(at)
+
+    def is_speaking(self, now: float) -> bool:
+        """The caller hears a play; live audio (an echo, a bridge) is none."""
+        return self.playout.is_speaking(now)
 
     def mark(self, name: str) -> LiveMark:
         """See ``Call.mark``."""
@@ -160,13 +179,27 @@ class Outbound:
         """Seconds heard of each outstanding play, all of them now cleared."""
         now = monotonic()
         cleared = self.playout.clear(now)
+        self._free()
         self._changed()
         return {LivePlay(o, self): o.heard_s(now) for o in cleared if isinstance(o, Play)}
 
-    def cancel(self, item: Play) -> None:
+    def cancel(self, play: Play) -> None:
         """See ``Play.cancel``."""
-        self.playout.cancel(item, monotonic())
+        self.playout.cancel(play, monotonic())
+        self._free()
         self._changed()
+
+    async def played_out(self) -> None:
+        """Wait until all that was accepted so far is resolved; at most its length and 2 s."""
+        if self.ended:
+            return
+        heard = asyncio.ensure_future(self.mark("").finished())
+        while True:
+            within_s = self.playout.queued_s(monotonic()) + CONFIRM_WITHIN_S
+            done, _ = await asyncio.wait({heard}, timeout=within_s)
+            if done or self.playout.queued_s(monotonic()) <= 0:
+                break  # else an open source has queued more meanwhile
+        heard.cancel()
 
     def mark_returned(self, name: str, now: float) -> None:
         """A mark came back from the far end."""
@@ -183,7 +216,7 @@ class Outbound:
 
     def renew(self, playout: Playout, *, blocked: bool = False) -> None:
         """The socket changed: what was outstanding on the old one resolves as cleared."""
-        self.playout.close(monotonic())
+        self._close("socket")
         self._earlier = self.tally
         playout.blocked = blocked
         self.playout = playout
@@ -191,62 +224,37 @@ class Outbound:
         self._changed()
 
     def end(self) -> None:
-        """The call is over: everything outstanding resolves as cleared."""
+        """The call is over: everything outstanding resolves as cleared, now."""
         if not self.ended:
             self.ended = True
-            self.playout.close(monotonic())
+            self._close("ended")
+
+    async def closed(self) -> None:
+        """Wait until the sources of all plays have let go."""
+        await self._sources.stopped()
+
+    async def _room(self, playout: Playout) -> None:
+        """Wait while too much is queued; what is cleared or closed makes room at once."""
+        while not playout.is_closed:
+            ahead_s = playout.queued_s(monotonic()) - QUEUE_LIMIT_S
+            if ahead_s <= 0:
+                break
+            if self._freed is None:
+                self._freed = asyncio.get_running_loop().create_future()
+            await asyncio.wait({self._freed}, timeout=ahead_s)
+
+    def _free(self) -> None:
+        """Audio was dropped: who waits for room looks again, unwanted sources stop."""
+        self._sources.stop_unwanted()
+        freed, self._freed = self._freed, None
+        if freed is not None:
+            freed.set_result(None)
+
+    def _close(self, cause: Cause) -> None:
+        self.playout.close(monotonic(), cause)
+        self._free()
 
     def _changed(self) -> None:
         """The playout's deadline may have moved."""
-        self._alarm.set(self.playout.next_at)
-
-    async def _feed_file(self, item: Play, source: Path | str | bytes) -> None:
-        """Open an audio file of any kind off the loop, then queue all of it."""
-        playout = self.playout
-        try:
-            samples = await asyncio.to_thread(_samples_of, source, self.rate_hz)
-        except (OSError, CodecError) as exc:
-            logger.warning("cannot play %s: %s", _name_of(source), exc)
-            playout.fail(item, monotonic())
-        else:
-            playout.feed(item, samples, monotonic())
-            playout.end(item, monotonic())
-        self._changed()
-
-    async def _feed_iterator(self, item: Play, source: AsyncIterator[Int16Array]) -> None:
-        """Pull a source a little ahead of the ear until it ends or is not wanted any more."""
-        playout = self.playout
-        try:
-            async for samples in source:
-                if not item.is_open:  # cleared or cancelled: nobody wants the rest
-                    break
-                playout.feed(item, samples, monotonic())
-                self._changed()
-                await self._wait_below(PULL_AHEAD_S)
-        except Exception:  # the border to a user's source
-            logger.exception("a play's source failed")
-            playout.fail(item, monotonic())
-        else:
-            playout.end(item, monotonic())
-        self._changed()
-        aclose = getattr(source, "aclose", None)
-        if aclose is not None:
-            await aclose()
-
-    async def _wait_below(self, limit_s: float) -> None:
-        """Wait while more than ``limit_s`` of audio is queued."""
-        while not self.ended:
-            ahead_s = self.playout.queued_s(monotonic()) - limit_s
-            if ahead_s <= 0:
-                break
-            await asyncio.sleep(ahead_s)
-
-
-def _samples_of(source: Path | str | bytes, rate_hz: int) -> Int16Array:
-    """An audio file as samples at ``rate_hz``; takes its time."""
-    samples, from_hz = open_audio(source)
-    return resample_clip(samples, from_hz, rate_hz)
-
-
-def _name_of(source: Path | str | bytes) -> str:
-    return f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
+        if not self.ended:
+            self._alarm.set(self.playout.next_at)

@@ -1,8 +1,9 @@
-"""Messages and open sockets between a server and its workers.
+"""Messages and open sockets between a process and its child.
 
-A stream of pickles, each behind its length, over a Unix socket pair between processes of
-one program; a message may bring a descriptor along. Nothing blocks: what the other side
-does not take yet is queued, and ``is_full`` says when that is too much.
+Frames over a Unix socket pair: a length, whether a descriptor comes along, and a message in
+MessagePack. A message is a tagged ``msgspec`` struct, and only the types that an end was
+made for are accepted there. Nothing blocks: what the other side does not take yet is
+queued, and ``is_full`` says when that is too much.
 """
 
 from __future__ import annotations
@@ -11,21 +12,49 @@ import array
 import asyncio
 import logging
 import os
-import pickle
 import socket
 import struct
 from collections import deque
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
+
+import msgspec
+
+from mediaserver.errors import MediaServerError
 
 logger = logging.getLogger(__name__)
 
 # Some calls' beginnings, each with up to a message's worth of octets behind its start.
 MAX_QUEUED_BYTES = 4 << 20
+# A longer frame is not sent, and ends the channel where it is announced: it would be kept
+# in memory while it comes.
+MAX_MESSAGE_BYTES = 64 << 20
+# A descriptor waits here for the rest of its own message only: no more than one can wait,
+# unless the other side sends descriptors without messages.
+MAX_WAITING_FDS = 8
+LOG_EVERY_S = 10.0
 _READ_BYTES = 64 * 1024
 _HEAD = struct.Struct("!I?")
 # So that no program that a processor starts inherits a call; not every system has the flag.
 _CLOEXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+
+class UnsendableError(MediaServerError):
+    """A message cannot be encoded.
+
+    Attributes:
+        kind: the class of the message.
+        reason: what is wrong, without the message's content.
+    """
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(kind, reason)
+        self.kind = kind
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.kind} cannot be sent: {self.reason}"
 
 
 class Channel:
@@ -33,21 +62,32 @@ class Channel:
 
     Args:
         end: a connected Unix stream socket; the channel owns it from now on.
+        types: the message types that may come: a tagged struct, or a union of some.
         received: called with each message and the descriptor that came with it, or None:
             also where one was lost because this process has too many open.
-        ended: called once, when the other side is gone.
+        ended: called once, when the other side is gone, or sends what is no frame.
+        name: who is at the other side, for the log.
+
+    Attributes:
+        n_malformed: frames that held no message of ``types``; they are dropped.
     """
 
     def __init__(
         self,
         end: socket.socket,
+        types: Any,
         received: Callable[[Any, int | None], None],
         ended: Callable[[], None],
+        name: str = "other side",
     ) -> None:
         end.setblocking(False)
+        self.n_malformed = 0
         self._end = end
+        self._decoder = msgspec.msgpack.Decoder(types)
         self._on_message = received
         self._on_end = ended
+        self._name = name
+        self._log_from = float("-inf")
         self._loop = asyncio.get_running_loop()
         # The kernel passes the descriptors of one sendmsg() at a time, and ours has one at most.
         self._room = socket.CMSG_SPACE(array.array("i").itemsize)
@@ -74,19 +114,18 @@ class Channel:
         """Wait until everything has been sent, or the other side is gone."""
         await self._flushed.wait()
 
-    def send(self, message: object, fd: int | None = None) -> None:
+    def send(self, message: msgspec.Struct, fd: int | None = None) -> None:
         """Send a message, and with it a descriptor, which is closed here once it is sent.
 
         After the other side's end it does nothing.
 
         Raises:
-            PickleError, RecursionError: the message cannot be pickled; ``fd`` stays open.
+            UnsendableError: the message cannot be encoded; ``fd`` stays open.
         """
-        body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+        packet = memoryview(encode(message, has_fd=fd is not None))
         if self._closed:
             _close(fd)
             return
-        packet = memoryview(_HEAD.pack(len(body), fd is not None) + body)
         self._unsent.append((packet, fd))
         self._n_unsent += len(packet)
         if len(self._unsent) == 1:
@@ -119,7 +158,7 @@ class Channel:
                 self._loop.add_writer(self._end, self._writable)
                 return
             except OSError as exc:  # also where the system is out of descriptors in flight
-                logger.warning("a channel broke: %s", exc)
+                logger.warning("%s: the channel broke: %s", self._name, exc)
                 self._over()
                 return
             _close(fd)  # the kernel holds it now: it goes with the first octet
@@ -148,23 +187,48 @@ class Channel:
         self._read += data
         while not self._closed and self._next():
             pass
+        if len(self._fds) > MAX_WAITING_FDS:
+            self._break("descriptors without messages")
 
     def _next(self) -> bool:
         """Deliver one message, if there is a whole one."""
         if len(self._read) < _HEAD.size:
             return False
         n, has_fd = _HEAD.unpack_from(self._read)
+        if n > MAX_MESSAGE_BYTES:
+            self._break(f"a frame of {n} octets")
+            return False
         if len(self._read) < _HEAD.size + n:
             return False
         body = bytes(self._read[_HEAD.size : _HEAD.size + n])
         del self._read[: _HEAD.size + n]
-        fd = self._fds.popleft() if has_fd else None
-        message = pickle.loads(body)
+        fd = self._fds.popleft() if has_fd and self._fds else None
+        try:
+            message = self._decoder.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+            _close(fd)
+            self.n_malformed += 1
+            if self._may_log():
+                logger.error("%s: message %d is malformed: %s", self._name, self.n_malformed, exc)
+            return True
         try:
             self._on_message(message, fd)
         except Exception:  # as an event loop does: the next message is another call's
-            logger.exception("a message failed: %s", type(message).__name__)
+            if self._may_log():
+                logger.exception("%s: a message failed: %s", self._name, type(message).__name__)
         return True
+
+    def _may_log(self) -> bool:
+        """Whether a line about a bad message is due: a broken peer would fill the log."""
+        now = monotonic()
+        if now < self._log_from:
+            return False
+        self._log_from = now + LOG_EVERY_S
+        return True
+
+    def _break(self, what: str) -> None:
+        logger.error("%s: the channel is closed, for it brought %s", self._name, what)
+        self._over()
 
     def _over(self) -> None:
         if not self._closed:
@@ -172,30 +236,55 @@ class Channel:
             self._on_end()
 
 
-def send_last(end: socket.socket, message: object) -> None:
-    """Send a message where there is no channel, waiting until it is taken."""
-    body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    end.sendall(_HEAD.pack(len(body), False) + body)
+def encode(message: msgspec.Struct, *, has_fd: bool = False) -> bytes:
+    """A message as a frame.
+
+    Raises:
+        UnsendableError: it holds what MessagePack cannot, or is too long.
+    """
+    kind = type(message).__name__
+    try:
+        body = msgspec.msgpack.encode(message)
+    # OverflowError: a number beyond 64 bits; ValueError: a text with lone surrogates.
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as exc:
+        raise UnsendableError(kind, str(exc)) from exc
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise UnsendableError(kind, f"{len(body)} octets are too many")
+    return _HEAD.pack(len(body), has_fd) + body
 
 
-def receive_first(end: socket.socket) -> Any:
-    """The first message, waited for.
+def send_blocking(end: socket.socket, message: msgspec.Struct) -> None:
+    """Send a message where there is no channel, waiting until it is taken.
+
+    Raises:
+        UnsendableError: the message cannot be encoded.
+        OSError: the other side is gone.
+    """
+    end.sendall(encode(message))
+
+
+def receive_blocking(end: socket.socket, types: Any) -> Any:
+    """The next message, waited for where there is no channel.
 
     Raises:
         EOFError: the other side is gone.
+        msgspec.MsgspecError: it is no message of ``types``.
     """
     n, _ = _HEAD.unpack(_exactly(end, _HEAD.size))
-    return pickle.loads(_exactly(end, n))
+    return msgspec.msgpack.decode(_exactly(end, n), type=types)
 
 
 def _exactly(end: socket.socket, size: int) -> bytes:
-    data = b""
+    data = bytearray()
     while len(data) < size:
-        more = end.recv(size - len(data))
+        try:
+            more = end.recv(size - len(data))
+        except ConnectionError:
+            more = b""
         if not more:
             raise EOFError
         data += more
-    return data
+    return bytes(data)
 
 
 def _rights(fd: int) -> tuple[int, int, array.array[int]]:

@@ -41,6 +41,17 @@ class Diagnostics:
             self._byte_order_said = True
             logger.info("call %s: L16 is read as %s-endian", call_id, order)
 
+    def say_error(self, call_id: str, code: int | None, meaning: str) -> None:
+        """Log what Telnyx refused: once a call and code, for it may refuse every message."""
+        if f"error {code}" not in self._said:
+            self._said.add(f"error {code}")
+            logger.warning(
+                "call %s: Telnyx says %s %s; more of the same is only counted",
+                call_id,
+                code,
+                meaning,
+            )
+
     def look(self, inbound: Inbound, ledger: Ledger, now: float) -> Iterator[Hint]:
         """What is newly found."""
         for name, text in self._findings(inbound, ledger, now):

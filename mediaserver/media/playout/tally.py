@@ -1,0 +1,36 @@
+"""The figures of what was played into a call."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from mediaserver.media.playout.ledger import State
+
+
+class Tally(NamedTuple):
+    """What a playout has sent, and what became of it.
+
+    Attributes:
+        n_messages: media messages.
+        dropped_s: seconds of live audio that came too late.
+        plays: that ended and were followed, or are no live ones, by final state.
+        marks: the user's, by final state.
+    """
+
+    n_messages: int
+    dropped_s: float
+    plays: Counter[State]
+    marks: Counter[State]
+
+    def plus(self, other: Tally) -> Tally:
+        """Both together."""
+        return Tally(
+            self.n_messages + other.n_messages,
+            self.dropped_s + other.dropped_s,
+            self.plays + other.plays,
+            self.marks + other.marks,
+        )
+
+
+NOTHING_SENT = Tally(0, 0.0, Counter(), Counter())

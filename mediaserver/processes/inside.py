@@ -1,0 +1,111 @@
+"""What a child does in its own process, whatever its kind.
+
+**Call ``begin``, then ``first_message``; then work, with a ``Channel`` and ``Heartbeats``.**
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import msgspec
+
+from mediaserver.processes.channel import Channel, receive_blocking, send_blocking
+from mediaserver.processes.messages import Failed, Heartbeat, Hello
+
+M = TypeVar("M", bound=msgspec.Struct)
+
+
+def begin(fd: int, version: int) -> socket.socket:
+    """This side of the channel, ``Hello`` said; signals are left to the parent from now on."""
+    # The terminal signals the whole group: what it means is for the parent to say. Handlers,
+    # for SIG_IGN would be inherited by programs that this one starts.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    # The parent asks for this before it kills a child that hangs: in which line does it?
+    if sys.stderr is not None:
+        faulthandler.register(signal.SIGUSR1)
+    end = socket.socket(fileno=fd)
+    end.set_inheritable(False)
+    with contextlib.suppress(OSError):  # the parent is gone: ``first_message`` says so
+        send_blocking(end, Hello(version))
+    return end
+
+
+def first_message(end: socket.socket, type_: type[M]) -> M:
+    """What the parent begins with, waited for.
+
+    Raises:
+        EOFError: the parent is gone, or wants no child like this.
+        msgspec.MsgspecError: what came is no ``type_``.
+    """
+    message: M = receive_blocking(end, type_)
+    return message
+
+
+def fail(end: socket.socket, reason: str) -> None:
+    """Tell the parent why this process cannot work; for before there is a channel."""
+    # A file's name may hold octets that are no text.
+    reason = reason.encode("utf-8", "backslashreplace").decode()
+    with contextlib.suppress(OSError):
+        send_blocking(end, Failed(reason))
+
+
+def end_with_parent(end: socket.socket, within_s: float, name: str) -> None:
+    """From now on, end this process if it hangs while its parent is gone: nobody else would.
+
+    Args:
+        end: this side of the channel.
+        within_s: how long it may outlive its parent.
+        name: what it is, for its last words.
+    """
+    fd = end.fileno()
+    threading.Thread(target=_outlive, args=(fd, within_s, name), daemon=True).start()
+
+
+def _outlive(fd: int, within_s: float, name: str) -> None:
+    poll = select.poll()
+    poll.register(fd, 0)  # only the hang-up is reported
+    poll.poll()
+    time.sleep(within_s)
+    print(f"{name}: hangs without its parent, gives up", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+class Heartbeats:
+    """Shows the parent that the loop runs.
+
+    Args:
+        channel: the way to the parent.
+        every_s: between two of them.
+        take_counts: what was counted since it was last called.
+    """
+
+    def __init__(
+        self, channel: Channel, every_s: float, take_counts: Callable[[], Mapping[str, int]] = dict
+    ) -> None:
+        self._channel = channel
+        self._every_s = every_s
+        self._take_counts = take_counts
+        self._next: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Send one now, and then regularly; a parent that reads nothing is spared more of them."""
+        self._next = asyncio.get_running_loop().call_later(self._every_s, self.start)
+        if self._channel.is_flushed:
+            self._channel.send(Heartbeat(self._take_counts()))
+
+    def stop(self) -> None:
+        """Send no more."""
+        if self._next is not None:
+            self._next.cancel()

@@ -1,0 +1,197 @@
+"""The sources of plays: files and iterators, read off and on the loop while they are wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterable, Callable
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from mediaserver.errors import AudioFormatError
+from mediaserver.media.frames import Int16Array
+from mediaserver.media.playout import Play, Playout
+from telephony_codecs import CodecError, open_audio, resample_clip
+
+logger = logging.getLogger(__name__)
+
+# For a source that was stopped to clean up.
+LET_GO_WITHIN_S = 1.0
+
+# Bit rates of MPEG layer III, by "is MPEG-1" (ISO 11172-3 and 13818-3).
+_MP3_KBPS = {
+    True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    False: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+
+Chunk = Int16Array | bytes | bytearray | memoryview
+
+
+class Sources:
+    """Feeds the open plays of one call.
+
+    Args:
+        changed: told that a playout's deadline may have moved.
+    """
+
+    __slots__ = ("_changed", "_tasks")
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._tasks: dict[asyncio.Task[None], Play] = {}
+
+    def open_file(self, playout: Playout, source: Path | str | bytes, rate_hz: int) -> Play:
+        """A play of an audio file of any kind, opened off the loop."""
+        play = playout.open_clip(rate_hz, monotonic())
+        self._start(play, _feed_file(playout, play, source, rate_hz))
+        return play
+
+    def open_iterator(
+        self,
+        playout: Playout,
+        source: AsyncIterable[Chunk],
+        rate_hz: int,
+        *,
+        live: bool,
+        ahead_s: float,
+    ) -> Play:
+        """A play of a source that is pulled at most ``ahead_s`` ahead of the ear."""
+        play = playout.open(rate_hz, monotonic(), live=live)
+        self._start(play, self._feed_iterator(playout, play, source, ahead_s))
+        return play
+
+    def stop_unwanted(self) -> None:
+        """Stop the sources of plays that were cleared, cancelled or are over."""
+        for task, play in list(self._tasks.items()):
+            if not play.is_open and task is not asyncio.current_task():
+                task.cancel()
+
+    async def stopped(self) -> None:
+        """Wait until every source has let go; those that do not in time are left alone."""
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=LET_GO_WITHIN_S)
+
+    def _start(self, play: Play, feed: Any) -> None:
+        task = asyncio.get_running_loop().create_task(feed)
+        self._tasks[task] = play
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("a play's source failed while it was closed", exc_info=task.exception())
+        self._changed()
+
+    async def _feed_iterator(
+        self, playout: Playout, play: Play, source: AsyncIterable[Chunk], ahead_s: float
+    ) -> None:
+        join = ByteJoiner()
+        try:
+            async for chunk in source:
+                if not play.is_open:  # cleared or cancelled: nobody wants the rest
+                    break
+                playout.feed(play, join.samples(chunk), monotonic())
+                self._changed()
+                await wait_below(playout, ahead_s)
+        except Exception:  # the border to a user's source
+            logger.exception("a play's source failed")
+            playout.fail(play, monotonic())
+        else:
+            playout.end(play, monotonic())
+        finally:
+            aclose = getattr(source, "aclose", None)
+            if aclose is not None:
+                await aclose()
+
+
+class ByteJoiner:
+    """Chunks of a source as samples: arrays as they are, octets as int16 little-endian.
+
+    A sample may be cut between two chunks of octets; an octet left at the end is dropped.
+    """
+
+    def __init__(self) -> None:
+        self._odd = b""
+
+    def samples(self, chunk: Chunk) -> Int16Array:
+        """The samples of one more chunk."""
+        if not isinstance(chunk, bytes | bytearray | memoryview):
+            return chunk
+        octets = self._odd + bytes(chunk)
+        whole = len(octets) & ~1
+        self._odd = octets[whole:]
+        return np.frombuffer(octets[:whole], "<i2").astype(np.int16, copy=False)
+
+
+async def wait_below(playout: Playout, limit_s: float) -> None:
+    """Wait while more than ``limit_s`` of audio is queued."""
+    while not playout.is_closed:
+        ahead_s = playout.queued_s(monotonic()) - limit_s
+        if ahead_s <= 0:
+            break
+        await asyncio.sleep(ahead_s)
+
+
+async def _feed_file(
+    playout: Playout, play: Play, source: Path | str | bytes, rate_hz: int
+) -> None:
+    """Open an audio file, then queue all of it."""
+    try:
+        samples = await asyncio.to_thread(_samples_of, source, rate_hz)
+    except (OSError, CodecError) as exc:
+        logger.warning("cannot play %s: %s", _name_of(source), exc)
+        playout.fail(play, monotonic())
+    else:
+        playout.feed(play, samples, monotonic())
+        playout.end(play, monotonic())
+
+
+def samples_of_bytes(octets: bytes) -> Int16Array:
+    """Raw audio: int16 little-endian.
+
+    Raises:
+        AudioFormatError: half a sample at the end.
+    """
+    if len(octets) % 2:
+        raise AudioFormatError("raw audio must hold whole int16 samples")
+    return np.frombuffer(octets, "<i2").astype(np.int16, copy=False)
+
+
+def is_audio_file(octets: bytes) -> bool:
+    """Whether these are the octets of an audio file, by how such files begin.
+
+    An MP3 file may begin with a frame, whose first octets might be samples as well: there the
+    next frame must lie where the first one's length says.
+    """
+    if octets[:4] in (b"RIFF", b"RIFX", b"fLaC", b"OggS", b"FORM", b"caff"):
+        return True
+    if octets[:3] == b"ID3" or octets[4:8] == b"ftyp" or octets[:4] == b"\x1aE\xdf\xa3":
+        return True
+    length = _mp3_frame_length(octets[:4])
+    return bool(length) and _mp3_frame_length(octets[length : length + 4]) > 0
+
+
+def _mp3_frame_length(head: bytes) -> int:
+    """The length of the layer III frame that has this head; 0 if it is none."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
+        return 0
+    version, bitrate, rate = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3
+    if version == 1 or bitrate in (0, 15) or rate == 3:
+        return 0
+    is_first = version == 3
+    kbps = _MP3_KBPS[is_first][bitrate - 1]
+    rate_hz = (44100, 48000, 32000)[rate] >> (0 if is_first else 1 if version == 2 else 2)
+    return (144 if is_first else 72) * kbps * 1000 // rate_hz + (head[2] >> 1 & 1)
+
+
+def _samples_of(source: Path | str | bytes, rate_hz: int) -> Int16Array:
+    """An audio file as samples at ``rate_hz``; takes its time."""
+    samples, from_hz = open_audio(source)
+    return resample_clip(samples, from_hz, rate_hz)
+
+
+def _name_of(source: Path | str | bytes) -> str:
+    return f"{len(source)} bytes" if isinstance(source, bytes) else str(source)

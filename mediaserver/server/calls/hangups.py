@@ -1,0 +1,92 @@
+"""Ending phone calls: the stream at once, the call by a command that outlives the session."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
+
+from mediaserver.server.calls.audio.outbound import Outbound
+
+logger = logging.getLogger(__name__)
+
+# At the server's end: for commands under way.
+COMMANDS_WITHIN_S = 5.0
+
+
+class HangableCall(Protocol):
+    """What is to be known of a call that is hung up."""
+
+    @property
+    def call_id(self) -> str:
+        """Its id."""
+
+    @property
+    def outbound(self) -> Outbound:
+        """Its outbound half."""
+
+    @property
+    def is_hung_up(self) -> bool:
+        """Telnyx has reported that the phone call is over."""
+
+    def end(self, reason: str) -> None:
+        """End its media."""
+
+
+class HangUps:
+    """Hangs up phone calls.
+
+    Args:
+        command: ends a phone call by REST; None where there is no control client.
+    """
+
+    def __init__(self, command: Callable[[str], Awaitable[object]] | None) -> None:
+        self._command = command
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, call: HangableCall, *, after_playout: bool, reason: str) -> None:
+        """As ``hang_up``, without waiting; what goes wrong is logged."""
+        self._run(self._logged(call, after_playout=after_playout, reason=reason))
+
+    async def hang_up(self, call: HangableCall, *, after_playout: bool, reason: str) -> None:
+        """End the stream now, or once all accepted plays were heard; then the phone call.
+
+        Raises:
+            ControlError: Telnyx did not take the command.
+        """
+        if after_playout:
+            await call.outbound.played_out()
+        call.end(reason)
+        if call.is_hung_up:
+            return
+        if self._command is None:
+            logger.warning(
+                "call %s: its stream ends, and the phone call stays up: there is no API key",
+                call.call_id,
+            )
+            return
+        # A command that was given is carried out, also where the handler that waits is cancelled.
+        await asyncio.shield(self._run(self._send(self._command, call.call_id)))
+
+    async def closed(self) -> None:
+        """Wait for commands under way, for a few seconds."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=COMMANDS_WITHIN_S)
+        for task in self._tasks:
+            task.cancel()
+
+    async def _send(self, command: Callable[[str], Awaitable[object]], call_id: str) -> None:
+        await command(call_id)
+
+    async def _logged(self, call: HangableCall, *, after_playout: bool, reason: str) -> None:
+        try:
+            await self.hang_up(call, after_playout=after_playout, reason=reason)
+        except Exception as exc:  # whatever the client raises: there is nobody to raise it to
+            logger.error("call %s could not be hung up: %s", call.call_id, exc)
+
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,135 @@
+"""What is looked at once a second in every call: what seems wrong, and what has lasted too long.
+
+    limit             begins to count                      then
+    max_call_s        at the call's start                  event; hang-up after NOTICE_S
+    idle_s            when nobody was last heard: neither  event; hang-up after NOTICE_S, unless
+                      the caller, nor a play               somebody is heard meanwhile
+    media_silent_s    at the last media message            a hint, once each time
+
+The caller is heard where a frame is well above the noise floor: a silent line has comfort
+noise, not zeros. One frame a second is looked at.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from mediaserver.processors.api import Event, Hint, LimitReached, StreamError
+from mediaserver.server.calls.audio.inbound import Inbound
+from mediaserver.server.calls.audio.outbound import Outbound
+from mediaserver.server.calls.watching.diagnostics import Diagnostics
+from mediaserver.settings import Settings
+from mediaserver.wire.messages import ERROR_MEANINGS, ErrorBody
+
+logger = logging.getLogger(__name__)
+
+# Between the event and the hang-up: for a goodbye.
+NOTICE_S = 5.0
+# Speech is so much above the noise floor, which creeps up by the other each second.
+SPEECH_ABOVE_DB = 9.0
+FLOOR_RISES_DB = 0.3
+QUIETEST_DBFS = -60.0
+
+
+class WatchedCall(Protocol):
+    """What is to be known of a call, and may be done to it."""
+
+    @property
+    def call_id(self) -> str:
+        """Its id."""
+
+    @property
+    def inbound(self) -> Inbound:
+        """Its inbound half."""
+
+    @property
+    def outbound(self) -> Outbound:
+        """Its outbound half."""
+
+    @property
+    def has_line(self) -> bool:
+        """It has a socket."""
+
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
+
+    def publish(self, event: Event) -> None:
+        """Tell its processors."""
+
+    def hang_up(self, *, after_playout: bool = False, reason: str = "hangup") -> None:
+        """End the phone call."""
+
+
+class Watch:
+    """Looks at one call about once a second.
+
+    Args:
+        settings: the limits.
+        now: monotonic seconds of the call's start.
+    """
+
+    def __init__(self, settings: Settings, now: float) -> None:
+        self.diagnostics = Diagnostics(now)
+        self._settings = settings
+        self._began_at = now
+        self._heard_at = now
+        self._floor_dbfs: float | None = None
+        self._is_silent = False
+        # Limits that were announced, and when they end the call.
+        self._due: dict[str, float] = {}
+
+    def look(self, call: WatchedCall, now: float) -> None:
+        """Say what is newly found, and end a call whose time is over."""
+        self.diagnostics.say_byte_order(call.call_id, call.inbound)
+        for hint in self.diagnostics.look(call.inbound, call.outbound.playout.ledger, now):
+            self._hint(call, hint)
+        self._look_for_media(call, now)
+        if self._is_somebody_heard(call, now):
+            self._heard_at = now
+            self._due.pop("idle_s", None)
+        settings = self._settings
+        for limit, since, limit_s in (
+            ("max_call_s", self._began_at, settings.max_call_s),
+            ("idle_s", self._heard_at, settings.idle_s),
+        ):
+            if limit_s is not None and now - since >= limit_s:
+                self._end(call, limit, now)
+
+    def error_received(self, call: WatchedCall, body: ErrorBody) -> None:
+        """Telnyx refused something."""
+        meaning = ERROR_MEANINGS.get(body.code or 0, "not documented")
+        self.diagnostics.say_error(call.call_id, body.code, meaning)
+        call.count("stream_errors")
+        call.publish(StreamError(body.code, body.title, body.detail, meaning))
+
+    def _end(self, call: WatchedCall, limit: str, now: float) -> None:
+        """First an event, so that a bot can say goodbye; then the hang-up."""
+        due_at = self._due.get(limit)
+        if due_at is None:
+            self._due[limit] = now + NOTICE_S
+            logger.info("call %s has reached %s", call.call_id, limit)
+            call.publish(LimitReached(limit, NOTICE_S))
+        elif now >= due_at:
+            call.hang_up(reason=limit.removesuffix("_s"))
+
+    def _look_for_media(self, call: WatchedCall, now: float) -> None:
+        silent_s = now - call.inbound.heard_at
+        was_silent, self._is_silent = self._is_silent, silent_s >= self._settings.media_silent_s
+        if self._is_silent and not was_silent and call.has_line:
+            text = f"no media has come for {silent_s:.0f} s, although the socket is up"
+            self._hint(call, Hint("media_silent", text))
+
+    def _is_somebody_heard(self, call: WatchedCall, now: float) -> bool:
+        if call.outbound.is_speaking(now):
+            return True
+        level = call.inbound.levels.take_last()
+        if level is None:
+            return False
+        floor = level if self._floor_dbfs is None else self._floor_dbfs
+        self._floor_dbfs = min(floor + FLOOR_RISES_DB, level)
+        return level > max(floor + SPEECH_ABOVE_DB, QUIETEST_DBFS)
+
+    def _hint(self, call: WatchedCall, hint: Hint) -> None:
+        logger.warning("call %s: %s", call.call_id, hint.text)
+        call.publish(hint)

@@ -1,0 +1,156 @@
+"""Sources of plays: bytes cut anywhere, files by their first octets, pulled as far as asked."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import lameenc
+import numpy as np
+import pytest
+
+from mediaserver.carrier import CallPlan, FakeCall
+from mediaserver.errors import AudioFormatError
+from mediaserver.media.playout import Playout
+from mediaserver.server.calls.audio.alarm import Alarm
+from mediaserver.server.calls.audio.outbound import Outbound
+from mediaserver.server.calls.audio.sources import ByteJoiner, is_audio_file
+from mediaserver.server.service import SingleProcessService
+from telephony_codecs import codec
+from tests.server.conftest import Serving, bot
+
+SPEECH = (3000 * np.sin(np.arange(24000) / 7)).astype("<i2")
+
+
+def cuts(octets: bytes, seed: int) -> Iterator[bytes]:
+    """The octets cut at random places, empty pieces among them."""
+    chance = random.Random(seed)
+    at = 0
+    while at < len(octets):
+        size = chance.choice([0, 1, 2, 3, 1001, 4096])
+        yield octets[at : at + size]
+        at += size
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_bytes_cut_anywhere_are_the_same_samples(seed: int) -> None:
+    """Odd cuts are joined; what comes out is what went in."""
+    join = ByteJoiner()
+    parts = [join.samples(chunk) for chunk in cuts(SPEECH.tobytes(), seed)]
+    assert np.array_equal(np.concatenate(parts), SPEECH)
+
+
+def test_an_array_passes_as_it_is() -> None:
+    """Only octets are converted; half a sample at the end is dropped."""
+    join = ByteJoiner()
+    assert join.samples(SPEECH) is SPEECH
+    assert join.samples(bytearray(b"\x01\x00\x02")).tolist() == [1]
+    assert join.samples(memoryview(b"\x00\x03\x00")).tolist() == [2, 3]
+
+
+def test_what_an_audio_file_begins_with() -> None:
+    """WAV, FLAC, Ogg, MP3 with and without a tag are told from raw samples."""
+    encoder = lameenc.Encoder()
+    encoder.silence()
+    encoder.set_in_sample_rate(24000)
+    encoder.set_channels(1)
+    mp3 = bytes(encoder.encode(SPEECH.tobytes()) + encoder.flush())
+    for head in (b"RIFF....WAVE", b"fLaC....", b"OggS....", b"ID3.....", b"....ftypM4A ", mp3):
+        assert is_audio_file(head)
+    assert mp3[0] == 0xFF, "it begins with a frame, not with a tag"
+    quiet = np.array([-1025, -1, -5, 7] * 2000, "<i2").tobytes()
+    for raw in (b"", b"\xff", b"\xff\xfb", quiet, SPEECH.tobytes(), bytes(1000)):
+        assert not is_audio_file(raw)
+
+
+class Heard:
+    """A sink that decodes nothing and keeps all."""
+
+    def __init__(self) -> None:
+        self.media = b""
+
+    def send_media(self, payload: bytes) -> None:
+        self.media += payload
+
+    def send_mark(self, name: str) -> None:
+        """No far end gives it back."""
+
+    def send_clear(self) -> None:
+        """Nothing is queued elsewhere."""
+
+
+def outbound(sink: Heard, ahead_s: float = 1.0) -> Outbound:
+    """The outbound half of a call in L16 at 8 kHz that sends all at once."""
+    playout = Playout(codec("L16").encoder(8000, byte_order="little"), sink, lead_s=None)
+    return Outbound(playout, Alarm(lambda: playout.tick(time.monotonic())), ahead_s)
+
+
+async def test_an_iterator_of_bytes_is_heard() -> None:
+    """As the docs' synthesis has it: chunks of 1001 bytes, at the call's own rate."""
+
+    async def synthesis() -> AsyncIterator[bytes]:
+        octets = SPEECH.tobytes()
+        for at in range(0, len(octets), 1001):
+            yield octets[at : at + 1001]
+
+    sink = Heard()
+    half = outbound(sink, ahead_s=60)
+    play = await half.play(synthesis(), None)
+    while play._play.is_open:  # noqa: ASYNC110  # a flag has no event
+        await asyncio.sleep(0)
+    assert sink.media[: len(SPEECH) * 2] == SPEECH.tobytes()
+    half.end()
+    await half.closed()
+
+
+async def test_raw_bytes_with_a_rate_are_samples() -> None:
+    """Without a rate they are a file; half a sample is refused."""
+    sink = Heard()
+    half = outbound(sink)
+    await half.play(SPEECH.tobytes(), 8000)
+    assert sink.media[: len(SPEECH) * 2] == SPEECH.tobytes()
+    with pytest.raises(AudioFormatError, match="whole int16 samples"):
+        await half.play(b"\x00\x01\x02", 8000)
+
+
+@pytest.mark.parametrize("source", [[0] * 160, (1, 2), 5, None, {"a": 1}])
+async def test_what_is_no_source_is_refused_at_once(source: Any) -> None:
+    """With the type's name, not later by a failed play."""
+    with pytest.raises(AudioFormatError, match=f"not {type(source).__name__}"):
+        await outbound(Heard()).play(source, None)
+
+
+@pytest.mark.parametrize(("ahead_s", "n_pulled"), [(1.0, 2), (5.0, 6)])
+async def test_an_iterator_is_pulled_so_far_ahead(ahead_s: float, n_pulled: int) -> None:
+    """A source of one second a piece: one more piece than ``ahead_s`` holds."""
+    pulled = 0
+
+    async def seconds() -> AsyncIterator[np.ndarray[Any, Any]]:
+        nonlocal pulled
+        while True:
+            pulled += 1
+            yield np.zeros(8000, np.int16)
+
+    half = outbound(Heard())
+    await half.play(seconds(), 8000, ahead_s=ahead_s)
+    await asyncio.sleep(0.1)
+    assert pulled == n_pulled
+    half.clear()
+    await half.closed()
+    assert pulled == n_pulled, "clear() stops the source at once"
+
+
+async def test_a_source_that_pauses_long_leaves_no_gap(serving: Serving) -> None:
+    """0.5 s of work before each second of speech: with enough pulled ahead it is seamless."""
+    async with serving(bot("pauses", ahead_s=3.0), lead_ms=200) as server:
+        async with FakeCall(server.url, CallPlan(seconds=60.0)) as call:
+            ear = call.intake.ear
+            await call.wait_until(lambda: ear.n_fed >= 3 * 8000, 15)
+            assert isinstance(server.service, SingleProcessService)
+        heard = ear.between(0, ear.end_s)
+    speech = np.flatnonzero(np.abs(heard) > 500)
+    gaps = np.diff(speech)
+    assert gaps.max() < 0.06 * 8000, "no gap of 60 ms inside the speech"
