@@ -25,10 +25,11 @@ NAMES = """
 ApiError AudioFormatError AuthenticationError BadRequestError Call CallAnswered CallEndedError
 CallHangup CallInitiated CommandTimeoutError ConfigurationError ControlError Draining Dtmf Event
 Filter ForkStarted ForkStopped Frame Hint InvalidFieldError LimitReached Mark MediaServer
-MediaServerError NetworkError NotFoundError PermissionDeniedError Play ProcessorSetting RateLimitError Reconnected
-RetryPolicy ServerError Settings Stop StreamError StreamingFailed StreamingStarted
-StreamingStopped TelnyxClient Transcription UnprocessableError UnreadableReplyError Webhook
-WebhookReceiver __version__ answer_incoming client_from load_settings processor webhook_route
+MediaServerError NetworkError NotFoundError PermissionDeniedError Play ProcessorSetting
+RateLimitError Reconnected RetryPolicy ServerError Settings Stop StreamError StreamingFailed
+StreamingStarted StreamingStopped TelnyxClient Transcription UnprocessableError
+UnreadableReplyError Webhook WebhookReceiver __version__ answer_incoming client_from
+load_settings processor webhook_route
 """
 
 
