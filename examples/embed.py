@@ -12,14 +12,27 @@ import asyncio
 import os
 import sys
 
-from mediaserver import MediaServer, ProcessorSetting
-from mediaserver.control.events import CallAnswered, CallHangup
-from mediaserver.settings import load
+from mediaserver import (
+    Call,
+    CallAnswered,
+    CallHangup,
+    MediaServer,
+    ProcessorSetting,
+    load_settings,
+    processor,
+)
+
+
+@processor
+async def echo(call: Call) -> None:
+    """Play back what is heard."""
+    async for frame in call.frames():
+        await call.play(frame.samples, frame.rate, live=True)
 
 
 async def main(connection_id: str, from_: str, to: str) -> None:
     """Call somebody, let him hear himself, end when he hangs up."""
-    settings = load({"processors": [ProcessorSetting("echo")]}, os.environ)
+    settings = load_settings({"processors": [ProcessorSetting(echo)]}, os.environ)
     async with MediaServer(settings) as server:
         if server.client is None or server.webhooks is None:
             sys.exit("TELNYX_API_KEY and TELNYX_PUBLIC_KEY are needed")

@@ -1,7 +1,8 @@
 """A real-time media server for Telnyx voice calls.
 
-A bot needs ``Call``, ``Filter``, ``Frame`` and ``processor``; an embedding program also
-``MediaServer``, ``Settings`` and ``TelnyxClient``, which are imported when first asked for.
+A bot needs ``Call``, ``Filter``, ``Frame`` and ``processor``. What an embedding program needs
+beside them, ``MediaServer``, ``Settings``, ``TelnyxClient``, its errors and the webhooks' events,
+is imported when first asked for.
 """
 
 from __future__ import annotations
@@ -32,50 +33,149 @@ from mediaserver.processors.api import (
 )
 
 if TYPE_CHECKING:
-    from mediaserver.app import MediaServer
-    from mediaserver.control import TelnyxClient, WebhookReceiver
+    from mediaserver.app import MediaServer, client_from
+    from mediaserver.control import (
+        RetryPolicy,
+        TelnyxClient,
+        WebhookReceiver,
+        answer_incoming,
+        webhook_route,
+    )
+    from mediaserver.control.errors import (
+        ApiError,
+        AuthenticationError,
+        BadRequestError,
+        CommandTimeoutError,
+        ControlError,
+        InvalidFieldError,
+        NetworkError,
+        NotFoundError,
+        PermissionDeniedError,
+        RateLimitError,
+        ServerError,
+        UnprocessableError,
+        UnreadableReplyError,
+    )
+    from mediaserver.control.events import (
+        CallAnswered,
+        CallHangup,
+        CallInitiated,
+        Event,
+        ForkStarted,
+        ForkStopped,
+        StreamingFailed,
+        StreamingStarted,
+        StreamingStopped,
+        Transcription,
+    )
     from mediaserver.settings import ProcessorSetting, Settings
+    from mediaserver.settings import load as load_settings
+
+__version__ = "0.1.0"
 
 __all__ = [
+    "ApiError",
     "AudioFormatError",
+    "AuthenticationError",
+    "BadRequestError",
     "Call",
+    "CallAnswered",
     "CallEndedError",
+    "CallHangup",
+    "CallInitiated",
+    "CommandTimeoutError",
     "ConfigurationError",
+    "ControlError",
     "Draining",
     "Dtmf",
+    "Event",
     "Filter",
+    "ForkStarted",
+    "ForkStopped",
     "Frame",
     "Hint",
+    "InvalidFieldError",
     "LimitReached",
     "Mark",
     "MediaServer",
     "MediaServerError",
+    "NetworkError",
+    "NotFoundError",
+    "PermissionDeniedError",
     "Play",
     "ProcessorSetting",
+    "RateLimitError",
     "Reconnected",
+    "RetryPolicy",
+    "ServerError",
     "Settings",
     "Stop",
     "StreamError",
+    "StreamingFailed",
+    "StreamingStarted",
+    "StreamingStopped",
     "TelnyxClient",
+    "Transcription",
+    "UnprocessableError",
+    "UnreadableReplyError",
     "Webhook",
     "WebhookReceiver",
+    "__version__",
+    "answer_incoming",
+    "client_from",
+    "load_settings",
     "processor",
+    "webhook_route",
 ]
 
 # A bot's file is imported often and must not pay for a web server and an HTTP client.
 _LATER = {
-    "MediaServer": "mediaserver.app",
-    "ProcessorSetting": "mediaserver.settings",
-    "Settings": "mediaserver.settings",
-    "TelnyxClient": "mediaserver.control",
-    "WebhookReceiver": "mediaserver.control",
+    "mediaserver.app": ("MediaServer", "client_from"),
+    "mediaserver.control": (
+        "RetryPolicy",
+        "TelnyxClient",
+        "WebhookReceiver",
+        "answer_incoming",
+        "webhook_route",
+    ),
+    "mediaserver.control.errors": (
+        "ApiError",
+        "AuthenticationError",
+        "BadRequestError",
+        "CommandTimeoutError",
+        "ControlError",
+        "InvalidFieldError",
+        "NetworkError",
+        "NotFoundError",
+        "PermissionDeniedError",
+        "RateLimitError",
+        "ServerError",
+        "UnprocessableError",
+        "UnreadableReplyError",
+    ),
+    "mediaserver.control.events": (
+        "CallAnswered",
+        "CallHangup",
+        "CallInitiated",
+        "Event",
+        "ForkStarted",
+        "ForkStopped",
+        "StreamingFailed",
+        "StreamingStarted",
+        "StreamingStopped",
+        "Transcription",
+    ),
+    "mediaserver.settings": ("ProcessorSetting", "Settings"),
 }
+_MODULE_OF = {name: module for module, names in _LATER.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     """Import a heavy name when it is first asked for."""
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_LATER[name]), name)
+    if name == "load_settings":
+        return import_module("mediaserver.settings").load
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)

@@ -2,46 +2,71 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-import tomllib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import parse_qsl, urlsplit
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from mediaserver.errors import ConfigurationError
+from mediaserver.conversion import WrongValueError
+from mediaserver.sources import Loader
 
 NonNegative = Annotated[float, Meta(ge=0)]
+Text = Annotated[str, Meta(min_length=1)]
 
-ENV_PREFIX = "MEDIASERVER_"
-# Telnyx's own names for the two values its portal hands out.
-_ENV_ALIASES = {"api_key": "TELNYX_API_KEY", "public_keys": "TELNYX_PUBLIC_KEY"}
+CARRIER_TABLE = "carrier"
+"""The fake Telnyx's own table of the same file; see ``mediaserver carrier``."""
+
+
+if TYPE_CHECKING:
+    Named = str | Callable[..., Any]
+else:
+    Named = Text  # what a file or a flag may hold; a program may give more
 
 
 class ProcessorSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One processor of the chain.
 
     Attributes:
-        name: built-in, entry point, ``module:attribute`` or ``file.py:attribute``.
+        name: built-in, entry point, ``module:attribute`` or ``file.py:attribute``; from a
+            program also the handler or ``Filter`` class itself.
         parameters: its typed parameters.
         allow: parameters that a call may set as custom parameter ``param_<name>``.
         alias: what a call selects it by; ``name`` if empty.
     """
 
-    name: str
+    name: Named
     parameters: dict[str, Any] = {}
     allow: tuple[str, ...] = ()
     alias: str = ""
 
+    @property
+    def selected_by(self) -> str:
+        """What a call selects it by."""
+        return self.alias or name_of(self.name)
+
     @classmethod
     def parse(cls, text: str) -> ProcessorSetting:
-        """From a flag: ``NAME`` or ``NAME?parameter=value&parameter=value``."""
+        """From a flag: ``NAME`` or ``NAME?parameter=value&parameter=value``.
+
+        A parameter that comes several times is a list.
+
+        Raises:
+            WrongValueError: there is no name.
+        """
         name, _, query = text.partition("?")
-        return cls(name, dict(parse_qsl(query, keep_blank_values=True)))
+        if not name.strip():
+            raise WrongValueError((), "a processor without a name")
+        given = parse_qs(query, keep_blank_values=True)
+        return cls(name.strip(), {n: v[0] if len(v) == 1 else v for n, v in given.items()})
+
+
+def name_of(processor: str | Callable[..., Any]) -> str:
+    """A processor's name, as logs and errors have it."""
+    if isinstance(processor, str):
+        return processor
+    return getattr(processor, "__name__", type(processor).__name__)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,12 +126,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The path of ``public_url``: a proxy may pass it on or take it away."""
         return urlsplit(self.public_url or "").path.rstrip("/")
 
-    host: str = "127.0.0.1"
+    host: Text = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
-    public_url: str | None = None
+    public_url: Text | None = None
     processors: tuple[ProcessorSetting, ...] = ()
     offer: tuple[ProcessorSetting, ...] = ()
-    send_codec: str = "PCMU"
+    send_codec: Text = "PCMU"
     send_rate: Annotated[int, Meta(ge=8000, le=48000)] | None = None
     send_mode: Literal["rtp", "mp3"] = "rtp"
     l16_byte_order: Literal["little", "big", "auto"] = "little"
@@ -131,9 +156,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     drain_end: Literal["hangup", "leave"] = "hangup"
     on_error: Literal["auto", "bypass", "end", "hangup"] = "auto"
     on_return: Literal["stay", "hangup"] = "stay"
-    api_key: str | None = None
-    api_base_url: str = "https://api.telnyx.com/v2"
-    public_keys: str | None = None
+    api_key: Text | None = None
+    api_base_url: Text = "https://api.telnyx.com/v2"
+    public_keys: Text | None = None
     answer: bool = False
     auto_restart: bool = False
     state_file: str | None = None
@@ -141,53 +166,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-def meanings() -> dict[str, str]:
-    """What the docstring of ``Settings`` says of each setting: its help, in one line."""
-    text = (inspect.getdoc(Settings) or "").partition("Attributes:")[2]
-    found = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", text, re.MULTILINE)
-    return {name: re.sub(r"\s+", " ", said).rstrip(".") for name, said in found}
+def _processors(written: Any) -> Any:
+    """Of names, with commas between them or in a list, the processors; tables are left alone."""
+    if isinstance(written, str):
+        written = written.split(",")
+    if isinstance(written, list):
+        return [ProcessorSetting.parse(w) if isinstance(w, str) else w for w in written]
+    return written
 
 
-def load(
-    flags: Mapping[str, Any], environment: Mapping[str, str], config: Path | None = None
-) -> Settings:
-    """Settings from all their sources.
+LOADER = Loader(
+    kind=Settings,
+    prefix="MEDIASERVER_",
+    # Telnyx's own names for the two values its portal hands out.
+    aliases={"api_key": "TELNYX_API_KEY", "public_keys": "TELNYX_PUBLIC_KEY"},
+    others=(CARRIER_TABLE,),
+    flags={"processors": "processor"},
+    secrets=("api_key", "auth_token"),
+    readers={"processors": _processors, "offer": _processors},
+)
+"""How the server's settings are written."""
 
-    Args:
-        flags: by field name; None means not given.
-        environment: usually ``os.environ``.
-        config: a TOML file whose keys are the field names.
-
-    Raises:
-        ConfigurationError: an unreadable file, an unknown key, a wrong value.
-    """
-    values = _from_file(config) if config is not None else {}
-    values.update(_from_environment(environment))
-    values.update({name: value for name, value in flags.items() if value is not None})
-    try:
-        return msgspec.convert(values, Settings, strict=False)
-    except msgspec.ValidationError as exc:
-        raise ConfigurationError(f"wrong setting: {exc}") from exc
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text())
-    except OSError as exc:
-        raise ConfigurationError(f"cannot read {path}: {exc.strerror}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"{path}: {exc}") from exc
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name in Settings.__struct_fields__:
-        alias = _ENV_ALIASES.get(name, "")
-        given = environment.get(ENV_PREFIX + name.upper(), environment.get(alias, ""))
-        if not given:
-            continue
-        if name in ("processors", "offer"):
-            values[name] = [ProcessorSetting.parse(part) for part in given.split(",")]
-        else:
-            values[name] = given
-    return values
+load = LOADER.load
+"""Settings from all their sources; see ``Loader.load``."""

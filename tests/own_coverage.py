@@ -31,6 +31,7 @@ CONFIG = str(ROOT / "pyproject.toml")
 
 ROOMS = ("mediaserver.wire", "mediaserver.media", "telephony_codecs")
 NAMED = (
+    "mediaserver.conversion",
     "mediaserver.processors.api",
     "mediaserver.processors.spec",
     "mediaserver.processors.chain",

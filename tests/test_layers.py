@@ -19,7 +19,7 @@ PACKAGES = {
 
 # Who may import whom, by room. A module's room is the longest name here that it begins with;
 # "" is the package itself. What is in BASE may be imported by all but those without it.
-BASE = {"counters", "errors", "tokens", "settings", "observer"}
+BASE = {"conversion", "counters", "errors", "observer", "settings", "sources", "tokens"}
 WITHOUT_BASE = {"carrier", "carrier.rest", "telephony_codecs", "processes"}
 MEDIA = {"media", "media.playout", "telephony_codecs"}
 MAY: dict[str, set[str]] = {
@@ -27,7 +27,9 @@ MAY: dict[str, set[str]] = {
     "counters": set(),
     "errors": set(),
     "tokens": set(),
-    "settings": {"errors"},
+    "conversion": {"errors"},
+    "sources": {"conversion", "errors"},
+    "settings": {"conversion", "sources"},
     "observer": set(),
     "wire": {"telephony_codecs"},
     "media": {"telephony_codecs"},
@@ -83,6 +85,7 @@ MAY: dict[str, set[str]] = {
     "app": {
         "app.loop",
         "processes",
+        "processors",
         "server.base",
         "server.service",
         "server.workers",
@@ -95,6 +98,7 @@ MAY: dict[str, set[str]] = {
     "carrier": {"telephony_codecs"},
     "carrier.rest": {"carrier", "telephony_codecs"},
     "cli": {
+        "",
         "app",
         "carrier",
         "carrier.rest",
@@ -106,11 +110,12 @@ MAY: dict[str, set[str]] = {
         "processors",
         "telephony_codecs",
     },
-    "": {"app", "control", "processors", "media"},
+    "": {"app", "control", "control.errors", "control.events", "processors", "media"},
     "__main__": {"cli"},
 }
 PURE = {"wire", "media", "media.playout", "telephony_codecs"}
 PURE_MODULES = {
+    "mediaserver.conversion",
     "mediaserver.processors.api",
     "mediaserver.processors.chain",
     "mediaserver.processors.parameters",

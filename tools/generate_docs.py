@@ -20,9 +20,11 @@ from typing import Any
 
 import msgspec
 
+from mediaserver import settings
+from mediaserver.cli import carrier
 from mediaserver.cli.main import COMMANDS
 from mediaserver.counters import COUNTERS, VALUES, WEBHOOKS
-from mediaserver.settings import Settings, meanings
+from mediaserver.sources import Loader, meanings
 
 DOCS = Path(__file__).parents[1] / "docs"
 Parser = argparse.ArgumentParser
@@ -45,15 +47,14 @@ def code(text: object) -> str:
 # Settings.
 
 
-def settings_table() -> str:
+def settings_table(loader: Loader[Any], command: str) -> str:
     """Every setting: default, flag, meaning."""
-    serve = {flag for action in flags_of(parsers()["serve"]) for flag in action.option_strings}
-    said = meanings()
+    has = {flag for action in flags_of(parsers()[command]) for flag in action.option_strings}
+    said = meanings(loader.kind)
     rows = []
-    for field in msgspec.structs.fields(Settings):
-        name = {"processors": "processor"}.get(field.name, field.name)
-        flag = f"--{name.replace('_', '-')}"
-        has_flag = code(flag) if flag in serve else ""
+    for field in msgspec.structs.fields(loader.kind):
+        flag = loader.flag(field.name)
+        has_flag = code(flag) if flag in has else ""
         meaning = said[field.name].replace("``", "`")
         rows.append((code(field.name), default_of(field.default), has_flag, meaning))
     return table(("setting", "default", "flag", "meaning"), rows)
@@ -180,7 +181,8 @@ def meaning(action: argparse.Action) -> str:
 # Pages.
 
 PARTS: dict[str, Callable[[], str]] = {
-    "settings": settings_table,
+    "settings": lambda: settings_table(settings.LOADER, "serve"),
+    "carrier": lambda: settings_table(carrier.LOADER, "carrier"),
     "counters": lambda: counters_table(COUNTERS),
     "refused": kinds_table,
     "webhooks": lambda: counters_table(WEBHOOKS),

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mediaserver.app.loop import loop_factory
     from mediaserver.app.server import MediaServer
-    from mediaserver.control.client import client_of
+    from mediaserver.control.client import client_from
 
-__all__ = ["MediaServer", "client_of", "loop_factory"]
+__all__ = ["MediaServer", "client_from", "loop_factory"]
 
 _LATER = {
     "MediaServer": "mediaserver.app.server",
-    "client_of": "mediaserver.control.client",
+    "client_from": "mediaserver.control.client",
     "loop_factory": "mediaserver.app.loop",
 }
 

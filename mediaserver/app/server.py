@@ -19,18 +19,19 @@ from mediaserver.control import (
     answer_incoming,
     webhook_route,
 )
-from mediaserver.control.client import client_of
+from mediaserver.control.client import client_from
 from mediaserver.control.encoding import encode_error
 from mediaserver.control.events import Event
 from mediaserver.control.rest.fields import BidirectionalCodec
 from mediaserver.errors import ConfigurationError
+from mediaserver.processors.discovery import check_importable
 from mediaserver.server.base import Service
 from mediaserver.server.service import SingleProcessService
 from mediaserver.server.workers.process import WorkerLimits
 from mediaserver.server.workers.service import MultiProcessService
 from mediaserver.settings import Settings
 
-__all__ = ["MediaServer", "client_of", "loop_factory"]
+__all__ = ["MediaServer", "client_from", "loop_factory"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class MediaServer:
         self, settings: Settings | None = None, *, limits: WorkerLimits | None = None
     ) -> None:
         self.settings = settings = settings or Settings()
-        self.client = client_of(settings)
+        self.client = client_from(settings)
         self.webhooks: WebhookReceiver | None = None
         if settings.public_keys:
             self.webhooks = WebhookReceiver(
@@ -80,6 +81,8 @@ class MediaServer:
             return SingleProcessService(
                 self.settings, routes=routes, hangup=hangup, observer=self._relations
             )
+        for setting in (*self.settings.processors, *self.settings.offer):
+            check_importable(setting.name)
         return MultiProcessService(
             self.settings,
             routes=routes,

@@ -6,61 +6,96 @@ import argparse
 import asyncio
 import contextlib
 import functools
-import os
 import signal
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
 
 from mediaserver.carrier.rest.api import FakeTelnyx
 from mediaserver.carrier.rest.calls import Habits
 from mediaserver.carrier.rest.streams import SPEECH_S, default_plan
 from mediaserver.carrier.rest.webhooks import WebhookFaults
+from mediaserver.cli.options import add_flags, loaded
 from mediaserver.errors import ConfigurationError
+from mediaserver.settings import CARRIER_TABLE
+from mediaserver.sources import Loader
 
-KEY_VARIABLE = "TELNYX_API_KEY"
+NonNegative = Annotated[float, Meta(ge=0)]
+Text = Annotated[str, Meta(min_length=1)]
+
+
+class CarrierSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What can be set of the fake Telnyx; times are in seconds.
+
+    Attributes:
+        host: address to listen on.
+        port: TCP port; 0 takes a free one.
+        api_key: the one it accepts; None makes one up.
+        webhook_url: where it reports to, unless a dial says otherwise.
+        answer_after: how long a number rings.
+        speech: how long a stream speaks.
+        ring: one call comes in at once.
+        webhook_copies: how often each webhook is delivered.
+        webhook_delay: how late webhooks are.
+        webhook_scatter: how much later still, at most, by chance.
+    """
+
+    host: Text = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8090
+    api_key: Text | None = None
+    webhook_url: Text | None = None
+    answer_after: NonNegative = 1.0
+    speech: NonNegative = SPEECH_S
+    ring: bool = False
+    webhook_copies: Annotated[int, Meta(ge=1)] = 1
+    webhook_delay: NonNegative = 0.0
+    webhook_scatter: NonNegative = 0.0
+
+
+LOADER = Loader(
+    kind=CarrierSettings,
+    prefix="MEDIASERVER_CARRIER_",
+    aliases={"api_key": "TELNYX_API_KEY"},
+    table=CARRIER_TABLE,
+    secrets=("api_key",),
+)
+"""How its settings are written."""
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = commands.add_parser("carrier", help="run a fake Telnyx: REST, webhooks, calls")
-    parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
-    parser.add_argument("--port", type=int, default=8090, help="default: 8090; 0: a free one")
-    parser.add_argument("--webhook-url", help="where it reports to, unless a dial says otherwise")
-    parser.add_argument(
-        "--answer-after", type=float, default=1.0, metavar="S", help="how long a number rings"
-    )
-    parser.add_argument(
-        "--speech", type=float, default=SPEECH_S, metavar="S", help="how long a stream speaks"
-    )
-    parser.add_argument("--ring", action="store_true", help="one call comes in at once")
-    parser.add_argument("--webhook-copies", type=int, default=1, metavar="N")
-    parser.add_argument("--webhook-delay", type=float, default=0.0, metavar="S")
-    parser.add_argument("--webhook-scatter", type=float, default=0.0, metavar="S")
+    # A key has no flag: everybody on the machine would see it.
+    names = [name for name in CarrierSettings.__struct_fields__ if name != "api_key"]
+    add_flags(parser, LOADER, names)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run until interrupted or terminated; exit code 0."""
-    if args.webhook_copies < 1 or min(args.webhook_delay, args.webhook_scatter, args.speech) < 0:
-        raise ConfigurationError("copies begin at 1, and no time is negative")
-    if not 0 <= args.port <= 65535:
-        raise ConfigurationError("a port is a number from 0 to 65535")
+    settings = loaded(LOADER, args)
     try:
-        asyncio.run(_serve(args))
+        asyncio.run(_serve(settings))
     except OSError as error:
-        raise ConfigurationError(f"cannot listen on {args.host}:{args.port}: {error}") from error
+        where = f"{settings.host}:{settings.port}"
+        raise ConfigurationError(f"cannot listen on {where}: {error}") from error
     return 0
 
 
-async def _serve(args: argparse.Namespace) -> None:
+async def _serve(settings: CarrierSettings) -> None:
     fake = FakeTelnyx(
-        api_key=os.environ.get(KEY_VARIABLE) or None,
-        webhook_url=args.webhook_url,
+        api_key=settings.api_key,
+        webhook_url=settings.webhook_url,
         habits=Habits(
-            plan_for=functools.partial(default_plan, speech_s=args.speech),
-            answer_after_s=args.answer_after,
+            plan_for=functools.partial(default_plan, speech_s=settings.speech),
+            answer_after_s=settings.answer_after,
         ),
-        webhook_faults=WebhookFaults(args.webhook_copies, args.webhook_delay, args.webhook_scatter),
-        host=args.host,
-        port=args.port,
+        webhook_faults=WebhookFaults(
+            settings.webhook_copies, settings.webhook_delay, settings.webhook_scatter
+        ),
+        host=settings.host,
+        port=settings.port,
     )
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -68,16 +103,15 @@ async def _serve(args: argparse.Namespace) -> None:
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with fake:
-        _introduce(fake)
-        if args.ring:
+        _introduce(fake, settings)
+        if settings.ring:
             print(f"call in:    {fake.ring().call_control_id}", flush=True)
         await ended.wait()
 
 
-def _introduce(fake: FakeTelnyx) -> None:
+def _introduce(fake: FakeTelnyx, settings: CarrierSettings) -> None:
     print(f"base URL:   {fake.base_url}")
     print(f"public key: {fake.public_key}")
     # One that was given is the user's own, and stays out of terminals and logs.
-    key = f"${KEY_VARIABLE}" if os.environ.get(KEY_VARIABLE) else fake.api_key
-    print(f"API key:    {key}")
+    print(f"API key:    {'yours' if settings.api_key else fake.api_key}")
     print(f"call in:    POST {fake.base_url.removesuffix('/v2')}/fake/ring", flush=True)

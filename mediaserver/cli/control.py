@@ -6,24 +6,32 @@ import argparse
 import asyncio
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, get_args
 
-from mediaserver.control import RetryPolicy, TelnyxClient
-from mediaserver.control.client import BASE_URL
+from mediaserver.cli.options import KEY_VARIABLE, add_flags, add_key_file, settings_of
+from mediaserver.control import RetryPolicy
+from mediaserver.control.client import client_from
 from mediaserver.control.errors import ApiError, ControlError, InvalidFieldError
 from mediaserver.control.rest import fields as allowed
 from mediaserver.errors import ConfigurationError
-
-KEY_VARIABLE = "TELNYX_API_KEY"
-TOKEN_VARIABLE = "MEDIASERVER_AUTH_TOKEN"
+from mediaserver.settings import LOADER
 
 _Parser = argparse.ArgumentParser
-_SETTINGS = ("api_key_file", "base_url", "public_url", "auth_token", "allow_insecure", "deadline")
-_NOT_FIELDS = {"command", "action", "run", "json", "call", *_SETTINGS}
+_SETTINGS = ("api_base_url", "public_url", "auth_token", "allow_insecure")
+_OWN = {
+    "command",
+    "action",
+    "run",
+    "json",
+    "call",
+    "config",
+    "api_key_file",
+    "deadline",
+    "set_by_flags",
+}
+_NOT_FIELDS = {*_OWN, *_SETTINGS}
 
 
 def _choice(parser: _Parser, flag: str, literal: Any, text: str) -> None:
@@ -132,13 +140,8 @@ def _add_settings(parser: _Parser) -> None:
     parser.add_argument("--client-state", help="comes back with every webhook")
     parser.add_argument("--command-id", help="default: made up")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--api-key-file", type=Path, help=f"holds the API key; default: ${KEY_VARIABLE}"
-    )
-    parser.add_argument("--base-url", default=BASE_URL, help=f"default: {BASE_URL}")
-    parser.add_argument("--public-url", help="how Telnyx reaches our server")
-    parser.add_argument("--auth-token", help=f"shared with our server; default: ${TOKEN_VARIABLE}")
-    parser.add_argument("--allow-insecure", action="store_true", help="http and ws may leave here")
+    add_key_file(parser)
+    add_flags(parser, LOADER, _SETTINGS)
     parser.add_argument("--deadline", type=float, default=30.0, metavar="S", help="default: 30")
 
 
@@ -160,29 +163,13 @@ def run(args: argparse.Namespace) -> int:
 
 async def _command(args: argparse.Namespace, options: dict[str, Any]) -> Any:
     method = _ACTIONS[args.action][0]
-    async with TelnyxClient(
-        _api_key(args.api_key_file),
-        base_url=args.base_url,
-        public_url=args.public_url,
-        auth_token=args.auth_token or os.environ.get(TOKEN_VARIABLE) or None,
-        allow_insecure=args.allow_insecure,
-        policy=RetryPolicy(deadline_s=args.deadline),
-    ) as client:
+    client = client_from(settings_of(args), RetryPolicy(deadline_s=args.deadline))
+    if client is None:
+        raise ConfigurationError(f"no API key: set {KEY_VARIABLE} or give --api-key-file")
+    async with client:
         if method == "dial":
             return await client.calls.dial(**options)
         return await getattr(client.calls.actions, method)(args.call, **options)
-
-
-def _api_key(file: Path | None) -> str:
-    if file is None:
-        key = os.environ.get(KEY_VARIABLE, "")
-        if not key:
-            raise ConfigurationError(f"no API key: set {KEY_VARIABLE} or give --api-key-file")
-        return key
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"--api-key-file {file} cannot be read") from error
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from mediaserver import __version__
 from mediaserver.errors import ConfigurationError
 
 # Each module has ``register(commands)``; imported only when its command may be meant.
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     parser = Parser(prog="mediaserver", description="A real-time media server for Telnyx calls.")
+    parser.add_argument("--version", action="version", version=f"mediaserver {__version__}")
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=Parser
     )

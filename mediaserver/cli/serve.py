@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
 import sys
-from pathlib import Path
 
 from mediaserver.app import MediaServer, loop_factory
-from mediaserver.settings import ProcessorSetting, Settings, load, meanings
+from mediaserver.cli.options import add_flags, add_key_file, settings_of
+from mediaserver.settings import LOADER, Settings
 
 # What is set by flags, by the settings' names; everything else by file or environment.
-_PLAIN = (
+_FLAGS = (
     "host",
     "port",
     "send_codec",
@@ -26,9 +25,14 @@ _PLAIN = (
     "workers",
     "max_calls",
     "drain_s",
+    "on_error",
+    "on_return",
     "log_level",
+    "keepalive",
+    "answer",
+    "auto_restart",
+    "allow_insecure",
 )
-_SWITCHES = ("keepalive", "answer", "auto_restart", "allow_insecure")
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -44,37 +48,14 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--offer", action="append", metavar="NAME", help="a processor that calls may select"
     )
-    said = {name: text.replace("``", "").replace("%", "%%") for name, text in meanings().items()}
-    for name in _PLAIN:
-        parser.add_argument(_flag(name), metavar="VALUE", help=said.get(name, "") + _default(name))
-    for name in _SWITCHES:
-        parser.add_argument(_flag(name), action="store_true", default=None, help=said.get(name))
-    parser.add_argument("--config", type=Path, metavar="F.toml", help="settings by their names")
+    add_flags(parser, LOADER, _FLAGS)
+    add_key_file(parser)
     parser.set_defaults(run=run)
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _default(name: str) -> str:
-    """A setting's default, for its help."""
-    default = getattr(Settings(), name)
-    return "" if default is None else f" (default: {default})"
-
-
-def settings_of(args: argparse.Namespace) -> Settings:
-    """Settings from flags, environment and file."""
-    flags = {name: getattr(args, name) for name in (*_PLAIN, *_SWITCHES)}
-    for field, given in (("processors", args.processor), ("offer", args.offer)):
-        if given:
-            flags[field] = [ProcessorSetting.parse(text) for text in given]
-    return load(flags, os.environ, args.config)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; exit code 0."""
-    settings = settings_of(args)
+    settings = settings_of(args, processors=args.processor, offer=args.offer)
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

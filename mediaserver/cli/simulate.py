@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import wave
 from collections.abc import Sequence
@@ -33,6 +34,9 @@ if sys.platform == "win32":
 else:
     # A load client should leave the machine to the server: uvloop costs a quarter less.
     from uvloop import run as run_loop
+
+# The server's own setting; what it has in a file is not looked for.
+TOKEN_VARIABLE = "MEDIASERVER_AUTH_TOKEN"
 
 # One row per call up to here; of more calls, only the failed ones.
 MAX_ROWS = 20
@@ -71,7 +75,9 @@ def _add_formats(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--tracks", choices=("inbound", "outbound", "both"), default="inbound")
     group.add_argument("--chunk-ms", type=_count, default=20, metavar="MS")
     group.add_argument("--chunk-numbering", choices=("per_track", "shared"), default="per_track")
-    group.add_argument("--token", metavar="T", help="the stream's auth token")
+    group.add_argument(
+        "--token", metavar="T", help=f"the stream's auth token; default: ${TOKEN_VARIABLE}"
+    )
     group.add_argument(
         "--param", type=_parameter, action="append", default=[], metavar="NAME=VALUE",
         help="custom parameter; repeatable",
@@ -167,7 +173,7 @@ def plan_of(args: argparse.Namespace) -> CallPlan:
         reconnect_at_s=args.reconnect_at,
         reconnect_numbering=args.reconnect_numbering,
         custom_parameters=dict(args.param),
-        token=args.token,
+        token=args.token or os.environ.get(TOKEN_VARIABLE) or None,
         error_shape=args.error_shape,
         faults=faults,
         seed=args.seed,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
 
+from mediaserver.cli.options import add_flags, loaded
 from mediaserver.control.events import MalformedEventError, parse_event
 from mediaserver.control.webhooks.signature import TIMESTAMP_HEADER, SignatureError, Verifier
 from mediaserver.errors import ConfigurationError
+from mediaserver.settings import LOADER
 
-KEY_VARIABLE = "TELNYX_PUBLIC_KEY"
+KEY_VARIABLE = LOADER.aliases["public_keys"]
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,12 +36,14 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     verify.add_argument(
         "--any-age", action="store_true", help="judge it as of its own timestamp, however old"
     )
+    add_flags(verify, LOADER, ())
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Say whether the delivery is good; 0 if so, 1 if not, 2 for wrong input."""
-    keys = args.public_key or [k for k in os.environ.get(KEY_VARIABLE, "").split(",") if k.strip()]
+    keys = args.public_key or (loaded(LOADER, args).public_keys or "").split(",")
+    keys = [key for key in keys if key.strip()]
     body, headers = _read(args.body), _headers(_read(args.headers))
     try:
         now = _timestamp(headers) if args.any_age else time.time()

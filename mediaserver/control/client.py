@@ -117,7 +117,7 @@ def _pool(
     )
 
 
-def client_of(settings: Settings) -> TelnyxClient | None:
+def client_from(settings: Settings, policy: RetryPolicy | None = None) -> TelnyxClient | None:
     """The control client of these settings; None without an API key.
 
     Raises:
@@ -132,6 +132,8 @@ def client_of(settings: Settings) -> TelnyxClient | None:
             public_url=settings.public_url,
             auth_token=settings.auth_token,
             allow_insecure=settings.allow_insecure,
+            policy=policy,
         )
     except InvalidFieldError as exc:
-        raise ConfigurationError(str(exc)) from exc
+        name = {"base_url": "api_base_url"}.get(exc.field, exc.field)
+        raise ConfigurationError(f"wrong setting {name}: it must be {exc.allowed}") from exc

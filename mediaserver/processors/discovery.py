@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import pickle
 import sys
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.processors.spec import Spec, spec_of
+from mediaserver.settings import name_of
 
 GROUP = "mediaserver.processors"
 BUILT_IN = {
@@ -22,17 +26,18 @@ BUILT_IN = {
 }
 
 
-def find(name: str) -> Spec:
-    """The processor called ``name``.
+def find(processor: str | Callable[..., Any]) -> Spec:
+    """The processor called so.
 
     Args:
-        name: a built-in, an entry point of the group ``mediaserver.processors``,
-            ``module:attribute`` or ``file.py:attribute``.
+        processor: a built-in, an entry point of the group ``mediaserver.processors``,
+            ``module:attribute`` or ``file.py:attribute``; or the processor itself.
 
     Raises:
         ConfigurationError: no such processor, it cannot be imported, or it is none.
     """
-    spec = spec_of(name, _load(name))
+    name = name_of(processor)
+    spec = spec_of(name, _load(processor) if isinstance(processor, str) else processor)
     if spec is None:
         raise ConfigurationError(
             f"processor {name}: neither an async function nor a Filter with process()"
@@ -41,6 +46,32 @@ def find(name: str) -> Spec:
         if importlib.util.find_spec(package) is None:
             raise ConfigurationError(f"processor {name}: needs the package {package!r}")
     return spec
+
+
+def check_importable(processor: str | Callable[..., Any]) -> None:
+    """Refuse a function or class that another process cannot import.
+
+    Raises:
+        ConfigurationError: it is not at the top level of a module that can be imported.
+    """
+    if isinstance(processor, str):
+        return
+    module = getattr(processor, "__module__", None) or ""
+    try:
+        pickle.dumps(processor)
+        importable = module != "__main__" and _can_be_found(module.partition(".")[0])
+    except (pickle.PickleError, TypeError, AttributeError):
+        importable = False
+    if not importable:
+        raise ConfigurationError(
+            f"processor {name_of(processor)}: workers cannot import it; define it at the top"
+            " level of a module other than the program itself, or set workers to 1"
+        )
+
+
+def _can_be_found(package: str) -> bool:
+    """Whether an import would find it, were it not loaded already."""
+    return any(finder.find_spec(package, None) for finder in sys.meta_path)
 
 
 def names() -> list[str]:

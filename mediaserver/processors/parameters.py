@@ -6,8 +6,7 @@ import inspect
 from collections.abc import Collection, Mapping
 from typing import Any, get_type_hints
 
-import msgspec
-
+from mediaserver.conversion import WrongValueError, convert, shown_path
 from mediaserver.errors import ConfigurationError
 from mediaserver.processors.spec import Spec
 
@@ -18,8 +17,12 @@ def parameters_of(spec: Spec) -> dict[str, inspect.Parameter]:
     return {p.name: p for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
-def bind(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
+def bind(
+    spec: Spec, given: Mapping[str, Any], from_outside: Collection[str] = ()
+) -> dict[str, Any]:
     """Keyword arguments for the processor, converted to the declared types.
+
+    Values of parameters ``from_outside`` are not quoted in errors.
 
     Raises:
         ConfigurationError: unknown name, missing value, or a value of the wrong type.
@@ -35,7 +38,10 @@ def bind(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
         if parameter.default is parameter.empty and name not in given:
             raise ConfigurationError(f"processor {spec.name}: parameter {name!r} is missing")
     hints = _hints(spec)
-    return {name: _convert(spec, name, value, hints.get(name)) for name, value in given.items()}
+    return {
+        name: _convert(spec, name, value, hints.get(name), secret=name in from_outside)
+        for name, value in given.items()
+    }
 
 
 def from_call(
@@ -43,26 +49,24 @@ def from_call(
 ) -> dict[str, Any]:
     """Like ``bind``, with the call's ``param_<name>`` values where they are allow-listed."""
     outside = {n: custom[f"param_{n}"] for n in allowed if f"param_{n}" in custom}
-    return bind(spec, {**given, **outside})
+    return bind(spec, {**given, **outside}, outside)
 
 
 def _hints(spec: Spec) -> dict[str, Any]:
     target = spec.target.__init__ if spec.is_filter else spec.target
     try:
-        return get_type_hints(target)
+        return get_type_hints(target, include_extras=True)
     except (NameError, TypeError):  # a name only a type checker knows: leave values alone
         return {}
 
 
-def _convert(spec: Spec, name: str, value: Any, hint: Any) -> Any:
+def _convert(spec: Spec, name: str, value: Any, hint: Any, *, secret: bool) -> Any:
     if hint is None:
         return value
     try:
-        return msgspec.convert(value, hint, strict=False, dec_hook=_construct)
-    except (msgspec.ValidationError, ValueError, TypeError) as exc:
-        raise ConfigurationError(f"processor {spec.name}: parameter {name!r}: {exc}") from exc
-
-
-def _construct(kind: type, value: Any) -> Any:
-    """Types msgspec does not know, such as ``Path``, are made from the value."""
-    return value if isinstance(value, kind) else kind(value)
+        return convert(value, hint, secret=secret)
+    except WrongValueError as exc:
+        where = shown_path((name, *exc.path))
+        raise ConfigurationError(
+            f"processor {spec.name}: parameter {where!r}: {exc.problem}"
+        ) from exc

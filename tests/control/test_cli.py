@@ -127,7 +127,7 @@ def test_each_action_can_be_typed(
     body: dict[str, Any],
 ) -> None:
     """What is typed becomes the documented request, and the result is printed."""
-    code = run("control", *arguments, "--base-url", telnyx.url, "--command-id", "c1")
+    code = run("control", *arguments, "--api-base-url", telnyx.url, "--command-id", "c1")
     assert code == 0
     assert telnyx.requests == [(f"/v2/calls/v3%3Aa/actions/{action}", body | {"command_id": "c1"})]
     assert capsys.readouterr().out == "command_id: c1\nresult: ok\nwas_already_so: False\n"
@@ -137,7 +137,7 @@ def test_dial_prints_the_call(telnyx: Telnyx, capsys: pytest.CaptureFixture[str]
     """Dialling prints the new call's id, as JSON if asked for."""
     ends = ("--connection-id", "c", "--from", "+1", "--to", "+2", "--command-id", "c1")
     public = ("--public-url", "https://media.example.com", "--stream", "--auth-token", "S")
-    assert run("control", "dial", *ends, *public, "--base-url", telnyx.url, "--json") == 0
+    assert run("control", "dial", *ends, *public, "--api-base-url", telnyx.url, "--json") == 0
     assert json.loads(capsys.readouterr().out) == {
         "call_control_id": "v3:new",
         "call_leg_id": None,
@@ -158,7 +158,7 @@ def test_a_refusal_is_exit_code_1(
     detail = f"no good with {KEY}"
     telnyx.body = {"errors": [{"code": "90034", "title": "Not answered", "detail": detail}]}
     flags = ["--json"] if as_json else []
-    assert run("control", "hangup", "v3:a", "--base-url", telnyx.url, *flags) == 1
+    assert run("control", "hangup", "v3:a", "--api-base-url", telnyx.url, *flags) == 1
     out, err = capsys.readouterr()
     assert err == "mediaserver: HTTP 422 code 90034 Not answered: no good with [redacted]\n"
     assert (json.loads(out)["code"] == "90034") if as_json else (out == "")
@@ -170,7 +170,7 @@ def test_no_answer_is_exit_code_1(
 ) -> None:
     """A server that is not there is an error of the network, after the deadline."""
     monkeypatch.setenv("TELNYX_API_KEY", KEY)
-    url = ("--base-url", "http://127.0.0.1:1/v2", "--deadline", "0.2", "--json")
+    url = ("--api-base-url", "http://127.0.0.1:1/v2", "--deadline", "0.2", "--json")
     assert run("control", "hangup", "v3:a", *url) == 1
     out, err = capsys.readouterr()
     assert "no answer" in err
@@ -185,7 +185,7 @@ def test_no_answer_is_exit_code_1(
         (["streaming-start", "v3:a", "--stream-url", "wss://a", "--param", "x"], "NAME=VALUE"),
         (["fork-start", "v3:a"], "rx"),
         (["transcription-start", "v3:a", "--transcription-engine-config", "{"], "not JSON"),
-        (["hangup", "v3:a", "--base-url", "http://a.example"], "base_url"),
+        (["hangup", "v3:a", "--api-base-url", "http://a.example"], "base_url"),
         (["hangup", "v3:a", "--api-key-file", "/nowhere"], "cannot be read"),
         (["hangup", ".."], "call_control_id"),
         (["hangup", "v3:a", "--deadline", "0"], "--deadline"),
@@ -220,10 +220,40 @@ def test_the_key_may_come_from_a_file(telnyx: Telnyx, tmp_path: Path) -> None:
     """A file with the key and a line end will do."""
     (tmp_path / "key").write_text("KEY2\n")
     code = run(
-        *("control", "hangup", "v3:a", "--base-url", telnyx.url),
+        *("control", "hangup", "v3:a", "--api-base-url", telnyx.url),
         *("--api-key-file", str(tmp_path / "key")),
     )
     assert code == 0
+
+
+SOURCES = ("environment", "file", "file of the environment")
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_all_settings_come_from_environment_and_file(
+    telnyx: Telnyx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    """Address, key, public URL and token are read where the server reads them."""
+    monkeypatch.delenv("TELNYX_API_KEY")
+    given = {
+        "api_base_url": telnyx.url,
+        "api_key": KEY,
+        "public_url": "https://media.example.com",
+        "auth_token": "canary",
+    }
+    config = tmp_path / "settings.toml"
+    config.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in given.items()))
+    flags = ["--config", str(config)] if source == "file" else []
+    if source == "environment":
+        for name, value in given.items():
+            monkeypatch.setenv(f"MEDIASERVER_{name.upper()}", value)
+    elif not flags:
+        monkeypatch.setenv("MEDIASERVER_CONFIG", str(config))
+    assert run("control", "streaming-start", "v3:a", *flags) == 0
+    ((path, body),) = telnyx.requests
+    assert path == "/v2/calls/v3%3Aa/actions/streaming_start"
+    assert body["stream_url"] == "wss://media.example.com/media"
+    assert body["stream_auth_token"].startswith("t1.")
 
 
 def saved(folder: Path, at: int, body: bytes = BODY, as_json: bool = False) -> list[str]:
@@ -315,8 +345,9 @@ def test_the_carrier_runs_alone_until_it_is_terminated(key: str | None) -> None:
     ("arguments", "said"),
     [
         (["--host", "192.0.2.1"], "cannot listen"),
-        (["--port", "70000"], "0 to 65535"),
-        (["--webhook-copies", "0"], "begin at 1"),
+        (["--port", "70000"], "a whole number from 0 to 65535, not '70000'"),
+        (["--webhook-copies", "0"], "a whole number of at least 1, not '0'"),
+        (["--speech", "-1"], "a number of at least 0, not '-1'"),
     ],
 )
 def test_a_carrier_that_cannot_run_says_why(arguments: list[str], said: str) -> None:

@@ -233,7 +233,6 @@ class Reader:
         }
         for name, value in given.items():
             text = text.replace(name, value)
-        text = re.sub(r"^(mediaserver control .*)", rf"\1 --base-url {self._api}/v2", text)
         return re.sub(r"^mediaserver carrier$", f"\\g<0> --port {self._other_port}", text)
 
     def _started(self, command: str, ready: str) -> Daemon:

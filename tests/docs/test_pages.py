@@ -25,10 +25,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from mediaserver import (
-    Call, Dtmf, MediaServer, Settings, Stop, TelnyxClient, Webhook, WebhookReceiver
+    Call, Dtmf, Event, MediaServer, NetworkError, Settings, Stop, StreamingFailed, TelnyxClient,
+    UnprocessableError, Webhook, WebhookReceiver
 )
-from mediaserver.control.errors import NetworkError, UnprocessableError
-from mediaserver.control.events import Event, StreamingFailed
 Int16Array = npt.NDArray[np.int16]
 def synthesize(text: str) -> AsyncIterator[bytes]: ...
 """

@@ -11,13 +11,14 @@ import pytest
 from mediaserver.cli import serve
 from mediaserver.processors.discovery import find
 from mediaserver.processors.parameters import bind
-from mediaserver.settings import Settings, load, meanings
+from mediaserver.settings import Settings, load
+from mediaserver.sources import meanings
 from tests.docs.pages import PAGES, REPOSITORY, blocks
 
 
 def test_every_setting_has_a_sentence() -> None:
     """The docstring names all settings, and none that there is not."""
-    assert set(meanings()) == set(Settings.__struct_fields__)
+    assert set(meanings(Settings)) == set(Settings.__struct_fields__)
 
 
 def test_the_help_of_a_flag_is_the_settings_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,13 +28,13 @@ def test_the_help_of_a_flag_is_the_settings_sentence(monkeypatch: pytest.MonkeyP
     serve.register(commands)
     told = re.sub(r"\s+", " ", commands.choices["serve"].format_help())
     # The flags of processors take one each, and tell how it is written.
-    names = meanings().keys() - {"processors", "offer"}
+    names = meanings(Settings).keys() - {"processors", "offer"}
     given = [name for name in names if f"--{name.replace('_', '-')} " in told]
     assert len(given) > 10
     for name in given:
         default = getattr(Settings(), name)
         shown = "" if default is None or default is False else f" (default: {default})"
-        assert f"{meanings()[name].replace('``', '')}{shown}" in told
+        assert f"{meanings(Settings)[name].replace('``', '')}{shown}" in told
 
 
 @pytest.mark.parametrize(

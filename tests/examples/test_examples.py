@@ -228,7 +228,7 @@ def hang_up(fake: FakeTelnyx, call: str) -> None:
     """The far party hangs up, as far as the program can tell."""
     command = [sys.executable, "-m", "mediaserver", "control", "hangup", call]
     subprocess.run(
-        [*command, "--base-url", fake.base_url],
+        [*command, "--api-base-url", fake.base_url],
         env={**os.environ, "TELNYX_API_KEY": fake.api_key},
         check=True,
         capture_output=True,

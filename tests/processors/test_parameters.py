@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
+from msgspec import Meta
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.processors.api import Call, Filter
 from mediaserver.processors.parameters import bind, from_call, parameters_of
 from mediaserver.processors.spec import Spec, spec_of
+from mediaserver.settings import ProcessorSetting
 
 
 async def talk(
@@ -21,6 +23,16 @@ async def talk(
     where: Path = Path("."),
 ) -> None:
     """A handler."""
+
+
+async def choosy(
+    call: Call,
+    loud: bool = False,
+    rates: tuple[int, ...] = (),
+    voice: Literal["amy", "joe"] | None = None,
+    share: Annotated[float, Meta(ge=0, le=1)] = 0.5,
+) -> None:
+    """A handler of many types."""
 
 
 async def plain(call: Call, needed: float) -> None:
@@ -55,7 +67,9 @@ def spec(target: Any) -> Spec:
 
 
 TALK, LOUDER = spec(talk), spec(Louder)
-SPECS = {each.name: each for each in (TALK, LOUDER, *map(spec, (plain, alone, loose, hinted)))}
+SPECS = {
+    each.name: each for each in (TALK, LOUDER, *map(spec, (choosy, plain, alone, loose, hinted)))
+}
 
 
 @pytest.mark.parametrize(
@@ -109,7 +123,13 @@ def test_parameters_are_converted() -> None:
     ("attribute", "given", "said"),
     [
         ("talk", {"loud": 1}, "unknown parameter 'loud' (it has: times, words, where)"),
-        ("talk", {"times": "many"}, "parameter 'times'"),
+        ("talk", {"times": "many"}, "parameter 'times': expected a whole number, not 'many'"),
+        ("talk", {"words": 5}, "parameter 'words': expected a list or null, not 5"),
+        ("choosy", {"loud": "maybe"}, "parameter 'loud': expected yes or no, not 'maybe'"),
+        ("choosy", {"loud": ""}, "parameter 'loud': expected yes or no, not ''"),
+        ("choosy", {"rates": "8,x"}, "parameter 'rates[1]': expected a whole number, not 'x'"),
+        ("choosy", {"voice": "ann"}, "parameter 'voice': expected amy or joe or null, not 'ann'"),
+        ("choosy", {"share": "2"}, "parameter 'share': expected a number from 0 to 1, not '2'"),
         ("plain", {}, "parameter 'needed' is missing"),
     ],
 )
@@ -118,6 +138,38 @@ def test_wrong_parameters(attribute: str, given: dict[str, object], said: str) -
     with pytest.raises(ConfigurationError) as caught:
         bind(SPECS[attribute], given)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("query", "bound"),
+    [
+        ("loud=yes", {"loud": True}),
+        ("loud=ON", {"loud": True}),
+        ("loud=no", {"loud": False}),
+        ("loud=off", {"loud": False}),
+        ("loud=0", {"loud": False}),
+        ("rates=8000,16000", {"rates": (8000, 16000)}),
+        ("rates=8000%2C16000", {"rates": (8000, 16000)}),
+        ("rates=8000&rates=16000", {"rates": (8000, 16000)}),
+        ("rates=8000", {"rates": (8000,)}),
+        ("rates=", {"rates": ()}),
+        ("voice=joe&loud=true", {"voice": "joe", "loud": True}),
+        ("voice=null", {"voice": None}),
+    ],
+)
+def test_a_query_holds_lists_and_switches(query: str, bound: dict[str, object]) -> None:
+    """What people write behind the name becomes the declared type."""
+    given = ProcessorSetting.parse(f"choosy?{query}").parameters
+    assert bind(SPECS["choosy"], given) == bound
+
+
+def test_what_a_call_says_is_not_quoted() -> None:
+    """Errors are logged, and a caller's value may be anything."""
+    with pytest.raises(ConfigurationError) as caught:
+        from_call(TALK, {}, {"param_times": "canary"}, ("times",))
+    assert (
+        str(caught.value) == "processor talk: parameter 'times': expected a whole number, not text"
+    )
 
 
 def test_a_call_sets_only_what_is_allowed() -> None:

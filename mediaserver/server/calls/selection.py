@@ -24,14 +24,14 @@ class Chosen(msgspec.Struct, frozen=True):
     parameters: dict[str, Any]
 
 
-def load_processors(settings: Settings) -> dict[str, Spec]:
+def load_processors(settings: Settings) -> dict[object, Spec]:
     """Find every processor now, and check its parameters, so that no call fails on them.
 
     Raises:
         ConfigurationError: one cannot be used, or another setting is wrong.
     """
     check_settings(settings)
-    specs: dict[str, Spec] = {}
+    specs: dict[object, Spec] = {}
     for setting in (*settings.processors, *settings.offer):
         spec = specs[setting.name] = find(setting.name)
         bind(spec, setting.parameters)
@@ -39,7 +39,7 @@ def load_processors(settings: Settings) -> dict[str, Spec]:
 
 
 def select(
-    specs: Mapping[str, Spec], settings: Settings, start: Start, query: Mapping[str, str]
+    specs: Mapping[object, Spec], settings: Settings, start: Start, query: Mapping[str, str]
 ) -> list[Chosen]:
     """The call's chain: the one from the settings, or the processor it asks for.
 
@@ -50,7 +50,7 @@ def select(
     asked = start.start.parameters.get("processor") or query.get("processor")
     wanted = settings.processors
     if asked:
-        known = {s.alias or s.name: s for s in (*wanted, *settings.offer)}
+        known = {s.selected_by: s for s in (*wanted, *settings.offer)}
         if asked not in known:
             raise ConfigurationError(f"processor {asked!r} is not offered")
         wanted = (known[asked],)

@@ -7,7 +7,7 @@ server that runs, and its next worker is then of the new code.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from mediaserver.errors import ConfigurationError
 from mediaserver.observer import CallSummary, StreamRequest
 from mediaserver.processes.channel import UnsendableError, encode
 from mediaserver.processes.messages import Failed, Heartbeat, Hello, Ready, Shutdown
-from mediaserver.settings import ProcessorSetting, Settings
+from mediaserver.settings import ProcessorSetting, Settings, name_of
 from mediaserver.tokens import Admission
 
 __all__ = [
@@ -42,7 +42,7 @@ __all__ = [
     "WebhookReported",
 ]
 
-VERSION = 1
+VERSION = 2
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
@@ -53,16 +53,17 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
         beat_s: between two of its heartbeats.
         can_hang_up: the parent has a control client, and takes ``HangUp``.
         settings: without the secrets that only the parent needs, and without the
-            processors' parameters.
-        pickled_parameters: those of ``processors`` and of ``offer``, in this order: dicts.
-            Pickled, because a program that embeds the server may set any Python value.
+            processors' parameters; a processor that was given itself has its name here.
+        pickled_processors: ``name`` and ``parameters`` of ``processors`` and of ``offer``, in
+            this order: pairs. Pickled, because a program that embeds the server may set any
+            Python value, and give a function or class itself.
     """
 
     index: int
     beat_s: float
     can_hang_up: bool
     settings: Settings
-    pickled_parameters: bytes
+    pickled_processors: bytes
 
     @classmethod
     def of(
@@ -75,13 +76,13 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
         """
         named = (*settings.processors, *settings.offer)
         try:
-            pickled = pickle.dumps([each.parameters for each in named])
+            pickled = pickle.dumps([(each.name, each.parameters) for each in named])
         except (pickle.PickleError, TypeError, AttributeError, RecursionError) as exc:
             raise ConfigurationError(f"workers cannot be given these settings: {exc}") from exc
         sent = msgspec.structs.replace(
             settings,
-            processors=_with_parameters(settings.processors, [{} for _ in settings.processors]),
-            offer=_with_parameters(settings.offer, [{} for _ in settings.offer]),
+            processors=_replaced(settings.processors, map(_bare, settings.processors)),
+            offer=_replaced(settings.offer, map(_bare, settings.offer)),
             api_key=None,
             auth_token=None,
             public_keys=None,
@@ -96,30 +97,40 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
         return setup
 
     def whole_settings(self) -> Settings:
-        """The settings, each processor with its parameters again.
+        """The settings, each processor with its function and its parameters again.
 
         Raises:
-            ConfigurationError: a parameter cannot be loaded in this process.
+            ConfigurationError: a function or a parameter cannot be loaded in this process.
         """
         try:
             # From this program's own parent, over the socket pair that it made.
-            parameters = pickle.loads(self.pickled_parameters)
-        except Exception as exc:  # the border to users' code: their classes load themselves
-            raise ConfigurationError(f"a processor's parameters cannot be loaded: {exc}") from exc
+            pairs = pickle.loads(self.pickled_processors)
+        except Exception as exc:  # the border to users' code: their modules load themselves
+            raise ConfigurationError(
+                f"a processor or its parameters cannot be loaded: {exc}"
+            ) from exc
         n = len(self.settings.processors)
         return msgspec.structs.replace(
             self.settings,
-            processors=_with_parameters(self.settings.processors, parameters[:n]),
-            offer=_with_parameters(self.settings.offer, parameters[n:]),
+            processors=_replaced(self.settings.processors, pairs[:n]),
+            offer=_replaced(self.settings.offer, pairs[n:]),
         )
 
 
-def _with_parameters(
-    named: tuple[ProcessorSetting, ...], parameters: list[dict[str, Any]]
+Pair = tuple[str | Callable[..., Any], dict[str, Any]]
+
+
+def _bare(setting: ProcessorSetting) -> Pair:
+    """Name and parameters without what only pickle can carry."""
+    return name_of(setting.name), {}
+
+
+def _replaced(
+    named: tuple[ProcessorSetting, ...], pairs: Iterable[Pair]
 ) -> tuple[ProcessorSetting, ...]:
     return tuple(
-        msgspec.structs.replace(setting, parameters=each)
-        for setting, each in zip(named, parameters, strict=True)
+        msgspec.structs.replace(setting, name=name, parameters=parameters)
+        for setting, (name, parameters) in zip(named, pairs, strict=True)
     )
 
 

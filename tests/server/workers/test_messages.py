@@ -13,13 +13,14 @@ import pytest
 from mediaserver.errors import ConfigurationError
 from mediaserver.observer import CallSummary, StreamRequest
 from mediaserver.processes.messages import Failed, Heartbeat, Ready, Shutdown
+from mediaserver.processors.builtin.echo import Echo
 from mediaserver.server.workers import messages
 from mediaserver.server.workers.messages import Setup
 from mediaserver.settings import ProcessorSetting, Settings
 from mediaserver.tokens import Admission
 
-# Every message as it goes over the channel in version 1. A change here wants a new VERSION.
-VERSION = 1
+# Every message as it goes over the channel in version 2. A change here wants a new VERSION.
+VERSION = 2
 REQUEST = StreamRequest("PCMU", 8000, "rtp", None, {"p": "v"})
 SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
     (
@@ -104,11 +105,11 @@ class Voice:
 
 
 def test_settings_come_as_they_are_but_for_secrets() -> None:
-    """Parameters of any Python value, in the chain and on offer; no key, no token."""
+    """Parameters of any Python value, a processor itself; no key, no token."""
     parameters = {"voice": Voice(Path("x"), (0.5, 1.0)), "names": {"a", "b"}}
     settings = Settings(
         processors=(ProcessorSetting("echo"), ProcessorSetting("say", parameters, ("voice",))),
-        offer=(ProcessorSetting("other", {"n": 1 << 80}, alias="o"),),
+        offer=(ProcessorSetting("other", {"n": 1 << 80}, alias="o"), ProcessorSetting(Echo)),
         reconnect_grace_s=3,
         api_key="KEY-canary",
         auth_token="token-canary",
@@ -141,7 +142,7 @@ def test_settings_that_cannot_be_sent_are_refused(settings: Settings) -> None:
 
 def test_parameters_that_cannot_be_loaded_are_a_clear_error() -> None:
     """As where a class is of the parent's own main program."""
-    pickled = pickle.dumps([{"voice": Voice(Path("x"), ())}]).replace(b"Voice", b"Vocal")
+    pickled = pickle.dumps([("echo", {"voice": Voice(Path("x"), ())})]).replace(b"Voice", b"Vocal")
     setup = Setup(0, 0.5, False, Settings(processors=(ProcessorSetting("echo"),)), pickled)
     with pytest.raises(ConfigurationError, match=r"parameters cannot be loaded: .*Vocal"):
         setup.whole_settings()

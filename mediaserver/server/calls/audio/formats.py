@@ -79,4 +79,4 @@ def check_settings(settings: Settings) -> None:
     try:
         codec(settings.send_codec.upper()).encoder(settings.send_rate)
     except CodecError as exc:
-        raise ConfigurationError(f"wrong setting: send_codec: {exc}") from exc
+        raise ConfigurationError(f"wrong setting send_codec: {exc}") from exc
