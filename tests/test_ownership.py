@@ -20,7 +20,6 @@ FILES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.r
 
 # What may stay, and why.
 MAY_STAY = {
-    ("cli/story.py", "fake.webhook_url"): "the fake is told where webhooks go once that is known",
     ("media/align.py", "self._silence.flags.writeable"): "numpy's own way to protect an array",
     ("processors/api.py", "marked.mediaserver_rate"): "the mark of @processor on a user's function",
     ("processors/api.py", "marked.mediaserver_requires"): "as before",

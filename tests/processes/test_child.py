@@ -18,7 +18,7 @@ import pytest
 from mediaserver.processes import child as child_module
 from mediaserver.processes.child import SECRETS, ChildKind, ChildLimits, ChildProcess, State
 from mediaserver.processes.messages import Heartbeat, Ready, Shutdown
-from mediaserver.settings import ENV_PREFIX
+from mediaserver.settings import LOADER
 from tests.processes.tiny import KIND, NEWER, VERSION, Add, Begin, Do, Said, Sum
 
 LIMITS = ChildLimits(quiet_s=3.0, hung_s=10.0, start_s=30.0)
@@ -269,10 +269,8 @@ async def test_secrets_are_withheld(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_withheld_variables_are_those_of_the_settings() -> None:
     """A secret that is renamed must not slip through."""
-    from mediaserver.settings import _ENV_ALIASES
-
     secrets = {"api_key", "auth_token", "public_keys"}
-    names = {ENV_PREFIX + name.upper() for name in secrets} | set(_ENV_ALIASES.values())
+    names = {LOADER.prefix + name.upper() for name in secrets} | set(LOADER.aliases.values())
     assert names == SECRETS
 
 
