@@ -5,6 +5,7 @@ VENV ?= .venv
 N ?= 2
 COVER ?= 1
 CALLS ?= 1000
+ENDS ?= 500
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
@@ -36,9 +37,10 @@ else
 endif
 
 # Calls opened, lost, taken over and ended at random: CALLS of them in one process, then in two
-# workers. `make pytest` runs 100 of each.
+# workers. `make pytest` runs 100 of each. Then ENDS phone calls, ended in every way there is.
 churn: venv
 	CHURN=$(CALLS) $(BIN)/python -m pytest -q -s --show-capture=no tests/server/test_churn.py
+	ENDS=$(ENDS) $(BIN)/python -m pytest -q --show-capture=no tests/app/test_all_ends.py
 
 lint: venv
 	$(BIN)/ruff check .

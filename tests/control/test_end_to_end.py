@@ -108,8 +108,7 @@ async def world(
             api_base_url=fake.base_url,
             public_keys=fake.public_key,
             answer=True,
-            auto_restart=True,
-            **more,
+            **{"auto_restart": True, **more},
         )
         fake.webhook_url = f"http://127.0.0.1:{port}/webhooks/telnyx"
         async with MediaServer(settings) as server:

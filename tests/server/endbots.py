@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mediaserver import Call, CallEndedError, processor
+from mediaserver import Call, CallEndedError, Stop, processor
 
 RATE = 8000
 
@@ -94,3 +94,43 @@ async def hangs_up_twice(call: Call, directory: Path) -> None:
     await call.hangup()
     await call.hangup()
     notes.add(hung_up=True)
+
+
+@processor
+async def ends(call: Call, directory: Path, how: str = "waits") -> None:
+    """Plays for long, ends as told, and notes when its call ended and its play was resolved."""
+    notes = Notes(call, directory)
+    play = await call.play(tone(30))
+    mark = await call.mark("behind it")
+    watchers = [asyncio.create_task(_note_end(call, notes))]
+    for what, awaited in (("play", play), ("mark", mark)):
+        watchers.append(asyncio.create_task(_note_resolved(notes, what, awaited)))
+    WATCHERS.update(watchers)
+    for task in watchers:
+        task.add_done_callback(WATCHERS.discard)
+    if how == "waits":
+        await play.finished()
+    else:
+        await asyncio.sleep(0.3)
+    notes.add(last=how)
+    if how == "raises":
+        raise RuntimeError("a bot's own fault")
+    if how == "hangs_up":
+        await call.hangup()
+    if how == "returns":
+        play.cancel()
+
+
+# Tasks that outlive their handler: kept, so that they are not collected.
+WATCHERS: set[asyncio.Task[None]] = set()
+
+
+async def _note_end(call: Call, notes: Notes) -> None:
+    async for event in call.events():
+        if isinstance(event, Stop):
+            notes.add(stop=event.reason)
+
+
+async def _note_resolved(notes: Notes, what: str, awaited: Any) -> None:
+    state = await awaited.finished()
+    notes.add(resolved=what, state=state, reason=awaited.reason)

@@ -163,10 +163,10 @@ class InlineRunner:
             if isinstance(exc, CallEndedError) and call.ended:
                 return  # it went on until it was told that the call is over: no failure
             self._failed(view.name, exc)
-            if self._is_last_handler() and self._settings.on_error == "auto":
+            if self._is_last_of(call) and self._settings.on_error == "auto":
                 call.hang_up(reason="processor")
         else:
-            if self._is_last_handler() and self._settings.on_return == "hangup":
+            if self._is_last_of(call) and self._settings.on_return == "hangup":
                 call.hang_up(after_playout=True)
 
     def _failed(self, name: str, exc: Exception) -> None:
@@ -176,12 +176,14 @@ class InlineRunner:
         logger.error("call %s: processor %s failed", call.facts.call_id, name, exc_info=exc)
         self.n_errors += 1
         call.count("processor_errors")
+        if call.ended:
+            return
         # Soon, not now: the failure may have come in the middle of a frame.
         if self._settings.on_error == "end":
             asyncio.get_running_loop().call_soon(call.end, "processor")
         elif self._settings.on_error == "hangup":
             asyncio.get_running_loop().call_soon(partial(call.hang_up, reason="processor"))
 
-    def _is_last_handler(self) -> bool:
-        """Whether no handler but the one that asks is left."""
-        return len(self._handlers) == 1
+    def _is_last_of(self, call: RunningCall) -> bool:
+        """Whether no handler but the one that asks is left of a call that goes on."""
+        return len(self._handlers) == 1 and not call.ended
