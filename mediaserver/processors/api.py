@@ -185,6 +185,7 @@ class Call(Protocol):
         *,
         live: bool = False,
         ahead_s: float | None = None,
+        resume: bool = False,
     ) -> Play:
         """Queue audio behind what is queued; returns as soon as it is accepted.
 
@@ -197,6 +198,9 @@ class Call(Protocol):
                 more than the backlog limit is dropped instead of played late.
             ahead_s: how far ahead of the ear an iterator is pulled; the setting
                 ``play_ahead_s`` if None. More suits a source that pauses long.
+            resume: when the socket is lost, or another one takes over, the play goes on
+                there from what was heard, instead of ending as cleared. Of an array, a file or
+                bytes; a file that cannot be read is raised here then.
 
         A file that cannot be read, and an iterator that raises, end the play as ``failed``.
 

@@ -236,3 +236,18 @@ async def sends(call: Call) -> None:
         except ValueError as exc:
             errors.append(type(exc).__name__)
     seen(call).append(errors)
+
+
+@processor
+async def resumed(call: Call, path: str) -> None:
+    """Plays steps that a lost socket does not end."""
+    steps = np.repeat(np.arange(1, 101, dtype=np.int16) * 100, 160)
+    play = await call.play(steps, 8000, resume=True)
+    seen(call).append((await play.finished(), play.reason, play.heard))
+
+
+@processor
+async def resumed_file(call: Call, path: str) -> None:
+    """The same from a file."""
+    play = await call.play(Path(path), resume=True)
+    seen(call).append((await play.finished(), play.reason, play.heard))

@@ -194,9 +194,10 @@ class CallView:
         *,
         live: bool = False,
         ahead_s: float | None = None,
+        resume: bool = False,
     ) -> Coroutine[None, None, LivePlay]:
         """See ``Call.play``."""
-        return self._call.outbound.play(source, rate, live=live, ahead_s=ahead_s)
+        return self._call.outbound.play(source, rate, live=live, ahead_s=ahead_s, resume=resume)
 
     async def clear(self) -> dict[LivePlay, float]:
         """See ``Call.clear``."""

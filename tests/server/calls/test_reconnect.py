@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
 
 from mediaserver.carrier import CallPlan, FakeCall, Faults, place_call
 from mediaserver.media.frames import Frame
@@ -89,3 +94,29 @@ async def test_the_call_token_takes_over_at_once(serving: Serving) -> None:
             assert first.record.close_code == 1000
         other = await place_call(server.url, CallPlan(seconds=0.1, token=token))
         assert other.close_code == 1008, "the token belongs to another call"
+
+
+@pytest.mark.parametrize("how", ["array", "file"])
+async def test_a_play_is_resumed_on_the_next_socket(
+    serving: Serving, tmp_path: Path, how: str
+) -> None:
+    """It goes on from what was heard; all of it is heard once, and it ends as played."""
+    samples = np.repeat(np.arange(1, 101, dtype=np.int16) * 100, 160)  # 2 s, a step every 20 ms
+    path = tmp_path / "steps.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", "none"))
+        file.writeframes(samples.tobytes())
+    name = "resumed_file" if how == "file" else "resumed"
+    plan = CallPlan(codec="L16", rate_hz=8000, seconds=60.0)
+    async with serving(
+        bot(name, path=str(path)), reconnect_grace_s=5, send_codec="L16", send_rate=8000
+    ) as server:
+        async with FakeCall(server.url, plan) as call:
+            await call.wait_until(lambda: call.intake.ear.n_fed > 6000)
+            await call.reconnect()
+            await soon(lambda: len(seen(plan)) == 1, 10)
+            heard = call.intake.arrivals.audio()
+        ((state, reason, heard_s),) = seen(plan)
+    assert (state, reason) == ("played", "finished")
+    assert heard_s == pytest.approx(2.0, abs=0.05)
+    assert set(samples.tolist()) <= set(heard.tolist()), "every step was sent"

@@ -14,7 +14,12 @@ from mediaserver.media.frames import Int16Array
 from mediaserver.media.playout import NOTHING_SENT, Cause, Outcome, Play, Playout, Tally
 from mediaserver.processors.api import AudioSource, PlayReason, PlayState
 from mediaserver.server.calls.audio.alarm import Alarm
-from mediaserver.server.calls.audio.sources import Sources, is_audio_file, samples_of_bytes
+from mediaserver.server.calls.audio.sources import (
+    Sources,
+    is_audio_file,
+    samples_of_bytes,
+    samples_of_file,
+)
 
 # play() itself waits while more than this is queued.
 QUEUE_LIMIT_S = 60.0
@@ -57,7 +62,7 @@ class _Awaited:
             await asyncio.shield(self._future)
         return self.state
 
-    def _resolved(self, _: object) -> None:
+    def _resolved(self, outcome: Outcome) -> None:
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
 
@@ -71,17 +76,37 @@ class LiveMark(_Awaited):
 class LivePlay(_Awaited):
     """One piece of audio in a live call."""
 
-    __slots__ = ("_outbound", "_play")
+    __slots__ = ("_before_s", "_outbound", "_play", "_rest")
 
-    def __init__(self, play: Play, outbound: Outbound) -> None:
+    def __init__(
+        self, play: Play, outbound: Outbound, rest: tuple[Int16Array, int] | None = None
+    ) -> None:
         self.outcome = self._play = play
         self._future = None
         self._outbound = outbound
+        # Of one that is resumed: its audio with its rate, and what was heard on former sockets.
+        self._rest = rest
+        self._before_s = 0.0
 
     @property
     def heard(self) -> float:
         """Seconds of it the caller has heard, as far as known."""
-        return self._play.heard_s(monotonic())
+        return self._before_s + self._play.heard_s(monotonic())
+
+    def resume(self, playout: Playout) -> None:
+        """Go on in another playout, from what was heard; the state is open again."""
+        assert self._rest is not None
+        samples, rate_hz = self._rest
+        rest = samples[round(self.heard * rate_hz) :]
+        self._before_s = self.heard
+        self.outcome = self._play = playout.play(rest, rate_hz, monotonic())
+        if self._future is not None:
+            self.outcome.notify(self._resolved)
+
+    def _resolved(self, outcome: Outcome) -> None:
+        # One that is resumed ends with no socket.
+        if self._rest is None or outcome.reason != "socket":
+            super()._resolved(outcome)
 
     def cancel(self) -> None:
         """Send no more of it."""
@@ -102,6 +127,7 @@ class Outbound:
         "_alarm",
         "_earlier",
         "_freed",
+        "_resumed",
         "_sources",
         "ended",
         "playout",
@@ -117,6 +143,7 @@ class Outbound:
         self._ahead_s = ahead_s
         self._sources = Sources(self._changed)
         self._freed: asyncio.Future[None] | None = None
+        self._resumed: list[LivePlay] = []
 
     @property
     def tally(self) -> Tally:
@@ -130,8 +157,11 @@ class Outbound:
         *,
         live: bool = False,
         ahead_s: float | None = None,
+        resume: bool = False,
     ) -> LivePlay:
         """See ``Call.play``."""
+        if resume:
+            source, rate = await self._whole(source, rate)
         if self.ended:
             raise CallEndedError("the call has ended")
         playout, rate_hz = self.playout, rate or self.rate_hz
@@ -152,7 +182,23 @@ class Outbound:
         self._alarm.set(playout.next_at)
         if not live and playout.queued_s(monotonic()) > QUEUE_LIMIT_S:
             await self._room(playout)
-        return LivePlay(play, self)
+        if not resume:
+            return LivePlay(play, self)
+        assert isinstance(source, np.ndarray)
+        resumed = LivePlay(play, self, (source, rate_hz))
+        self._resumed = [each for each in self._resumed if not each.outcome.resolved]
+        self._resumed.append(resumed)
+        return resumed
+
+    async def _whole(self, source: AudioSource, rate: int | None) -> tuple[Int16Array, int | None]:
+        """A source as one array, as only that can be gone on with."""
+        if isinstance(source, bytes) and rate is not None and not is_audio_file(source):
+            return samples_of_bytes(source), rate
+        if isinstance(source, Path | str | bytes):
+            return await asyncio.to_thread(samples_of_file, source, self.rate_hz), self.rate_hz
+        if isinstance(source, np.ndarray):
+            return source.copy() if source.flags.writeable else source, rate
+        raise AudioFormatError("resume takes an array, a file or bytes, no iterator")
 
     def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
         """See ``Call.play_live``."""
@@ -181,7 +227,9 @@ class Outbound:
         cleared = self.playout.clear(now)
         self._free()
         self._changed()
-        return {LivePlay(o, self): o.heard_s(now) for o in cleared if isinstance(o, Play)}
+        known = {id(each.outcome): each for each in self._resumed}
+        plays = [known.get(id(o)) or LivePlay(o, self) for o in cleared if isinstance(o, Play)]
+        return {play: play.heard for play in plays}
 
     def cancel(self, play: Play) -> None:
         """See ``Play.cancel``."""
@@ -215,12 +263,19 @@ class Outbound:
         self.playout.tick(now)
 
     def renew(self, playout: Playout, *, blocked: bool = False) -> None:
-        """The socket changed: what was outstanding on the old one resolves as cleared."""
+        """The socket changed: what was outstanding on the old one resolves as cleared.
+
+        Plays that are to be resumed go on in the new one, from what was heard of them.
+        """
+        resumed = [each for each in self._resumed if not each.outcome.resolved]
         self._close("socket")
         self._earlier = self.tally
         playout.blocked = blocked
         self.playout = playout
         self.rate_hz = playout.ledger.rate_hz
+        self._resumed = resumed
+        for play in resumed:
+            play.resume(playout)
         self._changed()
 
     def end(self) -> None:

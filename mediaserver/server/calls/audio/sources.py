@@ -140,7 +140,7 @@ async def _feed_file(
 ) -> None:
     """Open an audio file, then queue all of it."""
     try:
-        samples = await asyncio.to_thread(_samples_of, source, rate_hz)
+        samples = await asyncio.to_thread(samples_of_file, source, rate_hz)
     except Exception as exc:  # a name may be none that a file can have, and more
         logger.warning("cannot play %s: %s", _name_of(source), exc)
         playout.fail(play, monotonic())
@@ -187,7 +187,7 @@ def _mp3_frame_length(head: bytes) -> int:
     return (144 if is_first else 72) * kbps * 1000 // rate_hz + (head[2] >> 1 & 1)
 
 
-def _samples_of(source: Path | str | bytes, rate_hz: int) -> Int16Array:
+def samples_of_file(source: Path | str | bytes, rate_hz: int) -> Int16Array:
     """An audio file as samples at ``rate_hz``; takes its time."""
     samples, from_hz = open_audio(source)
     return resample_clip(samples, from_hz, rate_hz)
