@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mediaserver.media.frames import Frame, Int16Array
+from mediaserver.media.settle import Settler
 from mediaserver.processors.api import Call, processor
 from mediaserver.processors.builtin.wav import WavFile
 
@@ -32,16 +33,19 @@ async def record(call: Call, directory: Path = Path("recordings")) -> None:
                 await asyncio.to_thread(tape.write)
     finally:
         for tape in tapes.values():
-            tape.write()
-            tape.close()
+            tape.finish()
 
 
 class TrackWriter:
-    """One track's audio between the call and the disk."""
+    """One track's audio between the call and the disk.
+
+    What comes behind a pause is kept back until it is known where it belongs, about a second.
+    """
 
     def __init__(self, directory: Path, call_id: str, first: Frame) -> None:
         self._directory, self._call_id, self._track = directory, call_id, first.track
         self._rate_hz = first.rate
+        self._settler = Settler()
         self._pending: list[Int16Array] = []
         self._n_pending = 0
         self._n_samples = 0  # on disk and pending
@@ -55,7 +59,19 @@ class TrackWriter:
         return self._n_pending / self._rate_hz
 
     def add(self, frame: Frame) -> None:
-        """Take a frame, behind as much silence as its start asks for."""
+        """Take a frame, behind as much silence as its start asks for once that is settled."""
+        for placed in self._settler.push(frame):
+            self._place(placed)
+
+    def finish(self) -> None:
+        """Write all that is left and close the file; may block."""
+        for placed in self._settler.flush():
+            self._place(placed)
+        self.write()
+        if self._file is not None:
+            self._file.close()
+
+    def _place(self, frame: Frame) -> None:
         gap = round(frame.start * self._rate_hz) - self._n_samples
         if gap > 0:
             self._append(np.zeros(gap, np.int16))
@@ -72,11 +88,6 @@ class TrackWriter:
                 self._directory.mkdir(parents=True, exist_ok=True)
                 self._file = _new_file(self._directory, self._call_id, self._track, self._rate_hz)
             self._file.append(samples)
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
 
     def _append(self, samples: Int16Array) -> None:
         self._pending.append(samples)

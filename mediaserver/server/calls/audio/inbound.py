@@ -35,6 +35,7 @@ class TrackDecoder:
 
     __slots__ = (
         "_born_at",
+        "_born_held_s",
         "_born_s",
         "_peak",
         "clock",
@@ -46,12 +47,12 @@ class TrackDecoder:
         "wanted",
     )
 
-    def __init__(
-        self, track: Track, decoder: Decoder, clock: TrackClock, now: float, origin: float
-    ) -> None:
+    def __init__(self, track: Track, decoder: Decoder, clock: TrackClock, origin: float) -> None:
         self.track = track
-        self._born_at = now
-        self._born_s = max(clock.next_s, now - origin)
+        # Where the track stood, not when this came: what it was late is a hold, or follows.
+        self._born_s = clock.next_s
+        self._born_at = origin + clock.next_s
+        self._born_held_s = clock.held_s
         self.decoder = decoder
         self.decode = decoder.decode
         self.rate_hz = decoder.rate_hz
@@ -63,10 +64,14 @@ class TrackDecoder:
     def pace(self, least_s: float) -> float | None:
         """Seconds of audio per second in which it came; None before ``least_s`` of them.
 
-        Holds do not count: behind one the track's clock is set anew.
+        Holds do not count. None too while it is not known what was one.
         """
-        came_s = self.clock.heard_at - self._born_at
-        return (self.clock.next_s - self._born_s) / came_s if came_s >= least_s else None
+        clock = self.clock
+        held_s = clock.held_s - self._born_held_s
+        came_s = clock.heard_at - self._born_at - held_s
+        if came_s < least_s or not clock.settled:
+            return None
+        return (clock.next_s - self._born_s - held_s) / came_s
 
     def note(self, samples: Int16Array) -> None:
         """Note how loud a frame is, as was wanted."""
@@ -248,7 +253,7 @@ class Inbound:
     def _decode(self, track: Track, payload: bytes, now: float) -> None:
         track_decoder = self._latest
         if track_decoder is None or track_decoder.track != track:
-            track_decoder = self._track_decoder(track, now)
+            track_decoder = self._track_decoder(track)
         decode = track_decoder.decode
         try:
             samples = decode(payload)
@@ -273,7 +278,7 @@ class Inbound:
     def _conceal(
         self, track: Track, now: float, following: Sequence[MediaBody | Lost] = ()
     ) -> None:
-        track_decoder = self._track_decoder(track, now)
+        track_decoder = self._track_decoder(track)
         decoder, n_samples = track_decoder.decoder, track_decoder.n_samples
         samples = None
         if decoder.can_recover and following and isinstance(following[0], MediaBody):
@@ -286,12 +291,12 @@ class Inbound:
         self.concealed += 1
         self._run(track_decoder.clock.lost_frame(samples, track_decoder.rate_hz))
 
-    def _track_decoder(self, track: Track, now: float) -> TrackDecoder:
+    def _track_decoder(self, track: Track) -> TrackDecoder:
         track_decoder = self.tracks.get(track)
         if track_decoder is None:
             clock = self._timeline.clock(track)
             decoder = self._make_decoder()
-            track_decoder = TrackDecoder(track, decoder, clock, now, self._origin)
+            track_decoder = TrackDecoder(track, decoder, clock, self._origin)
             self.tracks[track] = track_decoder
         self._latest = track_decoder
         return track_decoder
