@@ -58,7 +58,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         send_mode: ``rtp``, or ``mp3`` for whole files; as the stream was started.
         l16_byte_order: ``little``, ``big`` or ``auto``.
         amr_packing: how AMR-WB payloads are packed, or ``auto``.
-        chunk_numbering: whether chunk numbers count ``per_track``, ``shared``, or ``auto``.
+        chunk_numbering: whether chunk numbers count ``per_track``, ``shared``, or ``auto``;
+            ``arrival`` ignores them.
         reorder_wait_ms: how long a gap may wait for its chunk; 0 waits for none.
         lead_ms: how far ahead of the caller's ear audio is sent; None: at once.
         backlog_ms: most delay of live audio; what is older is dropped.
@@ -94,7 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     send_mode: Literal["rtp", "mp3"] = "rtp"
     l16_byte_order: Literal["little", "big", "auto"] = "little"
     amr_packing: Literal["auto", "be", "oa", "storage"] = "auto"
-    chunk_numbering: Literal["auto", "per_track", "shared"] = "auto"
+    chunk_numbering: Literal["auto", "per_track", "shared", "arrival"] = "auto"
     reorder_wait_ms: NonNegative = 60.0
     lead_ms: NonNegative | None = 200.0
     backlog_ms: NonNegative = 200.0

@@ -15,7 +15,8 @@ Rules, for one line of numbers (a track, or both tracks where they share their n
 
 Whether Telnyx numbers per track or across tracks is unknown (protocol.md 1.1). ``auto``
 takes the numbers as shared until one is seen on both tracks, or until a track begins far
-below where the other one stands; from then on each track has its own line.
+below where the other one stands; from then on each track has its own line. ``arrival``
+ignores the numbers: all is delivered as it comes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 
 from mediaserver.media.frames import Track
 
-Numbering = Literal["auto", "per_track", "shared"]
+Numbering = Literal["auto", "per_track", "shared", "arrival"]
 
 MAX_JUMP = 100
 """Numbers, two seconds at 20 ms: further away is a new numbering, not a gap."""
@@ -88,6 +89,7 @@ class Reorder(Generic[T]):
 
     Attributes:
         next_at: when `poll` has work, in the seconds of ``now``; None while nothing waits.
+        ignores_numbers: all is delivered as it comes.
         shared: the tracks are taken to share one line of numbers.
         late: chunks dropped because their gap had been given up.
         duplicate: chunks dropped because their number had been seen.
@@ -104,6 +106,7 @@ class Reorder(Generic[T]):
         "_outbound",
         "_wait_s",
         "duplicate",
+        "ignores_numbers",
         "late",
         "missing",
         "next_at",
@@ -115,6 +118,7 @@ class Reorder(Generic[T]):
         """Wait at most ``wait_s`` seconds for a missing chunk; 0 waits for nothing."""
         self._wait_s = wait_s
         self._auto = numbering == "auto"
+        self.ignores_numbers = numbering == "arrival"
         self.shared = numbering != "per_track"
         line: _Line[T] = _Line()
         self._inbound: _Lane[T] = _Lane("inbound", line)
@@ -156,7 +160,8 @@ class Reorder(Generic[T]):
         return self._place(lane, chunk, item, now)
 
     def pass_on(self, track: Track, chunk: int | None) -> bool:
-        """Whether this chunk is simply the next: then it counts as pushed and given out.
+        """Whether this chunk is simply the next, or numbers are ignored: then it counts as pushed
+        and given out.
 
         If not, nothing has happened, and it is for `push`.
         """
@@ -166,7 +171,21 @@ class Reorder(Generic[T]):
             line.next = lane.next = chunk + 1
             self._in_order += 1
             return True
+        if self.ignores_numbers:
+            self._in_order += 1
+            return True
         return False
+
+    def ignore_numbers(self) -> tuple[T, ...]:
+        """Deliver all as it comes from now on; what is held is given out, nothing as `Lost`."""
+        self.ignores_numbers = True
+        out: list[T] = []
+        for line in self._lines():
+            out += (item for _, (_, item, _) in sorted(line.held.items(), key=lambda each: each[0]))
+            line.held.clear()
+        self._given += len(out)
+        self.next_at = None
+        return tuple(out)
 
     def poll(self, now: float) -> tuple[T | Lost, ...]:
         """Give what is deliverable now that time has passed, gaps as `Lost`."""

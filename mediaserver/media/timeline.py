@@ -69,6 +69,7 @@ class TrackClock:
         heard_at: when audio came last, in the seconds of ``now``; lost audio counts as come.
         next_s: stream time at which the next frame begins, if it follows without a pause.
         held_s: how far holds have moved the track, in all.
+        lost_s: audio made up for what was lost, in all.
     """
 
     __slots__ = (
@@ -79,6 +80,7 @@ class TrackClock:
         "_track",
         "heard_at",
         "held_s",
+        "lost_s",
         "next_s",
     )
 
@@ -95,6 +97,12 @@ class TrackClock:
         self.heard_at = _NEVER
         self.next_s = 0.0
         self.held_s = 0.0
+        self.lost_s = 0.0
+
+    @property
+    def came_s(self) -> float:
+        """Audio that the track has brought, in all."""
+        return self.next_s - self.held_s - self.lost_s
 
     @property
     def settled(self) -> bool:
@@ -117,6 +125,7 @@ class TrackClock:
         start = self.next_s
         duration_s = len(samples) / rate_hz
         self.heard_at += duration_s
+        self.lost_s += duration_s
         self.next_s = start + duration_s
         index = self._index
         self._index = index + 1

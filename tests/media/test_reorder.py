@@ -364,3 +364,24 @@ def test_a_long_lossy_stream_forgets_old_losses() -> None:
     newest = 2 * (5 * MAX_JUMP - 1)
     push_all(reorder, [("inbound", newest - 1)])
     assert reorder.late == 1
+
+
+def test_arrival_ignores_the_numbers() -> None:
+    """Each chunk is given out as it comes, whatever its number, and nothing waits."""
+    reorder: Reorder[str] = Reorder(0.06, "arrival")
+    chunks: list[tuple[Track, int]] = [("inbound", n) for n in (5, 5, 9, 1, 2)]
+    assert [reorder.pass_on(track, n) for track, n in chunks] == [True] * 5
+    assert push_all(reorder, chunks) == ["i5", "i5", "i9", "i1", "i2"]
+    assert (reorder.received, reorder.delivered, reorder.next_at) == (10, 10, None)
+
+
+def test_numbers_can_be_ignored_from_a_moment_on() -> None:
+    """What was held is given out in order, nothing as lost; then all goes as it comes."""
+    reorder: Reorder[str] = Reorder(0.06, "per_track")
+    push_all(reorder, [("inbound", 1), ("inbound", 9), ("inbound", 4), ("outbound", 1)])
+    push_all(reorder, [("outbound", 3)])
+    assert reorder.ignore_numbers() == ("i4", "i9", "o3")
+    assert reorder.next_at is None
+    assert push_all(reorder, [("inbound", 4), ("inbound", 4)]) == ["i4", "i4"]
+    assert (reorder.missing, reorder.late, reorder.duplicate) == (0, 0, 0)
+    assert reorder.received == reorder.delivered == 7

@@ -17,6 +17,10 @@ CHECK_MODE = (
     "the caller may hear nothing; is stream_bidirectional_mode rtp, and"
     " stream_bidirectional_target_legs right?"
 )
+NUMBERING = {
+    "standing still": "most would be dropped as repeated",
+    "running ahead": "as many would be missing as came",
+}
 SILENT_FOR_S = 10.0
 RATE_CHECK_S = 5.0
 STEADY = ("PCMU", "PCMA", "L16", "G722")
@@ -57,6 +61,13 @@ class Diagnostics:
             yield (
                 "hears_itself",
                 "the stream has the outbound track, so a bot that listens to it hears itself",
+            )
+        if inbound.numbering_fault is not None:
+            yield (
+                "numbering",
+                "the chunks' numbers cannot be right"
+                f" ({NUMBERING[inbound.numbering_fault]}) and are ignored, so what comes out of"
+                " order stays so; chunk_numbering says how they count",
             )
         yield from self._silence(inbound, now)
         yield from self._rates(inbound)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mediaserver.media.frames import Frame, Int16Array, Track
+from mediaserver.media.numbering import Fault, NumberWatch
 from mediaserver.media.reorder import Lost, Reorder
 from mediaserver.media.timeline import Timeline, TrackClock
 from mediaserver.server.calls.audio.alarm import Alarm
@@ -20,6 +21,9 @@ from telephony_codecs.l16 import ByteOrder, L16Decoder
 FULL_SCALE = 32768
 # Quieter than this, in int16 steps, is digital silence; comfort noise is far louder.
 SILENCE_PEAK = 8
+# Nothing is made up for a gap where a track is already further than this ahead of the clock:
+# a call brings no more than a second of audio in a second, whatever its chunks' numbers say.
+AHEAD_S = 0.02
 
 
 class TrackDecoder:
@@ -28,6 +32,7 @@ class TrackDecoder:
     Attributes:
         decoder: of this track alone.
         clock: where the track stands in stream time.
+        numbers: looks at those of its chunks.
         n_samples: of its last frame. The samples themselves are not kept: what a call keeps
             from one frame to the next comes back to the processor as cold memory.
         wanted: the next frame's loudness is to be noted.
@@ -42,6 +47,7 @@ class TrackDecoder:
         "decode",
         "decoder",
         "n_samples",
+        "numbers",
         "rate_hz",
         "track",
         "wanted",
@@ -58,8 +64,14 @@ class TrackDecoder:
         self.rate_hz = decoder.rate_hz
         self.clock = clock
         self.n_samples = decoder.rate_hz // 50
+        self.numbers = NumberWatch()
         self.wanted = True
         self._peak = 0
+
+    @property
+    def chunk_s(self) -> float:
+        """Seconds of its last frame."""
+        return self.n_samples / self.rate_hz
 
     def pace(self, least_s: float) -> float | None:
         """Seconds of audio per second in which it came; None before ``least_s`` of them.
@@ -157,6 +169,7 @@ class Inbound:
         heard_at: when media came last.
         concealed: frames made up for what was lost or could not be decoded.
         levels: how loud one frame a second of the caller's was.
+        numbering_fault: why chunk numbers are ignored, though nobody asked for that.
     """
 
     __slots__ = (
@@ -171,6 +184,7 @@ class Inbound:
         "concealed",
         "heard_at",
         "levels",
+        "numbering_fault",
         "reorder",
         "tracks",
     )
@@ -193,6 +207,7 @@ class Inbound:
         self._earlier = NO_CHUNKS
         self.concealed = 0
         self.levels = Levels()
+        self.numbering_fault: Fault | None = None
         self.tracks: dict[Track, TrackDecoder] = {}
         self._latest: TrackDecoder | None = None  # the last one's, most often the only one
         self.heard_at = now
@@ -216,8 +231,23 @@ class Inbound:
         if self.reorder.pass_on(track, body.chunk):  # in order, as nearly always
             self._decode(track, body.payload, now)
         else:
-            self._give(self.reorder.push(track, body.chunk, body, now), now)
-            self._alarm.set(self.reorder.next_at)
+            self._receive_numbered(track, body, now)
+
+    def _receive_numbered(self, track: Track, body: MediaBody, now: float) -> None:
+        """Take a message that is not simply the next one."""
+        reorder = self.reorder
+        n_dropped = reorder.late + reorder.duplicate
+        self._give(reorder.push(track, body.chunk, body, now), now)
+        if body.chunk is not None:
+            track_decoder = self._track_decoder(track)
+            dropped = reorder.late + reorder.duplicate - n_dropped
+            numbers, clock = track_decoder.numbers, track_decoder.clock
+            dropped_s = dropped * track_decoder.chunk_s
+            numbers.seen(now, clock.came_s, clock.room_s(now), dropped_s)
+            if numbers.fault is not None:
+                self.numbering_fault = numbers.fault
+                self._give(reorder.ignore_numbers(), now)
+        self._alarm.set(reorder.next_at)
 
     def poll(self, now: float) -> None:
         """Give up what was waited for long enough."""
@@ -246,7 +276,10 @@ class Inbound:
         """Decode or conceal in order; a codec that can restores a loss from what follows."""
         for at, item in enumerate(items):
             if isinstance(item, Lost):
-                self._conceal(item.track, now, items[at + 1 : at + 2])
+                track_decoder = self._track_decoder(item.track)
+                track_decoder.numbers.missed(track_decoder.chunk_s)
+                if track_decoder.clock.room_s(now) > -AHEAD_S:
+                    self._conceal(item.track, now, items[at + 1 : at + 2])
             else:
                 self._decode(TRACKS[item.track], item.payload, now)
 
