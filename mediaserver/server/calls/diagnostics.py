@@ -22,6 +22,8 @@ NUMBERING = {
     "running ahead": "as many would be missing as came",
 }
 SILENT_FOR_S = 10.0
+# Looked at so long ago: this process stood still, and has not read what came meanwhile.
+STOOD_STILL_S = 2.5
 RATE_CHECK_S = 5.0
 STEADY = ("PCMU", "PCMA", "L16", "G722")
 
@@ -35,7 +37,7 @@ class Diagnostics:
 
     def __init__(self, now: float) -> None:
         self._said: set[str] = set()
-        self._loud_at = now
+        self._loud_at = self._looked_at = now
         self._byte_order_said = False
 
     def say_byte_order(self, call_id: str, inbound: Inbound) -> None:
@@ -46,7 +48,11 @@ class Diagnostics:
             logger.info("call %s: L16 is read as %s-endian", call_id, order)
 
     def look(self, inbound: Inbound, ledger: Ledger, now: float) -> Iterator[Hint]:
-        """What is newly found."""
+        """What is newly found; nothing while it is not all read that came."""
+        stood_still, self._looked_at = now - self._looked_at > STOOD_STILL_S, now
+        if stood_still:
+            self._loud_at = now
+            return
         for name, text in self._findings(inbound, ledger, now):
             if name not in self._said:
                 self._said.add(name)
