@@ -63,6 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         reorder_wait_ms: how long a gap may wait for its chunk; 0 waits for none.
         lead_ms: how far ahead of the caller's ear audio is sent; None: at once.
         backlog_ms: most delay of live audio; what is older is dropped.
+        catch_up: live audio that has been later than its jitter asks for leaves out a little of
+            itself, quiet parts first, until it is not.
         poll_ms: how often arrivals are looked at while many come, which saves much work and
             delays them a little; 0 handles each by itself.
         keepalive: send silence while nothing plays.
@@ -99,6 +101,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reorder_wait_ms: NonNegative = 60.0
     lead_ms: NonNegative | None = 200.0
     backlog_ms: NonNegative = 200.0
+    catch_up: bool = True
     poll_ms: Annotated[float, Meta(ge=0, le=10)] = 2.0
     keepalive: bool = False
     workers: Annotated[int, Meta(ge=1, le=256)] = 1

@@ -57,7 +57,13 @@ class Parent:
     def __init__(self, *processors: ProcessorSetting, **settings: Any) -> None:
         ours, theirs = socket.socketpair()
         chain = (*processors, ProcessorSetting("echo"))
-        given = {"backlog_ms": 30_000, "reconnect_grace_s": 0, "handler_grace_s": 1, **settings}
+        given = {
+            "backlog_ms": 30_000,
+            "catch_up": False,
+            "reconnect_grace_s": 0,
+            "handler_grace_s": 1,
+            **settings,
+        }
         setup = Setup(0, Settings(processors=chain, workers=2, **given), 0.02)
         self.told: list[Any] = []
         self.counts: dict[str, int] = {}

@@ -53,6 +53,7 @@ def make_playout(formats: Formats, settings: Settings, sink: PlayoutSink) -> Pla
         lead_s=None if settings.lead_ms is None else settings.lead_ms / 1000,
         backlog_s=settings.backlog_ms / 1000,
         keepalive=settings.keepalive,
+        catch_up=settings.catch_up,
     )
 
 
