@@ -60,7 +60,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         amr_packing: how AMR-WB payloads are packed, or ``auto``.
         chunk_numbering: whether chunk numbers count ``per_track``, ``shared``, or ``auto``;
             ``arrival`` ignores them.
-        reorder_wait_ms: how long a gap may wait for its chunk; 0 waits for none.
+        reorder_wait_ms: how long a gap waits for its chunk at first; then the wait follows
+            what late chunks need, from 40 to 200 ms. 0 waits for none.
         lead_ms: how far ahead of the caller's ear audio is sent; None: at once.
         backlog_ms: most delay of live audio; what is older is dropped.
         catch_up: live audio that has been later than its jitter asks for leaves out a little of
