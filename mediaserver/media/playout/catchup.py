@@ -15,6 +15,7 @@ the moment at which it plays. Rules:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -28,6 +29,8 @@ MOST_S = 0.3
 QUIET_FOR_S = 1.5
 FORCED_FOR_S = 1.5
 EVERY_S = 0.1
+LESS_S = 0.02
+"""So much of a piece is left out, or all of it if it is not twice as long."""
 QUIET_PEAK = 500
 """Quieter pieces are missed by nobody: room and line noise, about -36 dBFS."""
 
@@ -42,11 +45,25 @@ Verdict = Literal["if quiet", "any"]
 class CatchUp:
     """Says what to leave out of one call's live audio.
 
-    **Call `arrived` for each piece of live audio that is queued, and `left_out` for each that
-    is left out as it said.**
+    **Call `keep` for each piece of live audio before it is queued, and queue what it returns.**
+
+    Attributes:
+        pending: the first of the pieces left out last, until the next is blended with it: that
+            one must come by here, however short the queue is.
+        dropped_s: audio left out, in all.
     """
 
-    __slots__ = ("_end_at", "_forced_at", "_look_at", "_low", "_lows", "_part_ends_at", "_since")
+    __slots__ = (
+        "_end_at",
+        "_forced_at",
+        "_look_at",
+        "_low",
+        "_lows",
+        "_part_ends_at",
+        "_since",
+        "dropped_s",
+        "pending",
+    )
 
     def __init__(self) -> None:
         self._end_at = _ALWAYS
@@ -57,6 +74,42 @@ class CatchUp:
         # When leaving out began, if it has, and from when on it takes any piece.
         self._since = _NEVER
         self._forced_at = _NEVER
+        self.pending: Int16Array | None = None
+        self.dropped_s = 0.0
+
+    def keep(
+        self,
+        samples: Int16Array,
+        length_s: float,
+        ahead_s: float,
+        now: float,
+        drop_oldest: Callable[[float], float],
+    ) -> Int16Array | None:
+        """What to queue in the place of a piece; None where it is left out.
+
+        Args:
+            samples: the piece, shape ``(n,)``.
+            length_s: its duration.
+            ahead_s: how long all plays that was accepted before it.
+            now: seconds, monotonic.
+            drop_oldest: drops so many seconds of what is queued, and tells how many it were.
+        """
+        verdict = self.arrived(now + ahead_s, length_s, now)
+        if verdict is None and self.pending is None:
+            return samples
+        n_less = round(len(samples) / length_s * LESS_S) if length_s else 0
+        if verdict == "any" or (verdict is not None and is_quiet(samples[: 2 * n_less])):
+            oldest_s = drop_oldest(self.excess_s())
+            is_whole = len(samples) < 2 * n_less
+            less_s = oldest_s + (length_s if is_whole else LESS_S)
+            self.left_out(less_s, now)
+            self.dropped_s += less_s
+            if not is_whole:
+                return squeezed(samples, n_less)
+            self.pending = samples.copy() if self.pending is None else self.pending
+            return None
+        pending, self.pending = self.pending, None
+        return samples if pending is None else blended(pending, samples)
 
     def arrived(self, end_at: float, length_s: float, now: float) -> Verdict | None:
         """Whether to leave out the piece that comes now.

@@ -24,7 +24,7 @@ import numpy as np
 from mediaserver.errors import AudioFormatError, CallEndedError
 from mediaserver.media.frames import Int16Array
 from mediaserver.media.playout.backlog import QueuedItem
-from mediaserver.media.playout.catchup import CatchUp, blended, is_quiet, squeezed
+from mediaserver.media.playout.catchup import CatchUp
 from mediaserver.media.playout.ledger import Mark, Outcome, Play, PlayoutSink, State, Tally
 from mediaserver.media.playout.pacing import Sender
 from mediaserver.media.playout.sizes import EPSILON_S, MIN_MESSAGE_S
@@ -41,18 +41,16 @@ class Playout(Sender):
         next_at: when `tick` has work; None while there is none.
         blocked: set by the owner while its socket takes no more; `tick` after unsetting it.
         ledger: counters of marks, and the clock.
-        dropped_s: live audio dropped or left out because it came too late.
         ignored_feeds: feeds to plays that were over, cleared or cancelled.
     """
 
     __slots__ = (
         "_backlog_s",
-        "_catch_up",
         "_encode",
         "_live_slack_s",
         "_min_s",
         "_send_media",
-        "dropped_s",
+        "_too_late_s",
         "ignored_feeds",
     )
 
@@ -86,7 +84,7 @@ class Playout(Sender):
         self._send_media = sink.send_media
         self._live_slack_s = self._sizes.live_slack_s
         self._min_s = self._sizes.least_s
-        self.dropped_s = 0.0
+        self._too_late_s = 0.0
         self.ignored_feeds = 0
 
     # The user's side.
@@ -241,6 +239,12 @@ class Playout(Sender):
         self.ledger.mark_returned(wire_name, now)
 
     @property
+    def dropped_s(self) -> float:
+        """Live audio dropped or left out because it came too late."""
+        left_out_s = self._catch_up.dropped_s if self._catch_up is not None else 0.0
+        return self._too_late_s + left_out_s
+
+    @property
     def tally(self) -> Tally:
         """What was sent, and what became of plays and marks."""
         ledger = self.ledger
@@ -329,7 +333,7 @@ class Playout(Sender):
         self._backlog.add(item, samples, now)
         if item.live:
             late_s = self.queued_s(now) - self._backlog_s - EPSILON_S
-            self.dropped_s += self._backlog.drop_late(late_s)
+            self._too_late_s += self._backlog.drop_late(late_s)
 
     def _caught_up(
         self, samples: Int16Array, length_s: float, ahead_s: float, now: float
@@ -338,29 +342,7 @@ class Playout(Sender):
         catch_up = self._catch_up
         if catch_up is None:
             return samples
-        verdict = catch_up.arrived(now + ahead_s, length_s, now)
-        if verdict is None and self._left_out is None:
-            return samples
-        n_less = round(len(samples) / length_s / 50) if length_s else 0
-        if verdict == "any" or (verdict is not None and is_quiet(samples[: 2 * n_less])):
-            return self._shortened(samples, length_s, n_less, now, catch_up)
-        left_out, self._left_out = self._left_out, None
-        return samples if left_out is None else blended(left_out, samples)
-
-    def _shortened(
-        self, samples: Int16Array, length_s: float, n_less: int, now: float, catch_up: CatchUp
-    ) -> Int16Array | None:
-        """What is left of live audio of which 20 ms are to go; None for nothing."""
-        oldest_s = self._backlog.drop_late(catch_up.excess_s())
-        is_whole = len(samples) < 2 * n_less
-        less_s = length_s if is_whole else MIN_MESSAGE_S
-        catch_up.left_out(oldest_s + less_s, now)
-        self.dropped_s += oldest_s + less_s
-        if not is_whole:
-            return squeezed(samples, n_less)
-        if self._left_out is None:
-            self._left_out = samples.copy()
-        return None
+        return catch_up.keep(samples, length_s, ahead_s, now, self._backlog.drop_late)
 
     def _stop(self, item: QueuedItem, verdict: State, now: float, *, drop: bool) -> None:
         """Take no more of a play; tell at once if nothing of it was sent or ever will be."""
@@ -378,7 +360,8 @@ class Playout(Sender):
             if isinstance(entry, Play):
                 entry.is_open = False
         self._backlog.reset()
-        self._left_out = None
+        if self._catch_up is not None:
+            self._catch_up.pending = None
         self._is_exchange = False
         self.next_at = now if self._keepalive and not self._closed else None
         return self.ledger.void(now, unsent)

@@ -23,6 +23,7 @@ from mediaserver.media.playout.catchup import (
 from telephony_codecs import codec
 
 STEP_S = 0.02
+QUIET, LOUD = np.full(160, 100, np.int16), np.full(160, 5000, np.int16)
 
 
 class Queue:
@@ -37,15 +38,16 @@ class Queue:
     def piece(self, *, late_s: float = 0.0, quiet: bool = False) -> None:
         now = self.now + late_s
         self.end_at = max(self.end_at, now)
-        verdict = self.catch_up.arrived(self.end_at, STEP_S, now)
-        if verdict == "any" or (verdict == "if quiet" and quiet):
-            excess_s = self.catch_up.excess_s()
-            self.end_at -= excess_s
-            self.catch_up.left_out(STEP_S + excess_s, now)
+        samples = QUIET if quiet else LOUD
+        if self.catch_up.keep(samples, STEP_S, self.end_at - now, now, self.drop) is None:
             self.left_out.append(now)
         else:
             self.end_at += STEP_S
         self.now += STEP_S
+
+    def drop(self, seconds: float) -> float:
+        self.end_at -= seconds
+        return seconds
 
     def run(self, seconds: float, **how: Any) -> None:
         for _ in range(round(seconds * 50)):
@@ -56,7 +58,7 @@ class Queue:
         return self.end_at - self.now
 
 
-def test_arrived_for_each_piece_then_left_out() -> None:
+def test_keep_for_each_piece_before_it_is_queued() -> None:
     """A delay that nothing needs is watched for 4.5 s, then left out, any piece in the end."""
     queue = Queue()
     queue.end_at = 0.164
@@ -229,7 +231,7 @@ def test_clear_forgets_what_was_left_out(make_rig: type[Any]) -> None:
     rig = make_rig(backlog_s=0.2)
     arrivals = stalled(12, (1, 2))
     n = 0
-    while rig.playout._left_out is None:
+    while rig.playout._catch_up.pending is None:
         rig.run(arrivals[n])
         rig.playout.play_live(talk(n), 8000, rig.now)
         n += 1
