@@ -7,7 +7,9 @@ Until it is known, a frame carries its lag. Rules, for one track:
 2. Frames with lag are held. What a frame's start still lacks is the least lag of all frames
    from it on; how far starts have jumped forward in the meantime counts with the lag.
 3. A frame goes on when the jumps have caught up with that: the clock has settled it.
-4. More than `HELD_S` of audio is never held: the oldest goes on with what is known.
+4. More than `HELD_S` of audio is never held, and only a backlog brings so much within the time
+   that a hold takes to be known: the oldest goes on where it is.
+5. Frames missing in between (by their index) are a gap of their own length, and no jump.
 """
 
 from __future__ import annotations
@@ -32,13 +34,15 @@ class Settler:
     are right and never overlap; a gap between two is silence.
     """
 
-    __slots__ = ("_end", "_held", "_held_s", "_low", "_moved")
+    __slots__ = ("_end", "_held", "_held_s", "_index", "_low", "_moved")
 
     def __init__(self) -> None:
         # A frame, and how far starts had jumped by then.
         self._held: deque[tuple[Frame, float]] = deque()
         self._held_s = 0.0
+        # Where the frame behind the last one begins if starts do not jump, and its index.
         self._end = 0.0
+        self._index = 0
         self._moved = 0.0
         self._low = float("inf")
 
@@ -55,9 +59,10 @@ class Settler:
                 return [frame]
             self._moved = 0.0
             self._low = float("inf")
-        elif frame.start - self._end > _TINY_S:
-            self._moved += frame.start - self._end
+        else:
+            self._jump(frame)
         self._end = frame.start + frame.duration
+        self._index = frame.index + 1
         held.append((frame, self._moved))
         self._held_s += frame.duration
         self._low = min(self._low, frame.lag + self._moved)
@@ -65,11 +70,24 @@ class Settler:
             return self._release(len(held))
         if self._low <= self._moved + _TINY_S:
             return self._release(self._n_settled())
-        return self._release(1) if self._held_s > HELD_S else []
+        return self._give_way() if self._held_s > HELD_S else []
 
     def flush(self) -> list[Frame]:
         """Return what is held, at the end: no backlog has come, so it was on hold."""
         return self._release(len(self._held))
+
+    def _jump(self, frame: Frame) -> None:
+        """Note how far this frame's start has jumped, if it has."""
+        n_missing = max(frame.index - self._index, 0)
+        jump_s = frame.start - self._end - n_missing * frame.duration
+        if jump_s > _TINY_S:
+            self._moved += jump_s
+
+    def _give_way(self) -> list[Frame]:
+        """Return the oldest where it is."""
+        frame, _ = self._held.popleft()
+        self._held_s -= frame.duration
+        return [replace(frame, lag=0.0)]
 
     def _n_settled(self) -> int:
         """How many of the oldest the jumps have caught up with."""

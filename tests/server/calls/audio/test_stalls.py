@@ -123,10 +123,20 @@ async def service_of(*names: str, directory: Path) -> AsyncIterator[SingleProces
     await service.close()
 
 
-async def carry(said: Said, directory: Path) -> tuple[dict[Track, Int16Array], Int16Array]:
-    """The recordings of such a call, and its pairs; what passed the chain is in ``SEEN``."""
+async def carry(
+    said: Said, directory: Path, *, at_once: bool = True, per_turn: int = 50
+) -> tuple[dict[Track, Int16Array], Int16Array]:
+    """The recordings of such a call, and its pairs; what passed the chain is in ``SEEN``.
+
+    Args:
+        said: the call.
+        directory: of the recordings.
+        at_once: the disk takes no time.
+        per_turn: frames that come before the readers have their turn.
+    """
     SEEN.clear()
-    asyncio.get_running_loop().set_default_executor(AtOnce())
+    if at_once:
+        asyncio.get_running_loop().set_default_executor(AtOnce())
     plan = CallPlan(tracks="both", seconds=said.seconds)
     async with service_of("Notes", "record", "keeps_pairs", directory=directory) as service:
         stream = VirtualStream(service, plan)
@@ -138,7 +148,7 @@ async def carry(said: Said, directory: Path) -> tuple[dict[Track, Int16Array], I
             chunks[track] += 1
             payload = BEEP if round(at * 50) % 50 == 0 else PLAIN
             stream.media(came, chunks[track], payload, track)
-            if n % 50 == 0:
+            if n % per_turn == 0:
                 for _ in range(20):  # the readers' turn, also behind what they write
                     await asyncio.sleep(0)
             last = came
@@ -205,6 +215,13 @@ async def test_recording_and_pairs_are_call_time(tmp_path: Path, name: str) -> N
         heard = beeps_in(pairs[:, column])
         due = [at for at in said.beeps_s(track) if at > settled_s]
         assert heard[len(heard) - len(due) :] == pytest.approx(due, abs=0.05)
+
+
+async def test_a_server_that_stood_still_for_long_loses_nothing(tmp_path: Path) -> None:
+    """A backlog of 45 s, as fast as it can be read and with a real disk, is recorded in place."""
+    said = Said(60, stalls=both((5, 50)))
+    recorded, _ = await carry(said, tmp_path, at_once=False, per_turn=400)
+    assert_right(said, recorded)
 
 
 def random_call(seed: int) -> Said:
