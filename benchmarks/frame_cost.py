@@ -69,7 +69,7 @@ def _mediaserver(port: int) -> list[str]:
     return [sys.executable, "-m", "mediaserver", *serve]
 
 
-PATIENT = {"MEDIASERVER_BACKLOG_MS": "5000"}
+PATIENT = {"MEDIASERVER_BACKLOG_MS": "5000", "MEDIASERVER_CATCH_UP": "false"}
 VARIANTS = {
     "a": Variant("mediaserver", _mediaserver, environment=PATIENT, ours=True),
     "b": Variant("bare uvloop socket", _script("echo_socket.py"), raw=True),

@@ -83,10 +83,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         send_mode: ``rtp``, or ``mp3`` for whole files; as the stream was started.
         l16_byte_order: ``little``, ``big`` or ``auto``.
         amr_packing: how AMR-WB payloads are packed, or ``auto``.
-        chunk_numbering: whether chunk numbers count ``per_track``, ``shared``, or ``auto``.
-        reorder_wait_ms: how long a gap may wait for its chunk; 0 waits for none.
+        chunk_numbering: whether chunk numbers count ``per_track``, ``shared``, or ``auto``;
+            ``arrival`` ignores them.
+        reorder_wait_ms: how long a gap waits for its chunk at first; then the wait follows
+            what late chunks need, from 40 to 200 ms. 0 waits for none.
         lead_ms: how far ahead of the caller's ear audio is sent; None: at once.
         backlog_ms: most delay of live audio; what is older is dropped.
+        catch_up: live audio that has been later than its jitter asks for leaves out a little of
+            itself, quiet parts first, until it is not.
         poll_ms: how often arrivals are looked at while many come, which saves much work and
             delays them a little; 0 handles each by itself.
         play_ahead_s: how far ahead of the caller's ear iterators are pulled.
@@ -136,10 +140,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     send_mode: Literal["rtp", "mp3"] = "rtp"
     l16_byte_order: Literal["little", "big", "auto"] = "little"
     amr_packing: Literal["auto", "be", "oa", "storage"] = "auto"
-    chunk_numbering: Literal["auto", "per_track", "shared"] = "auto"
+    chunk_numbering: Literal["auto", "per_track", "shared", "arrival"] = "auto"
     reorder_wait_ms: NonNegative = 60.0
     lead_ms: NonNegative | None = 200.0
     backlog_ms: NonNegative = 200.0
+    catch_up: bool = True
     poll_ms: Annotated[float, Meta(ge=0, le=10)] = 2.0
     play_ahead_s: NonNegative = 1.0
     keepalive: bool = False

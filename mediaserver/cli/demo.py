@@ -83,7 +83,8 @@ async def _demo(plans: Sequence[CallPlan], directory: Path) -> list[CallReport]:
     """Server and callers in one loop, on a free port of loopback."""
     record = ProcessorSetting("record", {"directory": directory})
     # Live audio may be late here: a busy machine's stall shall not look like a loss.
-    settings = Settings(port=0, processors=(record, ProcessorSetting("echo")), backlog_ms=30_000)
+    chain = (record, ProcessorSetting("echo"))
+    settings = Settings(port=0, processors=chain, backlog_ms=30_000, catch_up=False)
     console = Console(stderr=True)
     async with MediaServer(settings) as server:
         console.print(f"server on {server.url}: every call is recorded and echoed")

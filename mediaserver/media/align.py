@@ -8,6 +8,7 @@ import numpy as np
 
 from mediaserver.errors import MediaServerError
 from mediaserver.media.frames import Frame, Int16Array, Track
+from mediaserver.media.settle import Settler
 
 _COLUMN: dict[Track, int] = {"inbound": 0, "outbound": 1}
 
@@ -22,6 +23,7 @@ class PairAligner:
     Column 0 is inbound, column 1 outbound; the first sample is that of stream time 0. What
     a track did not bring is silence. A track may lag behind the other by ``wait_s`` of
     audio; then the block goes out without it, and what still comes for that time is cut.
+    While a track's place is not settled, about a second behind a pause, both wait for it.
 
     Attributes:
         position: samples given out, of each track.
@@ -34,6 +36,7 @@ class PairAligner:
         self._wait = round(wait_s * rate_hz)
         self._pieces: tuple[deque[tuple[int, Int16Array]], ...] = (deque(), deque())
         self._ends = [0, 0]
+        self._settlers = (Settler(), Settler())
         self._silence: Int16Array = np.zeros((rate_hz, 2), np.int16)
         self._silence.flags.writeable = False
         self.position = 0
@@ -48,6 +51,23 @@ class PairAligner:
         if frame.rate != self._rate_hz:
             raise FrameRateError(f"frame of {frame.rate} Hz among those of {self._rate_hz}")
         column = _COLUMN[frame.track]
+        for placed in self._settlers[column].push(frame):
+            self._place(column, placed)
+        end = max(min(self._ends), max(self._ends) - self._wait)
+        for settler in self._settlers:
+            if settler.held_from is not None:
+                end = min(end, round(settler.held_from * self._rate_hz))
+        return self._blocks(end)
+
+    def flush(self) -> list[Int16Array]:
+        """Return all that is left; a track that lags is silent to the end."""
+        for column, settler in enumerate(self._settlers):
+            for placed in settler.flush():
+                self._place(column, placed)
+        return self._blocks(max(self._ends))
+
+    def _place(self, column: int, frame: Frame) -> None:
+        """Keep a frame for the blocks; what lies before the next one is late."""
         start = max(round(frame.start * self._rate_hz), self._ends[column])
         samples = frame.samples
         n_late = min(max(self.position - start, 0), len(samples))
@@ -55,11 +75,6 @@ class PairAligner:
         if n_late < len(samples):
             self._pieces[column].append((start + n_late, samples[n_late:]))
         self._ends[column] = start + len(samples)
-        return self._blocks(max(min(self._ends), max(self._ends) - self._wait))
-
-    def flush(self) -> list[Int16Array]:
-        """Return all that is left; a track that lags is silent to the end."""
-        return self._blocks(max(self._ends))
 
     def _blocks(self, end: int) -> list[Int16Array]:
         """Return what lies before ``end``: silence of both by the second, and one block."""

@@ -22,6 +22,10 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
         index: counts the frames of this track from 0, without gaps.
         start: seconds of stream time at the first sample.
         lost: the audio never arrived; the samples conceal the gap.
+        lag: 0 where ``start`` is right. Behind a pause, the seconds by which it may be too
+            early: as long as the frame came late. If the pause was a stall, its backlog follows
+            and ``start`` is right; if it was a hold, the frames after this second are moved
+            forward. `mediaserver.media.settle` puts such frames in their place.
     """
 
     samples: Int16Array
@@ -30,6 +34,7 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
     index: int
     start: float
     lost: bool = False
+    lag: float = 0.0
 
     @property
     def duration(self) -> float:

@@ -5,8 +5,8 @@ Rules, for one line of numbers (a track, or both tracks where they share their n
 1. The first chunk starts the line; one that comes later but is numbered lower is late.
 2. The expected number is delivered at once, together with what was held behind it.
 3. A higher number is held until the gap before it is filled or its time is up. The gap's
-   time runs from the arrival of the first chunk behind it. Then each number of the gap is
-   given out as `Lost` and counted as missing.
+   time runs from the arrival of the first chunk behind it; how long it is follows the jitter
+   (`gap_wait`). Then each number of the gap is given out as `Lost` and counted as missing.
 4. A lower number is late if it was given out as lost or lies before the line's start, else
    a duplicate; either way it is dropped.
 5. More than `MAX_JUMP` numbers away, or `RESTART_RUN` duplicates that count up with nothing
@@ -15,7 +15,8 @@ Rules, for one line of numbers (a track, or both tracks where they share their n
 
 Whether Telnyx numbers per track or across tracks is unknown (protocol.md 1.1). ``auto``
 takes the numbers as shared until one is seen on both tracks, or until a track begins far
-below where the other one stands; from then on each track has its own line.
+below where the other one stands; from then on each track has its own line. ``arrival``
+ignores the numbers: all is delivered as it comes.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from __future__ import annotations
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from mediaserver.media.frames import Track
+from mediaserver.media.gap_wait import GapWait
 
-Numbering = Literal["auto", "per_track", "shared"]
+Numbering = Literal["auto", "per_track", "shared", "arrival"]
 
 MAX_JUMP = 100
 """Numbers, two seconds at 20 ms: further away is a new numbering, not a gap."""
@@ -62,7 +64,8 @@ class _Line(Generic[T]):
         self.base = start
         # Number -> (track, item, arrival); oldest arrival first, as dicts keep their order.
         self.held: dict[int, tuple[Track, T, float]] = {}
-        self.lost: set[int] = set()
+        # Number -> arrival of the first chunk behind its gap.
+        self.lost: dict[int, float] = {}
         self.wrap = 0
         self.run = 0
         self.run_next = -1
@@ -88,6 +91,7 @@ class Reorder(Generic[T]):
 
     Attributes:
         next_at: when `poll` has work, in the seconds of ``now``; None while nothing waits.
+        ignores_numbers: all is delivered as it comes.
         shared: the tracks are taken to share one line of numbers.
         late: chunks dropped because their gap had been given up.
         duplicate: chunks dropped because their number had been seen.
@@ -102,8 +106,9 @@ class Reorder(Generic[T]):
         "_in_order",
         "_inbound",
         "_outbound",
-        "_wait_s",
+        "_wait",
         "duplicate",
+        "ignores_numbers",
         "late",
         "missing",
         "next_at",
@@ -111,10 +116,16 @@ class Reorder(Generic[T]):
         "shared",
     )
 
-    def __init__(self, wait_s: float = 0.06, numbering: Numbering = "auto") -> None:
-        """Wait at most ``wait_s`` seconds for a missing chunk; 0 waits for nothing."""
-        self._wait_s = wait_s
+    def __init__(
+        self, wait_s: float = 0.06, numbering: Numbering = "auto", *, follows: bool = False
+    ) -> None:
+        """Wait ``wait_s`` seconds for a missing chunk, at first if that follows the jitter.
+
+        0 waits for nothing.
+        """
+        self._wait = GapWait(wait_s, follows=follows)
         self._auto = numbering == "auto"
+        self.ignores_numbers = numbering == "arrival"
         self.shared = numbering != "per_track"
         line: _Line[T] = _Line()
         self._inbound: _Lane[T] = _Lane("inbound", line)
@@ -128,6 +139,11 @@ class Reorder(Generic[T]):
         self.duplicate = 0
         self.missing = 0
         self.restarts = 0
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds that a gap waits at present."""
+        return self._wait.seconds
 
     @property
     def received(self) -> int:
@@ -156,7 +172,8 @@ class Reorder(Generic[T]):
         return self._place(lane, chunk, item, now)
 
     def pass_on(self, track: Track, chunk: int | None) -> bool:
-        """Whether this chunk is simply the next: then it counts as pushed and given out.
+        """Whether this chunk is simply the next, or numbers are ignored: then it counts as pushed
+        and given out.
 
         If not, nothing has happened, and it is for `push`.
         """
@@ -166,7 +183,21 @@ class Reorder(Generic[T]):
             line.next = lane.next = chunk + 1
             self._in_order += 1
             return True
+        if self.ignores_numbers:
+            self._in_order += 1
+            return True
         return False
+
+    def ignore_numbers(self) -> tuple[T, ...]:
+        """Deliver all as it comes from now on; what is held is given out, nothing as `Lost`."""
+        self.ignores_numbers = True
+        out: list[T] = []
+        for line in self._lines():
+            out += (item for _, (_, item, _) in sorted(line.held.items(), key=lambda each: each[0]))
+            line.held.clear()
+        self._given += len(out)
+        self.next_at = None
+        return tuple(out)
 
     def poll(self, now: float) -> tuple[T | Lost, ...]:
         """Give what is deliverable now that time has passed, gaps as `Lost`."""
@@ -195,7 +226,7 @@ class Reorder(Generic[T]):
     def _arm(self) -> None:
         """Set `next_at` from the oldest chunk held on any line."""
         arrivals = [next(iter(line.held.values()))[2] for line in self._lines() if line.held]
-        self.next_at = min(arrivals) + self._wait_s if arrivals else None
+        self.next_at = min(arrivals) + self._wait.seconds if arrivals else None
 
     def _place(self, lane: _Lane[T], chunk: int, item: T, now: float) -> tuple[T | Lost, ...]:
         """The way of every chunk that is not simply the next one."""
@@ -208,10 +239,14 @@ class Reorder(Generic[T]):
         if number is None or (number < line.next and self._restarted(line, number)):
             self._begin(lane, chunk, item, out)
         elif number < line.next:
-            self._drop(line, number)
+            self._drop(line, number, now)
         elif number in line.held:
             self.duplicate += 1
         else:
+            behind = (at for n, (_, _, at) in line.held.items() if n > number)
+            gap_since = next(behind, None)
+            if gap_since is not None:
+                self._wait.filled(now - gap_since, now)
             line.held[number] = (lane.track, item, now)
             self._release(line, out)
             self._expire(line, now, out)
@@ -239,7 +274,7 @@ class Reorder(Generic[T]):
             old = lane.line
             line = lane.line = _Line(lane.next)
             line.base = old.base if line.started else -1
-            line.lost = set(old.lost)
+            line.lost = dict(old.lost)
             line.held = {n: held for n, held in old.held.items() if held[0] == lane.track}
             if line.held and not line.started:
                 line.started = True
@@ -271,9 +306,10 @@ class Reorder(Generic[T]):
         self._given += 1
         out.append(item)
 
-    def _drop(self, line: _Line[T], number: int) -> None:
+    def _drop(self, line: _Line[T], number: int, now: float) -> None:
         if number in line.lost or number < line.base:
             self.late += 1
+            self._wait.filled(now - line.lost.get(number, now), now)
         else:
             self.duplicate += 1
 
@@ -288,8 +324,9 @@ class Reorder(Generic[T]):
             out.append(item)
 
     def _expire(self, line: _Line[T], now: float, out: list[T | Lost]) -> None:
-        while line.held and next(iter(line.held.values()))[2] + self._wait_s <= now:
+        while line.held and next(iter(line.held.values()))[2] + self._wait.seconds <= now:
             self._give_up(line, out)
+            self._wait.given_up(now)
 
     def _empty(self, line: _Line[T], out: list[T | Lost]) -> None:
         while line.held:
@@ -297,15 +334,17 @@ class Reorder(Generic[T]):
 
     def _give_up(self, line: _Line[T], out: list[T | Lost]) -> None:
         """Give out the first gap as lost and deliver what stood behind it."""
+        since = next(iter(line.held.values()))[2]
         for number in range(line.next, min(line.held)):
             lane = self._owner(line, number)
             lane.next = line.next = number + 1
-            line.lost.add(number)
+            line.lost[number] = since
             self.missing += 1
             out.append(Lost(lane.track, number if number >= 0 else number + line.wrap))
         self._release(line, out)
         if len(line.lost) > 2 * MAX_JUMP:
-            line.lost = {number for number in line.lost if number >= line.next - MAX_JUMP}
+            oldest = line.next - MAX_JUMP
+            line.lost = {number: at for number, at in line.lost.items() if number >= oldest}
 
     def _owner(self, line: _Line[T], number: int) -> _Lane[T]:
         """The track a lost number is taken to be of: see `Lost`."""
@@ -334,7 +373,7 @@ class Reorder(Generic[T]):
         line.wrap = wrap
         line.next -= wrap
         line.base -= wrap
-        line.lost = {number - wrap for number in line.lost}
+        line.lost = {number - wrap: at for number, at in line.lost.items()}
         line.held = {number - wrap: held for number, held in line.held.items()}
         for lane in self._lanes():
             if lane.line is line and lane.next >= 0:

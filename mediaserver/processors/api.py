@@ -173,7 +173,11 @@ class Call(Protocol):
         """
 
     def pairs(self) -> AsyncIterator[Int16Array]:
-        """Both tracks aligned: int16, shape ``(n, 2)``, inbound left; holds are silence."""
+        """Both tracks aligned: int16, shape ``(n, 2)``, inbound left; holds are silence.
+
+        Behind a pause of a track the next block comes about a second later: only then is it
+        known where the track is.
+        """
 
     def events(self) -> AsyncIterator[Event]:
         """Typed events, from now to the call's end; ``Stop`` is the last."""

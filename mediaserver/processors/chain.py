@@ -62,7 +62,9 @@ class RateConverter:
         if resampler is None:
             resampler = self._resamplers[key] = Resampler(frame.rate, self._rate_hz)
         samples = resampler.process(frame.samples)
-        return Frame(samples, self._rate_hz, frame.track, frame.index, frame.start, frame.lost)
+        return Frame(
+            samples, self._rate_hz, frame.track, frame.index, frame.start, frame.lost, frame.lag
+        )
 
 
 class Chain:

@@ -174,7 +174,11 @@ async def test_a_second_sigterm_ends_now() -> None:
 def test_a_hundred_calls_lose_nothing() -> None:
     """A hundred paced calls on one worker: all frames back, none lost, none out of order."""
     # The machine may stall for longer than live audio may be late: here it may be.
-    with serve("--processor", "echo", environment={"MEDIASERVER_BACKLOG_MS": "60000"}) as (_, url):
+    with serve(
+        "--processor",
+        "echo",
+        environment={"MEDIASERVER_BACKLOG_MS": "60000", "MEDIASERVER_CATCH_UP": "false"},
+    ) as (_, url):
         ran = run(
             *("simulate", "--url", url, "--calls", "100", "--seconds", "4", "--linger", "30"),
             *("--expect-echo", "--json"),

@@ -120,6 +120,7 @@ class Reader:
             "MEDIASERVER_API_BASE_URL": f"{self._api}/v2",
             # A busy machine may stall for longer than live audio may wait.
             "MEDIASERVER_BACKLOG_MS": "30000",
+            "MEDIASERVER_CATCH_UP": "false",
             "COLUMNS": "80",
         }
         self._lay_out()

@@ -38,7 +38,9 @@ async def serving(
     first = ProcessorSetting(str(EXAMPLES / example), parameters, allow)
     chain = (first, *map(ProcessorSetting, others))
     # A busy machine may stall for longer than live audio may wait: nothing is dropped here.
-    settings = Settings(port=0, processors=chain, backlog_ms=30_000, reconnect_grace_s=0)
+    settings = Settings(
+        port=0, processors=chain, backlog_ms=30_000, catch_up=False, reconnect_grace_s=0
+    )
     async with MediaServer(settings) as server:
         yield server
         assert server.service.counters["processor_errors"] == 0

@@ -83,6 +83,36 @@ def test_a_track_that_lags_is_waited_for_a_bounded_time() -> None:
     assert aligner.push(frame_of("inbound", 0, ramp(0, 0))) == []
 
 
+def test_both_wait_for_a_track_that_is_not_settled() -> None:
+    """Behind a hold of one track, blocks go on once it is known where that track is."""
+    timeline, aligner = Timeline(0.0), PairAligner(RATE_HZ)
+    blocks = []
+    for n in range(400):
+        said_at = n * 0.02
+        for track in ("inbound", "outbound"):
+            if track == "inbound" or not 2.0 <= said_at < 4.0:
+                samples = np.full(160, 1 + n, np.int16)
+                frame = timeline.clock(track).frame(samples, RATE_HZ, said_at)
+                blocks += aligner.push(frame)
+        if 4.1 < said_at < 4.9:
+            assert aligner.position <= round(4.02 * RATE_HZ)
+        if said_at > 5.1:
+            assert aligner.position >= round(said_at * RATE_HZ)
+    pair = np.concatenate(blocks + aligner.flush())
+    assert not pair[2 * RATE_HZ : 4 * RATE_HZ, 1].any()
+    assert np.array_equal(pair[4 * RATE_HZ :, 0], pair[4 * RATE_HZ :, 1])
+    assert aligner.late == 0
+
+
+def test_what_is_not_settled_at_the_end_is_given_out() -> None:
+    """A hold that ends just before the call does keeps its length, and its audio."""
+    timeline, aligner = Timeline(0.0), PairAligner(RATE_HZ)
+    for said_at in (0.0, 0.02, 5.0, 5.02):
+        aligner.push(timeline.clock("inbound").frame(ramp(0), RATE_HZ, said_at))
+    pair = np.concatenate(aligner.flush())
+    assert len(pair) == pytest.approx(5.04 * RATE_HZ, abs=2)
+
+
 def test_audio_wholly_too_late_is_dropped_and_counted() -> None:
     """A frame for a time long given out adds nothing."""
     aligner = PairAligner(RATE_HZ)

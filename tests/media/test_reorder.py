@@ -364,3 +364,67 @@ def test_a_long_lossy_stream_forgets_old_losses() -> None:
     newest = 2 * (5 * MAX_JUMP - 1)
     push_all(reorder, [("inbound", newest - 1)])
     assert reorder.late == 1
+
+
+def test_arrival_ignores_the_numbers() -> None:
+    """Each chunk is given out as it comes, whatever its number, and nothing waits."""
+    reorder: Reorder[str] = Reorder(0.06, "arrival")
+    chunks: list[tuple[Track, int]] = [("inbound", n) for n in (5, 5, 9, 1, 2)]
+    assert [reorder.pass_on(track, n) for track, n in chunks] == [True] * 5
+    assert push_all(reorder, chunks) == ["i5", "i5", "i9", "i1", "i2"]
+    assert (reorder.received, reorder.delivered, reorder.next_at) == (10, 10, None)
+
+
+def test_numbers_can_be_ignored_from_a_moment_on() -> None:
+    """What was held is given out in order, nothing as lost; then all goes as it comes."""
+    reorder: Reorder[str] = Reorder(0.06, "per_track")
+    push_all(reorder, [("inbound", 1), ("inbound", 9), ("inbound", 4), ("outbound", 1)])
+    push_all(reorder, [("outbound", 3)])
+    assert reorder.ignore_numbers() == ("i4", "i9", "o3")
+    assert reorder.next_at is None
+    assert push_all(reorder, [("inbound", 4), ("inbound", 4)]) == ["i4", "i4"]
+    assert (reorder.missing, reorder.late, reorder.duplicate) == (0, 0, 0)
+    assert reorder.received == reorder.delivered == 7
+
+
+def test_the_wait_follows_what_late_chunks_need() -> None:
+    """After one chunk too late by 50 ms the next like it is waited for; then less again."""
+    reorder: Reorder[str] = Reorder(0.06, follows=True)
+    push_all(reorder, [("inbound", 1)])
+    push_all(reorder, [("inbound", 3)], 1.0)
+    assert reorder.poll(1.06) == (Lost("inbound", 2), "i3")
+    push_all(reorder, [("inbound", 2)], 1.11)
+    assert reorder.wait_s == pytest.approx(0.13, abs=0.001)
+    push_all(reorder, [("inbound", 5)], 2.0)
+    assert reorder.next_at == pytest.approx(2.0 + reorder.wait_s)
+    assert push_all(reorder, [("inbound", 4)], 2.11) == ["i4", "i5"]
+    assert reorder.late == 1
+    push_all(reorder, [("inbound", 7)], 40.0)
+    assert reorder.next_at is not None
+    reorder.poll(reorder.next_at)
+    assert reorder.wait_s == pytest.approx(0.04, abs=0.01)
+
+
+def test_a_chunk_in_a_later_gap_says_what_its_own_gap_needed() -> None:
+    """Two gaps: what fills the second is measured from the first chunk behind that one."""
+    reorder: Reorder[str] = Reorder(0.06, follows=True)
+    push_all(reorder, [("inbound", 1)])
+    push_all(reorder, [("inbound", 3)], 1.0)
+    push_all(reorder, [("inbound", 5)], 1.05)
+    push_all(reorder, [("inbound", 4)], 1.055)
+    assert reorder.wait_s == 0.06
+
+
+@settings(max_examples=500, deadline=None)
+@given(arrivals(), st.sampled_from([0.0, 0.06, 0.5]))
+def test_every_chunk_is_accounted_for_while_the_wait_follows(
+    numbered: list[tuple[int, float]], start_s: float
+) -> None:
+    """A wait that moves changes when gaps are given up, not what becomes of a chunk."""
+    events = [Event("inbound", n, serial, at) for serial, (n, at) in enumerate(numbered)]
+    reorder: Reorder[int] = Reorder(start_s, "per_track", follows=True)
+    given_out = [item for item in drive(reorder, events) if isinstance(item, int)]
+    assert len(set(given_out)) == len(given_out) == reorder.delivered
+    assert reorder.received == reorder.delivered + reorder.late + reorder.duplicate
+    assert reorder.next_at is None
+    assert min(0.04, start_s) <= reorder.wait_s <= max(0.2, start_s)

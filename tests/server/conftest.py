@@ -35,7 +35,12 @@ def serving() -> Serving:
     ) -> AsyncIterator[MediaServer]:
         chain = tuple(ProcessorSetting(p) if isinstance(p, str) else p for p in processors)
         # A busy machine may stall for longer than live audio may wait: nothing is dropped here.
-        defaults: dict[str, Any] = {"port": 0, "backlog_ms": 30_000, "reconnect_grace_s": 0}
+        defaults: dict[str, Any] = {
+            "port": 0,
+            "backlog_ms": 30_000,
+            "catch_up": False,
+            "reconnect_grace_s": 0,
+        }
         given = Settings(processors=chain, **{**defaults, **settings})
         async with MediaServer(given, limits=limits) as server:
             yield server

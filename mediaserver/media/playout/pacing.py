@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mediaserver.media.playout.backlog import Backlog, QueuedItem
+from mediaserver.media.playout.catchup import CatchUp
 from mediaserver.media.playout.ledger import Ledger, Mark, PlayoutSink
 from mediaserver.media.playout.sizes import MIN_MESSAGE_S, Sizes
 from telephony_codecs import Encoder
@@ -26,6 +27,7 @@ class Sender:
     __slots__ = (
         "_backlog",
         "_blocked",
+        "_catch_up",
         "_closed",
         "_direct",
         "_encoder",
@@ -68,6 +70,8 @@ class Sender:
         self._is_exchange = False
         # What was queued last of the live audio that nobody follows.
         self._live: QueuedItem | None = None
+        # Says what live audio to leave out; None: nothing.
+        self._catch_up: CatchUp | None = None
         self._blocked = False
         self._closed = False
         self.next_at: float | None = float("-inf") if keepalive else None
@@ -104,7 +108,9 @@ class Sender:
             and convert.rate_hz == self.ledger.rate_hz
             and not (backlog.n_ready or convert.waiting or self._blocked)
         )
-        self._is_express = plain and not queue
+        catch_up = self._catch_up
+        is_pending = catch_up is not None and catch_up.pending is not None
+        self._is_express = plain and not queue and not is_pending
         live = self._live
         self._is_exchange = (
             plain

@@ -10,7 +10,8 @@ Rules:
    waits for more audio until the far end is about to run dry; then, with nothing behind it,
    the resampler's tail goes with it, padded with silence.
 4. Live audio goes at most `LIVE_LEAD_S` ahead. When it would come later than ``backlog_s``,
-   the oldest live audio still here is dropped and counted; no other audio ever is.
+   the oldest live audio still here is dropped and counted; no other audio ever is. When it
+   comes later than its jitter asks for, some of it is left out, and counted too (`catchup`).
 5. While ``blocked`` no audio is sent, and no mark but one that its audio brought with it.
 """
 
@@ -23,6 +24,7 @@ import numpy as np
 from mediaserver.errors import AudioFormatError, CallEndedError
 from mediaserver.media.frames import Int16Array
 from mediaserver.media.playout.backlog import QueuedItem
+from mediaserver.media.playout.catchup import CatchUp
 from mediaserver.media.playout.ledger import Cause, Mark, Outcome, Play, PlayoutSink, State
 from mediaserver.media.playout.pacing import Sender
 from mediaserver.media.playout.sizes import EPSILON_S, MIN_MESSAGE_S
@@ -40,7 +42,6 @@ class Playout(Sender):
         next_at: when `tick` has work; None while there is none.
         blocked: set by the owner while its socket takes no more; `tick` after unsetting it.
         ledger: counters of marks, and the clock.
-        dropped_s: live audio dropped because it came too late.
         ignored_feeds: feeds to plays that were over, cleared or cancelled.
     """
 
@@ -50,7 +51,7 @@ class Playout(Sender):
         "_live_slack_s",
         "_min_s",
         "_send_media",
-        "dropped_s",
+        "_too_late_s",
         "ignored_feeds",
     )
 
@@ -65,6 +66,7 @@ class Playout(Sender):
         backlog_s: float = 0.2,
         mark_every_s: float = 0.2,
         keepalive: bool = False,
+        catch_up: bool = True,
     ) -> None:
         """Send what ``encoder`` makes to ``sink``; ``lead_s`` None sends all at once."""
         super().__init__(
@@ -77,12 +79,13 @@ class Playout(Sender):
             keepalive=keepalive,
         )
         self._backlog_s = backlog_s
+        self._catch_up = CatchUp() if catch_up else None
         # What play_live needs, bound once.
         self._encode = encoder.encode
         self._send_media = sink.send_media
         self._live_slack_s = self._sizes.live_slack_s
         self._min_s = self._sizes.least_s
-        self.dropped_s = 0.0
+        self._too_late_s = 0.0
         self.ignored_feeds = 0
 
     # The user's side.
@@ -241,6 +244,12 @@ class Playout(Sender):
         return self.ledger.dry_at > now and not (self._backlog.live or self._keepalive)
 
     @property
+    def dropped_s(self) -> float:
+        """Live audio dropped or left out because it came too late."""
+        left_out_s = self._catch_up.dropped_s if self._catch_up is not None else 0.0
+        return self._too_late_s + left_out_s
+
+    @property
     def tally(self) -> Tally:
         """What was sent, and what became of plays and marks."""
         ledger = self.ledger
@@ -279,11 +288,16 @@ class Playout(Sender):
             or rate_hz != self.ledger.rate_hz
             or len(samples) != self._min
             or self.ledger.dry_at > now + self._sizes.live_room_s
-            or self.queued_s(now) + self._min_s > self._backlog_s + EPSILON_S
+            or (ahead_s := self.queued_s(now)) + self._min_s > self._backlog_s + EPSILON_S
             or not _is_audio(samples)
         ):
             self._queue_live(samples, rate_hz, now)
             return None
+        kept = self._caught_up(samples, self._min_s, ahead_s, now)
+        if kept is None:
+            self._pump(now)
+            return None
+        samples = kept
         backlog.fed_at = now
         backlog.live = True
         if live.start < 0:
@@ -315,10 +329,25 @@ class Playout(Sender):
     def _add(self, item: QueuedItem, samples: Int16Array, now: float) -> None:
         if not _is_audio(samples):
             raise AudioFormatError("audio must be a one-dimensional int16 array")
+        if item.live:
+            length_s = len(samples) / item.rate_hz
+            kept = self._caught_up(samples, length_s, self.queued_s(now), now)
+            if kept is None:
+                return
+            samples = kept
         self._backlog.add(item, samples, now)
         if item.live:
             late_s = self.queued_s(now) - self._backlog_s - EPSILON_S
-            self.dropped_s += self._backlog.drop_late(late_s)
+            self._too_late_s += self._backlog.drop_late(late_s)
+
+    def _caught_up(
+        self, samples: Int16Array, length_s: float, ahead_s: float, now: float
+    ) -> Int16Array | None:
+        """The live audio to queue in the place of this; None where it is left out."""
+        catch_up = self._catch_up
+        if catch_up is None:
+            return samples
+        return catch_up.keep(samples, length_s, ahead_s, now, self._backlog.drop_late)
 
     def _stop(self, item: QueuedItem, verdict: State, now: float, *, drop: bool) -> None:
         """Take no more of a play; tell at once if nothing of it was sent or ever will be."""
@@ -336,6 +365,8 @@ class Playout(Sender):
             if isinstance(entry, Play):
                 entry.is_open = False
         self._backlog.reset()
+        if self._catch_up is not None:
+            self._catch_up.pending = None
         self._is_exchange = False
         self.next_at = now if self._keepalive and not self._closed else None
         return self.ledger.void(now, unsent, cause)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from time import monotonic
@@ -12,6 +11,7 @@ from pybase64 import b64encode
 
 from mediaserver.server.admission import Refused, Upgrade
 from mediaserver.server.calls.session import Session
+from mediaserver.server.sockets.deadline import Deadline
 from mediaserver.server.sockets.media_socket import MediaSocket
 from mediaserver.server.sockets.websocket import text_head
 from mediaserver.tokens import Admission
@@ -123,7 +123,7 @@ class MediaConnection:
         self._media_received: Callable[[MediaBody, float], None] = _nobody
         self._send_text: Callable[[bytes], object] = _nowhere
         self._write: Callable[[bytes], object] = _nowhere
-        self._start_timer: asyncio.TimerHandle | None = None
+        self._start_timer: Deadline | None = None
 
     def opened(self, socket: MediaSocket) -> None:
         """The handshake is done; the peer has until ``stream.start_by`` for its start."""
@@ -132,7 +132,7 @@ class MediaConnection:
         self._write = socket.write
         if self.stream.start_by is not None:
             delay_s = self.stream.start_by - monotonic()
-            self._start_timer = asyncio.get_running_loop().call_later(delay_s, self._start_missing)
+            self._start_timer = Deadline(delay_s, self._start_missing)
 
     def text_received(self, data: bytes, now: float) -> None:
         """From the socket: one message."""

@@ -16,6 +16,7 @@ from typing import Protocol, cast
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from mediaserver.server.sockets.deadline import Deadline
 from mediaserver.server.sockets.media_socket import (
     Connection,
     SocketMaker,
@@ -59,7 +60,7 @@ class FirstBytes(asyncio.Protocol):
         self._make_socket = make_socket
         self._head = bytearray()
         self._transport: asyncio.Transport | None = None
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline: Deadline | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """From the transport."""
@@ -69,8 +70,7 @@ class FirstBytes(asyncio.Protocol):
             transport.abort()
             return
         self._waiting.add(self)
-        loop = asyncio.get_running_loop()
-        self._deadline = loop.call_later(HEAD_WITHIN_S, transport.abort)
+        self._deadline = Deadline(HEAD_WITHIN_S, transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """From the transport."""

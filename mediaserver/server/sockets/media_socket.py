@@ -12,6 +12,7 @@ from typing import Protocol
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from mediaserver.server.sockets.deadline import Deadline
 from mediaserver.server.sockets.poller import SocketPoller
 from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, WebSocketFrames
 
@@ -63,7 +64,6 @@ class MediaSocket(asyncio.Protocol):
         "_connection",
         "_frames",
         "_heard_at",
-        "_loop",
         "_polled",
         "_poller",
         "_receive",
@@ -79,7 +79,6 @@ class MediaSocket(asyncio.Protocol):
         connection: Connection,
         poller: SocketPoller | None = None,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._connection = connection
         self._poller = poller
@@ -88,7 +87,7 @@ class MediaSocket(asyncio.Protocol):
         )
         self._heard_at = monotonic()
         self._closed = False
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers: dict[str, Deadline] = {}
         self._receive = self._frames.receive
         # Bound once: one attribute look-up less for each message of a call.
         self.send_text = self._frames.send_text
@@ -173,7 +172,10 @@ class MediaSocket(asyncio.Protocol):
         self._abort_later()
 
     def _ping(self) -> None:
-        """Ask for a sign of life; two unanswered asks mean the peer is gone."""
+        """Ask for a sign of life; two unanswered asks mean the peer is gone.
+
+        The deadline sees to it that what has come was read.
+        """
         if monotonic() - self._heard_at > 2 * PING_EVERY_S:
             self._transport.abort()
             return
@@ -186,7 +188,7 @@ class MediaSocket(asyncio.Protocol):
 
     def _later(self, name: str, delay_s: float, action: Callable[[], None]) -> None:
         self._cancel(name)
-        self._timers[name] = self._loop.call_later(delay_s, action)
+        self._timers[name] = Deadline(delay_s, action)
 
     def _cancel(self, name: str) -> None:
         timer = self._timers.pop(name, None)

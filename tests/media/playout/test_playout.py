@@ -67,6 +67,16 @@ def test_behind_a_stall_each_frame_sends_the_oldest() -> None:
     assert rig.playout.dropped_s == 0
 
 
+def test_a_delay_that_nothing_needs_is_left_out() -> None:
+    """Ten seconds behind a stall frames go straight out again; what is missing is counted."""
+    rig = stalled()
+    for number in range(10, 600):
+        rig.run(rig.now + FRAME_S)
+        rig.playout.play_live(frame(number), 8000, rig.now)
+    assert rig.playout.queued_s(rig.now) <= 0.04 + FRAME_S
+    assert 0.1 < rig.playout.dropped_s < 0.25
+
+
 def test_what_waits_is_sent_in_time_when_nothing_more_comes() -> None:
     """The far end never runs dry while audio is here."""
     rig = stalled()

@@ -36,7 +36,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
     """One process alone, and one with two workers."""
     folder = tmp_path_factory.mktemp("hand-over")
     config = folder / "settings.toml"
-    config.write_text("reconnect_grace_s = 0.1\nbacklog_ms = 30_000\n")
+    config.write_text("reconnect_grace_s = 0.1\nbacklog_ms = 30_000\ncatch_up = false\n")
     alone = ("--processor", "echo", "--config", str(config))
     with (
         serving(folder / "one.log", *alone) as one,

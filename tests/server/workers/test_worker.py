@@ -66,7 +66,13 @@ class Parent:
     ) -> None:
         ours, theirs = socket.socketpair()
         chain = (*processors, ProcessorSetting("echo"))
-        given = {"backlog_ms": 30_000, "reconnect_grace_s": 0, "handler_grace_s": 1, **settings}
+        given = {
+            "backlog_ms": 30_000,
+            "catch_up": False,
+            "reconnect_grace_s": 0,
+            "handler_grace_s": 1,
+            **settings,
+        }
         serves = Settings(processors=chain, workers=2, **given)
         setup = Setup.of(0, serves, 0.02, can_hang_up=can_hang_up)
         self.told: list[Any] = []

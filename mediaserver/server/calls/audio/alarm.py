@@ -7,6 +7,10 @@ from collections.abc import Callable
 from time import monotonic
 
 INFINITY = float("inf")
+# Late by more, this process stood still: the chunk that a gap waits for may have come. The
+# sockets then have this long to be read, longer than the poller's period.
+LATE_S = 0.05
+READ_FIRST_S = 0.012
 
 
 class Alarm:
@@ -34,12 +38,18 @@ class Alarm:
         if self._timer is not None:
             self._timer.cancel()
         self.at = at
-        self._timer = self._loop.call_later(max(0.0, at - monotonic()), self.ring)
+        self._timer = self._loop.call_later(max(0.0, at - monotonic()), self._due)
 
     def ring(self) -> None:
         """Ring now, and not again for what was asked so far."""
         self.off()
         self._ring()
+
+    def _due(self) -> None:
+        if monotonic() - self.at > LATE_S:
+            self._timer = self._loop.call_later(READ_FIRST_S, self.ring)
+        else:
+            self.ring()
 
     def off(self) -> None:
         """Forget what was asked for."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mediaserver.media.frames import Frame, Int16Array, Track
+from mediaserver.media.numbering import Fault, NumberWatch
 from mediaserver.media.reorder import Lost, Reorder
 from mediaserver.media.timeline import Timeline, TrackClock
 from mediaserver.server.calls.audio.alarm import Alarm
@@ -21,6 +22,9 @@ FULL_SCALE = 32768
 SILENCE_DBFS = -100.0
 # Quieter than this, in int16 steps, is digital silence; comfort noise is far louder.
 SILENCE_PEAK = 8
+# Nothing is made up for a gap where a track is already further than this ahead of the clock:
+# a call brings no more than a second of audio in a second, whatever its chunks' numbers say.
+AHEAD_S = 0.02
 
 
 class TrackDecoder:
@@ -29,6 +33,7 @@ class TrackDecoder:
     Attributes:
         decoder: of this track alone.
         clock: where the track stands in stream time.
+        numbers: looks at those of its chunks.
         n_samples: of its last frame. The samples themselves are not kept: what a call keeps
             from one frame to the next comes back to the processor as cold memory.
         wanted: the next frame's loudness is to be noted.
@@ -36,38 +41,50 @@ class TrackDecoder:
 
     __slots__ = (
         "_born_at",
+        "_born_held_s",
         "_born_s",
         "_peak",
         "clock",
         "decode",
         "decoder",
         "n_samples",
+        "numbers",
         "rate_hz",
         "track",
         "wanted",
     )
 
-    def __init__(
-        self, track: Track, decoder: Decoder, clock: TrackClock, now: float, origin: float
-    ) -> None:
+    def __init__(self, track: Track, decoder: Decoder, clock: TrackClock, origin: float) -> None:
         self.track = track
-        self._born_at = now
-        self._born_s = max(clock.next_s, now - origin)
+        # Where the track stood, not when this came: what it was late is a hold, or follows.
+        self._born_s = clock.next_s
+        self._born_at = origin + clock.next_s
+        self._born_held_s = clock.held_s
         self.decoder = decoder
         self.decode = decoder.decode
         self.rate_hz = decoder.rate_hz
         self.clock = clock
         self.n_samples = decoder.rate_hz // 50
+        self.numbers = NumberWatch()
         self.wanted = True
         self._peak = 0
+
+    @property
+    def chunk_s(self) -> float:
+        """Seconds of its last frame."""
+        return self.n_samples / self.rate_hz
 
     def pace(self, least_s: float) -> float | None:
         """Seconds of audio per second in which it came; None before ``least_s`` of them.
 
-        Holds do not count: behind one the track's clock is set anew.
+        Holds do not count. None too while it is not known what was one.
         """
-        came_s = self.clock.heard_at - self._born_at
-        return (self.clock.next_s - self._born_s) / came_s if came_s >= least_s else None
+        clock = self.clock
+        held_s = clock.held_s - self._born_held_s
+        came_s = clock.heard_at - self._born_at - held_s
+        if came_s < least_s or not clock.settled:
+            return None
+        return (clock.next_s - self._born_s - held_s) / came_s
 
     def note(self, samples: Int16Array) -> None:
         """Note how loud a frame is, as was wanted."""
@@ -162,6 +179,7 @@ class Inbound:
         heard_at: when media came last.
         concealed: frames made up for what was lost or could not be decoded.
         levels: how loud one frame a second of the caller's was.
+        numbering_fault: why chunk numbers are ignored, though nobody asked for that.
     """
 
     __slots__ = (
@@ -176,6 +194,7 @@ class Inbound:
         "concealed",
         "heard_at",
         "levels",
+        "numbering_fault",
         "reorder",
         "tracks",
     )
@@ -198,6 +217,7 @@ class Inbound:
         self._earlier = NO_CHUNKS
         self.concealed = 0
         self.levels = Levels()
+        self.numbering_fault: Fault | None = None
         self.tracks: dict[Track, TrackDecoder] = {}
         self._latest: TrackDecoder | None = None  # the last one's, most often the only one
         self.heard_at = now
@@ -221,8 +241,23 @@ class Inbound:
         if self.reorder.pass_on(track, body.chunk):  # in order, as nearly always
             self._decode(track, body.payload, now)
         else:
-            self._give(self.reorder.push(track, body.chunk, body, now), now)
-            self._alarm.set(self.reorder.next_at)
+            self._receive_numbered(track, body, now)
+
+    def _receive_numbered(self, track: Track, body: MediaBody, now: float) -> None:
+        """Take a message that is not simply the next one."""
+        reorder = self.reorder
+        n_dropped = reorder.late + reorder.duplicate
+        self._give(reorder.push(track, body.chunk, body, now), now)
+        if body.chunk is not None:
+            track_decoder = self._track_decoder(track)
+            dropped = reorder.late + reorder.duplicate - n_dropped
+            numbers, clock = track_decoder.numbers, track_decoder.clock
+            dropped_s = dropped * track_decoder.chunk_s
+            numbers.seen(now, clock.came_s, clock.room_s(now), dropped_s)
+            if numbers.fault is not None:
+                self.numbering_fault = numbers.fault
+                self._give(reorder.ignore_numbers(), now)
+        self._alarm.set(reorder.next_at)
 
     def poll(self, now: float) -> None:
         """Give up what was waited for long enough."""
@@ -256,14 +291,17 @@ class Inbound:
         """Decode or conceal in order; a codec that can restores a loss from what follows."""
         for at, item in enumerate(items):
             if isinstance(item, Lost):
-                self._conceal(item.track, now, items[at + 1 : at + 2])
+                track_decoder = self._track_decoder(item.track)
+                track_decoder.numbers.missed(track_decoder.chunk_s)
+                if track_decoder.clock.room_s(now) > -AHEAD_S:
+                    self._conceal(item.track, now, items[at + 1 : at + 2])
             else:
                 self._decode(TRACKS[item.track], item.payload, now)
 
     def _decode(self, track: Track, payload: bytes, now: float) -> None:
         track_decoder = self._latest
         if track_decoder is None or track_decoder.track != track:
-            track_decoder = self._track_decoder(track, now)
+            track_decoder = self._track_decoder(track)
         decode = track_decoder.decode
         try:
             samples = decode(payload)
@@ -288,7 +326,7 @@ class Inbound:
     def _conceal(
         self, track: Track, now: float, following: Sequence[MediaBody | Lost] = ()
     ) -> None:
-        track_decoder = self._track_decoder(track, now)
+        track_decoder = self._track_decoder(track)
         decoder, n_samples = track_decoder.decoder, track_decoder.n_samples
         samples = None
         if decoder.can_recover and following and isinstance(following[0], MediaBody):
@@ -301,12 +339,12 @@ class Inbound:
         self.concealed += 1
         self._run(track_decoder.clock.lost_frame(samples, track_decoder.rate_hz))
 
-    def _track_decoder(self, track: Track, now: float) -> TrackDecoder:
+    def _track_decoder(self, track: Track) -> TrackDecoder:
         track_decoder = self.tracks.get(track)
         if track_decoder is None:
             clock = self._timeline.clock(track)
             decoder = self._make_decoder()
-            track_decoder = TrackDecoder(track, decoder, clock, now, self._origin)
+            track_decoder = TrackDecoder(track, decoder, clock, self._origin)
             self.tracks[track] = track_decoder
         self._latest = track_decoder
         return track_decoder

@@ -39,7 +39,9 @@ def parts_of(formats: Formats, settings: Settings, sink: PlayoutSink) -> Parts:
         return make_decoder(formats, settings)
 
     decoder()  # refused now, not at the first frame
-    reorder: Reorder[MediaBody] = Reorder(settings.reorder_wait_ms / 1000, settings.chunk_numbering)
+    reorder: Reorder[MediaBody] = Reorder(
+        settings.reorder_wait_ms / 1000, settings.chunk_numbering, follows=True
+    )
     return Parts(decoder, reorder, make_playout(formats, settings, sink))
 
 
@@ -53,6 +55,7 @@ def make_playout(formats: Formats, settings: Settings, sink: PlayoutSink) -> Pla
         lead_s=None if settings.lead_ms is None else settings.lead_ms / 1000,
         backlog_s=settings.backlog_ms / 1000,
         keepalive=settings.keepalive,
+        catch_up=settings.catch_up,
     )
 
 

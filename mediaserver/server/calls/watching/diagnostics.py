@@ -17,7 +17,13 @@ CHECK_MODE = (
     "the caller may hear nothing; is stream_bidirectional_mode rtp, and"
     " stream_bidirectional_target_legs right?"
 )
+NUMBERING = {
+    "standing still": "most would be dropped as repeated",
+    "running ahead": "as many would be missing as came",
+}
 SILENT_FOR_S = 10.0
+# Looked at so long ago: this process stood still, and has not read what came meanwhile.
+STOOD_STILL_S = 2.5
 RATE_CHECK_S = 5.0
 STEADY = ("PCMU", "PCMA", "L16", "G722")
 
@@ -31,7 +37,7 @@ class Diagnostics:
 
     def __init__(self, now: float) -> None:
         self._said: set[str] = set()
-        self._loud_at = now
+        self._loud_at = self._looked_at = now
         self._byte_order_said = False
 
     def say_byte_order(self, call_id: str, inbound: Inbound) -> None:
@@ -53,7 +59,11 @@ class Diagnostics:
             )
 
     def look(self, inbound: Inbound, ledger: Ledger, now: float) -> Iterator[Hint]:
-        """What is newly found."""
+        """What is newly found; nothing while it is not all read that came."""
+        stood_still, self._looked_at = now - self._looked_at > STOOD_STILL_S, now
+        if stood_still:
+            self._loud_at = now
+            return
         for name, text in self._findings(inbound, ledger, now):
             if name not in self._said:
                 self._said.add(name)
@@ -68,6 +78,13 @@ class Diagnostics:
             yield (
                 "hears_itself",
                 "the stream has the outbound track, so a bot that listens to it hears itself",
+            )
+        if inbound.numbering_fault is not None:
+            yield (
+                "numbering",
+                "the chunks' numbers cannot be right"
+                f" ({NUMBERING[inbound.numbering_fault]}) and are ignored, so what comes out of"
+                " order stays so; chunk_numbering says how they count",
             )
         yield from self._silence(inbound, now)
         yield from self._rates(inbound)

@@ -239,7 +239,9 @@ async def hints_after(
     async for _ in plays():
         pass
     session = server.service.sessions[fake.plan.call_control_id]
-    session.look(asyncio.get_running_loop().time() + 6.0)
+    now = asyncio.get_running_loop().time()
+    for second in range(1, 7):
+        session.look(now + second)
     await fake.hang_up()
     return [event.name async for event in events if isinstance(event, Hint)]
 

@@ -33,7 +33,7 @@ class Call:
         ledger = Ledger(self, 8000, 0.2, 1.0)  # type: ignore[arg-type]  # nothing is sent
         self.speaking = False
         self.inbound: Any = SimpleNamespace(
-            levels=self.levels, heard_at=0.0, tracks={}, l16_byte_order=None
+            levels=self.levels, heard_at=0.0, tracks={}, l16_byte_order=None, numbering_fault=None
         )
         self.outbound: Any = SimpleNamespace(
             is_speaking=lambda _: self.speaking, playout=SimpleNamespace(ledger=ledger)
