@@ -24,7 +24,7 @@ class Command:
     only_if_unsent: bool = False
     """Never repeated where the first try may have had an effect."""
     already: frozenset[str] = frozenset()
-    """Error codes that mean: it is so already."""
+    """Error codes of 422 that mean: it is so already."""
 
     @property
     def command_id(self) -> str:
@@ -103,7 +103,8 @@ class Commander:
         if reply.status < 300:
             return data_of(reply)
         refusal = api_error(reply, command.command_id, self._secrets_of(command))
-        if any(problem.code in command.already for problem in refusal.problems):
+        is_about_state = refusal.status == 422
+        if is_about_state and any(each.code in command.already for each in refusal.problems):
             return None
         raise refusal
 

@@ -32,7 +32,7 @@ def api_error(reply: Reply, command_id: str, secrets: tuple[str, ...]) -> ApiErr
     listed = _object(reply.body).get("errors")
     entries = listed if isinstance(listed, list) else []
     problems = tuple(_problem(entry, secrets) for entry in entries if isinstance(entry, dict))
-    return error_class(reply.status)(
+    return error_class(reply.status, problems[0].code if problems else "")(
         reply.status,
         problems,
         request_id=_line(reply.headers.get("x-request-id"), secrets) or None,
