@@ -352,6 +352,16 @@ def test_a_tampered_delivery_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().err.count("refused") == 3
 
 
+def test_a_delivery_of_version_1_says_what_to_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A saved webhook of version 1 cannot be checked, and the setting is named."""
+    files = saved(tmp_path, int(time.time()))
+    (tmp_path / "headers").write_text("X-Telnyx-Signature: 00")
+    assert run("webhook", "verify", *files, "--public-key", PUBLIC) == 1
+    assert "set webhook_api_version to 2" in capsys.readouterr().err
+
+
 def test_wrong_input_to_verify_is_a_configuration_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
