@@ -10,7 +10,7 @@ import os
 import signal
 
 from mediaserver.carrier.rest.api import FakeTelnyx
-from mediaserver.carrier.rest.calls import Habits
+from mediaserver.carrier.rest.habits import Habits
 from mediaserver.carrier.rest.streams import SPEECH_S, default_plan
 from mediaserver.carrier.rest.webhooks import WebhookFaults
 from mediaserver.errors import ConfigurationError

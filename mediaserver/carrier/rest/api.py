@@ -19,11 +19,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from mediaserver.carrier.rest import engines
 from mediaserver.carrier.rest import errors as refuse
-from mediaserver.carrier.rest.calls import Habits, PhoneCall
+from mediaserver.carrier.rest.calls import PhoneCall
 from mediaserver.carrier.rest.checks import RULES, check
 from mediaserver.carrier.rest.errors import RefusalError, error_body
 from mediaserver.carrier.rest.faults import RateLimit, RestFault, RestFaults
+from mediaserver.carrier.rest.habits import Habits
 from mediaserver.carrier.rest.server import serving
 from mediaserver.carrier.rest.webhooks import WebhookFaults, WebhookSender
 
@@ -127,6 +129,7 @@ class FakeTelnyx:
             RefusalError: it cannot be done.
         """
         body = check(command, body)
+        _check_engines(command, body)
         now = time.monotonic()
         self._answers = {
             key: kept for key, kept in self._answers.items() if now - kept[0] < REMEMBER_COMMANDS_S
@@ -138,8 +141,31 @@ class FakeTelnyx:
         self._answers[known] = now, data
         return data
 
+    def notify(self, call: PhoneCall, event_type: str, payload: Body) -> None:
+        """See ``Exchange``."""
+        url = call.webhook_url or self.webhook_url
+        if url is not None:
+            self.webhooks.send(url, event_type, payload)
+
+    def new_leg(self, of: PhoneCall, body: Body) -> PhoneCall:
+        """See ``Exchange``."""
+        leg = self._new_call("outgoing", body.get("from", of.to), body["to"])
+        leg.call_session_id, leg.connection_id = of.call_session_id, of.connection_id
+        leg.webhook_url = body.get("webhook_url", of.webhook_url)
+        leg.client_state = body.get("target_leg_client_state")
+        leg.begin({name: body[name] for name in ("timeout_secs",) if name in body})
+        return leg
+
+    def find(self, call_control_id: str) -> PhoneCall:
+        """See ``Exchange``."""
+        call = self.calls.get(call_control_id)
+        if call is None:
+            raise refuse.no_such_call()
+        return call
+
     def _dial(self, body: Body) -> Body:
-        call = self._new_call("outgoing", body["from"], body["to"])
+        to = body["to"] if isinstance(body["to"], str) else body["to"][0]
+        call = self._new_call("outgoing", body["from"], to)
         call.connection_id = body["connection_id"]
         call.webhook_url = body.get("webhook_url")
         call.client_state = body.get("client_state")
@@ -153,21 +179,13 @@ class FakeTelnyx:
         }
 
     def _act(self, command: str, call_control_id: str | None, body: Body) -> Body:
-        call = self.calls.get(call_control_id or "")
-        if call is None:
-            raise refuse.no_such_call()
-        call.command(command, body)
+        self.find(call_control_id or "").command(command, body)
         return {"result": "ok"}
 
     def _new_call(self, direction: Any, from_: str, to: str) -> PhoneCall:
-        call = PhoneCall(self._notify, self._habits, direction, from_, to)
+        call = PhoneCall(self, self._habits, direction, from_, to)
         self.calls[call.call_control_id] = call
         return call
-
-    def _notify(self, call: PhoneCall, event_type: str, payload: Body) -> None:
-        url = call.webhook_url or self.webhook_url
-        if url is not None:
-            self.webhooks.send(url, event_type, payload)
 
 
 Body = dict[str, Any]
@@ -180,6 +198,13 @@ class _Cut(Response):
         await send({"type": "http.response.start", "status": 200, "headers": _CUT_HEADERS})
         await send({"type": "http.response.body", "body": b"{", "more_body": True})
         # Returning with 99 octets owing makes the server close the connection.
+
+
+def _check_engines(command: str, body: Body) -> None:
+    if command == "transcription_start":
+        engines.check(body)
+    elif "transcription_config" in body:
+        engines.check(body["transcription_config"])
 
 
 _CUT_HEADERS = [(b"content-length", b"100"), (b"content-type", b"application/json")]

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from mediaserver.carrier.rest.calls import Habits
+from mediaserver.carrier.rest.habits import Habits
 from mediaserver.control.errors import ApiError
 from mediaserver.control.events import StreamingFailed, Transcription
 from tests.carrier.rest.world import world
@@ -123,9 +123,6 @@ async def test_transcription_reports_what_is_said() -> None:
     """Transcription runs from start to stop and conflicts with itself."""
     async with world() as w:
         call = await w.dialled()
-        with pytest.raises(ApiError) as caught:
-            await w.actions.stop_transcription(call)
-        assert caught.value.code in ("90053", "90054", "90055")
         await w.actions.start_transcription(call, transcription_tracks="both")
         heard = await w.until_event("call.transcription", 3)
         assert isinstance(heard, Transcription)
