@@ -284,8 +284,9 @@ class Line:
 
     def _is_stopped_by_raw_audio(self) -> bool:
         """Whether raw audio in mp3 mode ends the stream, as one report has it."""
-        is_stopped = self.plan.raw_in_mp3 == "stop" and bool(self.intake.silent[NOT_MP3])
-        return is_stopped and len(self.record.sent) >= STOPPED_AFTER_CHUNKS
+        if self.plan.raw_in_mp3 != "stop":
+            return False
+        return NOT_MP3 in self.intake.silent and len(self.record.sent) >= STOPPED_AFTER_CHUNKS
 
     async def _complain(self, complaint: Complaint) -> None:
         self.record.complaints.append(complaint)
@@ -325,3 +326,5 @@ class Line:
         self.record.sent.append(sent)
         at_ms = round(sent.due_s * 1000)
         await self.send(messages.media(sequence, sent.track, chunk, at_ms, payload, self.stream_id))
+        if self._is_stopped_by_raw_audio():
+            self.over.set()
