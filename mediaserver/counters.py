@@ -14,7 +14,8 @@ from __future__ import annotations
 COUNTERS: dict[str, str] = {
     "calls": "calls that began",
     "takeovers": "sockets that took over a call from its earlier socket",
-    "start_missing": "sockets closed because no `start` came in time",
+    "start_missing": "sockets closed because `connected` or `start` did not come in time",
+    "unanswered": "sockets that went away between `connected` and `start`: calls nobody answered",
     "stream_errors": "`error` messages from Telnyx",
     "processor_errors": "handlers and filters that raised",
     "refused_token": "sockets or calls refused because their auth token was missing or wrong",

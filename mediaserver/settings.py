@@ -68,7 +68,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         workers: processes that carry the calls; 1: the server itself does.
         auth_token: what a stream must present; None admits all.
         max_calls: calls at once; more get 503.
-        start_within_s: time from the upgrade to ``start``.
+        connected_within_s: time from the upgrade to ``connected``.
+        start_within_s: time from there to ``start``, where the auth token was right: a call that
+            is dialled with a stream rings all the while, up to 600 s.
+        start_without_token_s: the same where no ``auth_token`` is set, so that nobody holds
+            sockets for long; where calls ring longer, set it higher.
         reconnect_grace_s: how long a call outlives its lost socket.
         handler_grace_s: how long handlers may run after their call.
         drain_s: how long live calls may go on after SIGTERM; None: to their end.
@@ -103,7 +107,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
     auth_token: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
     max_calls: Annotated[int, Meta(ge=1)] = 1000
-    start_within_s: Annotated[float, Meta(gt=0)] = 30.0
+    connected_within_s: Annotated[float, Meta(gt=0)] = 10.0
+    start_within_s: Annotated[float, Meta(gt=0)] = 660.0
+    start_without_token_s: Annotated[float, Meta(gt=0)] = 30.0
     reconnect_grace_s: NonNegative = 10.0
     handler_grace_s: NonNegative = 5.0
     drain_s: NonNegative | None = None
@@ -116,6 +122,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     auto_restart: bool = False
     allow_insecure: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def ringing_limit_s(self) -> float:
+        """Time from ``connected`` to ``start``, with or without an auth token."""
+        return self.start_without_token_s if self.auth_token is None else self.start_within_s
 
 
 def meanings() -> dict[str, str]:

@@ -123,8 +123,14 @@ class SingleProcessService(ServiceBase):
         self, query: Mapping[str, str], token: str | None, now: float
     ) -> MediaConnection:
         """What an admitted upgrade becomes."""
-        start_within_s = self.settings.start_within_s
-        return MediaConnection(self, query, token, now, start_within_s=start_within_s)
+        return MediaConnection(
+            self,
+            query,
+            token,
+            now,
+            start_within_s=self.settings.ringing_limit_s,
+            connected_within_s=self.settings.connected_within_s,
+        )
 
     def _make_socket(
         self, protocol: ServerProtocol, transport: asyncio.Transport, connection: Connection

@@ -9,7 +9,9 @@ Rules:
 - ``error`` may come at any time after ``connected``.
 - A message with another stream's id is counted and goes no further; ids compare
   without case; a message without an id is this stream's.
-- The peer has ``start_within_s`` from the upgrade to its ``start``.
+- The peer has ``start_within_s`` from the upgrade to its next message, ``connected``; who owns
+  the stream gives it longer from there to ``start``: the call may ring.
+- A socket that closes between the two is a call that nobody answered.
 """
 
 from __future__ import annotations
@@ -78,7 +80,8 @@ class Stream:
         state: where the stream stands.
         stream_id: Telnyx's id of it, once ``start`` came.
         violations: how many messages were refused, by kind.
-        start_by: monotonic seconds by which ``start`` must have come, or None.
+        start_by: monotonic seconds by which ``start`` must have come, or None; until
+            ``connected`` by which that must have come.
     """
 
     __slots__ = ("_live_id", "_refused", "start_by", "state", "stream_id", "violations")
@@ -133,6 +136,11 @@ class Stream:
         self.violations[kind] += 1
         if self._refused is not None:
             self._refused(kind)
+
+    def start_within(self, now: float, within_s: float) -> None:
+        """Give the peer so long from now until its ``start``, if that has yet to come."""
+        if self.start_by is not None:
+            self.start_by = now + within_s
 
     def close(self) -> None:
         """The socket is gone."""

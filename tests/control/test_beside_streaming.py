@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from mediaserver.carrier.rest.habits import Habits
@@ -19,6 +21,7 @@ from mediaserver.control.events import (
 from tests.carrier.rest.world import world
 from tests.control.test_end_to_end import World as Whole
 from tests.control.test_end_to_end import world as whole_world
+from tests.server.watching import soon
 
 QUICK = Habits(answer_after_s=0.0, s_per_character=0.01, file_s=0.1, transcript_every_s=0.01)
 
@@ -177,3 +180,31 @@ async def test_an_incoming_call_is_answered_and_then_streamed() -> None:
         assert "stream_auth_token" in done[-1].body
         await w.actions.speak(call, payload="Hello", voice="female")
         await w.until_event("call.speak.ended")
+
+
+async def test_a_dialled_call_that_rings_is_streamed_when_it_is_answered() -> None:
+    """Its socket rings along at the real server, and echoes once ``start`` has come."""
+    async with whole_world() as w:
+        w.fake._habits = Habits(answer_after_s=1.0)
+        call = await w.client.calls.dial(connection_id="c", from_="+1", to="+2", stream=True)
+        assert w.server.service.n_calls == 0
+        await w.until_event("streaming.started")
+        await w.until_heard(call.call_control_id)
+        assert w.server.service.counters["unanswered"] == 0
+
+
+async def test_an_unanswered_call_is_not_started_again() -> None:
+    """With ``auto_restart`` on: it is counted, and no command follows it."""
+    async with whole_world() as w:
+        restarter = w.server._relations._restarter
+        assert restarter is not None
+        restarter._limits = type(restarter._limits)(grace_s=0.0, base_s=0.01)
+        w.fake._habits = Habits(answer="never", ring_s=0.3)
+        await w.client.calls.dial(connection_id="c", from_="+1", to="+2", stream=True)
+        ended = await w.until_event("call.hangup")
+        assert isinstance(ended, CallHangup)
+        assert ended.hangup_cause == "timeout"
+        await soon(lambda: w.server.service.counters["unanswered"] == 1)
+        await asyncio.sleep(0.2)  # more than a restart would wait
+        assert [c.command for c in w.fake.commanded] == ["dial"]
+        assert w.server.service.n_calls == 0

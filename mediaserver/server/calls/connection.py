@@ -30,9 +30,13 @@ from mediaserver.wire.messages import (
     Stop,
     mark_text,
 )
-from mediaserver.wire.stream import Stream
+from mediaserver.wire.stream import State, Stream
 
 logger = logging.getLogger(__name__)
+
+
+_WENT_AWAY = (1000, 1001, 1005, 1006)
+"""Close codes of a peer that just goes, with or without a word."""
 
 
 class Opened(NamedTuple):
@@ -75,16 +79,19 @@ class MediaConnection:
         query: the upgrade request's query.
         token: what its header, path or query presented, or None.
         now: monotonic seconds.
-        start_within_s: the peer's time until ``start``.
+        connected_within_s: the peer's time until ``connected``.
+        start_within_s: its time from there until ``start``: the call may ring.
         violations: messages refused so far, by kind, of a stream whose ``start`` comes next;
             None: it begins here.
     """
 
     __slots__ = (
+        "_closed_here",
         "_host",
         "_media_received",
         "_send_text",
         "_start_timer",
+        "_start_within_s",
         "_write",
         "query",
         "session",
@@ -101,13 +108,15 @@ class MediaConnection:
         now: float,
         *,
         start_within_s: float,
+        connected_within_s: float = 10.0,
         violations: Mapping[str, int] | None = None,
     ) -> None:
         self._host = host
         self.query = query
         self.token = token
+        self._start_within_s = start_within_s
         if violations is None:
-            self.stream = Stream(now, start_within_s=start_within_s, refused=self._refused)
+            self.stream = Stream(now, start_within_s=connected_within_s, refused=self._refused)
         else:
             self.stream = Stream.resumed(
                 now, violations, start_within_s=start_within_s, refused=self._refused
@@ -118,15 +127,14 @@ class MediaConnection:
         self._send_text: Callable[[bytes], object] = _nowhere
         self._write: Callable[[bytes], object] = _nowhere
         self._start_timer: asyncio.TimerHandle | None = None
+        self._closed_here = False
 
     def opened(self, socket: MediaSocket) -> None:
         """The handshake is done; the peer has until ``stream.start_by`` for its start."""
         self.socket = socket
         self._send_text = socket.send_text
         self._write = socket.write
-        if self.stream.start_by is not None:
-            delay_s = self.stream.start_by - monotonic()
-            self._start_timer = asyncio.get_running_loop().call_later(delay_s, self._start_missing)
+        self._await_start()
 
     def text_received(self, data: bytes, now: float) -> None:
         """From the socket: one message."""
@@ -152,9 +160,13 @@ class MediaConnection:
 
     def socket_closed(self, code: int, reason: str) -> None:
         """From the socket: it is gone."""
+        is_ringing = self.stream.state is State.CONNECTED and not self._closed_here
         self.stream.close()
         self._stop_start_timer()
-        if code not in (1000, 1001):
+        if is_ringing and code in _WENT_AWAY:
+            self._host.count("unanswered")
+            logger.info("a call that rang was not answered: its socket closed before `start`")
+        elif code not in (1000, 1001):
             self._host.count(f"closed.{code}")
         if self.stream.violations:
             logger.warning(
@@ -181,6 +193,7 @@ class MediaConnection:
 
     def close(self, code: int, reason: str = "") -> None:
         """Close the socket."""
+        self._closed_here = True
         if self.socket is not None:
             self.socket.close(code, reason)
 
@@ -189,6 +202,9 @@ class MediaConnection:
             self.token = self.token or message.auth_token
             if self._host.must_refuse(self.token):
                 self.close(1008, "auth token missing or wrong")
+            else:
+                self.stream.start_within(now, self._start_within_s)
+                self._await_start()
         elif isinstance(message, Start):
             self._stop_start_timer()
             self.answered(self._host.open_session(self, message, now))
@@ -223,9 +239,17 @@ class MediaConnection:
     def _refused(self, kind: str) -> None:
         self._host.count(f"refused.{kind}")
 
+    def _await_start(self) -> None:
+        """Close the socket when the time until ``connected``, or until ``start``, is over."""
+        self._stop_start_timer()
+        if self.stream.start_by is not None:
+            delay_s = self.stream.start_by - monotonic()
+            self._start_timer = asyncio.get_running_loop().call_later(delay_s, self._start_missing)
+
     def _start_missing(self) -> None:
         self._host.count("start_missing")
-        self.close(1002, "no start message came")
+        missing = "connected" if self.stream.state is State.OPENED else "start"
+        self.close(1002, f"no {missing} message came")
 
     def _stop_start_timer(self) -> None:
         if self._start_timer is not None:

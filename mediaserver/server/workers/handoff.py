@@ -36,8 +36,16 @@ class ArrivingConnection(MediaConnection):
         now: float,
         *,
         start_within_s: float,
+        connected_within_s: float = 10.0,
     ) -> None:
-        super().__init__(host, query, token, now, start_within_s=start_within_s)
+        super().__init__(
+            host,
+            query,
+            token,
+            now,
+            start_within_s=start_within_s,
+            connected_within_s=connected_within_s,
+        )
         self.text = b""
         self.hand_off: HandOff | None = None
 

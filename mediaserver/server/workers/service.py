@@ -142,8 +142,14 @@ class MultiProcessService(ServiceBase):
         self, query: Mapping[str, str], token: str | None, now: float
     ) -> MediaConnection:
         """What an admitted upgrade becomes."""
-        start_within_s = self.settings.start_within_s
-        return ArrivingConnection(self, query, token, now, start_within_s=start_within_s)
+        return ArrivingConnection(
+            self,
+            query,
+            token,
+            now,
+            start_within_s=self.settings.ringing_limit_s,
+            connected_within_s=self.settings.connected_within_s,
+        )
 
     def must_refuse(self, token: str | None) -> bool:
         """Whether a stream that presented ``token`` must be refused."""
