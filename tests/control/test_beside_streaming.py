@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from mediaserver.carrier.rest.habits import Habits
+from mediaserver.carrier.rest.webhooks import WebhookFaults
 from mediaserver.control import BoundActions
 from mediaserver.control.errors import NotFoundError, UnprocessableError
 from mediaserver.control.events import (
@@ -208,3 +209,23 @@ async def test_an_unanswered_call_is_not_started_again() -> None:
         await asyncio.sleep(0.2)  # more than a restart would wait
         assert [c.command for c in w.fake.commanded] == ["dial"]
         assert w.server.service.n_calls == 0
+
+
+async def test_webhooks_of_the_quickstart_are_read() -> None:
+    """Without an envelope, but signed by Ed25519: handled like any other."""
+    async with world(habits=QUICK, webhook_faults=WebhookFaults(shape="quickstart")) as w:
+        call = await w.dialled()
+        answered = await w.until_event("call.answered")
+        assert answered.call_control_id == call
+        assert answered.occurred_at is not None
+
+
+async def test_webhooks_of_version_1_are_refused() -> None:
+    """An application made over the API: every delivery is answered 401, none is handled."""
+    async with world(habits=QUICK, webhook_faults=WebhookFaults(shape="v1")) as w:
+        w.fake.webhooks.retry_s = 0.0
+        await w.client.calls.dial(connection_id="c", from_="+1", to="+2")
+        await w.fake.webhooks.flush()
+        statuses = {delivery.status for delivery in w.fake.webhooks.deliveries}
+        assert statuses == {401}
+        assert w.events == []

@@ -61,6 +61,7 @@ class FakeTelnyx:
         base_url: of its REST interface, once it listens.
         calls: by call_control_id, ended ones too.
         commanded: every authorised request so far, in order.
+        applications: by id, what is read of each; one is there from the beginning.
         faults: trouble to come.
         webhooks: the sender, with its record of deliveries.
     """
@@ -82,6 +83,7 @@ class FakeTelnyx:
         self.base_url = ""
         self.calls: dict[str, PhoneCall] = {}
         self.commanded: list[Commanded] = []
+        self.applications = {"1494404757140276705": _application("1494404757140276705")}
         self.faults = RestFaults()
         self.rate_limit = rate_limit or RateLimit()
         self.webhooks = WebhookSender(
@@ -218,6 +220,13 @@ def _app(fake: FakeTelnyx) -> Starlette:
         call_control_id = request.path_params["call_control_id"]
         return await _answer(fake, request, request.path_params["action"], call_control_id)
 
+    async def applications(request: Request) -> Response:
+        return _read(fake, request, list(fake.applications.values()))
+
+    async def application(request: Request) -> Response:
+        found = fake.applications.get(request.path_params["id"])
+        return _read(fake, request, found)
+
     async def ring(request: Request) -> Response:
         ends = await request.json() if await request.body() else {}
         call = fake.ring(**{f"{'from_' if k == 'from' else k}": v for k, v in ends.items()})
@@ -227,18 +236,49 @@ def _app(fake: FakeTelnyx) -> Starlette:
         routes=[
             Route("/v2/calls", dial, methods=["POST"]),
             Route("/v2/calls/{call_control_id:path}/actions/{action}", act, methods=["POST"]),
+            Route("/v2/call_control_applications", applications, methods=["GET"]),
+            Route("/v2/call_control_applications/{id}", application, methods=["GET"]),
             Route("/fake/ring", ring, methods=["POST"]),
         ],
         exception_handlers={404: lambda *_: _refusal(fake, refuse.no_such_resource())},
     )
 
 
+def _application(identity: str) -> Body:
+    """An application as the portal makes it; over the API its webhooks would be of version 1."""
+    return {
+        "record_type": "call_control_application",
+        "id": identity,
+        "application_name": "fake",
+        "active": True,
+        "webhook_event_url": "https://media.example.com/webhooks/telnyx",
+        "webhook_event_failover_url": None,
+        "webhook_api_version": "2",
+        "webhook_timeout_secs": 25,
+        "first_command_timeout": True,
+        "first_command_timeout_secs": 30,
+    }
+
+
+def _has_key(fake: FakeTelnyx, request: Request) -> bool:
+    wanted = f"Bearer {fake.api_key}".encode()
+    return hmac.compare_digest(request.headers.get("authorization", "").encode(), wanted)
+
+
+def _read(fake: FakeTelnyx, request: Request, data: Any) -> Response:
+    """The answer to a question; None is nothing that there is."""
+    if not _has_key(fake, request):
+        return _refusal(fake, refuse.unauthorized())
+    if data is None:
+        return _refusal(fake, refuse.no_such_resource())
+    return JSONResponse({"data": data}, headers=_headers(fake))
+
+
 async def _answer(
     fake: FakeTelnyx, request: Request, command: str, call_control_id: str | None
 ) -> Response:
     """Everything around a command: the key, the limit, the trouble, the record."""
-    wanted = f"Bearer {fake.api_key}".encode()
-    if not hmac.compare_digest(request.headers.get("authorization", "").encode(), wanted):
+    if not _has_key(fake, request):
         return _refusal(fake, refuse.unauthorized())
     body = await _json(request)
     fault = fake.faults.take(command)

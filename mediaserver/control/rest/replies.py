@@ -21,6 +21,12 @@ def data_of(reply: Reply) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
+def items_of(reply: Reply) -> list[dict[str, Any]]:
+    """The objects in the ``data`` list of a successful answer."""
+    data = _object(reply.body).get("data")
+    return [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
+
+
 def api_error(reply: Reply, command_id: str, secrets: tuple[str, ...]) -> ApiError:
     """The error for an answer that is no success.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mediaserver.carrier.rest.faults import RestFault
 from tests.carrier.rest.raw import DIAL, raw
 
 DEEPGRAM = {"transcription_engine": "Deepgram", "transcription_model": "deepgram/nova-3"}
@@ -225,3 +226,56 @@ async def test_answer_takes_its_new_fields() -> None:
         headers = {"custom_headers": [{"name": "X-A", "value": "b"}]}
         await r.act(call, "answer", **body, **more, **transcription, **headers)
         await r.until_event("call.answered")
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "code"),
+    [
+        ("dial", 429, "90103"),
+        ("dial", 422, "10011"),
+        ("hangup", 429, "10011"),
+        ("hangup", 503, "10007"),
+        ("hangup", 503, "90072"),
+    ],
+)
+async def test_passing_failures_come_on_demand(command: str, status: int, code: str) -> None:
+    """Status, code and ``Retry-After`` of a failure are chosen; after it all is as before."""
+    async with raw() as r:
+        call = await r.dialled()
+        fault = RestFault("status", command, status=status, code=code, headers={"retry-after": "1"})
+        r.fake.faults.add(fault)
+        path, body = (
+            ("/calls", DIAL) if command == "dial" else (f"/calls/{call}/actions/hangup", {})
+        )
+        first, second = await r.post(path, body), await r.post(path, body)
+        assert (first[0], first[1]["errors"][0]["code"]) == (status, code)
+        assert second[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("codec", "asked_hz", "rate_hz"),
+    [("G722", 16000, 16000), ("G722", 8000, 16000), ("L16", 16000, 16000), ("L16", None, 8000)],
+)
+async def test_the_way_back_has_the_rate_that_was_asked_for(
+    codec: str, asked_hz: int | None, rate_hz: int
+) -> None:
+    """G722 is 16 kHz whatever is said; L16 is 8 kHz where nothing is, as with ``answer``."""
+    async with raw() as r:
+        body = {
+            "stream_url": r.media_url,
+            "stream_bidirectional_mode": "rtp",
+            "stream_bidirectional_codec": codec,
+        }
+        if asked_hz is None:
+            call = r.fake.ring().call_control_id
+            await r.act(call, "answer", **body)
+        else:
+            call = await r.dialled()
+            await r.act(
+                call, "streaming_start", **body, stream_bidirectional_sampling_rate=asked_hz
+            )
+        await r.until(lambda: "start" in r.wire)
+        stream = r.call(call).stream
+        assert stream is not None
+        assert stream.line is not None
+        assert stream.line.intake.ear.rate_hz == rate_hz
