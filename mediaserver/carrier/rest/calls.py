@@ -281,7 +281,10 @@ class PhoneCall:
         self._spawn(self._join_when_up(leg))
 
     def _bridge(self, body: Body) -> None:
-        self._join(self.exchange.find(body["call_control_id"]))
+        other = self.exchange.find(body["call_control_id"])
+        if other.state == "ended":
+            raise refuse.call_ended()
+        self._join(other)
 
     # What goes on.
 

@@ -194,6 +194,15 @@ async def test_two_calls_are_bridged() -> None:
         assert ids == {first, second}
 
 
+async def test_a_call_that_has_ended_is_not_joined() -> None:
+    """Bridging with it is refused with 90018."""
+    async with raw(habits=QUICK) as r:
+        first, second = await r.dialled(), await r.dial()
+        await r.until_event("call.answered", 2)
+        r.call(second).hang_up()
+        assert await r.refused(first, "bridge", call_control_id=second) == (422, "90018")
+
+
 async def test_noise_suppression_is_remembered() -> None:
     """It runs until it is stopped."""
     async with raw(habits=QUICK) as r:
