@@ -98,7 +98,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         workers: processes that carry the calls; 1: the server itself does.
         auth_token: what a stream must present; None admits all.
         max_calls: calls at once; more are refused, with 503 or 1013.
-        start_within_s: time from the upgrade to ``start``.
+        connected_within_s: time from the upgrade to ``connected``.
+        start_within_s: time from there to ``start``, where the auth token was right: a call that
+            is dialled with a stream rings all the while, up to 600 s.
+        start_without_token_s: the same where no ``auth_token`` is set, so that nobody holds
+            sockets for long; where calls ring longer, set it higher.
         reconnect_grace_s: how long a call outlives its lost socket.
         handler_grace_s: how long handlers may run after their call.
         max_call_s: how long a call may last: an event, and five seconds later it is hung up;
@@ -151,7 +155,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
     auth_token: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
     max_calls: Annotated[int, Meta(ge=1)] = 1000
-    start_within_s: Annotated[float, Meta(gt=0)] = 30.0
+    connected_within_s: Annotated[float, Meta(gt=0)] = 10.0
+    start_within_s: Annotated[float, Meta(gt=0)] = 660.0
+    start_without_token_s: Annotated[float, Meta(gt=0)] = 30.0
     reconnect_grace_s: NonNegative = 10.0
     handler_grace_s: NonNegative = 5.0
     max_call_s: Annotated[float, Meta(gt=0)] | None = None

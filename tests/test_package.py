@@ -22,6 +22,7 @@ from mediaserver.control import errors, events
 from mediaserver.settings import load
 
 NAMES = """
+CallBridged DtmfReceived PlaybackEnded PlaybackStarted RecordingSaved SpeakEnded SpeakStarted
 ApiError AudioFormatError AuthenticationError BadRequestError Call CallAnswered CallEndedError
 CallHangup CallInitiated CommandTimeoutError ConfigurationError ControlError Draining Dtmf Event
 Filter ForkStarted ForkStopped Frame Hint InvalidFieldError LimitReached Mark MediaServer

@@ -22,7 +22,7 @@ from mediaserver.control import (
 from mediaserver.control.client import client_from
 from mediaserver.control.encoding import encode_error
 from mediaserver.control.events import Event
-from mediaserver.control.rest.fields import BidirectionalCodec
+from mediaserver.control.rest.fields import BidirectionalCodec, BidirectionalRate
 from mediaserver.errors import ConfigurationError
 from mediaserver.processors.discovery import check_importable
 from mediaserver.server.base import Service
@@ -151,7 +151,13 @@ class MediaServer:
     async def _answer(self, event: Event) -> None:
         assert self.client is not None
         codec = cast(BidirectionalCodec, self.settings.send_codec)
-        await answer_incoming(self.client, event, stream_bidirectional_codec=codec)
+        rate = cast(BidirectionalRate | None, self.settings.send_rate)
+        await answer_incoming(
+            self.client,
+            event,
+            stream_bidirectional_codec=codec,
+            stream_bidirectional_sampling_rate=rate,
+        )
 
     def _answer_calls(self) -> None:
         if self.client is None or self.webhooks is None or self.settings.public_url is None:

@@ -101,6 +101,12 @@ class FakeCall(Line):
             raise result
 
     async def _perform(self, on_progress: OnProgress | None) -> None:
+        if self.is_ringing:
+            await asyncio.sleep(self.plan.ring_s)
+            if self.plan.answer == "never":
+                self.cut()
+                return
+            await self.pick_up()
         until_s = self.plan.hang_up_at_s
         with suppress(TimeoutError):
             async with asyncio.timeout(None if until_s is None else until_s - self.now()):

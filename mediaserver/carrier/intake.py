@@ -5,7 +5,8 @@ The rules, from protocol.md 1.1 and 1.2:
 - not one of media, mark, clear in JSON text: 100003. Binary: silence, no complaint.
 - payload not base64: 100004. Shorter than 20 ms or longer than 30 s: 100004 (the code is
   undocumented, the rejection is reported). Not what the codec allows: 100002.
-- mp3 mode: more than one message a second: 100005. Not an MP3 file: silence, no complaint.
+- mp3 mode: not an MP3 file: silence, no complaint (a plan may have it stop the stream). More
+  than one file a second: 100005.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from telephony_codecs import CodecError, Int16Array
 
 MIN_MESSAGE_S = 0.020
 MAX_MESSAGE_S = 30
+NOT_MP3 = "not an mp3 file"
 # Networks jitter: a sender that keeps one second apart must not be blamed for arriving
 # a little closer than it sent.
 MP3_INTERVAL_S = 1.0 - 0.02
@@ -159,15 +161,16 @@ class Intake:
         return samples
 
     def _mp3_audio(self, payload: bytes, now: float) -> Int16Array:
+        if not _looks_like_mp3(payload):
+            self.silent[NOT_MP3] += 1
+            raise _RefusedError(None)
         if now - self._last_mp3_s < MP3_INTERVAL_S:
             raise _RefusedError(Complaint(100005, "at most one mp3 message per second"))
         self._last_mp3_s = now
         try:
-            if not _looks_like_mp3(payload):
-                raise CodecError
             samples, rate_hz = telephony_codecs.open_audio(payload)
         except CodecError:
-            self.silent["not an mp3 file"] += 1
+            self.silent[NOT_MP3] += 1
             raise _RefusedError(None) from None
         return at_rate(Audio(samples, rate_hz), self.ear.rate_hz)
 

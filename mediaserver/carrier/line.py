@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from mediaserver.carrier import messages
-from mediaserver.carrier.intake import Complaint, Intake, Received
+from mediaserver.carrier.intake import NOT_MP3, Complaint, Intake, Received
 from mediaserver.carrier.measure import measure
 from mediaserver.carrier.plan import CallPlan
 from mediaserver.carrier.record import Record, ReturnedMark, SentChunk
@@ -24,6 +24,8 @@ from mediaserver.carrier.script import Voices
 
 CONNECT_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
+STOPPED_AFTER_CHUNKS = 9
+"""Raw audio in mp3 mode was seen to stop a stream after so many inbound frames."""
 CONNECT_ERRORS = (OSError, InvalidHandshake, InvalidURI)
 
 USER_ID = "3E6F995F-85F7-4705-9741-53B116D28237"
@@ -47,6 +49,7 @@ class Line:
         stream_id: of the present connection.
         over: set when the call ends, whoever ends it.
         closed: set when the connection is gone for good.
+        is_ringing: nobody has picked up yet: only ``connected`` is sent.
     """
 
     def __init__(self, url: str, plan: CallPlan, voices: Voices, *, greet: bool) -> None:
@@ -55,6 +58,7 @@ class Line:
         self.stream_id = plan.stream_id
         self.over = asyncio.Event()
         self.closed = asyncio.Event()
+        self.is_ringing = plan.ring_s > 0 or plan.answer == "never"
         self._url = url
         self._greet = greet
         self._sequence = 0
@@ -191,8 +195,19 @@ class Line:
             self._on_line.set()
 
     async def greet(self) -> None:
-        """Send ``connected`` and ``start``."""
+        """Send ``connected`` and, unless the call rings, ``start``."""
         await self.send(messages.connected(self.plan.token))
+        if not self.is_ringing:
+            await self._start()
+
+    async def pick_up(self) -> None:
+        """Somebody answers the call that rang: ``start``, and the call's time begins."""
+        self.is_ringing = False
+        self._origin_s = time.monotonic()
+        self._started_at = datetime.now(UTC)
+        await self._start()
+
+    async def _start(self) -> None:
         await self.send(messages.start(self.next_sequence(), self.start_body(), self.stream_id))
 
     def start_body(self) -> messages.StartBody:
@@ -263,7 +278,15 @@ class Line:
             await self._complain(answer.complaint)
         if ear.next_due() != due_before:
             self._marks_changed.set()
+        if self._is_stopped_by_raw_audio():
+            self.over.set()
         self._look()
+
+    def _is_stopped_by_raw_audio(self) -> bool:
+        """Whether raw audio in mp3 mode ends the stream, as one report has it."""
+        if self.plan.raw_in_mp3 != "stop":
+            return False
+        return NOT_MP3 in self.intake.silent and len(self.record.sent) >= STOPPED_AFTER_CHUNKS
 
     async def _complain(self, complaint: Complaint) -> None:
         self.record.complaints.append(complaint)
@@ -303,3 +326,5 @@ class Line:
         self.record.sent.append(sent)
         at_ms = round(sent.due_s * 1000)
         await self.send(messages.media(sequence, sent.track, chunk, at_ms, payload, self.stream_id))
+        if self._is_stopped_by_raw_audio():
+            self.over.set()

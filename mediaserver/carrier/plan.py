@@ -126,9 +126,13 @@ class CallPlan:
             AMR-WB where this machine has no encoder of it.
         send_rate_hz: None: as ``rate_hz`` where that codec has it, else its default.
         mode: how payloads from the server are read, as ``stream_bidirectional_mode``.
+        raw_in_mp3: what raw codec audio does where mp3 files are wanted: nothing is heard
+            (``silence``), or it stops the stream (``stop``).
         tell_formats: mode, codec and rate of the way back are told to the server in the
             custom parameters ``send_mode``, ``send_codec`` and ``send_rate``; else it must
             know by itself, as Telnyx announces them nowhere.
+        ring_s: the call rings so long: ``connected`` at once, ``start`` only then.
+        answer: ``never``: after ringing the connection is cut, without ``start`` and ``stop``.
         dtmf: ``(at_s, digit)`` pairs.
         hang_up_at_s: the call ends then; None: when the audio has been sent and has had
             ``linger_s`` to come back.
@@ -161,7 +165,10 @@ class CallPlan:
     send_codec: str | None = None
     send_rate_hz: int | None = None
     mode: Literal["rtp", "mp3"] = "rtp"
+    raw_in_mp3: Literal["silence", "stop"] = "silence"
     tell_formats: bool = True
+    ring_s: float = 0.0
+    answer: Literal["yes", "never"] = "yes"
     dtmf: Sequence[tuple[float, str]] = ()
     hang_up_at_s: float | None = None
     linger_s: float = 0.5
@@ -182,6 +189,8 @@ class CallPlan:
             raise PlanError(f"tracks is one of {', '.join(TRACKS)}, not {self.tracks}")
         if self.chunk_ms <= 0 or (self.seconds is not None and self.seconds < 0):
             raise PlanError("chunk_ms and seconds must be positive")
+        if self.ring_s < 0:
+            raise PlanError("ring_s must not be negative")
 
     def again(self, seed: int) -> CallPlan:
         """Return the plan of another call just like it, with ids of its own."""

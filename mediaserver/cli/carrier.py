@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from mediaserver.carrier.rest.api import FakeTelnyx
-from mediaserver.carrier.rest.calls import Habits
+from mediaserver.carrier.rest.habits import Habits
 from mediaserver.carrier.rest.streams import SPEECH_S, default_plan
 from mediaserver.carrier.rest.webhooks import WebhookFaults
 from mediaserver.cli.options import add_flags, loaded

@@ -15,6 +15,7 @@ from mediaserver.control import RetryPolicy
 from mediaserver.control.client import client_from
 from mediaserver.control.errors import ApiError, ControlError, InvalidFieldError
 from mediaserver.control.rest import fields as allowed
+from mediaserver.control.rest.engines import ENGINES
 from mediaserver.errors import ConfigurationError
 from mediaserver.settings import LOADER
 
@@ -37,6 +38,43 @@ _NOT_FIELDS = {*_OWN, *_SETTINGS}
 def _choice(parser: _Parser, flag: str, literal: Any, text: str) -> None:
     values = get_args(literal)
     parser.add_argument(flag, choices=values, type=type(values[0]), help=text)
+
+
+def _whole_or_text(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+class _JsonText(str):
+    """What was typed where JSON is wanted; read when all else has been."""
+
+
+_KINDS: Mapping[str, dict[str, Any]] = {
+    "text": {},
+    "flag": {"action": "store_true"},
+    "whole": {"type": int, "metavar": "N"},
+    "whole or text": {"type": _whole_or_text},
+    "json": {"type": _JsonText, "metavar": "JSON"},
+}
+
+
+def _others(action: str) -> Callable[[_Parser], None]:
+    """Adds a flag for every field of a command that has none yet, by its table."""
+
+    def add(parser: _Parser) -> None:
+        known = {option for flag in parser._actions for option in flag.option_strings}
+        required = allowed.required_of(action)
+        for name, rule in allowed.COMMANDS[action].items():
+            flag = f"--{name.replace('_', '-')}"
+            if flag in known or name in ("client_state", "command_id", "call_control_id"):
+                continue
+            how = dict(_KINDS[rule.kind])
+            if rule.choices and rule.kind == "text":
+                how["choices"] = rule.choices
+            if name == "from":
+                how["dest"] = "from_"
+            parser.add_argument(flag, required=name in required, **how)
+
+    return add
 
 
 def _stream(parser: _Parser) -> None:
@@ -74,15 +112,17 @@ def _streaming_stop(parser: _Parser) -> None:
 def _dial(parser: _Parser) -> None:
     parser.add_argument("--connection-id", required=True)
     parser.add_argument("--from", dest="from_", required=True)
-    parser.add_argument("--to", required=True)
+    parser.add_argument("--to", required=True, action="append", help="may be given several times")
     parser.add_argument("--webhook-url", help="default: our server, from --public-url")
     parser.add_argument("--stream", action="store_true", help="with a stream to our server")
     _rated(parser)
+    _others("dial")(parser)
 
 
 def _answer(parser: _Parser) -> None:
     parser.add_argument("--stream", action="store_true", help="with a stream to our server")
     _stream(parser)
+    _others("answer")(parser)
 
 
 def _fork_start(parser: _Parser) -> None:
@@ -97,13 +137,26 @@ def _fork_stop(parser: _Parser) -> None:
 
 
 def _transcription_start(parser: _Parser) -> None:
-    _choice(parser, "--transcription-engine", allowed.TranscriptionEngine, "who listens")
+    engines = ", ".join(ENGINES)
+    parser.add_argument("--transcription-engine", metavar="NAME", help=f"one of {engines}, or new")
     _choice(parser, "--transcription-tracks", allowed.TranscriptionTracks, "to whom")
-    parser.add_argument("--transcription-engine-config", metavar="JSON", help="an object")
+    parser.add_argument(
+        "--transcription-engine-config", type=_JsonText, metavar="JSON", help="an object"
+    )
 
 
 def _nothing(parser: _Parser) -> None:
     del parser
+
+
+def _bridge(parser: _Parser) -> None:
+    parser.add_argument("call_control_id_to_bridge_with", metavar="OTHER", help="the other call")
+    _others("bridge")(parser)
+
+
+def _command(parser: _Parser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the action, as Telnyx's path spells it")
+    parser.add_argument("--body", type=_JsonText, default="{}", metavar="JSON", help="its fields")
 
 
 _ACTIONS: Mapping[str, tuple[str, str, Callable[[_Parser], None]]] = {
@@ -119,7 +172,29 @@ _ACTIONS: Mapping[str, tuple[str, str, Callable[[_Parser], None]]] = {
     "transcription-stop": ("stop_transcription", "stop that", _nothing),
     "dial": ("dial", "call somebody", _dial),
     "answer": ("answer", "answer an incoming call", _answer),
-    "hangup": ("hangup", "end the call", _nothing),
+    "hangup": ("hangup", "end the call", _others("hangup")),
+    "speak": ("speak", "speak a text", _others("speak")),
+    "playback-start": ("start_playback", "play a file", _others("playback_start")),
+    "playback-stop": ("stop_playback", "stop that", _others("playback_stop")),
+    "record-start": ("start_recording", "record it", _others("record_start")),
+    "record-stop": ("stop_recording", "stop that", _others("record_stop")),
+    "record-pause": ("pause_recording", "leave out what follows", _others("record_pause")),
+    "record-resume": ("resume_recording", "record again", _others("record_resume")),
+    "send-dtmf": ("send_dtmf", "press keys", _others("send_dtmf")),
+    "transfer": ("transfer", "dial somebody and join the call with them", _others("transfer")),
+    "bridge": ("bridge", "join it with another call", _bridge),
+    "gather-using-speak": (
+        "gather_using_speak",
+        "speak a text and collect keys",
+        _others("gather_using_speak"),
+    ),
+    "suppression-start": (
+        "start_noise_suppression",
+        "suppress noise",
+        _others("suppression_start"),
+    ),
+    "suppression-stop": ("stop_noise_suppression", "stop that", _nothing),
+    "command": ("command", "any other action", _command),
 }
 
 
@@ -139,6 +214,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _add_settings(parser: _Parser) -> None:
     parser.add_argument("--client-state", help="comes back with every webhook")
     parser.add_argument("--command-id", help="default: made up")
+    if parser.get_default("body") is None:
+        parser.add_argument("--extra", type=_JsonText, metavar="JSON", help="fields without a flag")
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_key_file(parser)
     add_flags(parser, LOADER, _SETTINGS)
@@ -151,7 +228,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigurationError("--deadline must be more than 0 seconds")
     options = _options(args)
     try:
-        result = asyncio.run(_command(args, options))
+        result = asyncio.run(_carry_out(args, options))
     except InvalidFieldError as error:
         raise ConfigurationError(str(error)) from error
     except ControlError as error:
@@ -161,7 +238,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _command(args: argparse.Namespace, options: dict[str, Any]) -> Any:
+async def _carry_out(args: argparse.Namespace, options: dict[str, Any]) -> Any:
     method = _ACTIONS[args.action][0]
     client = client_from(settings_of(args), RetryPolicy(deadline_s=args.deadline))
     if client is None:
@@ -169,6 +246,8 @@ async def _command(args: argparse.Namespace, options: dict[str, Any]) -> Any:
     async with client:
         if method == "dial":
             return await client.calls.dial(**options)
+        if method == "command":
+            return await client.calls.actions.command(args.call, args.name, **_body(options))
         return await getattr(client.calls.actions, method)(args.call, **options)
 
 
@@ -179,13 +258,31 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         for name, value in vars(args).items()
         if name not in _NOT_FIELDS and value not in (None, False)
     }
-    for name in ("processor_parameters", "custom_parameters"):
-        if name in options:
-            options[name] = dict(_pair(text) for text in options[name])
-    config = options.get("transcription_engine_config")
-    if config is not None:
-        options["transcription_engine_config"] = _json(config)
+    for name, value in options.items():
+        if name in ("processor_parameters", "custom_parameters"):
+            options[name] = dict(_pair(text) for text in value)
+        elif isinstance(value, _JsonText):
+            options[name] = _read_json(name, value)
+    if args.action == "dial" and len(args.to) == 1:
+        options["to"] = args.to[0]
     return options
+
+
+def _body(options: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an action that the client has no method for."""
+    body = options.get("body", {})
+    if not isinstance(body, dict):
+        raise ConfigurationError("--body must be an object")
+    return body | {
+        name: options[name] for name in ("client_state", "command_id") if name in options
+    }
+
+
+def _read_json(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ConfigurationError(f"--{name.replace('_', '-')} is not JSON") from error
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -193,13 +290,6 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals:
         raise ConfigurationError(f"{text!r} is not of the form NAME=VALUE")
     return name, value
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ConfigurationError("--transcription-engine-config is not JSON") from error
 
 
 def _print_result(result: dict[str, Any], *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from mediaserver.app import MediaServer
 from mediaserver.carrier.rest.api import FakeTelnyx
-from mediaserver.carrier.rest.calls import Habits
+from mediaserver.carrier.rest.habits import Habits
 from mediaserver.control.events import Event, Transcription
 from mediaserver.settings import ProcessorSetting, Settings
 

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mediaserver.control.answer import answer_incoming
     from mediaserver.control.client import TelnyxClient
-    from mediaserver.control.rest.commands import ActionResult, DialedCall
+    from mediaserver.control.rest.actions.bound import BoundActions
+    from mediaserver.control.rest.actions.sender import ActionResult
+    from mediaserver.control.rest.commands import DialedCall
     from mediaserver.control.rest.retry import RetryPolicy
     from mediaserver.control.restart import RestartLimits, StreamRestarter
     from mediaserver.control.webhooks.receiver import WebhookReceiver, webhook_route
 
 __all__ = [
     "ActionResult",
+    "BoundActions",
     "DialedCall",
     "RestartLimits",
     "RetryPolicy",
@@ -28,7 +31,8 @@ __all__ = [
 ]
 
 _LATER = {
-    "ActionResult": "mediaserver.control.rest.commands",
+    "ActionResult": "mediaserver.control.rest.actions.sender",
+    "BoundActions": "mediaserver.control.rest.actions.bound",
     "DialedCall": "mediaserver.control.rest.commands",
     "RestartLimits": "mediaserver.control.restart",
     "RetryPolicy": "mediaserver.control.rest.retry",

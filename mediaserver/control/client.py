@@ -15,6 +15,7 @@ import httpx
 
 from mediaserver.control.errors import InvalidFieldError
 from mediaserver.control.own_server import OwnServer, check_url, is_loopback
+from mediaserver.control.rest.applications import CallControlApplications
 from mediaserver.control.rest.commander import Commander
 from mediaserver.control.rest.commands import Calls
 from mediaserver.control.rest.retry import RetryPolicy
@@ -78,6 +79,7 @@ class TelnyxClient:
             draw=draw,
         )
         self.calls = Calls(commander, self.server, wall_clock)
+        self.call_control_applications = CallControlApplications(commander)
 
     @property
     def webhook_url(self) -> str | None:

@@ -109,7 +109,7 @@ class PermissionDeniedError(ApiError):
 
 
 class NotFoundError(ApiError):
-    """404: no such call or resource."""
+    """404, or 422 with code 90015: no such call or resource."""
 
 
 class UnprocessableError(ApiError):
@@ -160,8 +160,14 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 }
 
 
-def error_class(status: int) -> type[ApiError]:
-    """The error class for an HTTP status that is not a success."""
+_NO_SUCH_CALL = "90015"
+"""Comes with 422: it is about the call all the same, not about its state."""
+
+
+def error_class(status: int, code: str = "") -> type[ApiError]:
+    """The error class for an HTTP status that is not a success, and Telnyx's first code."""
     if status >= 500:
         return ServerError
+    if status == 422 and code == _NO_SUCH_CALL:
+        return NotFoundError
     return _BY_STATUS.get(status, BadRequestError)

@@ -12,7 +12,7 @@ from websockets.server import ServerProtocol
 from mediaserver.observer import CallObserver, CallSummary
 from mediaserver.server.admission import AdmissionControl, Refused, Upgrade
 from mediaserver.server.base import ServiceBase
-from mediaserver.server.calls.connection import Answer, MediaConnection
+from mediaserver.server.calls.connection import Answer, MediaConnection, StartLimits
 from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.runner import InlineRunner, MakeRunner
 from mediaserver.server.calls.session import Session
@@ -121,8 +121,7 @@ class SingleProcessService(ServiceBase):
 
     def connection(self, upgrade: Upgrade, now: float) -> MediaConnection:
         """What an admitted upgrade becomes."""
-        start_within_s = self.settings.start_within_s
-        return MediaConnection(self, upgrade, now, start_within_s=start_within_s)
+        return MediaConnection(self, upgrade, now, limits=StartLimits.of(self.settings))
 
     def _make_socket(
         self, protocol: ServerProtocol, transport: asyncio.Transport, connection: Connection

@@ -10,7 +10,9 @@ Rules:
 - A message with another stream's id is counted and goes no further; ids compare
   without case; a message without an id is this stream's.
 - A value of a wrong type is left out and counted; only what a message is for may refuse it.
-- The peer has ``start_within_s`` from the upgrade to its ``start``.
+- The peer has ``start_within_s`` from the upgrade to its next message, ``connected``; who owns
+  the stream gives it longer from there to ``start``: the call may ring.
+- A socket that closes between the two is a call that nobody answered.
 """
 
 from __future__ import annotations
@@ -81,7 +83,8 @@ class Stream:
         stream_id: Telnyx's id of it, once ``start`` came.
         violations: how many messages were refused, by kind.
         odd_fields: how many values were of a wrong type and left out, by field.
-        start_by: monotonic seconds by which ``start`` must have come, or None.
+        start_by: monotonic seconds by which ``start`` must have come, or None; until
+            ``connected`` by which that must have come.
     """
 
     __slots__ = (
@@ -166,6 +169,11 @@ class Stream:
         self.violations[kind] += 1
         if self._refused is not None:
             self._refused(kind)
+
+    def start_within(self, now: float, within_s: float) -> None:
+        """Give the peer so long from now until its ``start``, if that has yet to come."""
+        if self.start_by is not None:
+            self.start_by = now + within_s
 
     def close(self) -> None:
         """The socket is gone."""

@@ -14,6 +14,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from mediaserver.carrier import CallPlan, FakeCall, Faults, Progress, place_call, place_calls
+from mediaserver.carrier.plan import PlanError
 from mediaserver.carrier.script import voices
 
 from .conftest import Server, ServerAt
@@ -172,6 +173,34 @@ async def test_an_abrupt_close_says_nothing(server_at: ServerAt) -> None:
         assert server.sockets[0].close_code == 1006
     assert (report.close_code, report.problem) == (1006, None)
     assert server.events("stop") == []
+
+
+async def test_a_call_that_rings_starts_when_it_is_answered(server_at: ServerAt) -> None:
+    """connected, a pause, then start and media in their own time (protocol.md 1.3)."""
+    async with server_at("listen") as server:
+        began = asyncio.get_running_loop().time()
+        report = await place_call(server.url, CallPlan(seconds=0.1, linger_s=0, ring_s=0.4))
+        took_s = asyncio.get_running_loop().time() - began
+    assert [m["event"] for m in server.got][:3] == ["connected", "start", "media"]
+    assert [m["event"] for m in server.got].count("start") == 1
+    assert report.sent == 5
+    assert took_s >= 0.5 - 0.02
+
+
+async def test_a_call_nobody_answers_says_connected_and_is_cut(server_at: ServerAt) -> None:
+    """Neither start nor stop, and no closing handshake (protocol.md 1.3)."""
+    async with server_at("listen") as server:
+        report = await place_call(server.url, CallPlan(ring_s=0.1, answer="never"))
+        [gone] = server.sockets
+        await gone.wait_closed()
+    assert [m["event"] for m in server.got] == ["connected"]
+    assert (report.sent, gone.close_code) == (0, 1006)
+
+
+def test_ringing_takes_no_negative_time() -> None:
+    """A plan that cannot be is refused."""
+    with pytest.raises(PlanError, match="ring_s"):
+        CallPlan(ring_s=-1)
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,16 @@ def test_raw_audio_in_mp3_mode_is_silence_without_an_error(payload: bytes) -> No
     assert intake.ear.runs == []
 
 
+def test_raw_audio_in_mp3_mode_is_no_file_too_many() -> None:
+    """Raw audio every 20 ms is silence, not 100005; a file among it is still played."""
+    intake = Intake(CallPlan(mode="mp3"))
+    raw = [intake.accept(media(b"\xff" * 160), 1.0 + n / 50) for n in range(50)]
+    assert raw == [([], None)] * 50
+    assert intake.accept(media(mp3_file()), 2.0) == ([], None)
+    assert intake.silent == {"not an mp3 file": 50}
+    assert len(intake.ear.runs) == 1
+
+
 def test_a_load_run_keeps_what_it_needs() -> None:
     """Without messages the audio stays, with figures only its length; marks stay in any case."""
     mark = '{"event":"mark","mark":{"name":"a"}}'

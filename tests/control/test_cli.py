@@ -76,22 +76,86 @@ def run(*arguments: str) -> int:
 COMMANDS: list[tuple[list[str], str, dict[str, Any]]] = [
     (["streaming-stop", "v3:a"], "streaming_stop", {}),
     (
-        ["fork-start", "v3:a", "--rx", "udp:192.0.2.1:9"],
+        ["fork-start", "v3:a", "--rx", "udp:192.0.2.1:9", "--tx", "udp:192.0.2.1:10"],
         "fork_start",
-        {"rx": "udp:192.0.2.1:9", "stream_type": "decrypted"},
+        {"rx": "udp:192.0.2.1:9", "tx": "udp:192.0.2.1:10", "stream_type": "decrypted"},
     ),
     (["fork-stop", "v3:a", "--stream-type", "raw"], "fork_stop", {"stream_type": "raw"}),
     (
         [
             *("transcription-start", "v3:a", "--transcription-engine", "Azure"),
-            *("--transcription-engine-config", '{"region": "westus"}'),
+            *("--transcription-engine-config", '{"region": "westus2"}'),
         ],
         "transcription_start",
-        {"transcription_engine": "Azure", "transcription_engine_config": {"region": "westus"}},
+        {
+            "transcription_engine": "Azure",
+            "transcription_engine_config": {
+                "transcription_engine": "Azure",
+                "region": "westus2",
+            },
+        },
     ),
     (["transcription-stop", "v3:a"], "transcription_stop", {}),
     (["answer", "v3:a"], "answer", {}),
     (["hangup", "v3:a", "--client-state", "hi"], "hangup", {"client_state": "aGk="}),
+    (
+        ["speak", "v3:a", "--payload", "Hello", "--voice", "female", "--loop", "2"],
+        "speak",
+        {"payload": "Hello", "voice": "female", "loop": 2},
+    ),
+    (
+        [
+            *("playback-start", "v3:a", "--media-name", "hello", "--loop", "infinity"),
+            *("--overlay", "--audio-type", "mp3"),
+        ],
+        "playback_start",
+        {"media_name": "hello", "loop": "infinity", "overlay": True, "audio_type": "mp3"},
+    ),
+    (["playback-stop", "v3:a", "--stop", "all"], "playback_stop", {"stop": "all"}),
+    (
+        ["record-start", "v3:a", "--channels", "dual", "--format", "wav", "--max-length", "60"],
+        "record_start",
+        {"channels": "dual", "format": "wav", "max_length": 60},
+    ),
+    (["record-stop", "v3:a"], "record_stop", {}),
+    (["record-pause", "v3:a", "--recording-id", "r"], "record_pause", {"recording_id": "r"}),
+    (["record-resume", "v3:a"], "record_resume", {}),
+    (["send-dtmf", "v3:a", "--digits", "12#"], "send_dtmf", {"digits": "12#"}),
+    (
+        [
+            *("transfer", "v3:a", "--to", "+2", "--from", "+1", "--extra", '{"a": [1]}'),
+            *("--custom-headers", '{"X-A": "b"}'),
+        ],
+        "transfer",
+        {
+            "to": "+2",
+            "from": "+1",
+            "a": [1],
+            "custom_headers": [{"name": "X-A", "value": "b"}],
+        },
+    ),
+    (["bridge", "v3:a", "v3:b"], "bridge", {"call_control_id": "v3:b"}),
+    (
+        ["gather-using-speak", "v3:a", "--payload", "Pin?", "--voice", "a", "--valid-digits", "1"],
+        "gather_using_speak",
+        {"payload": "Pin?", "voice": "a", "valid_digits": "1"},
+    ),
+    (
+        ["suppression-start", "v3:a", "--direction", "both"],
+        "suppression_start",
+        {"direction": "both"},
+    ),
+    (["suppression-stop", "v3:a"], "suppression_stop", {}),
+    (
+        ["command", "v3:a", "reject", "--body", '{"cause": "USER_BUSY"}'],
+        "reject",
+        {"cause": "USER_BUSY"},
+    ),
+    (
+        ["command", "v3:a", "leave_queue", "--client-state", "hi"],
+        "leave_queue",
+        {"client_state": "aGk="},
+    ),
     (
         [
             *("streaming-start", "v3:a", "--stream-url", "wss://a/media"),
@@ -149,6 +213,23 @@ def test_dial_prints_the_call(telnyx: Telnyx, capsys: pytest.CaptureFixture[str]
     assert "stream_auth_token" in body
 
 
+def test_several_numbers_can_be_dialled(telnyx: Telnyx) -> None:
+    """``--to`` given twice is a list; the documented fields have flags."""
+    ends = ("--connection-id", "c", "--from", "+1", "--to", "+2", "--to", "+3")
+    more = ("--timeout-secs", "40", "--answering-machine-detection", "detect", "--bridge-intent")
+    to = ("--api-base-url", telnyx.url, "--command-id", "c")
+    assert run("control", "dial", *ends, *more, *to) == 0
+    assert telnyx.requests[0][1] == {
+        "connection_id": "c",
+        "from": "+1",
+        "to": ["+2", "+3"],
+        "timeout_secs": 40,
+        "answering_machine_detection": "detect",
+        "bridge_intent": True,
+        "command_id": "c",
+    }
+
+
 @pytest.mark.parametrize("as_json", [True, False])
 def test_a_refusal_is_exit_code_1(
     telnyx: Telnyx, capsys: pytest.CaptureFixture[str], as_json: bool
@@ -186,6 +267,9 @@ def test_no_answer_is_exit_code_1(
         (["fork-start", "v3:a"], "rx"),
         (["transcription-start", "v3:a", "--transcription-engine-config", "{"], "not JSON"),
         (["hangup", "v3:a", "--api-base-url", "http://a.example"], "base_url"),
+        (["speak", "v3:a", "--payload", "a", "--voice", "b", "--extra", "{"], "--extra is not"),
+        (["command", "v3:a", "refer", "--body", "[1]"], "must be an object"),
+        (["command", "v3:a", "refer", "--body", "{"], "--body is not JSON"),
         (["hangup", "v3:a", "--api-key-file", "/nowhere"], "cannot be read"),
         (["hangup", ".."], "call_control_id"),
         (["hangup", "v3:a", "--deadline", "0"], "--deadline"),
@@ -297,6 +381,16 @@ def test_a_tampered_delivery_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
     files = saved(tmp_path, int(time.time()), b"[]")
     assert run("webhook", "verify", *files, "--public-key", PUBLIC) == 1
     assert capsys.readouterr().err.count("refused") == 3
+
+
+def test_a_delivery_of_version_1_says_what_to_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A saved webhook of version 1 cannot be checked, and the setting is named."""
+    files = saved(tmp_path, int(time.time()))
+    (tmp_path / "headers").write_text("X-Telnyx-Signature: 00")
+    assert run("webhook", "verify", *files, "--public-key", PUBLIC) == 1
+    assert "set webhook_api_version to 2" in capsys.readouterr().err
 
 
 def test_wrong_input_to_verify_is_a_configuration_error(

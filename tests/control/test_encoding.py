@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from mediaserver.control import errors
 from mediaserver.control.encoding import decode_error, decode_event, encode_error, no_answer
 from mediaserver.control.errors import ControlError, NetworkError, Problem
-from mediaserver.control.events import _KINDS, Event, event_class, parse_event
+from mediaserver.control.events import Event, event_class, parse_event
+from mediaserver.control.events.parsing import _KINDS
 from mediaserver.control.rest.transport import TryTimeoutError
 
 

@@ -15,8 +15,9 @@ import pytest
 
 from mediaserver.app import MediaServer
 from mediaserver.carrier.rest.api import FakeTelnyx
-from mediaserver.carrier.rest.calls import Habits, Stream
 from mediaserver.carrier.rest.faults import RestFault
+from mediaserver.carrier.rest.habits import Habits
+from mediaserver.carrier.rest.streams import Stream
 from mediaserver.control import TelnyxClient
 from mediaserver.control.errors import ControlError
 from mediaserver.control.events import Event

@@ -55,17 +55,139 @@ CASES: list[tuple[str, type[Event], dict[str, Any], dict[str, Any]]] = [
     (
         "call.initiated",
         events.CallInitiated,
-        {"direction": "incoming", "state": "parked", **ENDS},
-        {"direction": "incoming", "state": "parked", "from_": "+1", "to": "+2"},
+        {
+            "direction": "incoming",
+            "state": "parked",
+            "caller_id_name": "Shop",
+            "offered_codecs": "PCMU, G722",
+            "custom_headers": [{"name": "X-A", "value": "b"}, {"name": "X-A", "value": "c"}],
+            "sip_headers": [{"name": "User-to-User", "value": "17"}],
+            "start_time": "2026-11-28T10:00:00.000000Z",
+            "tags": ["TAG1"],
+            **ENDS,
+        },
+        {
+            "direction": "incoming",
+            "state": "parked",
+            "from_": "+1",
+            "to": "+2",
+            "caller_id_name": "Shop",
+            "offered_codecs": ("PCMU", "G722"),
+            "custom_headers": (("X-A", "b"), ("X-A", "c")),
+            "sip_headers": (("User-to-User", "17"),),
+            "start_time": "2026-11-28T10:00:00.000000Z",
+            "tags": ("TAG1",),
+        },
     ),
-    ("call.answered", events.CallAnswered, ENDS, {"from_": "+1", "to": "+2", "state": None}),
+    (
+        "call.initiated",
+        events.CallInitiated,
+        {"offered_codecs": ["PCMU", 7], "custom_headers": [7, {"name": "a"}], "tags": "x"},
+        {"offered_codecs": ("PCMU",), "custom_headers": (), "tags": ()},
+    ),
+    (
+        "call.answered",
+        events.CallAnswered,
+        {**ENDS, "start_time": "2026-11-28T10:00:01.000000Z", "tags": ["TAG1"]},
+        {
+            "from_": "+1",
+            "to": "+2",
+            "state": None,
+            "start_time": "2026-11-28T10:00:01.000000Z",
+            "tags": ("TAG1",),
+        },
+    ),
     (
         "call.hangup",
         events.CallHangup,
-        {"hangup_cause": "normal_clearing", "hangup_source": "caller", **ENDS},
-        {"hangup_cause": "normal_clearing", "hangup_source": "caller", "from_": "+1", "to": "+2"},
+        {
+            "hangup_cause": "normal_clearing",
+            "hangup_source": "caller",
+            "sip_hangup_cause": "200",
+            "call_quality_stats": {
+                "inbound": {
+                    "mos": "4.50",
+                    "jitter_max_variance": "5.52",
+                    "packet_count": "1024",
+                    "skip_packet_count": "7",
+                },
+                "outbound": {"packet_count": 1000, "skip_packet_count": "none", "mos": "nan"},
+            },
+            "start_time": "2026-11-28T10:00:00.000000Z",
+            "end_time": "2026-11-28T10:05:00.000000Z",
+            **ENDS,
+        },
+        {
+            "hangup_cause": "normal_clearing",
+            "hangup_source": "caller",
+            "sip_hangup_cause": "200",
+            "call_quality_stats": {
+                "inbound": {
+                    "mos": 4.5,
+                    "jitter_max_variance": 5.52,
+                    "packet_count": 1024,
+                    "skip_packet_count": 7,
+                },
+                "outbound": {"packet_count": 1000},
+            },
+            "start_time": "2026-11-28T10:00:00.000000Z",
+            "end_time": "2026-11-28T10:05:00.000000Z",
+            "from_": "+1",
+            "to": "+2",
+        },
     ),
-    ("call.speak.ended", Event, {"status": "completed"}, {}),
+    ("call.hangup", events.CallHangup, {}, {"call_quality_stats": None, "hangup_cause": None}),
+    ("call.speak.started", events.SpeakStarted, {}, {}),
+    ("call.speak.ended", events.SpeakEnded, {"status": "completed"}, {"status": "completed"}),
+    (
+        "call.playback.started",
+        events.PlaybackStarted,
+        {"media_url": "https://a/b.mp3", "media_name": "b", "overlay": True},
+        {"media_url": "https://a/b.mp3", "media_name": "b", "overlay": True},
+    ),
+    (
+        "call.playback.ended",
+        events.PlaybackEnded,
+        {
+            "media_url": "https://a/b.mp3",
+            "overlay": "no",
+            "status": "completed",
+            "status_detail": "none",
+        },
+        {
+            "media_url": "https://a/b.mp3",
+            "media_name": None,
+            "overlay": None,
+            "status": "completed",
+            "status_detail": "none",
+        },
+    ),
+    (
+        "call.recording.saved",
+        events.RecordingSaved,
+        {
+            "channels": "dual",
+            "recording_started_at": "2026-11-28T10:00:00.000000Z",
+            "recording_ended_at": "2026-11-28T10:05:00.000000Z",
+            "recording_urls": {"mp3": "https://a/b.mp3", "wav": None},
+            "public_recording_urls": {},
+        },
+        {
+            "channels": "dual",
+            "recording_started_at": "2026-11-28T10:00:00.000000Z",
+            "recording_ended_at": "2026-11-28T10:05:00.000000Z",
+            "recording_urls": {"mp3": "https://a/b.mp3"},
+            "public_recording_urls": {},
+        },
+    ),
+    ("call.bridged", events.CallBridged, ENDS, {"from_": "+1", "to": "+2"}),
+    (
+        "call.dtmf.received",
+        events.DtmfReceived,
+        {"digit": "5", **ENDS},
+        {"digit": "5", "from_": "+1", "to": "+2"},
+    ),
+    ("call.gather.ended", Event, {"status": "valid"}, {}),
 ]
 
 
@@ -87,6 +209,8 @@ def test_each_type_has_its_class_and_fields(
     assert event.occurred_at == "2026-08-01T00:00:00Z"
     assert event.client_state == b"hi"
     got = msgspec.structs.asdict(event)
+    if isinstance(got.get("call_quality_stats"), events.CallQuality):
+        got["call_quality_stats"] = msgspec.structs.asdict(got["call_quality_stats"])
     own = {name: value for name, value in payload.items() if name == "stream_type"} | fields
     expected = {name: CALL[name] for name in CALL if name != "client_state"} | own
     assert {name: got[name] for name in expected} == expected
@@ -117,6 +241,51 @@ def test_a_mistyped_confidence_is_none() -> None:
     event = parse_event(body("call.transcription", {"transcription_data": data}))
     assert isinstance(event, events.Transcription)
     assert (event.confidence, event.is_final) == (None, None)
+
+
+PAYLOAD = CALL | ENDS | {"state": "answered"}
+V2 = {
+    "data": {
+        "record_type": "event",
+        "event_type": "call.answered",
+        "id": "e1",
+        "occurred_at": "2026-11-28T10:00:00.000000Z",
+        "payload": PAYLOAD,
+    },
+    "meta": {"attempt": 1, "delivered_to": "https://hooks.example.com/x"},
+}
+V1 = {
+    "record_type": "event",
+    "id": "e1",
+    "event_type": "call_answered",
+    "created_at": "2026-11-28T10:00:09.000000Z",
+    "payload": PAYLOAD | {"occurred_at": "2026-11-28T10:00:00.000000Z"},
+}
+QUICKSTART = {
+    "record_type": "event",
+    "webhook_id": "e1",
+    "event_type": "call.answered",
+    "created_at": "2026-11-28T10:00:00.000000Z",
+    "payload": PAYLOAD,
+}
+
+
+@pytest.mark.parametrize("shape", [V2, V1, QUICKSTART], ids=["v2", "v1", "quickstart"])
+def test_an_event_of_any_of_the_three_shapes_is_read(shape: dict[str, Any]) -> None:
+    """Under ``data`` or at the top level, ``id`` or ``webhook_id``, three places for the time."""
+    event = parse_event(json.dumps(shape).encode())
+    assert isinstance(event, events.CallAnswered)
+    assert (event.id, event.event_type) == ("e1", "call.answered")
+    assert event.occurred_at == "2026-11-28T10:00:00.000000Z"
+    assert (event.call_control_id, event.from_, event.client_state) == ("v3:a", "+1", b"hi")
+    assert event.attempt == (1 if shape is V2 else None)
+
+
+@pytest.mark.parametrize("data", [None, 7, [], {}, {"id": "e1"}])
+def test_data_that_holds_no_event_is_not_passed_over(data: Any) -> None:
+    """A body with ``data`` is version 2: what stands beside it is no event."""
+    with pytest.raises(MalformedEventError):
+        parse_event(json.dumps({**V1, "data": data}).encode())
 
 
 def test_meta_says_which_attempt_it_is() -> None:
@@ -156,7 +325,18 @@ def test_types_are_spelt_with_dots(spelt: str, normal: str) -> None:
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
-                st.sampled_from(["data", "id", "event_type", "payload", "meta"]), inner
+                st.sampled_from(
+                    [
+                        "data",
+                        "id",
+                        "webhook_id",
+                        "event_type",
+                        "payload",
+                        "meta",
+                        "call_quality_stats",
+                    ]
+                ),
+                inner,
             )
         ),
         max_leaves=12,

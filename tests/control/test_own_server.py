@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from mediaserver.control import TelnyxClient, answer_incoming
-from mediaserver.control.errors import InvalidFieldError
+from mediaserver.control.errors import InvalidFieldError, UnprocessableError
 from mediaserver.control.events import CallHangup, CallInitiated, Event
 from mediaserver.tokens import Admission, TokenGate
 
@@ -183,30 +183,115 @@ def test_our_server_is_known_by_its_host(url: str) -> None:
     assert "stream_auth_token" in body
 
 
-async def test_an_incoming_call_is_answered_with_our_stream() -> None:
-    """``answer_incoming`` answers incoming calls and leaves every other event alone."""
-    paths: list[str] = []
+INCOMING = CallInitiated(
+    id="1", event_type="call.initiated", call_control_id="v3:b", direction="incoming"
+)
+NOT_UP = {"errors": [{"code": "90034", "title": "Call not answered yet"}]}
+
+
+async def answered(
+    client: dict[str, Any], event: Event = INCOMING, not_up: int = 0, **options: Any
+) -> list[tuple[str, dict[str, Any]]]:
+    """The requests that ``answer_incoming`` makes; so many starts come too early."""
+    requests: list[tuple[str, dict[str, Any]]] = []
+    waits: list[float] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
-        paths.append(request.url.path)
-        assert json.loads(request.content)["stream_url"].startswith("wss://media.example.com/")
+        nonlocal not_up
+        name = request.url.path.rpartition("/")[2]
+        requests.append((name, json.loads(request.content)))
+        if name == "streaming_start" and not_up:
+            not_up -= 1
+            return httpx.Response(422, json=NOT_UP)
         return httpx.Response(200, json={"data": {"result": "ok"}})
 
-    others: list[Event] = [
+    async def sleep(delay_s: float) -> None:
+        waits.append(delay_s)
+
+    async with TelnyxClient("KEY", transport=httpx.MockTransport(answer), **client) as telnyx:
+        result = await answer_incoming(telnyx, event, sleep, **options)
+    assert (result is None) == (requests == [])
+    assert sum(waits) <= 10
+    return requests
+
+
+PLAIN: dict[str, Any] = {"public_url": "https://media.example.com"}
+
+
+@pytest.mark.parametrize("options", [{}, {"stream_bidirectional_codec": "PCMA"}])
+async def test_a_plain_stream_is_answered_by_one_command(options: dict[str, Any]) -> None:
+    """Where ``answer`` can say all there is to say, it opens the stream itself."""
+    [(name, body)] = await answered(PLAIN, send_silence_when_idle=True, **options)
+    assert name == "answer"
+    assert body["stream_url"].startswith("wss://media.example.com/media?send_codec=PCM")
+    assert body["send_silence_when_idle"] is True
+
+
+async def test_a_call_may_be_answered_without_a_stream() -> None:
+    """With ``stream=False`` nothing is streamed, whatever the server's token."""
+    [(name, body)] = await answered(OURS, stream=False)
+    assert (name, set(body)) == ("answer", {"command_id"})
+
+
+@pytest.mark.parametrize(
+    ("client", "options"),
+    [
+        (OURS, {}),
+        (PLAIN, {"stream_bidirectional_codec": "L16"}),
+        (PLAIN, {"stream_bidirectional_sampling_rate": 8000}),
+        (PLAIN, {"stream_auth_token": "T"}),
+        (PLAIN, {"custom_parameters": {"a": "b"}}),
+        (PLAIN, {"processor": "bot"}),
+        (PLAIN, {"processor_parameters": {"a": 1}}),
+    ],
+)
+async def test_a_stream_that_answer_cannot_describe_is_started_by_its_own_command(
+    client: dict[str, Any], options: dict[str, Any]
+) -> None:
+    """A rate, a token or parameters: first ``answer`` without a stream, then its start."""
+    (first, answer), (second, start) = await answered(client, client_state="hi", **options)
+    assert (first, second) == ("answer", "streaming_start")
+    assert set(answer) == {"client_state", "command_id"}
+    assert start["stream_url"] == "wss://media.example.com/media"
+    assert start["client_state"] == "aGk="
+    codec = options.get("stream_bidirectional_codec", "PCMU")
+    rate_hz = 16000 if codec == "L16" else 8000
+    assert start["stream_bidirectional_sampling_rate"] == rate_hz
+    assert parameters(start)["send_rate"] == str(rate_hz)
+    assert ("stream_auth_token" in start) == (client is OURS or "stream_auth_token" in options)
+
+
+async def test_a_stream_waits_until_the_call_is_up() -> None:
+    """Telnyx may refuse a stream for a moment after ``answer``: it is asked again, by a new id."""
+    requests = await answered(OURS, not_up=3)
+    assert [name for name, _ in requests] == ["answer"] + ["streaming_start"] * 4
+    assert len({body["command_id"] for _, body in requests}) == 5
+
+
+async def test_a_call_that_never_comes_up_is_given_up() -> None:
+    """After ten seconds the refusal is an error."""
+    with pytest.raises(UnprocessableError) as caught:
+        await answered(OURS, not_up=1000)
+    assert caught.value.code == "90034"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
         CallInitiated(
             id="1", event_type="call.initiated", call_control_id="v3:a", direction="outgoing"
         ),
         CallInitiated(id="1", event_type="call.initiated", direction="incoming"),
         CallHangup(id="1", event_type="call.hangup", call_control_id="v3:a"),
-    ]
-    incoming = CallInitiated(
-        id="1", event_type="call.initiated", call_control_id="v3:b", direction="incoming"
-    )
-    async with TelnyxClient("KEY", transport=httpx.MockTransport(answer), **OURS) as client:
-        assert client.webhook_url == "https://media.example.com/webhooks/telnyx"
-        for event in others:
-            assert await answer_incoming(client, event) is None
-        result = await answer_incoming(client, incoming)
-    assert result is not None
-    assert result.result == "ok"
-    assert paths == ["/v2/calls/v3:b/actions/answer"]
+    ],
+)
+async def test_other_events_answer_nothing(event: Event) -> None:
+    """``answer_incoming`` leaves every event alone that is no incoming call."""
+    assert await answered(OURS, event) == []
+
+
+def test_the_webhook_url_is_known() -> None:
+    """Where webhooks are to go follows from the public URL."""
+    client = TelnyxClient("KEY", **OURS)
+    assert client.webhook_url == "https://media.example.com/webhooks/telnyx"
+    asyncio.run(client.aclose())

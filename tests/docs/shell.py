@@ -64,6 +64,7 @@ class Daemon:
     """A command that goes on until it is ended; its output is kept."""
 
     def __init__(self, command: str, ready: str, env: dict[str, str], cwd: Path) -> None:
+        self.command = command
         self.output = ""
         self._changed = threading.Event()
         self._process = subprocess.Popen(
@@ -195,7 +196,8 @@ class Reader:
         return ran.stdout
 
     def _end(self, daemon: Daemon) -> None:
-        assert daemon.end() == 0
+        code = daemon.end()
+        assert code == 0, f"{daemon.command}: {code}\n{daemon.output}"
         assert not re.search("Traceback|refused", daemon.output), daemon.output
         self._look_for_secrets(daemon.output)
 

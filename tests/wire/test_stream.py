@@ -122,11 +122,16 @@ def test_who_asked_is_told_of_each_refusal() -> None:
 
 
 def test_the_peer_has_a_deadline_until_start() -> None:
-    """The deadline stands from the upgrade and falls with ``start``."""
+    """It stands from the upgrade, may be put off while the call rings, and falls with ``start``."""
     stream = Stream(100.0, start_within_s=30.0)
     assert stream.start_by == 130.0
     stream.receive(CONNECTED)
     assert stream.start_by == 130.0
+    stream.start_within(105.0, 660.0)
+    assert stream.start_by == 765.0
+    stream.receive(START)
+    stream.start_within(106.0, 660.0)
+    assert stream.start_by is None
     begun = Stream(100.0)
     begun.receive(START)
     assert begun.start_by is None

@@ -19,11 +19,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from mediaserver.carrier.rest import engines
 from mediaserver.carrier.rest import errors as refuse
-from mediaserver.carrier.rest.calls import Habits, PhoneCall
+from mediaserver.carrier.rest.calls import PhoneCall
 from mediaserver.carrier.rest.checks import RULES, check
 from mediaserver.carrier.rest.errors import RefusalError, error_body
 from mediaserver.carrier.rest.faults import RateLimit, RestFault, RestFaults
+from mediaserver.carrier.rest.habits import Habits
 from mediaserver.carrier.rest.server import serving
 from mediaserver.carrier.rest.webhooks import WebhookFaults, WebhookSender
 
@@ -59,6 +61,7 @@ class FakeTelnyx:
         base_url: of its REST interface, once it listens.
         calls: by call_control_id, ended ones too.
         commanded: every authorised request so far, in order.
+        applications: by id, what is read of each; one is there from the beginning.
         faults: trouble to come.
         webhooks: the sender, with its record of deliveries.
     """
@@ -80,6 +83,7 @@ class FakeTelnyx:
         self.base_url = ""
         self.calls: dict[str, PhoneCall] = {}
         self.commanded: list[Commanded] = []
+        self.applications = {"1494404757140276705": _application("1494404757140276705")}
         self.faults = RestFaults()
         self.rate_limit = rate_limit or RateLimit()
         self.webhooks = WebhookSender(
@@ -127,6 +131,7 @@ class FakeTelnyx:
             RefusalError: it cannot be done.
         """
         body = check(command, body)
+        _check_engines(command, body)
         now = time.monotonic()
         self._answers = {
             key: kept for key, kept in self._answers.items() if now - kept[0] < REMEMBER_COMMANDS_S
@@ -138,8 +143,31 @@ class FakeTelnyx:
         self._answers[known] = now, data
         return data
 
+    def notify(self, call: PhoneCall, event_type: str, payload: Body) -> None:
+        """See ``Exchange``."""
+        url = call.webhook_url or self.webhook_url
+        if url is not None:
+            self.webhooks.send(url, event_type, payload)
+
+    def new_leg(self, of: PhoneCall, body: Body) -> PhoneCall:
+        """See ``Exchange``."""
+        leg = self._new_call("outgoing", body.get("from", of.to), body["to"])
+        leg.call_session_id, leg.connection_id = of.call_session_id, of.connection_id
+        leg.webhook_url = body.get("webhook_url", of.webhook_url)
+        leg.client_state = body.get("target_leg_client_state")
+        leg.begin({name: body[name] for name in ("timeout_secs",) if name in body})
+        return leg
+
+    def find(self, call_control_id: str) -> PhoneCall:
+        """See ``Exchange``."""
+        call = self.calls.get(call_control_id)
+        if call is None:
+            raise refuse.no_such_call()
+        return call
+
     def _dial(self, body: Body) -> Body:
-        call = self._new_call("outgoing", body["from"], body["to"])
+        to = body["to"] if isinstance(body["to"], str) else body["to"][0]
+        call = self._new_call("outgoing", body["from"], to)
         call.connection_id = body["connection_id"]
         call.webhook_url = body.get("webhook_url")
         call.client_state = body.get("client_state")
@@ -153,21 +181,13 @@ class FakeTelnyx:
         }
 
     def _act(self, command: str, call_control_id: str | None, body: Body) -> Body:
-        call = self.calls.get(call_control_id or "")
-        if call is None:
-            raise refuse.no_such_call()
-        call.command(command, body)
+        self.find(call_control_id or "").command(command, body)
         return {"result": "ok"}
 
     def _new_call(self, direction: Any, from_: str, to: str) -> PhoneCall:
-        call = PhoneCall(self._notify, self._habits, direction, from_, to)
+        call = PhoneCall(self, self._habits, direction, from_, to)
         self.calls[call.call_control_id] = call
         return call
-
-    def _notify(self, call: PhoneCall, event_type: str, payload: Body) -> None:
-        url = call.webhook_url or self.webhook_url
-        if url is not None:
-            self.webhooks.send(url, event_type, payload)
 
 
 Body = dict[str, Any]
@@ -182,6 +202,13 @@ class _Cut(Response):
         # Returning with 99 octets owing makes the server close the connection.
 
 
+def _check_engines(command: str, body: Body) -> None:
+    if command == "transcription_start":
+        engines.check(body)
+    elif "transcription_config" in body:
+        engines.check(body["transcription_config"])
+
+
 _CUT_HEADERS = [(b"content-length", b"100"), (b"content-type", b"application/json")]
 
 
@@ -193,6 +220,13 @@ def _app(fake: FakeTelnyx) -> Starlette:
         call_control_id = request.path_params["call_control_id"]
         return await _answer(fake, request, request.path_params["action"], call_control_id)
 
+    async def applications(request: Request) -> Response:
+        return _read(fake, request, list(fake.applications.values()))
+
+    async def application(request: Request) -> Response:
+        found = fake.applications.get(request.path_params["id"])
+        return _read(fake, request, found)
+
     async def ring(request: Request) -> Response:
         ends = await request.json() if await request.body() else {}
         call = fake.ring(**{f"{'from_' if k == 'from' else k}": v for k, v in ends.items()})
@@ -202,18 +236,49 @@ def _app(fake: FakeTelnyx) -> Starlette:
         routes=[
             Route("/v2/calls", dial, methods=["POST"]),
             Route("/v2/calls/{call_control_id:path}/actions/{action}", act, methods=["POST"]),
+            Route("/v2/call_control_applications", applications, methods=["GET"]),
+            Route("/v2/call_control_applications/{id}", application, methods=["GET"]),
             Route("/fake/ring", ring, methods=["POST"]),
         ],
         exception_handlers={404: lambda *_: _refusal(fake, refuse.no_such_resource())},
     )
 
 
+def _application(identity: str) -> Body:
+    """An application as the portal makes it; over the API its webhooks would be of version 1."""
+    return {
+        "record_type": "call_control_application",
+        "id": identity,
+        "application_name": "fake",
+        "active": True,
+        "webhook_event_url": "https://media.example.com/webhooks/telnyx",
+        "webhook_event_failover_url": None,
+        "webhook_api_version": "2",
+        "webhook_timeout_secs": 25,
+        "first_command_timeout": True,
+        "first_command_timeout_secs": 30,
+    }
+
+
+def _has_key(fake: FakeTelnyx, request: Request) -> bool:
+    wanted = f"Bearer {fake.api_key}".encode()
+    return hmac.compare_digest(request.headers.get("authorization", "").encode(), wanted)
+
+
+def _read(fake: FakeTelnyx, request: Request, data: Any) -> Response:
+    """The answer to a question; None is nothing that there is."""
+    if not _has_key(fake, request):
+        return _refusal(fake, refuse.unauthorized())
+    if data is None:
+        return _refusal(fake, refuse.no_such_resource())
+    return JSONResponse({"data": data}, headers=_headers(fake))
+
+
 async def _answer(
     fake: FakeTelnyx, request: Request, command: str, call_control_id: str | None
 ) -> Response:
     """Everything around a command: the key, the limit, the trouble, the record."""
-    wanted = f"Bearer {fake.api_key}".encode()
-    if not hmac.compare_digest(request.headers.get("authorization", "").encode(), wanted):
+    if not _has_key(fake, request):
         return _refusal(fake, refuse.unauthorized())
     body = await _json(request)
     fault = fake.faults.take(command)

@@ -4,10 +4,16 @@ Rules (protocol.md 1.2, 3 and 4):
 
     state      command               next       otherwise
     ringing    answer (incoming)     answered   90018 once ended
+    ringing    dialled with a stream  its socket is open, with ``connected`` only
+    ringing    nobody answers        ended      the socket is cut: neither start nor stop
     answered   streaming_start       +stream    90045 if it streams or forks
     answered   fork_start            +fork      replaces a stream; 90045 if it forks
     answered   streaming_stop        -stream    90048 if there is none
     answered   fork_stop             -fork      90031 if there is none
+    answered   record_start          +recording 90053 with timeout_secs while transcribing
+    answered   transcription_start   +words     90054 if it is transcribed
+    answered   transcription_stop    -words     90055 while such a recording runs
+    answered   transfer, bridge      joined     90015 if there is no such other call
     any        hangup                ended      everything on it stops
 """
 
@@ -15,54 +21,35 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from mediaserver.carrier.line import CONNECT_ERRORS, no_connection
-from mediaserver.carrier.plan import PlanError
 from mediaserver.carrier.report import CallReport
 from mediaserver.carrier.rest import errors as refuse
-from mediaserver.carrier.rest.streams import (
-    MediaRequest,
-    PlanFor,
-    StreamedCall,
-    default_plan,
-    stream_fields,
-)
-from telephony_codecs import CodecError
+from mediaserver.carrier.rest.habits import Habits
+from mediaserver.carrier.rest.streams import MediaRequest, Stream, stream_fields
+from mediaserver.carrier.rest.voice import Recordings, Transcriber, Voice, now_text
 
 Body = dict[str, Any]
 _STREAM = "stream"
-Notify = Callable[["PhoneCall", str, Body], None]
+DEFAULT_TIMEOUT_S = 30.0
+"""How long a number is rung where the command does not say; protocol.md gives no default."""
+_STATS = {"jitter_max_variance": "5.52", "jitter_packet_count": "0", "mos": "4.50"}
 
 
-@dataclass(frozen=True)
-class Habits:
-    """How calls of this carrier behave.
+class Exchange(Protocol):
+    """The carrier that a call belongs to."""
 
-    Attributes:
-        plan_for: what a stream says and how.
-        answer_after_s: how long a dialled number rings.
-        transcripts: what a transcription hears, again and again.
-        transcript_every_s: how often it hears something.
-    """
+    def notify(self, call: PhoneCall, event_type: str, payload: Body) -> None:
+        """Send a webhook about a call."""
 
-    plan_for: PlanFor = default_plan
-    answer_after_s: float = 0.05
-    transcripts: Sequence[str] = ("hello", "how can I help you")
-    transcript_every_s: float = 0.25
+    def new_leg(self, of: PhoneCall, body: Body) -> PhoneCall:
+        """Dial somebody for a call that is transferred."""
 
-
-@dataclass
-class Stream:
-    """A stream of a call: its request, its task, and its line once it is connected."""
-
-    request: MediaRequest
-    task: asyncio.Task[None] | None = None
-    line: StreamedCall | None = None
-    is_stopped: bool = False
+    def find(self, call_control_id: str) -> PhoneCall:
+        """The call of this id; RefusalError if there is none."""
 
 
 def _new_id() -> str:
@@ -74,15 +61,21 @@ class PhoneCall:
     """One call.
 
     Attributes:
-        notify: sends a webhook about the call.
+        exchange: sends webhooks, knows other calls.
         direction: as Telnyx says it.
         state: where it is in its life.
         stream: what streams now.
         reports: of streams that are over.
         fork: the fields of the fork that runs now.
+        joined: the call it was joined with by transfer or bridge.
+        suppression: the fields of the noise suppression that runs now.
+        picked_up: set when it rings no more: answered, or over.
+        voice: what the caller hears beside a stream.
+        recordings: what is recorded.
+        transcriber: what it is transcribed by.
     """
 
-    notify: Notify = field(repr=False)
+    exchange: Exchange = field(repr=False)
     habits: Habits
     direction: Literal["incoming", "outgoing"]
     from_: str
@@ -97,53 +90,114 @@ class PhoneCall:
     stream: Stream | None = field(default=None, repr=False)
     reports: list[CallReport] = field(default_factory=list, repr=False)
     fork: Body | None = None
-    _transcription: asyncio.Task[None] | None = field(default=None, repr=False)
+    joined: PhoneCall | None = field(default=None, repr=False)
+    suppression: Body | None = None
+    start_time: str = field(default_factory=now_text)
+    picked_up: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    _had_stream: bool = False
     _tasks: set[asyncio.Task[None]] = field(default_factory=set, repr=False)
 
+    def __post_init__(self) -> None:
+        habits = self.habits
+        self.voice = Voice(self.report, self._spawn, habits.s_per_character, habits.file_s)
+        self.recordings = Recordings(self._report_by_leg)
+        heard = habits.transcripts, habits.transcript_every_s
+        self.transcriber = Transcriber(self.report, self._spawn, *heard)
+        self._commands: dict[str, Callable[[Body], None]] = {
+            "answer": self._answer,
+            "hangup": self._hangup,
+            "reject": self._reject,
+            "streaming_start": self._streaming_start,
+            "streaming_stop": self._streaming_stop,
+            "fork_start": self._fork_start,
+            "fork_stop": self._fork_stop,
+            "transcription_start": self._transcription_start,
+            "transcription_stop": self._transcription_stop,
+            "speak": self.voice.speak,
+            "gather_using_speak": self.voice.speak,
+            "playback_start": self.voice.play,
+            "playback_stop": lambda _: self.voice.stop(),
+            "send_dtmf": self.voice.dial,
+            "record_start": self._record_start,
+            "record_stop": self.recordings.stop,
+            "record_pause": self.recordings.pause,
+            "record_resume": self.recordings.resume,
+            "transfer": self._transfer,
+            "bridge": self._bridge,
+            "suppression_start": self._suppress,
+            "suppression_stop": lambda _: self._suppress(None),
+        }
+
     def command(self, name: str, body: Body) -> None:
-        """Carry out a command whose body was checked.
+        """Carry out a command whose body was checked; those without a meaning here do nothing.
 
         Raises:
             RefusalError: the call is not in a state for it.
         """
         if self.state == "ended":
             raise refuse.call_ended()
-        if name not in ("answer", "hangup") and self.state != "answered":
+        if name not in ("answer", "hangup", "reject") and self.state != "answered":
             raise refuse.not_answered()
         self.client_state = body.get("client_state", self.client_state)
-        getattr(self, f"_{name}")(body)
+        self._commands.get(name, _nothing)(body)
 
     def report(self, event_type: str, **fields: object) -> None:
         """Send a webhook about the call."""
-        common: Body = {
-            "call_control_id": self.call_control_id,
-            "call_leg_id": self.call_leg_id,
-            "call_session_id": self.call_session_id,
-            "connection_id": self.connection_id,
-            "client_state": self.client_state,
-        }
-        self.notify(self, event_type, common | fields)
+        self.exchange.notify(self, event_type, self._ids() | fields)
 
     def begin(self, body: Body | None = None) -> None:
-        """The call rings; a dialled one is answered by itself after a while."""
-        state = "parked" if self.direction == "incoming" else "bridging"
-        self.report("call.initiated", direction=self.direction, state=state, **self._ends())
+        """The call rings; a dialled one is answered by itself after a while, or never."""
+        self.report(
+            "call.initiated",
+            direction=self.direction,
+            state="parked" if self.direction == "incoming" else "bridging",
+            caller_id_name=self.from_,
+            offered_codecs="PCMU,PCMA,G722",
+            custom_headers=[],
+            sip_headers=[],
+            start_time=self.start_time,
+            tags=[],
+            **self._ends(),
+        )
         if body is not None:
-            if body.get("stream_establish_before_call_originate"):
-                self._open_stream(body)
-            self._spawn(self._answer_by_itself(body))
+            if "stream_url" in body:
+                is_early = bool(body.get("stream_establish_before_call_originate"))
+                self._open_stream(body, is_ringing=not is_early)
+            self._spawn(self._ring(body))
 
-    def hang_up(self, source: str = "caller") -> None:
+    def press(self, digit: str) -> None:
+        """The caller presses a key: a webhook, and a message on the stream if there is one."""
+        self.report("call.dtmf.received", digit=digit, **self._ends())
+        if self.stream is not None and self.stream.line is not None:
+            self._spawn(self.stream.line.press(digit))
+
+    def hang_up(self, source: str = "caller", cause: str = "normal_clearing") -> None:
         """The call ends, by whoever ``source`` names."""
         if self.state == "ended":
             return
         self.state = "ended"
+        self.picked_up.set()
         self._end_stream()
-        self._end_transcription()
-        self.fork = None
+        self.transcriber.stop()
+        self.voice.stop("call_hangup")
+        self.recordings.stop({})
+        if self.fork is not None:
+            self._fork_stop({"stream_type": "decrypted"})
         self.report(
-            "call.hangup", hangup_cause="normal_clearing", hangup_source=source, **self._ends()
+            "call.hangup",
+            hangup_cause=cause,
+            hangup_source=source,
+            sip_hangup_cause="200" if cause == "normal_clearing" else "480",
+            call_quality_stats={
+                "inbound": {**_STATS, "packet_count": "100", "skip_packet_count": "0"},
+                "outbound": {"packet_count": "100", "skip_packet_count": "0"},
+            },
+            start_time=self.start_time,
+            end_time=now_text(),
+            **self._ends(),
         )
+        if self.joined is not None:
+            self.joined.hang_up(source)
 
     async def aclose(self) -> None:
         """Hang up and wait until all that belongs to the call has ended."""
@@ -162,10 +216,20 @@ class PhoneCall:
     def _answer(self, body: Body) -> None:
         if self.direction != "incoming" or self.state != "ringing":
             raise refuse.invalid("call_control_id", "an incoming call that rings")
-        self._answered(body)
+        if self.habits.up_after_s:
+            self._spawn(self._pick_up_later(body))
+        else:
+            self._answered(body)
 
     def _hangup(self, body: Body) -> None:
-        self.hang_up("callee" if self.direction == "incoming" else "caller")
+        is_ringing = self.state == "ringing" and self.direction == "outgoing"
+        cause = "originator_cancel" if is_ringing else "normal_clearing"
+        self.hang_up("callee" if self.direction == "incoming" else "caller", cause)
+
+    def _reject(self, body: Body) -> None:
+        if self.direction != "incoming" or self.state != "ringing":
+            raise refuse.invalid("call_control_id", "an incoming call that rings")
+        self.hang_up("callee", "call_rejected")
 
     def _streaming_start(self, body: Body) -> None:
         if self.stream is not None or self.fork is not None:
@@ -194,33 +258,88 @@ class PhoneCall:
         self.report("call.fork.stopped", stream_type=body.get("stream_type", "raw"))
 
     def _transcription_start(self, body: Body) -> None:
-        if self._transcription is not None:
-            raise refuse.transcription_conflict("90054")
-        track = body.get("transcription_tracks", "inbound")
-        self._transcription = self._spawn(self._transcribe(track))
+        if self.transcriber.is_running:
+            raise refuse.already_transcribing()
+        self.transcriber.start(body)
 
     def _transcription_stop(self, body: Body) -> None:
-        if self._transcription is None:
-            raise refuse.transcription_conflict("90055")
-        self._end_transcription()
+        if any(recording.ends_by_silence for recording in self.recordings.running):
+            raise refuse.transcription_in_use()
+        # What Telnyx says where nothing is transcribed is not known.
+        self.transcriber.stop()
+
+    def _record_start(self, body: Body) -> None:
+        if body.get("timeout_secs") and self.transcriber.is_running:
+            raise refuse.recording_needs_transcription()
+        self.recordings.start(body)
+
+    def _suppress(self, body: Body | None) -> None:
+        self.suppression = body
+
+    def _transfer(self, body: Body) -> None:
+        leg = self.exchange.new_leg(self, body)
+        self._spawn(self._join_when_up(leg))
+
+    def _bridge(self, body: Body) -> None:
+        other = self.exchange.find(body["call_control_id"])
+        if other.state == "ended":
+            raise refuse.call_ended()
+        self._join(other)
 
     # What goes on.
 
     def _ends(self) -> Body:
         return {"from": self.from_, "to": self.to}
 
-    async def _answer_by_itself(self, body: Body) -> None:
-        await asyncio.sleep(self.habits.answer_after_s)
+    def _ids(self) -> Body:
+        return {
+            "call_control_id": self.call_control_id,
+            "call_leg_id": self.call_leg_id,
+            "call_session_id": self.call_session_id,
+            "connection_id": self.connection_id,
+            "client_state": self.client_state,
+        }
+
+    def _report_by_leg(self, event_type: str, **fields: object) -> None:
+        """A webhook that names the leg and not the call."""
+        ids = self._ids()
+        del ids["call_control_id"]
+        self.exchange.notify(self, event_type, ids | fields)
+
+    async def _ring(self, body: Body) -> None:
+        limit_s = float(body.get("timeout_secs", DEFAULT_TIMEOUT_S))
+        if self.habits.answer == "yes" and self.habits.answer_after_s <= limit_s:
+            await asyncio.sleep(self.habits.answer_after_s)
+            if self.state == "ringing":
+                self._answered(body)
+            return
+        await asyncio.sleep(limit_s if self.habits.ring_s is None else self.habits.ring_s)
+        if self.state == "ringing":
+            self.hang_up("unknown", "timeout")
+
+    async def _pick_up_later(self, body: Body) -> None:
+        await asyncio.sleep(self.habits.up_after_s)
         if self.state == "ringing":
             self._answered(body)
 
     def _answered(self, body: Body) -> None:
         self.state = "answered"
-        self.report("call.answered", state="answered", **self._ends())
-        if "stream_url" in body and self.stream is None:
+        self.report("call.answered", state="answered", start_time=self.start_time, **self._ends())
+        self.picked_up.set()
+        if not self._had_stream:
             self._open_stream(body)
 
-    def _open_stream(self, body: Body) -> None:
+    async def _join_when_up(self, leg: PhoneCall) -> None:
+        await leg.picked_up.wait()
+        if self.state == leg.state == "answered":
+            self._join(leg)
+
+    def _join(self, other: PhoneCall) -> None:
+        self.joined, other.joined = other, self
+        self.report("call.bridged", **self._ends())
+        other.report("call.bridged", **other._ends())
+
+    def _open_stream(self, body: Body, *, is_ringing: bool = False) -> None:
         if "stream_url" not in body:
             return
         request = MediaRequest(
@@ -232,61 +351,22 @@ class PhoneCall:
             client_state=self.client_state,
             **stream_fields(body),
         )
-        stream = self.stream = Stream(request)
-        stream.task = self._spawn(self._run_stream(stream), _STREAM)
+        self._had_stream = True
+        stream = self.stream = Stream(request, self, self.habits.plan_for, is_ringing)
+        self._spawn(self._see_through(stream), _STREAM)
 
-    async def _run_stream(self, stream: Stream) -> None:
-        """Connect, talk until stopped, and report how it ended, exactly once."""
-        request = stream.request
-        try:
-            line = stream.line = StreamedCall(request, self.habits.plan_for(request))
-            async with line:
-                self.report("streaming.started", stream_url=request.url)
-                if not stream.is_stopped:
-                    await line.speak()
-                    await line.over.wait()
-            self.reports.append(line.report())
-            reason = None if stream.is_stopped or line.record.close_code == 1000 else "closed"
-        except CONNECT_ERRORS as error:
-            reason = no_connection(error)
-        except (PlanError, CodecError) as error:
-            reason = str(error)
+    async def _see_through(self, stream: Stream) -> None:
+        report = await stream.run()
+        if report is not None:
+            self.reports.append(report)
         if self.stream is stream:
             self.stream = None
-        if reason is None:
-            self.report("streaming.stopped", stream_url=request.url)
-        else:
-            self._report_failure(request, reason)
-
-    def _report_failure(self, request: MediaRequest, reason: str) -> None:
-        self.report(
-            "streaming.failed",
-            failure_reason=reason,
-            stream_id=request.stream_id,
-            stream_type="websocket",
-            stream_params={"stream_url": request.url, "track": request.track},
-        )
+        stream.report_end()
 
     def _end_stream(self) -> None:
         stream, self.stream = self.stream, None
-        if stream is None:
-            return
-        stream.is_stopped = True
-        if stream.line is not None:
-            stream.line.over.set()  # its task hangs up: wire stop, close, report
-
-    async def _transcribe(self, track: str) -> None:
-        while True:
-            for transcript in self.habits.transcripts:
-                await asyncio.sleep(self.habits.transcript_every_s)
-                heard = {"transcript": transcript, "confidence": 0.98, "is_final": True}
-                data = heard | {"transcription_track": track}
-                self.report("call.transcription", transcription_data=data)
-
-    def _end_transcription(self) -> None:
-        if self._transcription is not None:
-            self._transcription.cancel()
-            self._transcription = None
+        if stream is not None:
+            stream.end()
 
     def _spawn(
         self, work: Coroutine[Any, Any, None], name: str | None = None
@@ -300,3 +380,7 @@ class PhoneCall:
         self._tasks.discard(task)
         with suppress(asyncio.CancelledError):
             task.result()
+
+
+def _nothing(body: Body) -> None:
+    """What the fake does at commands that are only taken."""

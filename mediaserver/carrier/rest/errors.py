@@ -51,8 +51,8 @@ def no_such_resource() -> RefusalError:
 
 
 def no_such_call() -> RefusalError:
-    """404: the call id is not one of ours."""
-    return RefusalError(404, "90015", "Invalid Call Control ID", pointer="/call_control_id")
+    """422, and not 404: the call id is not one of ours."""
+    return RefusalError(422, "90015", "Invalid Call Control ID", pointer="/call_control_id")
 
 
 def call_ended() -> RefusalError:
@@ -80,9 +80,19 @@ def streaming_not_in_use() -> RefusalError:
     return RefusalError(422, "90048", "Streaming not in use")
 
 
-def transcription_conflict(code: str) -> RefusalError:
-    """422: transcription is in the other state; which code means which is our guess."""
-    return RefusalError(422, code, "Transcription conflict")
+def recording_needs_transcription() -> RefusalError:
+    """422: a recording that ends after silence cannot start while the call is transcribed."""
+    return RefusalError(422, "90053", "Recording with timeout_secs while transcribing")
+
+
+def already_transcribing() -> RefusalError:
+    """422: the call is transcribed."""
+    return RefusalError(422, "90054", "Already transcribing")
+
+
+def transcription_in_use() -> RefusalError:
+    """422: a recording that ends after silence runs, and needs the transcription."""
+    return RefusalError(422, "90055", "Transcription is used by a recording")
 
 
 def invalid_client_state() -> RefusalError:
@@ -90,11 +100,27 @@ def invalid_client_state() -> RefusalError:
     return RefusalError(422, "90017", "Invalid client_state", pointer="/client_state")
 
 
-def invalid(field: str, allowed: str) -> RefusalError:
-    """422: a field holds what it may not; the code is not among the documented ones."""
-    return RefusalError(
-        422, "10015", "Invalid parameter", f"{field} must be {allowed}", pointer=f"/{field}"
-    )
+MISSING, NOT_IN_ENUM, OUT_OF_RANGE = "10004", "10032", "10033"
+MALFORMED = "10015"
+"""Documented for a bad connection_id; which code other malformed values have is our guess."""
+
+_TITLES = {
+    MISSING: "Missing required parameter",
+    NOT_IN_ENUM: "Value not in the enumeration",
+    OUT_OF_RANGE: "Value out of range",
+    MALFORMED: "Invalid parameter",
+}
+
+
+def missing(field: str) -> RefusalError:
+    """422: a field is not there."""
+    return invalid(field, "given", MISSING)
+
+
+def invalid(field: str, allowed: str, code: str = MALFORMED) -> RefusalError:
+    """422: a field holds what it may not."""
+    detail = f"{field} must be {allowed}"
+    return RefusalError(422, code, _TITLES[code], detail, pointer=f"/{field}")
 
 
 def rate_limited() -> RefusalError:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from mediaserver.carrier import messages
 from mediaserver.carrier.call import FakeCall
-from mediaserver.carrier.plan import CallPlan
+from mediaserver.carrier.line import CONNECT_ERRORS, no_connection
+from mediaserver.carrier.plan import CallPlan, PlanError
+from mediaserver.carrier.report import CallReport
+from telephony_codecs import CodecError
 
 SPEECH_S = 120.0
 """How long a stream's speech goes on; after it the line stays open and silent."""
@@ -99,3 +103,101 @@ class StreamedCall(FakeCall):
             client_state=request.client_state,
             custom_parameters=dict(request.custom_parameters) or None,
         )
+
+
+class Owner(Protocol):
+    """The call that a stream belongs to.
+
+    Attributes:
+        state: where it is in its life.
+        picked_up: set when it rings no more: answered, or over.
+    """
+
+    state: Literal["ringing", "answered", "ended"]
+    picked_up: asyncio.Event
+
+    def report(self, event_type: str, **fields: object) -> None:
+        """Send a webhook about the call."""
+
+
+@dataclass
+class Stream:
+    """A stream of a call, from connecting to its end.
+
+    Attributes:
+        request: as it was asked for.
+        owner: its call.
+        plan_for: what it says and how.
+        is_ringing: it is open while the call rings, and has not started.
+        line: once it connects.
+        is_stopped: its end was asked for.
+    """
+
+    request: MediaRequest
+    owner: Owner = field(repr=False)
+    plan_for: PlanFor = field(repr=False)
+    is_ringing: bool = False
+    line: StreamedCall | None = None
+    is_stopped: bool = False
+    _failure: str | None = None
+    _is_unanswered: bool = False
+
+    def end(self) -> None:
+        """Stop it: wire ``stop``, close, webhook; while the call rings its end is the call's."""
+        self.is_stopped = True
+        if self.line is not None and not self.is_ringing:
+            self.line.over.set()  # its task hangs up
+
+    async def run(self) -> CallReport | None:
+        """Connect, and talk until stopped; None without a connection."""
+        try:
+            line = self.line = StreamedCall(self.request, self.plan_for(self.request))
+            line.is_ringing = line.is_ringing or self.is_ringing
+            async with line:
+                if not self.is_ringing or await self._is_picked_up(line):
+                    await self._talk(line)
+            if not self.is_stopped and line.record.close_code != 1000:
+                self._failure = "closed"
+            return line.report()
+        except CONNECT_ERRORS as error:
+            self._failure = no_connection(error)
+        except (PlanError, CodecError) as error:
+            self._failure = str(error)
+        return None
+
+    def report_end(self) -> None:
+        """Send the one webhook about its end; none if it never began."""
+        url = self.request.url
+        if self._is_unanswered:
+            return
+        if self._failure is None:
+            self.owner.report("streaming.stopped", stream_url=url)
+            return
+        self.owner.report(
+            "streaming.failed",
+            failure_reason=self._failure,
+            stream_id=self.request.stream_id,
+            stream_type="websocket",
+            stream_params={"stream_url": url, "track": self.request.track},
+        )
+
+    async def _talk(self, line: StreamedCall) -> None:
+        self.owner.report("streaming.started", stream_url=self.request.url)
+        if not self.is_stopped:
+            await line.speak()
+            await line.over.wait()
+
+    async def _is_picked_up(self, line: StreamedCall) -> bool:
+        """Wait, connected, while the call rings; whether the stream has then started."""
+        waits = [asyncio.create_task(each.wait()) for each in (line.over, self.owner.picked_up)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        if self.owner.state == "ended":
+            self._is_unanswered = True
+            line.cut()  # neither start nor stop
+        if line.over.is_set():
+            return False
+        self.is_ringing = False
+        await line.pick_up()
+        return True

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hmac
 import json
 import random
 import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 from nacl.signing import SigningKey
@@ -28,12 +29,15 @@ class WebhookFaults:
         delay_s: every delivery is late by so much.
         scatter_s: and by up to so much more, each for itself: they overtake one another.
         seed: of the scatter.
+        shape: ``v2``, the default; ``v1``, as an application made over the API has it: no
+            envelope, signed by HMAC; ``quickstart``: no envelope, ``webhook_id`` for ``id``.
     """
 
     copies: int = 1
     delay_s: float = 0.0
     scatter_s: float = 0.0
     seed: int = 0
+    shape: Literal["v2", "v1", "quickstart"] = "v2"
 
 
 @dataclass(frozen=True)
@@ -126,17 +130,34 @@ class WebhookSender:
             await asyncio.sleep(self.retry_s)
 
     async def _attempt(self, url: str, event: dict[str, Any], attempt: int) -> int | None:
-        envelope = {"data": event, "meta": {"attempt": attempt, "delivered_to": url}}
-        body = json.dumps(envelope).encode()
-        at = str(int(time.time()))
-        signature = self.key.sign(f"{at}|".encode() + body).signature
-        headers = {
-            "content-type": "application/json",
-            "telnyx-signature-ed25519": base64.b64encode(signature).decode("ascii"),
-            "telnyx-timestamp": at,
-        }
+        body = json.dumps(_shaped(event, self.faults.shape, attempt, url)).encode()
+        headers = {"content-type": "application/json", **self._signed(body)}
         try:
             response = await self._http.post(url, content=body, headers=headers)
         except httpx.HTTPError:
             return None
         return response.status_code
+
+    def _signed(self, body: bytes) -> dict[str, str]:
+        """The headers that prove who sent it: Ed25519, or the HMAC of version 1."""
+        if self.faults.shape == "v1":
+            mac = hmac.new(bytes(self.key), body, "sha256").digest()
+            return {"x-telnyx-signature": base64.b64encode(mac).decode("ascii")}
+        at = str(int(time.time()))
+        signature = self.key.sign(f"{at}|".encode() + body).signature
+        return {
+            "telnyx-signature-ed25519": base64.b64encode(signature).decode("ascii"),
+            "telnyx-timestamp": at,
+        }
+
+
+def _shaped(event: dict[str, Any], shape: str, attempt: int, url: str) -> dict[str, Any]:
+    """The body of a delivery, in one of the three shapes that are seen."""
+    if shape == "v2":
+        return {"data": event, "meta": {"attempt": attempt, "delivered_to": url}}
+    at = event["occurred_at"]
+    top = {"record_type": "event", "created_at": at, "payload": event["payload"]}
+    if shape == "quickstart":
+        return top | {"webhook_id": event["id"], "event_type": event["event_type"]}
+    top["payload"] = event["payload"] | {"occurred_at": at}
+    return top | {"id": event["id"], "event_type": event["event_type"].replace(".", "_")}

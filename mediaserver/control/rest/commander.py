@@ -5,36 +5,41 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from mediaserver.control.errors import CommandTimeoutError, ControlError, NetworkError
 from mediaserver.control.rest.replies import api_error, data_of
 from mediaserver.control.rest.retry import RetryPolicy
-from mediaserver.control.rest.transport import Transport, TryTimeoutError
+from mediaserver.control.rest.transport import Reply, Transport, TryTimeoutError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command on its way: the same body, and so the same ``command_id``, on every try."""
+    """One command on its way: the same body, and so the same ``command_id``, on every try.
+
+    Without a body it is a question, which changes nothing.
+    """
 
     path: str
-    body: Mapping[str, object] = field(repr=False)
+    body: Mapping[str, object] = field(repr=False, default_factory=dict)
     only_if_unsent: bool = False
     """Never repeated where the first try may have had an effect."""
     already: frozenset[str] = frozenset()
-    """Error codes that mean: it is so already."""
+    """Error codes of 422 that mean: it is so already."""
 
     @property
     def command_id(self) -> str:
-        """Telnyx's means to know a repeated command."""
-        return str(self.body["command_id"])
+        """Telnyx's means to know a repeated command; empty of a question."""
+        return str(self.body.get("command_id", ""))
 
     @property
     def content(self) -> bytes:
-        """The body as JSON."""
-        return msgspec.json.encode(self.body)
+        """The body as JSON; empty of a question."""
+        return msgspec.json.encode(self.body) if self.body else b""
 
 
 class Commander:
@@ -74,12 +79,25 @@ class Commander:
             ApiError: Telnyx refused, finally.
             NetworkError: no answer (CommandTimeoutError: in time).
         """
+        return await self._repeated(command, data_of)
+
+    async def ask(self, question: Command, read: Callable[[Reply], T]) -> T:
+        """Ask a question with its retries; ``read`` makes something of the answer.
+
+        Raises:
+            ApiError, NetworkError: as ``run``.
+        """
+        answer = await self._repeated(question, read)
+        assert answer is not None, "no code means that a question is answered already"
+        return answer
+
+    async def _repeated(self, command: Command, read: Callable[[Reply], T]) -> T | None:
         began = self._clock()
         n_tries = 0
         while True:
             n_tries += 1
             try:
-                return await self._try(command, self._clock() - began)
+                return await self._try(command, read, self._clock() - began)
             except ControlError as error:
                 elapsed_s = self._clock() - began
                 wait_s = self._policy.wait_s(
@@ -89,21 +107,25 @@ class Commander:
                     raise
             await self._sleep(wait_s)
 
-    async def _try(self, command: Command, elapsed_s: float) -> dict[str, Any] | None:
+    async def _try(
+        self, command: Command, read: Callable[[Reply], T], elapsed_s: float
+    ) -> T | None:
         left_s = self._policy.deadline_s - elapsed_s
         limit_s = min(self._policy.try_s, left_s)
         try:
             if limit_s <= 0:
                 raise TryTimeoutError("the deadline has passed", sent=True)
-            reply = await self._transport.post(command.path, command.content, limit_s)
+            method = "POST" if command.body else "GET"
+            reply = await self._transport.send(method, command.path, command.content, limit_s)
         except NetworkError as error:
             is_last = isinstance(error, TryTimeoutError) and limit_s == left_s
             kind = CommandTimeoutError if is_last else NetworkError
             raise kind(error.reason, sent=error.sent, command_id=command.command_id) from error
         if reply.status < 300:
-            return data_of(reply)
+            return read(reply)
         refusal = api_error(reply, command.command_id, self._secrets_of(command))
-        if any(problem.code in command.already for problem in refusal.problems):
+        is_about_state = refusal.status == 422
+        if is_about_state and any(each.code in command.already for each in refusal.problems):
             return None
         raise refusal
 

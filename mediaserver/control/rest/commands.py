@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
-from urllib.parse import quote
 
-from mediaserver.control.checks import CALL_ID
 from mediaserver.control.errors import InvalidFieldError, UnreadableReplyError
 from mediaserver.control.own_server import OwnServer
+from mediaserver.control.rest.actions.media import MediaActions
+from mediaserver.control.rest.actions.options import CommonOptions, HangupOptions
+from mediaserver.control.rest.actions.sender import ActionResult, text_of
 from mediaserver.control.rest.commander import Command, Commander, new_command_id
-from mediaserver.control.rest.fields import (
-    ForkStreamType,
-    TranscriptionEngine,
-    TranscriptionTracks,
-    body,
-)
+from mediaserver.control.rest.engines import TranscriptionConfig
+from mediaserver.control.rest.fields import ForkStreamType, TranscriptionTracks
 from mediaserver.control.rest.streams import (
     AnswerOptions,
-    CommonOptions,
     DialOptions,
     StartStreamingOptions,
-    encoded_client_state,
     stream_body,
 )
-
-_ALREADY_STOPPED = frozenset({"90018", "90031", "90048"})
-"""Call ended, not forked, streaming not in use: what a stop command wants (protocol.md 3)."""
-
-
-@dataclass(frozen=True)
-class ActionResult:
-    """A command was carried out.
-
-    Attributes:
-        command_id: of the command.
-        result: Telnyx's word, "ok".
-        was_already_so: a stop command found nothing left to stop.
-    """
-
-    command_id: str
-    result: str = "ok"
-    was_already_so: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,7 +39,7 @@ class DialedCall:
     command_id: str
 
 
-class Actions:
+class Actions(MediaActions):
     """Commands to one call, each named by its ``call_control_id``.
 
     All raise InvalidFieldError before anything is sent, ApiError and NetworkError after.
@@ -71,7 +48,7 @@ class Actions:
     def __init__(
         self, commander: Commander, server: OwnServer, wall_clock: Callable[[], float]
     ) -> None:
-        self._commander = commander
+        super().__init__(commander)
         self._server = server
         self._wall_clock = wall_clock
 
@@ -105,22 +82,20 @@ class Actions:
 
         Args:
             call_control_id: of the call.
-            rx: where a copy of what Telnyx receives goes.
-            tx: where a copy of what it sends goes.
-            target: the old form, both with a STREP header.
-            **common: client_state, command_id.
+            rx: where a copy of what Telnyx receives goes; with ``tx``.
+            tx: where a copy of what it sends goes; with ``rx``.
+            target: instead of both, the old form: one address, a STREP header on each packet.
+            **common: client_state, command_id, extra.
         """
-        if rx is None and tx is None and target is None:
-            raise InvalidFieldError("rx", "given, or tx, or target")
-        return await self._plain(
-            call_control_id,
-            "fork_start",
-            common,
-            rx=rx,
-            tx=tx,
-            target=target,
-            stream_type="decrypted",
-        )
+        if target is not None and (rx is not None or tx is not None):
+            raise InvalidFieldError("target", "left out with rx and tx")
+        if target is None and rx is None:
+            raise InvalidFieldError("rx", "given together with tx (or target alone)")
+        if target is None and tx is None:
+            raise InvalidFieldError("tx", "given together with rx (or target alone)")
+        stream_type = "decrypted" if target is None else None
+        fields = {"rx": rx, "tx": tx, "target": target, "stream_type": stream_type}
+        return await self._plain(call_control_id, "fork_start", common, **fields)
 
     async def stop_forking(
         self,
@@ -136,12 +111,21 @@ class Actions:
         self,
         call_control_id: str,
         *,
-        transcription_engine: TranscriptionEngine | None = None,
+        transcription_engine: str | None = None,
         transcription_tracks: TranscriptionTracks | None = None,
-        transcription_engine_config: Mapping[str, object] | None = None,
+        transcription_engine_config: TranscriptionConfig | None = None,
         **common: Unpack[CommonOptions],
     ) -> ActionResult:
-        """Have the call transcribed; the words come as ``call.transcription`` webhooks."""
+        """Have the call transcribed; the words come as ``call.transcription`` webhooks.
+
+        Args:
+            call_control_id: of the call.
+            transcription_engine: ``Google`` (Telnyx's default), ``Telnyx``, ``Deepgram``,
+                ``Azure`` …; one that is not known here is sent with a warning.
+            transcription_tracks: who is listened to; default inbound.
+            transcription_engine_config: by engine; its engine is filled in.
+            **common: client_state, command_id, extra.
+        """
         return await self._plain(
             call_control_id,
             "transcription_start",
@@ -162,30 +146,9 @@ class Actions:
         fields = stream_body("answer", options, self._server, self._wall_clock())
         return await self._act(call_control_id, "answer", fields)
 
-    async def hangup(self, call_control_id: str, **common: Unpack[CommonOptions]) -> ActionResult:
-        """End the call."""
-        return await self._plain(call_control_id, "hangup", common)
-
-    async def _plain(
-        self, call_control_id: str, name: str, common: CommonOptions, **fields: object
-    ) -> ActionResult:
-        fields["client_state"] = encoded_client_state(common.get("client_state"))
-        fields["command_id"] = common.get("command_id")
-        return await self._act(call_control_id, name, body(name, fields))
-
-    async def _act(
-        self, call_control_id: str, name: str, fields: dict[str, object]
-    ) -> ActionResult:
-        CALL_ID.require("call_control_id", call_control_id)
-        fields.setdefault("command_id", new_command_id())
-        command = Command(
-            f"/calls/{quote(call_control_id, safe='')}/actions/{name}",
-            fields,
-            already=_ALREADY_STOPPED if name.endswith("_stop") else frozenset(),
-        )
-        data = await self._commander.run(command)
-        result = _text(data or {}, "result") or "ok"
-        return ActionResult(command.command_id, result, was_already_so=data is None)
+    async def hangup(self, call_control_id: str, **options: Unpack[HangupOptions]) -> ActionResult:
+        """End the call; one that has ended is as it should be."""
+        return await self._plain(call_control_id, "hangup", options)
 
 
 class Calls:
@@ -200,7 +163,12 @@ class Calls:
         self._wall_clock = wall_clock
 
     async def dial(
-        self, *, connection_id: str, from_: str, to: str, **options: Unpack[DialOptions]
+        self,
+        *,
+        connection_id: str,
+        from_: str,
+        to: str | Sequence[str],
+        **options: Unpack[DialOptions],
     ) -> DialedCall:
         """Call somebody; ``stream=True`` opens a stream to our server at once.
 
@@ -209,8 +177,9 @@ class Calls:
         Args:
             connection_id: of the Call Control application.
             from_: number shown to the called party.
-            to: number or SIP URI to call.
-            **options: the stream, and where webhooks go (default: our server).
+            to: number or SIP URI to call, or several of them.
+            **options: the stream, where webhooks go (default: our server), and the rest of
+                Telnyx's fields; those without a name here go in ``extra``.
 
         Raises:
             UnreadableReplyError: the call is made, but Telnyx's answer does not name it.
@@ -226,13 +195,8 @@ class Calls:
         fields.setdefault("command_id", new_command_id())
         command = Command("/calls", fields, only_if_unsent=True)
         data = await self._commander.run(command) or {}
-        call_control_id = _text(data, "call_control_id")
+        call_control_id = text_of(data, "call_control_id")
         if call_control_id is None:
             raise UnreadableReplyError("the answer to dial names no call_control_id")
-        leg_id, session_id = _text(data, "call_leg_id"), _text(data, "call_session_id")
+        leg_id, session_id = text_of(data, "call_leg_id"), text_of(data, "call_session_id")
         return DialedCall(call_control_id, leg_id, session_id, command.command_id)
-
-
-def _text(data: Mapping[str, Any], name: str) -> str | None:
-    value = data.get(name)
-    return value if isinstance(value, str) and value else None

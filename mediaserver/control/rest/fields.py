@@ -5,25 +5,30 @@ Source: protocol.md 3, which gives Telnyx's OpenAPI text.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal, TypedDict, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from mediaserver.control.checks import (
-    COMMAND_ID,
-    COUNT,
     FLAG,
+    HEADERS,
+    JSON,
     OBJECT,
     UDP,
     UUID,
     Check,
     Rules,
+    either,
     list_of,
     one_of,
     table,
     text,
+    whole,
 )
 from mediaserver.control.errors import InvalidFieldError
+from mediaserver.control.rest import engines
+from mediaserver.control.rest.actions import rules as actions
 
 StreamTrack = Literal["inbound_track", "outbound_track", "both_tracks"]
 StreamCodec = Literal["PCMU", "PCMA", "G722", "OPUS", "AMR-WB", "L16", "default"]
@@ -33,21 +38,7 @@ BidirectionalRate = Literal[8000, 16000, 22050, 24000, 48000]
 TargetLegs = Literal["both", "self", "opposite"]
 ForkStreamType = Literal["raw", "decrypted"]
 TranscriptionTracks = Literal["inbound", "outbound", "both"]
-TranscriptionEngine = Literal[
-    "Google",
-    "Telnyx",
-    "Deepgram",
-    "Azure",
-    "A",
-    "B",
-    "xAI",
-    "AssemblyAI",
-    "Speechmatics",
-    "Soniox",
-    "Parakeet",
-    "Humain",
-    "Reson8",
-]
+WebhookMethod = Literal["POST", "GET"]
 
 
 class DialogflowConfig(TypedDict, total=False):
@@ -60,119 +51,165 @@ class DialogflowConfig(TypedDict, total=False):
 URL_CHARS = 2000
 """The longest stream_url Telnyx takes."""
 
-_GOOGLE = table(
-    {
-        "language": text(),
-        "interim_results": FLAG,
-        "hints": list_of(text()),
-        "speech_context": list_of(OBJECT),
-        "model": text(),
-        "enable_speaker_diarization": FLAG,
-        "min_speaker_count": COUNT,
-        "max_speaker_count": COUNT,
-        "profanity_filter": FLAG,
-        "use_enhanced": FLAG,
-    }
-)
-_TELNYX = table({"language": text(), "transcription_model": text()})
-_DEEPGRAM = table(
-    {
-        "transcription_model": one_of("nova-2", "nova-3"),
-        "language": text(),
-        "interim_results": FLAG,
-        "keyterms": list_of(text()),
-    },
-    is_open=True,
-)
-_AZURE = table({"region": text(), "language": text()}, required=("region",))
-
-ENGINE_CONFIGS: Mapping[str, Check] = MappingProxyType(
-    {
-        "Google": _GOOGLE,
-        "A": _GOOGLE,
-        "Telnyx": _TELNYX,
-        "B": _TELNYX,
-        "Deepgram": _DEEPGRAM,
-        "Azure": _AZURE,
-    }
-)
-"""By engine; an engine that is not here takes any object."""
-
-_COMMON: dict[str, Check] = {"client_state": text(), "command_id": COMMAND_ID}
-_STREAM: dict[str, Check] = {
-    "stream_url": text(URL_CHARS),  # its scheme and host: see target.py
+_STREAM: Rules = {
+    "stream_url": text(URL_CHARS),  # its scheme and host: see own_server.py
     "stream_track": one_of(*get_args(StreamTrack)),
     "stream_codec": one_of(*get_args(StreamCodec)),
     "stream_bidirectional_mode": one_of(*get_args(BidirectionalMode)),
     "stream_bidirectional_codec": one_of(*get_args(BidirectionalCodec)),
     "stream_bidirectional_target_legs": one_of(*get_args(TargetLegs)),
 }
-_RATE: dict[str, Check] = {
-    "stream_bidirectional_sampling_rate": one_of(*get_args(BidirectionalRate))
+_RATED: Rules = {
+    **_STREAM,
+    "stream_bidirectional_sampling_rate": one_of(*get_args(BidirectionalRate)),
+    "stream_auth_token": text(4000),
 }
-_TOKEN: dict[str, Check] = {"stream_auth_token": text(4000)}
-_DIALOGFLOW: dict[str, Check] = {
+_DIALOGFLOW: Rules = {
     "enable_dialogflow": FLAG,
     "dialogflow_config": table({"analyze_sentiment": FLAG, "partial_automated_agent_reply": FLAG}),
 }
 _PARAMETER = table({"name": text(), "value": Check("text", lambda v: isinstance(v, str))})
+_TRANSCRIPTION: Rules = {
+    # Not one of a list: Telnyx adds engines every few months.
+    "transcription_engine": text(),
+    "transcription_tracks": one_of(*get_args(TranscriptionTracks)),
+    engines.FIELD: OBJECT,
+}
+_SET_UP: Rules = {
+    **_STREAM,
+    **actions.COMMON,
+    **actions.RECORD,
+    "send_silence_when_idle": FLAG,
+    "webhook_url": text(URL_CHARS),
+    "webhook_url_method": one_of(*get_args(WebhookMethod)),
+    "preferred_codecs": text(),
+    "transcription": FLAG,
+    "transcription_config": table(_TRANSCRIPTION),
+    "custom_headers": HEADERS,
+}
 
 COMMANDS: Mapping[str, Rules] = MappingProxyType(
     {
-        "streaming_start": _STREAM
-        | _RATE
-        | _TOKEN
-        | _DIALOGFLOW
-        | _COMMON
-        | {"custom_parameters": list_of(_PARAMETER)},
-        "streaming_stop": {"stream_id": UUID} | _COMMON,
-        "fork_start": {"rx": UDP, "tx": UDP, "target": UDP, "stream_type": one_of("decrypted")}
-        | _COMMON,
-        "fork_stop": {"stream_type": one_of(*get_args(ForkStreamType))} | _COMMON,
-        "transcription_start": {
-            "transcription_engine": one_of(*get_args(TranscriptionEngine)),
-            "transcription_tracks": one_of(*get_args(TranscriptionTracks)),
-            "transcription_engine_config": OBJECT,
-        }
-        | _COMMON,
-        "transcription_stop": dict(_COMMON),
+        "streaming_start": {
+            **_RATED,
+            **_DIALOGFLOW,
+            **actions.COMMON,
+            "custom_parameters": list_of(_PARAMETER),
+        },
+        "streaming_stop": {"stream_id": UUID, **actions.COMMON},
+        "fork_start": {
+            "rx": UDP,
+            "tx": UDP,
+            "target": UDP,
+            "stream_type": one_of("decrypted"),
+            **actions.COMMON,
+        },
+        "fork_stop": {"stream_type": one_of(*get_args(ForkStreamType)), **actions.COMMON},
+        "transcription_start": {**_TRANSCRIPTION, **actions.COMMON},
+        "transcription_stop": dict(actions.COMMON),
         "dial": {
             "connection_id": text(),
             "from": text(),
-            "to": text(),
-            "webhook_url": text(URL_CHARS),
-        }
-        | _STREAM
-        | _RATE
-        | _TOKEN
-        | _COMMON
-        | {"stream_establish_before_call_originate": FLAG, "send_silence_when_idle": FLAG},
-        "answer": _STREAM | _COMMON,
-        "hangup": dict(_COMMON),
+            "to": either(text(), list_of(text(), min_items=1)),
+            **_SET_UP,
+            **_RATED,
+            **_DIALOGFLOW,
+            **actions.MACHINES,
+            "stream_establish_before_call_originate": FLAG,
+            "timeout_secs": whole(5, 600),
+            "time_limit_secs": whole(1),
+            "sip_headers": HEADERS,
+            "link_to": text(),
+            "bridge_intent": FLAG,
+            "from_display_name": text(),
+            "media_encryption": text(),
+        },
+        "answer": _SET_UP,
+        "hangup": {"custom_headers": HEADERS, **actions.COMMON},
+        **actions.COMMANDS,
     }
 )
 """Field rules by command; ``dial`` and the names of the actions."""
 
 
+def required_of(command: str) -> tuple[str, ...]:
+    """The fields that a command cannot do without."""
+    return actions.REQUIRED.get(command, ())
+
+
+def encoded_client_state(state: object, name: str = "client_state") -> str | None:
+    """The user's state as Telnyx wants it: base64.
+
+    Raises:
+        InvalidFieldError: neither text nor octets, or empty.
+    """
+    if state is None:
+        return None
+    octets = state.encode() if isinstance(state, str) else state
+    if not isinstance(octets, bytes) or not octets:
+        raise InvalidFieldError(name, "text or octets, not empty")
+    return base64.b64encode(octets).decode("ascii")
+
+
 def body(command: str, fields: Mapping[str, object]) -> dict[str, object]:
     """The request body of a command: every field that is not None, each checked.
 
+    Args:
+        command: ``dial``, or the name of an action.
+        fields: by Telnyx's names (``from_`` for ``from``); those under ``extra`` are passed on.
+
     Raises:
-        InvalidFieldError: a value Telnyx does not take, or a field the command has not.
+        InvalidFieldError: a value Telnyx does not take, a field the command has not, or a
+            required one that is missing.
     """
     rules = COMMANDS[command]
-    given = {name: value for name, value in fields.items() if value is not None}
-    for name, value in given.items():
+    extra = _checked_extra(rules, fields.get("extra"))
+    given = {
+        name.removesuffix("_"): value
+        for name, value in fields.items()
+        if value is not None and name != "extra"
+    }
+    for name in given:
         if name not in rules:
             raise InvalidFieldError(name, f"left out: {command} does not take it")
-        rules[name].require(name, value)
-    engine_config = given.get("transcription_engine_config")
-    if engine_config is not None:
-        _check_engine_config(given.get("transcription_engine"), engine_config)
-    return given
+        given[name] = _as_sent(name, rules[name], given[name])
+        rules[name].require(name, given[name])
+    for name in required_of(command):
+        if name not in given:
+            raise InvalidFieldError(name, "given")
+    if command == "transcription_start":
+        given |= _with_engine(given)
+    elif isinstance(config := given.get("transcription_config"), Mapping):
+        given["transcription_config"] = _with_engine(config)
+    return given | extra
 
 
-def _check_engine_config(engine: object, config: object) -> None:
-    rule = ENGINE_CONFIGS.get(str(engine))
-    if rule is not None:
-        rule.require("transcription_engine_config", config)
+def _as_sent(name: str, rule: Check, value: object) -> object:
+    """The value in the form that goes out: state encoded, headers as a list."""
+    if name == "target_leg_client_state":
+        return encoded_client_state(value, name)
+    if rule is HEADERS and isinstance(value, Mapping):
+        return [{"name": header, "value": text} for header, text in value.items()]
+    return value
+
+
+def _checked_extra(rules: Rules, extra: object) -> dict[str, Any]:
+    """Fields that this client has no name for, if they can be sent."""
+    if extra is None:
+        return {}
+    if not isinstance(extra, Mapping):
+        raise InvalidFieldError("extra", "a dict of names and values")
+    for name, value in extra.items():
+        if not isinstance(name, str) or name in rules:
+            raise InvalidFieldError(f"extra.{name}", "left out, or given by its own name")
+        JSON.require(f"extra.{name}", value)
+    return dict(extra)
+
+
+def _with_engine(fields: Mapping[str, object]) -> dict[str, object]:
+    """The fields of a transcription, its engine named inside the configuration too."""
+    engine = fields.get("transcription_engine")
+    config = engines.filled_in(
+        engine if isinstance(engine, str) else None, fields.get(engines.FIELD)
+    )
+    return {**fields, **({} if config is None else {engines.FIELD: config})}

@@ -21,6 +21,12 @@ def data_of(reply: Reply) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
+def items_of(reply: Reply) -> list[dict[str, Any]]:
+    """The objects in the ``data`` list of a successful answer."""
+    data = _object(reply.body).get("data")
+    return [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
+
+
 def api_error(reply: Reply, command_id: str, secrets: tuple[str, ...]) -> ApiError:
     """The error for an answer that is no success.
 
@@ -32,7 +38,7 @@ def api_error(reply: Reply, command_id: str, secrets: tuple[str, ...]) -> ApiErr
     listed = _object(reply.body).get("errors")
     entries = listed if isinstance(listed, list) else []
     problems = tuple(_problem(entry, secrets) for entry in entries if isinstance(entry, dict))
-    return error_class(reply.status)(
+    return error_class(reply.status, problems[0].code if problems else "")(
         reply.status,
         problems,
         request_id=_line(reply.headers.get("x-request-id"), secrets) or None,

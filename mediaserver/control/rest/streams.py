@@ -9,10 +9,9 @@ Source: protocol.md 2, 3 and 6.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, TypedDict
+from typing import Any
 
 from mediaserver.control.errors import InvalidFieldError
 from mediaserver.control.own_server import (
@@ -26,6 +25,8 @@ from mediaserver.control.own_server import (
     with_query,
     with_token,
 )
+from mediaserver.control.rest.actions.options import CommonOptions, Headers, RecordOptions
+from mediaserver.control.rest.actions.rules import MachineDetection
 from mediaserver.control.rest.fields import (
     BidirectionalCodec,
     BidirectionalMode,
@@ -34,7 +35,9 @@ from mediaserver.control.rest.fields import (
     StreamCodec,
     StreamTrack,
     TargetLegs,
+    WebhookMethod,
     body,
+    encoded_client_state,
 )
 from mediaserver.tokens import issue
 
@@ -55,17 +58,6 @@ _TELNYX_RATE_HZ = 8000
 """What Telnyx takes where a command has no field for the rate."""
 
 
-class CommonOptions(TypedDict, total=False):
-    """What every command takes.
-
-    ``client_state`` is text or octets that come back with every webhook of the call; it is
-    encoded here. ``command_id`` is made up if it is not given.
-    """
-
-    client_state: str | bytes | None
-    command_id: str | None
-
-
 class StreamOptions(CommonOptions, total=False):
     """What every command that opens a stream takes.
 
@@ -84,10 +76,23 @@ class StreamOptions(CommonOptions, total=False):
     processor_parameters: Mapping[str, Scalar] | None
 
 
-class AnswerOptions(StreamOptions, total=False):
-    """What ``answer`` takes; ``stream=True`` answers with a stream to our server."""
-
+class _SetUpOptions(StreamOptions, RecordOptions, total=False):
     stream: bool
+    send_silence_when_idle: bool | None
+    webhook_url: str | None
+    webhook_url_method: WebhookMethod | None
+    preferred_codecs: str | None
+    transcription: bool | None
+    transcription_config: Mapping[str, object] | None
+    custom_headers: Headers | None
+
+
+class AnswerOptions(_SetUpOptions, total=False):
+    """What ``answer`` takes; ``stream=True`` answers with a stream to our server.
+
+    ``answer`` has no fields for the rate, a token and custom parameters: where they matter,
+    answer first and then ``start_streaming``, as ``answer_incoming`` does.
+    """
 
 
 class RatedStreamOptions(StreamOptions, total=False):
@@ -105,27 +110,24 @@ class StartStreamingOptions(RatedStreamOptions, total=False):
     dialogflow_config: DialogflowConfig | None
 
 
-class DialOptions(RatedStreamOptions, total=False):
-    """What ``dial`` takes; ``stream=True`` dials with a stream to our server."""
+class AnswerIncomingOptions(AnswerOptions, StartStreamingOptions, total=False):
+    """What ``answer_incoming`` takes: of both commands."""
 
-    stream: bool
+
+class DialOptions(_SetUpOptions, RatedStreamOptions, total=False):
+    """What ``dial`` takes; ``stream=True`` dials with a stream to our server. Times in seconds."""
+
+    enable_dialogflow: bool | None
+    dialogflow_config: DialogflowConfig | None
     stream_establish_before_call_originate: bool | None
-    send_silence_when_idle: bool | None
-    webhook_url: str | None
-
-
-def encoded_client_state(state: object) -> str | None:
-    """The user's state as Telnyx wants it: base64.
-
-    Raises:
-        InvalidFieldError: neither text nor octets, or empty.
-    """
-    if state is None:
-        return None
-    octets = state.encode() if isinstance(state, str) else state
-    if not isinstance(octets, bytes) or not octets:
-        raise InvalidFieldError("client_state", "text or octets, not empty")
-    return base64.b64encode(octets).decode("ascii")
+    timeout_secs: int | None
+    time_limit_secs: int | None
+    answering_machine_detection: MachineDetection | None
+    sip_headers: Headers | None
+    link_to: str | None
+    bridge_intent: bool | None
+    from_display_name: str | None
+    media_encryption: str | None
 
 
 def stream_body(

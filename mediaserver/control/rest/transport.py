@@ -43,6 +43,7 @@ class Reply:
 class _Try:
     """State shared between the request's task and whoever waits for it."""
 
+    method: str
     path: str
     content: bytes = field(repr=False)
     limit_s: float
@@ -65,7 +66,7 @@ class Transport:
         self._running: set[asyncio.Task[Reply]] = set()
         self._is_closed = False
 
-    async def post(self, path: str, content: bytes, limit_s: float) -> Reply:
+    async def send(self, method: str, path: str, content: bytes, limit_s: float) -> Reply:
         """Send one request and give its reply, of whatever status.
 
         Raises:
@@ -74,7 +75,7 @@ class Transport:
         """
         if self._is_closed:
             raise NetworkError("the client is closed", sent=False)
-        attempt = _Try(path, content, limit_s)
+        attempt = _Try(method, path, content, limit_s)
         task = asyncio.create_task(self._run(attempt))
         self._running.add(task)
         task.add_done_callback(self._forget)
@@ -114,7 +115,7 @@ class Transport:
         ends = time.monotonic() + attempt.limit_s
         body = bytearray()
         request = self._http.stream(
-            "POST",
+            attempt.method,
             attempt.path,
             content=attempt.content,
             headers={"content-type": "application/json"},

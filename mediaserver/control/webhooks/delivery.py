@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
+import msgspec
+
 from mediaserver.control.events import Event
 
 Callback = Callable[[Event], None]
@@ -52,14 +54,39 @@ class CallEvents:
         keep_s: how long an event waits for its call.
         max_calls: calls waited for at most; the longest waiting goes first.
         max_events: events kept per call; the oldest goes first.
+        max_legs: legs whose call is remembered; the oldest go first.
     """
 
-    def __init__(self, keep_s: float = 60.0, max_calls: int = 1024, max_events: int = 64) -> None:
+    def __init__(
+        self,
+        keep_s: float = 60.0,
+        max_calls: int = 1024,
+        max_events: int = 64,
+        max_legs: int = 50_000,
+    ) -> None:
+        self._max_legs = max_legs
         self._keep_s = keep_s
         self._max_calls = max_calls
         self._max_events = max_events
         self._attached: dict[str, list[Callback]] = {}
         self._waiting: OrderedDict[str, deque[tuple[float, Event]]] = OrderedDict()
+        self._call_of_leg: OrderedDict[str, str] = OrderedDict()
+
+    def joined(self, event: Event) -> Event:
+        """The event with its call's id, where only the leg is named (``call.recording.saved``).
+
+        Which leg is of which call is learned from the events that name both.
+        """
+        leg, call = event.call_leg_id, event.call_control_id
+        if leg is None:
+            return event
+        if call is None:
+            return msgspec.structs.replace(event, call_control_id=self._call_of_leg.get(leg))
+        self._call_of_leg[leg] = call
+        self._call_of_leg.move_to_end(leg)
+        if len(self._call_of_leg) > self._max_legs:
+            self._call_of_leg.popitem(last=False)
+        return event
 
     def callbacks(self, event: Event, now: float) -> list[Callback]:
         """Who is attached to the event's call; if nobody is, the event is kept."""

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from mediaserver.control.events import Event, MalformedEventError, normal_type, parse_event
 from mediaserver.control.own_server import WEBHOOK_PATH
 from mediaserver.control.webhooks.delivery import Callback, CallEvents, SeenIds
-from mediaserver.control.webhooks.signature import Headers, SignatureError, Verifier
+from mediaserver.control.webhooks.signature import Headers, SignatureError, Verifier, Version1Error
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ AnyHandler = TypeVar("AnyHandler", bound=Handler)
 MAX_BODY_BYTES = 256 << 10
 BODY_DEADLINE_S = 5.0
 _LOG_EVERY_S = 1.0
+_POST_ONLY = "webhooks come by POST: set webhook_url_method to POST"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class WebhookReceiver:
 
     Attributes:
         counts: deliveries by what became of them: ``accepted``, ``duplicate``, ``unsigned``,
-            ``malformed``, ``too_big``, ``unread``, ``busy``; ``handler_failed`` beside them.
+            ``version_1``, ``malformed``, ``wrong_method``, ``too_big``, ``unread``, ``busy``;
+            ``handler_failed`` beside them.
 
     Raises:
         ConfigurationError: no usable key.
@@ -88,6 +90,7 @@ class WebhookReceiver:
         self._max_running = max_running
         self._clock, self._wall_clock = clock, wall_clock
         self._logged_at = float("-inf")
+        self._told: set[str] = set()
 
     def on(self, event_type: str) -> Callable[[AnyHandler], AnyHandler]:
         """Register a handler, plain or async, for one type of event, or ``"*"`` for all."""
@@ -141,7 +144,10 @@ class WebhookReceiver:
     def _judge(self, headers: Headers, body: bytes) -> Verdict:
         try:
             self._verifier.verify(headers, body, self._wall_clock())
-            event = parse_event(body)
+            event = self._calls.joined(parse_event(body))
+        except Version1Error as error:
+            self.tell_once("webhook refused: %s", error)
+            return Verdict(HTTPStatus.UNAUTHORIZED, "version_1")
         except SignatureError as error:
             self._log("webhook refused: %s", error)
             return Verdict(HTTPStatus.UNAUTHORIZED, "unsigned")
@@ -173,6 +179,12 @@ class WebhookReceiver:
         where = (event.event_type, event.call_control_id)
         self._log("a handler of %s failed for call %s", *where, error=error)
 
+    def tell_once(self, message: str, *values: object) -> None:
+        """Log what the user has to set right, once: it comes with every delivery."""
+        if message % values not in self._told:
+            self._told.add(message % values)
+            log.warning(message, *values)
+
     def _log(self, message: str, *values: object, error: Exception | None = None) -> None:
         """One line a second at most: whoever sends rubbish must not fill the disk."""
         if self._clock() - self._logged_at >= _LOG_EVERY_S:
@@ -187,8 +199,13 @@ class _Endpoint:
         self._receiver = receiver
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        verdict = await self._verdict(Request(scope, receive))
-        response = PlainTextResponse(verdict.status.phrase, status_code=verdict.status)
+        if scope["method"] != "POST":
+            verdict = self._refused(HTTPStatus.METHOD_NOT_ALLOWED, "wrong_method")
+            self._receiver.tell_once("webhook refused: %s", _POST_ONLY)
+            response = PlainTextResponse(_POST_ONLY, verdict.status, headers={"allow": "POST"})
+        else:
+            verdict = await self._verdict(Request(scope, receive))
+            response = PlainTextResponse(verdict.status.phrase, status_code=verdict.status)
         try:
             await response(scope, receive, send)
         finally:
@@ -223,4 +240,4 @@ async def _read(request: Request) -> bytes | None:
 
 def webhook_route(receiver: WebhookReceiver, path: str = WEBHOOK_PATH) -> Route:
     """The Starlette route for a receiver: POST only, 200 at once, handlers afterwards."""
-    return Route(path, _Endpoint(receiver), methods=["POST"])
+    return Route(path, _Endpoint(receiver))

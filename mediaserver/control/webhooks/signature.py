@@ -20,6 +20,7 @@ from mediaserver.errors import ConfigurationError, PeerError
 
 SIGNATURE_HEADER = "telnyx-signature-ed25519"
 TIMESTAMP_HEADER = "telnyx-timestamp"
+VERSION_1_HEADER = "x-telnyx-signature"
 
 _TIMESTAMP = re.compile(rb"[0-9]{1,12}")
 _SIGNATURE_BYTES = 64
@@ -30,6 +31,13 @@ Headers = Mapping[str, str] | Iterable[tuple[bytes, bytes]]
 
 class SignatureError(PeerError):
     """A webhook that is not shown to be Telnyx's, or that is too old."""
+
+
+class Version1Error(SignatureError):
+    """A webhook of version 1, signed by HMAC with a secret that we do not have."""
+
+    def __str__(self) -> str:
+        return "a webhook of version 1: set webhook_api_version to 2 in the Telnyx application"
 
 
 class Verifier:
@@ -59,9 +67,13 @@ class Verifier:
             now: unix seconds.
 
         Raises:
+            Version1Error: it has the signature of version 1 and none of ours.
             SignatureError: saying what is wrong, without values.
         """
         pairs = list(_pairs(headers))
+        names = {name.lower() for name, _ in pairs}
+        if VERSION_1_HEADER.encode() in names and SIGNATURE_HEADER.encode() not in names:
+            raise Version1Error
         timestamp = _single(pairs, TIMESTAMP_HEADER)
         encoded = _single(pairs, SIGNATURE_HEADER)
         if not _TIMESTAMP.fullmatch(timestamp):

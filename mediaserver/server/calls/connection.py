@@ -14,6 +14,7 @@ from mediaserver.server.calls.session import Session
 from mediaserver.server.sockets.deadline import Deadline
 from mediaserver.server.sockets.media_socket import MediaSocket
 from mediaserver.server.sockets.websocket import text_head
+from mediaserver.settings import Settings
 from mediaserver.tokens import Admission
 from mediaserver.wire.messages import (
     CLEAR,
@@ -30,9 +31,13 @@ from mediaserver.wire.messages import (
     Stop,
     mark_text,
 )
-from mediaserver.wire.stream import Stream
+from mediaserver.wire.stream import State, Stream
 
 logger = logging.getLogger(__name__)
+
+
+_WENT_AWAY = (1000, 1001, 1005, 1006)
+"""Close codes of a peer that just goes, with or without a word."""
 
 
 class Opened(NamedTuple):
@@ -49,6 +54,28 @@ class HandOff(NamedTuple):
 
 
 Answer = Opened | HandOff | Refused
+
+
+class StartLimits(NamedTuple):
+    """How long a peer may take to begin, in seconds.
+
+    Attributes:
+        connected_s: from the upgrade to ``connected``.
+        start_s: from there to ``start``, for one that presented a right token: its call may ring.
+        without_token_s: the same for one that presented none.
+    """
+
+    connected_s: float
+    start_s: float
+    without_token_s: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> StartLimits:
+        """What the settings say."""
+        without_s = settings.start_without_token_s
+        # Where no token is asked for, one that is presented proves nothing.
+        start_s = without_s if settings.auth_token is None else settings.start_within_s
+        return cls(settings.connected_within_s, start_s, without_s)
 
 
 class StreamHost(Protocol):
@@ -74,13 +101,15 @@ class MediaConnection:
         host: owns the calls.
         upgrade: what its request brought.
         now: monotonic seconds.
-        start_within_s: the peer's time until ``start``.
+        limits: the peer's time until ``start``.
         violations: messages refused so far, by kind, of a stream whose ``start`` comes next;
             None: it begins here.
     """
 
     __slots__ = (
+        "_closed_here",
         "_host",
+        "_limits",
         "_media_received",
         "_send_text",
         "_start_timer",
@@ -99,22 +128,23 @@ class MediaConnection:
         upgrade: Upgrade,
         now: float,
         *,
-        start_within_s: float,
+        limits: StartLimits,
         violations: Mapping[str, int] | None = None,
     ) -> None:
         self._host = host
         self.path = upgrade.path
         self.query = upgrade.query
         self.token = upgrade.token
+        self._limits = limits
         if violations is None:
             self.stream = Stream(
-                now, start_within_s=start_within_s, refused=self._refused, odd=self._odd
+                now, start_within_s=limits.connected_s, refused=self._refused, odd=self._odd
             )
         else:
             self.stream = Stream.resumed(
                 now,
                 violations,
-                start_within_s=start_within_s,
+                start_within_s=limits.connected_s,
                 refused=self._refused,
                 odd=self._odd,
             )
@@ -124,15 +154,14 @@ class MediaConnection:
         self._send_text: Callable[[bytes], object] = _nowhere
         self._write: Callable[[bytes], object] = _nowhere
         self._start_timer: Deadline | None = None
+        self._closed_here = False
 
     def opened(self, socket: MediaSocket) -> None:
         """The handshake is done; the peer has until ``stream.start_by`` for its start."""
         self.socket = socket
         self._send_text = socket.send_text
         self._write = socket.write
-        if self.stream.start_by is not None:
-            delay_s = self.stream.start_by - monotonic()
-            self._start_timer = Deadline(delay_s, self._start_missing)
+        self._await_start()
 
     def text_received(self, data: bytes, now: float) -> None:
         """From the socket: one message."""
@@ -158,9 +187,13 @@ class MediaConnection:
 
     def socket_closed(self, code: int, reason: str) -> None:
         """From the socket: it is gone."""
+        is_ringing = self.stream.state is State.CONNECTED and not self._closed_here
         self.stream.close()
         self._stop_start_timer()
-        if code not in (1000, 1001):
+        if is_ringing and code in _WENT_AWAY:
+            self._host.count("unanswered")
+            logger.info("a call that rang was not answered: its socket closed before `start`")
+        elif code not in (1000, 1001):
             self._host.count(f"closed.{code}")
         if self.stream.violations:
             logger.warning(
@@ -191,6 +224,7 @@ class MediaConnection:
 
     def close(self, code: int, reason: str = "") -> None:
         """Close the socket."""
+        self._closed_here = True
         if self.socket is not None:
             self.socket.close(code, reason)
 
@@ -200,6 +234,13 @@ class MediaConnection:
             if self._host.must_refuse(self.token):
                 self._host.count("refused_token")
                 self.close(1008, "auth token missing or wrong")
+            else:
+                is_proven = self.token is not None
+                limits = self._limits
+                self.stream.start_within(
+                    now, limits.start_s if is_proven else limits.without_token_s
+                )
+                self._await_start()
         elif isinstance(message, Start):
             self._stop_start_timer()
             self.answered(self._host.open_session(self, message, now))
@@ -243,9 +284,17 @@ class MediaConnection:
                 name,
             )
 
+    def _await_start(self) -> None:
+        """Close the socket when the time until ``connected``, or until ``start``, is over."""
+        self._stop_start_timer()
+        if self.stream.start_by is not None:
+            delay_s = self.stream.start_by - monotonic()
+            self._start_timer = Deadline(delay_s, self._start_missing)
+
     def _start_missing(self) -> None:
         self._host.count("start_missing")
-        self.close(1002, "no start message came")
+        missing = "connected" if self.stream.state is State.OPENED else "start"
+        self.close(1002, f"no {missing} message came")
 
     def _stop_start_timer(self) -> None:
         if self._start_timer is not None:

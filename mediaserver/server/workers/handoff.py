@@ -14,7 +14,13 @@ from collections.abc import Callable
 from websockets.server import ServerProtocol
 
 from mediaserver.server.admission import Upgrade
-from mediaserver.server.calls.connection import Answer, HandOff, MediaConnection, StreamHost
+from mediaserver.server.calls.connection import (
+    Answer,
+    HandOff,
+    MediaConnection,
+    StartLimits,
+    StreamHost,
+)
 from mediaserver.server.sockets.media_socket import MediaSocket
 from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, frame_end
 
@@ -35,9 +41,9 @@ class ArrivingConnection(MediaConnection):
         upgrade: Upgrade,
         now: float,
         *,
-        start_within_s: float,
+        limits: StartLimits,
     ) -> None:
-        super().__init__(host, upgrade, now, start_within_s=start_within_s)
+        super().__init__(host, upgrade, now, limits=limits)
         self.text = b""
         self.hand_off: HandOff | None = None
 

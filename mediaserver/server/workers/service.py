@@ -20,7 +20,7 @@ from mediaserver.errors import ConfigurationError
 from mediaserver.observer import CallObserver, CallSummary
 from mediaserver.server.admission import AdmissionControl, Refused, Upgrade
 from mediaserver.server.base import ServiceBase
-from mediaserver.server.calls.connection import Answer, HandOff, MediaConnection
+from mediaserver.server.calls.connection import Answer, HandOff, MediaConnection, StartLimits
 from mediaserver.server.calls.selection import load_processors
 from mediaserver.server.listener import Listener
 from mediaserver.server.sockets.media_socket import Connection
@@ -149,8 +149,7 @@ class MultiProcessService(ServiceBase):
 
     def connection(self, upgrade: Upgrade, now: float) -> MediaConnection:
         """What an admitted upgrade becomes."""
-        start_within_s = self.settings.start_within_s
-        return ArrivingConnection(self, upgrade, now, start_within_s=start_within_s)
+        return ArrivingConnection(self, upgrade, now, limits=StartLimits.of(self.settings))
 
     def must_refuse(self, token: str | None) -> bool:
         """Whether a stream that presented ``token`` must be refused."""

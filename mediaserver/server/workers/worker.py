@@ -18,7 +18,7 @@ from mediaserver.observer import CallSummary
 from mediaserver.processes.channel import Channel
 from mediaserver.processes.inside import Heartbeats
 from mediaserver.server.admission import Upgrade
-from mediaserver.server.calls.connection import Answer, MediaConnection
+from mediaserver.server.calls.connection import Answer, MediaConnection, StartLimits
 from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.session import Session
 from mediaserver.server.sockets.media_socket import SocketMaker, make_protocol
@@ -58,7 +58,7 @@ class HandedOverConnection(MediaConnection):
             worker,
             Upgrade(hand_over.path, hand_over.query, None),
             now,
-            start_within_s=worker.settings.start_within_s,
+            limits=StartLimits.of(worker.settings),
             violations=hand_over.violations,
         )
         self.hand_over = hand_over

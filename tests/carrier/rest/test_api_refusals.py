@@ -39,7 +39,7 @@ async def test_the_error_bodies_are_telnyx_s() -> None:
             status, body = await post(w, path, {})
             assert (status, body["errors"][0]["code"]) == (404, code)
         status, body = await post(w, "/calls/v3:x/actions/hangup", {})
-        assert (status, body["errors"][0]["code"]) == (404, "90015")
+        assert (status, body["errors"][0]["code"]) == (422, "90015")
         assert body["errors"][0]["source"] == {"pointer": "/call_control_id"}
 
 

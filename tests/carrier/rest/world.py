@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from websockets.asyncio.server import ServerConnection, serve
 
 from mediaserver.carrier.rest.api import FakeTelnyx
-from mediaserver.carrier.rest.calls import Habits
+from mediaserver.carrier.rest.habits import Habits
 from mediaserver.carrier.rest.server import serving
 from mediaserver.control import RetryPolicy, TelnyxClient, WebhookReceiver, webhook_route
 from mediaserver.control.events import Event

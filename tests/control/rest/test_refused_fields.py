@@ -12,7 +12,10 @@ from mediaserver.control.client import TelnyxClient
 from mediaserver.control.errors import InvalidFieldError
 from tests.control.rest.sending import URL, sent
 
+RX = "udp:192.0.2.1:9000"
 START, RATE = "start_streaming", "stream_bidirectional_sampling_rate"
+NOVA_2 = {"transcription_model": "deepgram/nova-2"}
+NOVA_3: dict[Any, Any] = {"transcription_model": "deepgram/nova-3"}
 REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     (START, {"stream_url": None}, "stream_url", "public_url"),
     (START, {"stream_url": "https://a/b"}, "stream_url", "wss://"),
@@ -62,15 +65,19 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     (START, {"command_id": "a b"}, "command_id", "blanks"),
     (START, {"webhook_url": "https://a/b"}, "webhook_url", "does not take it"),
     ("stop_streaming", {"stream_id": "7"}, "stream_id", "UUID"),
-    ("start_forking", {}, "rx", "tx, or target"),
-    ("start_forking", {"rx": "192.0.2.1:9000"}, "rx", "udp:ip:port"),
-    ("start_forking", {"rx": "udp:host:9000"}, "rx", "udp:ip:port"),
-    ("start_forking", {"tx": "udp:192.0.2.1:65536"}, "tx", "udp:ip:port"),
-    ("start_forking", {"tx": "udp:192.0.2.1:0"}, "tx", "udp:ip:port"),
+    ("start_forking", {}, "rx", "with tx (or target"),
+    ("start_forking", {"rx": "udp:192.0.2.1:9000"}, "tx", "with rx (or target"),
+    ("start_forking", {"tx": "udp:192.0.2.1:9000"}, "rx", "with tx (or target"),
+    ("start_forking", {"target": "udp:192.0.2.1:1", "rx": RX}, "target", "left out with rx"),
+    ("start_forking", {"target": "udp:192.0.2.1:1", "tx": RX}, "target", "left out with rx"),
+    ("start_forking", {"rx": "192.0.2.1:9000", "tx": RX}, "rx", "udp:ip:port"),
+    ("start_forking", {"rx": "udp:host:9000", "tx": RX}, "rx", "udp:ip:port"),
+    ("start_forking", {"rx": RX, "tx": "udp:192.0.2.1:65536"}, "tx", "udp:ip:port"),
+    ("start_forking", {"rx": RX, "tx": "udp:192.0.2.1:0"}, "tx", "udp:ip:port"),
     ("start_forking", {"target": "udp:192.0.2.1:"}, "target", "udp:ip:port"),
     ("start_forking", {"target": 9}, "target", "udp:ip:port"),
     ("stop_forking", {"stream_type": "encrypted"}, "stream_type", "raw, decrypted"),
-    ("start_transcription", {"transcription_engine": "google"}, "transcription_engine", "Google"),
+    ("start_transcription", {"transcription_engine": ""}, "transcription_engine", "not empty"),
     ("start_transcription", {"transcription_tracks": "all"}, "transcription_tracks", "both"),
     *[
         (
@@ -83,11 +90,34 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
             ("Google", {"langage": "en"}, "language"),
             ("Google", {"min_speaker_count": 0}, "min_speaker_count"),
             ("Google", {"min_speaker_count": True}, "min_speaker_count"),
+            ("Google", {"model": "latest"}, "latest_long"),
+            ("Google", {"speech_context": [{"phrases": ["a"], "boost": 21}]}, "0 to 20"),
+            ("Google", {"transcription_engine": "Telnyx"}, "transcription_engine: one of Google"),
+            (None, {"transcription_engine": "Telnyx"}, "transcription_engine: one of Google"),
             ("A", {"hints": "word"}, "hints"),
+            ("A", {"transcription_engine": "Google"}, "transcription_engine: one of A"),
             ("Telnyx", {"hints": []}, "transcription_model"),
-            ("Deepgram", {"transcription_model": "nova-1"}, "nova-2, nova-3"),
-            ("Deepgram", {1: 2}, "others"),
+            ("Telnyx", {"transcription_model": "whisper"}, "openai/whisper-tiny"),
+            ("Deepgram", {"transcription_model": "nova-2"}, "deepgram/nova-2, deepgram/nova-3"),
+            ("Deepgram", {"language": "en"}, "transcription_model required"),
+            ("Deepgram", None, "transcription_model required"),
+            ("Deepgram", NOVA_2 | {"keyterms": ["a"]}, "hints"),
+            ("Deepgram", NOVA_3 | {"hints": ["a"]}, "keyterms"),
+            ("Deepgram", NOVA_3 | {"keyterms": ["a"] * 101}, "at most 100"),
+            ("Deepgram", NOVA_3 | {"utterance_end_ms": 5001}, "0 to 5000"),
+            ("Deepgram", NOVA_3 | {"keywords_boosting": {"a": "b"}}, "words and numbers"),
+            ("Deepgram", NOVA_3 | {"other": 1}, "smart_format"),
+            ("Deepgram", NOVA_3 | {"transcription_engine": "deepgram/nova-1"}, "deepgram/nova-3"),
+            ("Deepgram", NOVA_3 | {1: 2}, "smart_format"),
             ("Azure", {"language": "en"}, "region required"),
+            ("Azure", None, "region required"),
+            ("Azure", {"region": "westus"}, "westus2"),
+            ("Azure", {"region": "eastus", "api_key_ref": 7}, "api_key_ref"),
+            ("Soniox", {"max_endpoint_delay_ms": 499}, "500 to 3000"),
+            ("Soniox", {"interim_results": "yes"}, "true or false"),
+            ("Soniox", {"new_key": {1, 2}}, "new_key"),
+            ("Soniox", {"transcription_engine": "xAI"}, "one of Soniox"),
+            ("Tomorrow", {"transcription_engine": "Today"}, "one of Tomorrow"),
             ("Soniox", [1], "an object"),
         )
     ],

@@ -161,3 +161,18 @@ async def test_a_dripping_answer_does_not_hold_its_connection() -> None:
             await client.calls.actions.hangup("v3:a")
         async with asyncio.timeout(5), client._transport._slots:
             pass  # the slot is free again
+
+
+async def test_accounts_in_the_eu_have_a_base_url_of_their_own() -> None:
+    """Given as ``base_url`` it is where commands go, under the same paths."""
+    urls: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        urls.append(str(request.url))
+        return httpx.Response(200, json={"data": {"result": "ok"}})
+
+    transport = httpx.MockTransport(answer)
+    base_url = "https://api.telnyx.eu/v2"
+    async with TelnyxClient("KEY", base_url=base_url, transport=transport) as client:
+        await client.calls.actions.hangup("v3:a")
+    assert urls == ["https://api.telnyx.eu/v2/calls/v3%3Aa/actions/hangup"]

@@ -45,3 +45,15 @@ def test_seen_ids_are_forgotten_by_age_and_by_number() -> None:
     for n in range(10):
         assert seen.is_new(str(n), 600)
     assert len(seen) == 3
+
+
+def test_legs_are_remembered_in_bounded_memory() -> None:
+    """The call of a leg is known until too many other legs came after it."""
+    calls = CallEvents(max_legs=3)
+    for n in range(10):
+        calls.joined(Event(id="x", event_type="x.y", call_control_id=f"v3:{n}", call_leg_id=f"{n}"))
+    joined = [
+        calls.joined(Event(id="x", event_type="x.y", call_leg_id=str(n))).call_control_id
+        for n in range(10)
+    ]
+    assert joined == [None] * 7 + ["v3:7", "v3:8", "v3:9"]

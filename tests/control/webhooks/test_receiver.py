@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hmac
 import logging
 
+import httpx
 import pytest
 from nacl.signing import SigningKey
 from starlette.applications import Starlette
 
 from mediaserver.carrier.rest.server import serving
-from mediaserver.control.events import Event, StreamingFailed
+from mediaserver.control.events import Event, RecordingSaved, StreamingFailed
 from mediaserver.control.webhooks.receiver import webhook_route
 from mediaserver.control.webhooks.signature import SignatureError
 from mediaserver.errors import ConfigurationError
@@ -50,7 +52,74 @@ async def test_while_keys_rotate_both_are_good(key: SigningKey) -> None:
 @pytest.mark.parametrize("method", ["GET", "PUT", "HEAD", "DELETE", "OPTIONS"])
 async def test_only_post_is_taken(method: str) -> None:
     """Other methods are answered 405."""
-    assert await delivered(receiver(), headers(), BODY, method) == 405
+    to = receiver()
+    assert await delivered(to, headers(), BODY, method) == 405
+    assert to.counts == {"wrong_method": 1}
+
+
+async def test_a_get_is_told_what_to_set(caplog: pytest.LogCaptureFixture) -> None:
+    """405 comes with ``Allow`` and a word about the setting; the log has it once."""
+    transport = httpx.ASGITransport(Starlette(routes=[webhook_route(receiver())]))
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as http:
+        answers = [await http.get("/webhooks/telnyx") for _ in range(3)]
+    assert {answer.status_code for answer in answers} == {405}
+    assert answers[0].headers["allow"] == "POST"
+    assert answers[0].text == "webhooks come by POST: set webhook_url_method to POST"
+    assert [r.message for r in caplog.records if r.name.startswith("mediaserver")] == [
+        "webhook refused: webhooks come by POST: set webhook_url_method to POST"
+    ]
+
+
+V1_BODY = (
+    b'{"record_type":"event","id":"e1","event_type":"call_answered",'
+    b'"created_at":"2026-11-28T10:00:00Z","payload":{"call_control_id":"v3:a"}}'
+)
+
+
+async def test_a_webhook_of_version_1_is_refused_and_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Signed by HMAC alone it is refused; the log says, once, which setting is wrong."""
+    to = receiver()
+    mac = hmac.new(b"secret", V1_BODY, "sha256").hexdigest()
+    for _ in range(3):
+        assert await delivered(to, [("X-Telnyx-Signature", mac)], V1_BODY) == 401
+    assert to.counts == {"version_1": 3}
+    assert [r.message for r in caplog.records if r.name.startswith("mediaserver")] == [
+        "webhook refused: a webhook of version 1: "
+        "set webhook_api_version to 2 in the Telnyx application"
+    ]
+
+
+async def test_the_shape_of_version_1_is_read_where_the_signature_is_good() -> None:
+    """What counts is the Ed25519 signature; with it any shape is handled."""
+    to = receiver()
+    seen: list[Event] = []
+    to.on("call.answered")(seen.append)
+    named = [*headers(V1_BODY), ("X-Telnyx-Signature", "beside it")]
+    assert await delivered(to, named, V1_BODY) == 200
+    await to.aclose()
+    assert [(event.id, event.call_control_id) for event in seen] == [("e1", "v3:a")]
+
+
+async def test_a_recording_finds_its_call_by_the_leg() -> None:
+    """``call.recording.saved`` names no call: it is joined by the leg that others named."""
+    to = receiver()
+    seen: list[Event] = []
+    to.attach("v3:a", seen.append)
+    ids = {"call_leg_id": "leg-1", "call_control_id": "v3:a"}
+    bodies = [
+        envelope("call.recording.saved", "e0", call_leg_id="leg-1"),  # too early to be known
+        envelope("call.answered", "e1", **ids),
+        envelope("call.recording.saved", "e2", call_leg_id="leg-1", channels="dual"),
+        envelope("call.recording.saved", "e3", call_leg_id="leg-2"),
+    ]
+    for body in bodies:
+        assert await delivered(to, headers(body), body) == 200
+    await to.aclose()
+    assert [(event.id, event.call_control_id) for event in seen] == [("e1", "v3:a"), ("e2", "v3:a")]
+    assert isinstance(seen[1], RecordingSaved)
+    assert seen[1].channels == "dual"
 
 
 @pytest.mark.parametrize("keys", [[], [""], ["zz"], ["é"], [base64.b64encode(b"k" * 31).decode()]])

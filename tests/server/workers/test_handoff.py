@@ -15,7 +15,7 @@ import pytest
 from websockets.protocol import State
 
 from mediaserver.server.admission import Upgrade
-from mediaserver.server.calls.connection import HandOff
+from mediaserver.server.calls.connection import HandOff, StartLimits
 from mediaserver.server.sockets.media_socket import make_protocol
 from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
 from mediaserver.tokens import Admission
@@ -93,7 +93,7 @@ class Host:
             cast(Any, self),
             Upgrade("/media", {}, None),
             asyncio.get_running_loop().time(),
-            start_within_s=30,
+            limits=StartLimits(10, 30, 30),
         )
         self.arrival = Arrival(
             make_protocol(State.OPEN),

@@ -1,0 +1,36 @@
+"""How the calls of a fake carrier behave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mediaserver.carrier.rest.streams import PlanFor, default_plan
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How calls of this carrier behave.
+
+    Attributes:
+        plan_for: what a stream says and how.
+        answer_after_s: how long a dialled number rings.
+        answer: ``never``: a dialled number rings until its ``timeout_secs``.
+        ring_s: and then so long instead, so that a test need not wait.
+        up_after_s: how long it takes from the command ``answer`` until the call is answered.
+        transcripts: what a transcription hears, again and again.
+        transcript_every_s: how often it hears something.
+        s_per_character: how long a character of a spoken text takes.
+        file_s: length of every file that is played.
+    """
+
+    plan_for: PlanFor = default_plan
+    answer_after_s: float = 0.05
+    answer: Literal["yes", "never"] = "yes"
+    ring_s: float | None = None
+    up_after_s: float = 0.0
+    transcripts: Sequence[str] = ("hello", "how can I help you")
+    transcript_every_s: float = 0.25
+    s_per_character: float = 0.06
+    file_s: float = 1.0

@@ -1,0 +1,1 @@
+"""Commands to one call, beside its streams: heard, recorded, passed on."""
