@@ -22,12 +22,12 @@ from mediaserver.control import errors, events
 from mediaserver.settings import load
 
 NAMES = """
-CallBridged DtmfReceived PlaybackEnded PlaybackStarted RecordingSaved SpeakEnded SpeakStarted
-ApiError AudioFormatError AuthenticationError BadRequestError Call CallAnswered CallEndedError
-CallHangup CallInitiated CommandTimeoutError ConfigurationError ControlError Draining Dtmf Event
-Filter ForkStarted ForkStopped Frame Hint InvalidFieldError LimitReached Mark MediaServer
-MediaServerError NetworkError NotFoundError PermissionDeniedError Play ProcessorSetting
-RateLimitError Reconnected RetryPolicy ServerError Settings Stop StreamError StreamingFailed
+ApiError AudioFormatError AuthenticationError BadRequestError Call CallAnswered CallBridged
+CallEndedError CallHangup CallInitiated CommandTimeoutError ConfigurationError ControlError
+Draining Dtmf DtmfReceived Event Filter ForkStarted ForkStopped Frame Hint InvalidFieldError
+LimitReached Mark MediaServer MediaServerError NetworkError NotFoundError PermissionDeniedError
+Play PlaybackEnded PlaybackStarted ProcessorSetting RateLimitError Reconnected RecordingSaved
+RetryPolicy ServerError Settings SpeakEnded SpeakStarted Stop StreamError StreamingFailed
 StreamingStarted StreamingStopped TelnyxClient Transcription UnprocessableError
 UnreadableReplyError Webhook WebhookReceiver __version__ answer_incoming client_from
 load_settings processor webhook_route

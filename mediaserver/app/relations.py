@@ -50,10 +50,12 @@ class Relations:
         self._followed: dict[str, _Followed] = {}
         self._restarter: StreamRestarter | None = None
         if restart is not None:
-            self._restarter = StreamRestarter(self._restart, limits=restart, is_ours=self._is_ours)
+            self._restarter = StreamRestarter(
+                self._restart, limits=restart, given_up=self._forget, is_ours=self._is_ours
+            )
             if webhooks is not None:
                 webhooks.on("*")(self._restarter.on_event)
-        if store is not None and webhooks is not None:
+        if webhooks is not None:
             webhooks.on("call.hangup")(self._hung_up)
 
     async def restore(self) -> None:
@@ -106,16 +108,22 @@ class Relations:
             if followed is not None:
                 self._followed[call_id] = _Followed(followed.request, None)
             return
-        self._followed.pop(call_id, None)
-        if self._store is not None:
-            self._store.closed(call_id)
+        self._forget(call_id)
         if self._restarter is not None:
             self._restarter.ended(call_id)
 
     def _hung_up(self, event: Event) -> None:
-        """The phone call is over, whatever becomes of its stream."""
-        if self._store is not None and event.call_control_id is not None:
-            self._store.closed(event.call_control_id)
+        """The phone call is over; what is live of it is told of that by itself."""
+        call_id = event.call_control_id
+        followed = self._followed.get(call_id or "")
+        if call_id is not None and (followed is None or followed.webhook is None):
+            self._forget(call_id)
+
+    def _forget(self, call_id: str) -> None:
+        """Nothing of the call is live, and its stream will not be started again."""
+        self._followed.pop(call_id, None)
+        if self._store is not None:
+            self._store.closed(call_id)
 
     def _is_ours(self, event: StreamingFailed) -> bool:
         """Whether the stream was to come here, as far as its URL tells."""

@@ -123,6 +123,7 @@ class StreamRestarter:
     Args:
         restart: issues streaming_start for a call.
         limits: how stubborn to be.
+        given_up: told the id of a call whose stream will not be started any more.
         is_ours: whether a stream that failed led to this server; a call that nobody has
             watched is then watched from its failure on.
         max_calls: calls watched at most; further ones are not restarted.
@@ -136,6 +137,7 @@ class StreamRestarter:
         restart: Callable[[str], Awaitable[object]],
         *,
         limits: RestartLimits | None = None,
+        given_up: Callable[[str], None] = lambda _: None,
         is_ours: Callable[[StreamingFailed], bool] = lambda _: False,
         max_calls: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
@@ -144,6 +146,7 @@ class StreamRestarter:
     ) -> None:
         self._restart = restart
         self._limits = limits or RestartLimits()
+        self._given_up = given_up
         self._is_ours = is_ours
         self._max_calls = max_calls
         self._clock, self._sleep, self._draw = clock, sleep, draw
@@ -207,7 +210,8 @@ class StreamRestarter:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _attend(self, call: str) -> None:
-        if call not in self._tasks:
+        running = self._tasks.get(call)
+        if running is None or running.done():
             task = self._tasks[call] = asyncio.create_task(self._see_through(call))
             task.add_done_callback(lambda task: self._forget(call, task))
 
@@ -228,6 +232,7 @@ class StreamRestarter:
         if plan is not None and plan.is_over:
             log.warning("the stream of call %s is given up after %d starts", call, plan.n_tries)
             self._plans.pop(call, None)
+            self._given_up(call)
 
     async def _start(self, call: str, plan: RestartPlan) -> None:
         log.info("the stream of call %s broke and is started again (%d)", call, plan.n_tries)

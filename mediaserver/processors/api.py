@@ -71,7 +71,8 @@ class Hint(msgspec.Struct, frozen=True):
 class LimitReached(msgspec.Struct, frozen=True):
     """The call has lasted (``max_call_s``), or nobody was heard (``idle_s``), for too long.
 
-    It is hung up in ``within_s`` seconds; after ``idle_s`` only if nobody is heard meanwhile.
+    It is hung up in ``within_s`` seconds; after ``idle_s`` only if the caller is not heard
+    meanwhile.
     """
 
     limit: str

@@ -251,3 +251,62 @@ async def resumed_file(call: Call, path: str) -> None:
     """The same from a file."""
     play = await call.play(Path(path), resume=True)
     seen(call).append((await play.finished(), play.reason, play.heard))
+
+
+@processor
+async def leaves_on_key(call: Call) -> None:
+    """Returns when a key is pressed."""
+    async for event in call.events():
+        if isinstance(event, Dtmf):
+            return
+
+
+@processor
+async def fails_on_key(call: Call) -> None:
+    """Fails when a key is pressed."""
+    async for event in call.events():
+        if isinstance(event, Dtmf):
+            raise RuntimeError("a bot's own fault")
+
+
+@processor
+async def cancels_itself(call: Call) -> None:
+    """Waits for a task that it has cancelled."""
+    task = asyncio.ensure_future(asyncio.sleep(10))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    await task
+
+
+@processor
+async def plays_in_a_group(call: Call) -> None:
+    """Plays from a task group until the call is over."""
+
+    async def play() -> None:
+        while True:
+            await (await call.play(np.zeros(800, np.int16))).finished()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(play())
+
+
+@processor
+async def swallows(call: Call) -> None:
+    """Takes no notice of being cancelled, until a test lets it go."""
+    over = asyncio.Event()
+    seen(call).append(over)
+    while not over.is_set():
+        try:
+            await over.wait()
+        except asyncio.CancelledError:
+            continue
+    seen(call).append("ended")
+
+
+@processor
+async def works_on(call: Call) -> None:
+    """Has something to do behind the call's end."""
+    async for _ in call.frames():
+        pass
+    await asyncio.sleep(1.0)
+    seen(call).append("finished")

@@ -80,6 +80,7 @@ class Outcome:
     start = -1
     end = -1
     live = False
+    uncounted = False
     _verdict: State | None = None
     _segment: Segment | None = None
     _callback: Callable[[Any], None] | None = None
@@ -99,6 +100,11 @@ class Outcome:
         if segment is not None and segment.result is not None:
             return self._verdict or segment.result
         return "playing" if 0 <= self.start < self._ledger.sent else "queued"
+
+    @property
+    def has_verdict(self) -> bool:
+        """It was cancelled, or its source failed: it will resolve under that name."""
+        return self._verdict is not None
 
     @property
     def reason(self) -> Cause | None:
@@ -227,6 +233,8 @@ class Ledger:
 
     def count(self, entry: Outcome) -> None:
         """Count a play that is no live audio, or a named mark, whose state is final."""
+        if entry.uncounted:
+            return  # it goes on in another playout, where it is counted
         if isinstance(entry, Play):
             self.plays[entry.state] += not entry.live
         elif isinstance(entry, Mark) and entry.name:

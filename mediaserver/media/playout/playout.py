@@ -241,7 +241,9 @@ class Playout(Sender):
 
     def is_speaking(self, now: float) -> bool:
         """The far end plays what is no live audio, and no silence of ours."""
-        return self.ledger.dry_at > now and not (self._backlog.live or self._keepalive)
+        if self._keepalive and not self._has_message():
+            return False  # what was sent last may be silence
+        return self.ledger.dry_at > now and not self._backlog.live
 
     @property
     def dropped_s(self) -> float:

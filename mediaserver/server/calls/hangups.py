@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
@@ -44,6 +45,8 @@ class HangUps:
     def __init__(self, command: Callable[[str], Awaitable[object]] | None) -> None:
         self._command = command
         self._tasks: set[asyncio.Task[None]] = set()
+        # Commands under way: a call that is hung up twice is sent one.
+        self._commands: dict[str, asyncio.Task[None]] = {}
 
     def start(self, call: HangableCall, *, after_playout: bool, reason: str) -> None:
         """As ``hang_up``, without waiting; what goes wrong is logged."""
@@ -66,27 +69,42 @@ class HangUps:
                 call.call_id,
             )
             return
-        # A command that was given is carried out, also where the handler that waits is cancelled.
-        await asyncio.shield(self._run(self._send(self._command, call.call_id)))
+        command = self._commands.get(call.call_id)
+        if command is None:
+            command = self._run(self._send(self._command, call.call_id))
+            self._commands[call.call_id] = command
+        # It is carried out, also where the handler that waits for it is cancelled.
+        await asyncio.shield(command)
 
     async def closed(self) -> None:
         """Wait for commands under way, for a few seconds."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=COMMANDS_WITHIN_S)
+        for call_id in self._commands:
+            logger.error("call %s: no answer to its hang-up: it may be up", call_id)
         for task in self._tasks:
             task.cancel()
 
     async def _send(self, command: Callable[[str], Awaitable[object]], call_id: str) -> None:
-        await command(call_id)
+        try:
+            await command(call_id)
+        except Exception as exc:  # said here: whoever waited may have been cancelled
+            logger.error("call %s could not be hung up: %s", call_id, exc)
+            raise
+        finally:
+            del self._commands[call_id]
 
     async def _logged(self, call: HangableCall, *, after_playout: bool, reason: str) -> None:
-        try:
+        with contextlib.suppress(Exception):  # it was logged, and there is nobody to raise it to
             await self.hang_up(call, after_playout=after_playout, reason=reason)
-        except Exception as exc:  # whatever the client raises: there is nobody to raise it to
-            logger.error("call %s could not be hung up: %s", call.call_id, exc)
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
         return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: nobody may be waiting for it any more

@@ -82,6 +82,8 @@ class CallRegistry:
         self.settings = settings
         self.counters: Counter[str] = Counter()
         self.sessions: dict[str, Session] = {}
+        # With those that have ended, and whose handlers run, when a newer one has their place.
+        self._unfinished: set[Session] = set()
         self._follower = follower
         self.hang_ups = HangUps(hangup)
         self._make_runner = make_runner
@@ -174,7 +176,8 @@ class CallRegistry:
         summary = summary_of(session, self._worker)
         logger.info("call %s ended: %s", session.call_id, summary.line())
         self._follower.call_closed(summary, over=over)
-        if not self.sessions:
+        self._unfinished.discard(session)
+        if not self._unfinished:
             self._idle.set()
 
     # The end.
@@ -256,6 +259,7 @@ class CallRegistry:
         runner = self._make_runner(chosen, self.settings)
         session = Session(self, facts, connection, runner, parts, now)
         self.sessions[call_id] = session
+        self._unfinished.add(session)
         self._idle.clear()
         self.count("calls")
         logger.info("call %s: %s in, %s out", call_id, formats.codec, formats.send_codec)

@@ -24,6 +24,10 @@ from mediaserver.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+# How long a handler may take to notice that it is cancelled.
+CANCELLED_WITHIN_S = 1.0
+_ABANDONED: set[asyncio.Task[None]] = set()
+
 
 class RunningCall(ViewedCall, Protocol):
     """What a runner may ask of its call."""
@@ -98,6 +102,7 @@ class InlineRunner:
         self._events = EventHub()
         self._views: list[CallView] = []
         self._handlers: set[asyncio.Task[None]] = set()
+        self._n_running = 0
         self._call: RunningCall | None = None
 
     @property
@@ -122,6 +127,7 @@ class InlineRunner:
                 self._handle(call, view, choice), name=f"{spec.name} {call.facts.call_id}"
             )
             self._handlers.add(task)
+            self._n_running += 1
             task.add_done_callback(self._handlers.discard)
             loop.call_soon(view.started)  # behind the task's own first step
         loop.call_soon(self._events.started)
@@ -142,11 +148,17 @@ class InlineRunner:
             await asyncio.wait(self._handlers, timeout=timeout_s)
 
     async def close(self) -> None:
-        """See ``Runner``."""
-        handlers = list(self._handlers)
-        for task in handlers:
+        """See ``Runner``; a handler that takes no notice is left alone, and named."""
+        for task in self._handlers:
             task.cancel()
-        await asyncio.gather(*handlers, return_exceptions=True)
+        if self._handlers:
+            await asyncio.wait(self._handlers, timeout=CANCELLED_WITHIN_S)
+        for task in self._handlers:
+            logger.error("handler %s does not end: it is left alone", task.get_name())
+            _ABANDONED.add(task)  # else it may be collected while it runs
+            task.add_done_callback(_ABANDONED.discard)
+            if self._call is not None:
+                self._call.count("abandoned_handlers")
 
     def _make_filter(self, view: CallView, choice: Chosen) -> None:
         try:
@@ -157,19 +169,26 @@ class InlineRunner:
             self._chain.add(stage)
 
     async def _handle(self, call: RunningCall, view: CallView, choice: Chosen) -> None:
+        failure: BaseException | None = None
         try:
             await choice.spec.target(view, **choice.parameters)
         except Exception as exc:  # the border to a user's code
-            if isinstance(exc, CallEndedError) and call.ended:
-                return  # it went on until it was told that the call is over: no failure
-            self._failed(view.name, exc)
-            if self._is_last_of(call) and self._settings.on_error == "auto":
-                call.hang_up(reason="processor")
-        else:
-            if self._is_last_of(call) and self._settings.on_return == "hangup":
+            failure = exc
+        except asyncio.CancelledError as exc:  # of a task of its own, unless the call is over
+            if call.ended:
+                raise
+            failure = exc
+        self._n_running -= 1
+        is_last = not (self._n_running or call.ended)
+        if failure is None:
+            if is_last and self._settings.on_return == "hangup":
                 call.hang_up(after_playout=True)
+        elif not (call.ended and _is_end(failure)):
+            self._failed(view.name, failure)
+            if is_last and self._settings.on_error == "auto":
+                call.hang_up(reason="processor")
 
-    def _failed(self, name: str, exc: Exception) -> None:
+    def _failed(self, name: str, exc: BaseException) -> None:
         """A processor raised: say so, and follow the policy."""
         call = self._call
         assert call is not None
@@ -184,6 +203,9 @@ class InlineRunner:
         elif self._settings.on_error == "hangup":
             asyncio.get_running_loop().call_soon(partial(call.hang_up, reason="processor"))
 
-    def _is_last_of(self, call: RunningCall) -> bool:
-        """Whether no handler but the one that asks is left of a call that goes on."""
-        return len(self._handlers) == 1 and not call.ended
+
+def _is_end(failure: BaseException) -> bool:
+    """Whether all that failed is that the call is over; of a task group as well."""
+    if isinstance(failure, BaseExceptionGroup):
+        return failure.split(CallEndedError)[1] is None
+    return isinstance(failure, CallEndedError)

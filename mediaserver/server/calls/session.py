@@ -142,13 +142,13 @@ class Session:
         grace_s = self._host.settings.reconnect_grace_s
         if self.ended:
             return
+        self._host.session_lost(self)
         if grace_s == 0:
             self.end("lost")
             return
         self.outbound.renew(
             make_playout(self.facts.formats, self._host.settings, DetachedSink()), blocked=True
         )
-        self._host.session_lost(self)
         self._grace = self._loop.call_later(grace_s, self.end, "lost")
 
     def take_over(

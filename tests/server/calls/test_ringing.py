@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from mediaserver.carrier import CallPlan, FakeCall, place_call
+from mediaserver.server.calls.connection import StartLimits
 from mediaserver.settings import Settings
 from tests.server.conftest import Serving
 from tests.server.watching import soon
@@ -19,8 +20,8 @@ def test_the_limits_are_those_of_a_ringing_call() -> None:
     """10 s until ``connected``; 660 s until ``start`` with a token, and 30 s without any."""
     assert Settings().connected_within_s == 10
     assert Settings().start_within_s == 660
-    assert Settings(auth_token=TOKEN).ringing_limit_s == 660
-    assert Settings().ringing_limit_s == 30
+    assert StartLimits.of(Settings(auth_token=TOKEN)) == (10, 660, 30)
+    assert StartLimits.of(Settings()) == (10, 30, 30)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -15,6 +15,7 @@ from mediaserver.media.playout import NOTHING_SENT, Cause, Outcome, Play, Playou
 from mediaserver.processors.api import AudioSource, PlayReason, PlayState
 from mediaserver.server.calls.audio.alarm import Alarm
 from mediaserver.server.calls.audio.sources import (
+    LOOK_EVERY_S,
     Sources,
     is_audio_file,
     samples_of_bytes,
@@ -30,17 +31,19 @@ CONFIRM_WITHIN_S = 2.0
 class _Awaited:
     """A play or mark that somebody may wait for; equal to another of the same outcome."""
 
-    __slots__ = ("_future", "outcome")
+    __slots__ = ("_first", "_future", "outcome")
 
     def __init__(self, outcome: Outcome) -> None:
+        # What it is known by: one that is resumed gets another outcome.
+        self._first = outcome
         self.outcome = outcome
         self._future: asyncio.Future[None] | None = None
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Awaited) and other.outcome is self.outcome
+        return isinstance(other, _Awaited) and other._first is self._first
 
     def __hash__(self) -> int:
-        return id(self.outcome)
+        return id(self._first)
 
     @property
     def state(self) -> PlayState:
@@ -81,7 +84,7 @@ class LivePlay(_Awaited):
     def __init__(
         self, play: Play, outbound: Outbound, rest: tuple[Int16Array, int] | None = None
     ) -> None:
-        self.outcome = self._play = play
+        self._first = self.outcome = self._play = play
         self._future = None
         self._outbound = outbound
         # Of one that is resumed: its audio with its rate, and what was heard on former sockets.
@@ -160,35 +163,43 @@ class Outbound:
         resume: bool = False,
     ) -> LivePlay:
         """See ``Call.play``."""
+        if resume and live:
+            raise AudioFormatError("live audio happens now: it cannot be resumed")
         if resume:
             source, rate = await self._whole(source, rate)
-        if self.ended:
+        if self.ended:  # perhaps while a file was read
             raise CallEndedError("the call has ended")
+        playout = self.playout
+        play = self._accept(source, rate, live, ahead_s)
+        self._alarm.set(playout.next_at)
+        accepted = LivePlay(play, self)
+        if resume:
+            assert isinstance(source, np.ndarray)
+            accepted = LivePlay(play, self, (source, rate or self.rate_hz))
+            self._resumed = [each for each in self._resumed if not each.outcome.resolved]
+            self._resumed.append(accepted)
+        if not live and playout.queued_s(monotonic()) > QUEUE_LIMIT_S:
+            await self._room(playout)
+        return accepted
+
+    def _accept(
+        self, source: AudioSource, rate: int | None, live: bool, ahead_s: float | None
+    ) -> Play:
+        """Queue a source of any kind."""
         playout, rate_hz = self.playout, rate or self.rate_hz
         if isinstance(source, bytes) and rate is not None and not is_audio_file(source):
             source = samples_of_bytes(source)
         if isinstance(source, np.ndarray) and source.ndim:
-            play = playout.play(source, rate_hz, monotonic(), live=live)
-        elif isinstance(source, Path | str | bytes):
-            play = self._sources.open_file(playout, source, self.rate_hz)
-        elif isinstance(source, AsyncIterable):
+            return playout.play(source, rate_hz, monotonic(), live=live)
+        if isinstance(source, Path | str | bytes):
+            return self._sources.open_file(playout, source, self.rate_hz)
+        if isinstance(source, AsyncIterable):
             ahead_s = self._ahead_s if ahead_s is None else ahead_s
-            play = self._sources.open_iterator(playout, source, rate_hz, live=live, ahead_s=ahead_s)
-        else:
-            raise AudioFormatError(
-                "play() takes an int16 array, an async iterator of arrays or bytes, a path, or"
-                f" bytes, not {type(source).__name__}"
-            )
-        self._alarm.set(playout.next_at)
-        if not live and playout.queued_s(monotonic()) > QUEUE_LIMIT_S:
-            await self._room(playout)
-        if not resume:
-            return LivePlay(play, self)
-        assert isinstance(source, np.ndarray)
-        resumed = LivePlay(play, self, (source, rate_hz))
-        self._resumed = [each for each in self._resumed if not each.outcome.resolved]
-        self._resumed.append(resumed)
-        return resumed
+            return self._sources.open_iterator(playout, source, rate_hz, live=live, ahead_s=ahead_s)
+        raise AudioFormatError(
+            "play() takes an int16 array, an async iterator of arrays or bytes, a path, or"
+            f" bytes, not {type(source).__name__}"
+        )
 
     async def _whole(self, source: AudioSource, rate: int | None) -> tuple[Int16Array, int | None]:
         """A source as one array, as only that can be gone on with."""
@@ -241,13 +252,19 @@ class Outbound:
         """Wait until all that was accepted so far is resolved; at most its length and 2 s."""
         if self.ended:
             return
-        heard = asyncio.ensure_future(self.mark("").finished())
-        while True:
-            within_s = self.playout.queued_s(monotonic()) + CONFIRM_WITHIN_S
-            done, _ = await asyncio.wait({heard}, timeout=within_s)
-            if done or self.playout.queued_s(monotonic()) <= 0:
-                break  # else an open source has queued more meanwhile
-        heard.cancel()
+        deadline = monotonic() + self.playout.queued_s(monotonic()) + CONFIRM_WITHIN_S
+        mark = self.mark("")
+        while not self.ended:
+            heard = asyncio.ensure_future(mark.finished())
+            await asyncio.wait({heard}, timeout=max(0.0, deadline - monotonic()))
+            heard.cancel()
+            if mark.reason == "socket" and not self.ended:  # what is resumed goes on behind it
+                mark = self.mark("")
+            elif mark.reason is None and self._sources.is_feeding:
+                # An open source may have queued more meanwhile.
+                deadline = monotonic() + self.playout.queued_s(monotonic()) + CONFIRM_WITHIN_S
+            else:
+                break
 
     def mark_returned(self, name: str, now: float) -> None:
         """A mark came back from the far end."""
@@ -268,7 +285,11 @@ class Outbound:
         Plays that are to be resumed go on in the new one, from what was heard of them.
         """
         resumed = [each for each in self._resumed if not each.outcome.resolved]
+        for each in resumed:
+            each.outcome.uncounted = not each.outcome.has_verdict
         self._close("socket")
+        # A cancelled one has ended, though its far end had not said so.
+        resumed = [each for each in resumed if each.outcome.reason == "socket"]
         self._earlier = self.tally
         playout.blocked = blocked
         self.playout = playout
@@ -296,7 +317,7 @@ class Outbound:
                 break
             if self._freed is None:
                 self._freed = asyncio.get_running_loop().create_future()
-            await asyncio.wait({self._freed}, timeout=ahead_s)
+            await asyncio.wait({self._freed}, timeout=max(ahead_s, LOOK_EVERY_S))
 
     def _free(self) -> None:
         """Audio was dropped: who waits for room looks again, unwanted sources stop."""

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 # For a source that was stopped to clean up.
 LET_GO_WITHIN_S = 1.0
+LOOK_EVERY_S = 0.01
 
 # Bit rates of MPEG layer III, by "is MPEG-1" (ISO 11172-3 and 13818-3).
 _MP3_KBPS = {
@@ -37,11 +38,12 @@ class Sources:
         changed: told that a playout's deadline may have moved.
     """
 
-    __slots__ = ("_changed", "_tasks")
+    __slots__ = ("_changed", "_ending", "_tasks")
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
         self._tasks: dict[asyncio.Task[None], Play] = {}
+        self._ending: set[Play] = set()
 
     def open_file(self, playout: Playout, source: Path | str | bytes, rate_hz: int) -> Play:
         """A play of an audio file of any kind, opened off the loop."""
@@ -66,8 +68,15 @@ class Sources:
     def stop_unwanted(self) -> None:
         """Stop the sources of plays that were cleared, cancelled or are over."""
         for task, play in list(self._tasks.items()):
-            if not play.is_open and task is not asyncio.current_task():
+            # One that is stopped already, or at its end, may clean up in peace.
+            is_stopping = task.cancelling() or play in self._ending
+            if not play.is_open and not is_stopping and task is not asyncio.current_task():
                 task.cancel()
+
+    @property
+    def is_feeding(self) -> bool:
+        """A play's source may bring more."""
+        return any(play.is_open for play in self._tasks.values())
 
     async def stopped(self) -> None:
         """Wait until every source has let go; those that do not in time are left alone."""
@@ -80,7 +89,7 @@ class Sources:
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
+        self._ending.discard(self._tasks.pop(task))
         if not task.cancelled() and task.exception() is not None:
             logger.error("a play's source failed while it was closed", exc_info=task.exception())
         self._changed()
@@ -99,9 +108,13 @@ class Sources:
         except Exception:  # the border to a user's source
             logger.exception("a play's source failed")
             playout.fail(play, monotonic())
+        except asyncio.CancelledError:  # ours, or of a task that the source waited for
+            playout.fail(play, monotonic())  # which is nothing to a play that is over
+            raise
         else:
             playout.end(play, monotonic())
         finally:
+            self._ending.add(play)
             aclose = getattr(source, "aclose", None)
             if aclose is not None:
                 await aclose()
@@ -132,7 +145,8 @@ async def wait_below(playout: Playout, limit_s: float) -> None:
         ahead_s = playout.queued_s(monotonic()) - limit_s
         if ahead_s <= 0:
             break
-        await asyncio.sleep(ahead_s)
+        # While the peer takes nothing the rest stands still, and may be tiny.
+        await asyncio.sleep(max(ahead_s, LOOK_EVERY_S))
 
 
 async def _feed_file(

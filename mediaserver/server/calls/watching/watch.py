@@ -2,8 +2,8 @@
 
     limit             begins to count                      then
     max_call_s        at the call's start                  event; hang-up after NOTICE_S
-    idle_s            when nobody was last heard: neither  event; hang-up after NOTICE_S, unless
-                      the caller, nor a play               somebody is heard meanwhile
+    idle_s            when somebody was last heard: the    event; hang-up after NOTICE_S, unless
+                      caller, or a play                    the caller is heard meanwhile
     media_silent_s    at the last media message            a hint, once each time
 
 The caller is heard where a frame is well above the noise floor: a silent line has comfort
@@ -85,7 +85,10 @@ class Watch:
         for hint in self.diagnostics.look(call.inbound, call.outbound.playout.ledger, now):
             self._hint(call, hint)
         self._look_for_media(call, now)
-        if self._is_somebody_heard(call, now):
+        # Behind the event a play is the bot's goodbye: then only the caller counts.
+        if self._is_caller_heard(call) or (
+            "idle_s" not in self._due and call.outbound.is_speaking(now)
+        ):
             self._heard_at = now
             self._due.pop("idle_s", None)
         settings = self._settings
@@ -120,9 +123,7 @@ class Watch:
             text = f"no media has come for {silent_s:.0f} s, although the socket is up"
             self._hint(call, Hint("media_silent", text))
 
-    def _is_somebody_heard(self, call: WatchedCall, now: float) -> bool:
-        if call.outbound.is_speaking(now):
-            return True
+    def _is_caller_heard(self, call: WatchedCall) -> bool:
         level = call.inbound.levels.take_last()
         if level is None:
             return False

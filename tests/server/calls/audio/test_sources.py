@@ -82,9 +82,9 @@ class Heard:
         """Nothing is queued elsewhere."""
 
 
-def outbound(sink: Heard, ahead_s: float = 1.0) -> Outbound:
-    """The outbound half of a call in L16 at 8 kHz that sends all at once."""
-    playout = Playout(codec("L16").encoder(8000, byte_order="little"), sink, lead_s=None)
+def outbound(sink: Heard, ahead_s: float = 1.0, lead_s: float | None = None) -> Outbound:
+    """The outbound half of a call in L16 at 8 kHz; without a lead it sends all at once."""
+    playout = Playout(codec("L16").encoder(8000, byte_order="little"), sink, lead_s=lead_s)
     return Outbound(playout, Alarm(lambda: playout.tick(time.monotonic())), ahead_s)
 
 

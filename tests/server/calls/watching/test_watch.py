@@ -85,16 +85,25 @@ def test_comfort_noise_is_silence() -> None:
         assert call.hung_up[:1] == ["idle"]
 
 
-@pytest.mark.parametrize("who", ["caller", "bot"])
-def test_who_is_heard_keeps_the_call(who: str) -> None:
-    """Speech above the noise, or a play: now and then is enough, also after the event."""
+def test_who_is_heard_keeps_the_call() -> None:
+    """Speech above the noise, now and then, is enough, also after the event."""
     watch, call = Watch(Settings(idle_s=10), 0.0), Call()
     for begin in range(0, 60, 12):
         seconds(watch, call, begin, begin + 11, -45)
-        speech = -20.0 if who == "caller" else -45.0
-        seconds(watch, call, begin + 11, begin + 12, speech, bot=who == "bot")
+        seconds(watch, call, begin + 11, begin + 12, -20)
     assert call.hung_up == []
     assert call.events.count(LimitReached("idle_s", 5.0)) >= 1
+
+
+def test_a_play_keeps_the_call_but_a_goodbye_does_not() -> None:
+    """A long announcement to a silent caller is no idle call; a play behind the event is."""
+    watch, call = Watch(Settings(idle_s=10), 0.0), Call()
+    seconds(watch, call, 0, 30, -45, bot=True)
+    assert call.events == []
+    seconds(watch, call, 30, 41, -45)
+    assert call.events == [LimitReached("idle_s", 5.0)]
+    seconds(watch, call, 41, 45, -45, bot=True)
+    assert call.hung_up == ["idle"]
 
 
 def test_a_louder_line_is_a_new_floor() -> None:
