@@ -35,7 +35,7 @@ class StreamRequest(msgspec.Struct, frozen=True):
 
 
 class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A call's facts and figures at its end, over all its sockets.
+    """A call's facts and figures, over all its sockets: at its end, or as ``Call.stats``.
 
     Of a call that was lost with its worker only id, number of the worker and reason are known;
     figures are 0 then.
@@ -68,6 +68,7 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         level_dbfs: mean power of these frames; None where all were 0.
         plays: plays that ended, by their state: ``played``, ``cleared``, ``failed``.
         marks: marks of the user that ended, by their state.
+        reorder_wait_s: how long a gap waits for its chunk at the end.
         takeovers: sockets that took the call over.
         processor_errors: failures of its processors.
     """
@@ -99,6 +100,7 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     level_dbfs: float | None = None
     plays: Mapping[str, int] = {}
     marks: Mapping[str, int] = {}
+    reorder_wait_s: float = 0.0
     takeovers: int = 0
     processor_errors: int = 0
 

@@ -9,6 +9,7 @@ Source: protocol.md 1.4, 2 and 3.
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any, Unpack
 
@@ -25,6 +26,9 @@ _NOT_ANSWERED = "90034"
 UP_WITHIN_S = 10.0
 """How long a call may take from ``answer`` until it takes a stream."""
 _ASK_EVERY_S = 0.25
+
+_ANSWERS = uuid.UUID("6c1f8d0e-3f0b-5a52-9d0e-5d1f9a3a7c11")
+"""Name space of the command ids of answers, and of the streams that follow them."""
 
 _NEEDS_START = (
     "stream_bidirectional_sampling_rate",
@@ -69,6 +73,8 @@ async def answer_incoming(
         return None
     options.setdefault("stream", True)
     has_stream = options["stream"] or options.get("stream_url") is not None
+    # A call may be reported twice, by events of different ids: it is answered once.
+    options.setdefault("command_id", str(uuid.uuid5(_ANSWERS, call)))
     if not (has_stream and _needs_start(client, options)):
         return await client.calls.actions.answer(call, **_of_answer(options))
     options["stream"] = False
@@ -98,6 +104,8 @@ def _of_start(options: AnswerIncomingOptions) -> StartStreamingOptions:
         for name, value in options.items()
         if name.startswith("stream_") or name in (*_NEEDS_START, "client_state")
     }
+    # A command of its own, which the repeat of the answer repeats.
+    kept["command_id"] = str(uuid.uuid5(_ANSWERS, f"stream {options['command_id']}"))
     started: StartStreamingOptions = kept
     return started
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 import msgspec
 
 from mediaserver.media.frames import Frame, Int16Array, Track
+from mediaserver.observer import CallSummary
 
 PlayState = Literal["queued", "playing", "played", "cleared", "failed"]
 PlayReason = Literal[
@@ -158,6 +159,10 @@ class Call(Protocol):
     rate: int
     send_codec: str
     send_rate: int
+
+    @property
+    def stats(self) -> CallSummary:
+        """The call's facts and figures so far; ``reason`` is empty while it lives."""
 
     @property
     def l16_byte_order(self) -> Literal["little", "big"] | None:

@@ -47,7 +47,8 @@ async def serving(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> As
     Raises:
         OSError: the port is in use.
     """
-    listener = socket.create_server((host, port))
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family)
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -61,7 +62,10 @@ async def serving(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> As
     task = asyncio.create_task(server.serve([listener]))
     try:
         await server.ready.wait()
-        yield f"http://{host}:{listener.getsockname()[1]}"
+        # One that listens everywhere is reached at loopback of its own family.
+        shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        shown = f"[{shown}]" if ":" in shown else shown
+        yield f"http://{shown}:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         server.leave.set()

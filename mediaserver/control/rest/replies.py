@@ -50,7 +50,7 @@ def api_error(reply: Reply, command_id: str, secrets: tuple[str, ...]) -> ApiErr
 def _object(body: bytes) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError, ValueError):  # also octets that are no UTF-8
         return {}
     return value if isinstance(value, dict) else {}
 

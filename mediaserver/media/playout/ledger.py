@@ -80,7 +80,7 @@ class Outcome:
     start = -1
     end = -1
     live = False
-    uncounted = False
+    _uncounted = False
     _verdict: State | None = None
     _segment: Segment | None = None
     _callback: Callable[[Any], None] | None = None
@@ -101,10 +101,9 @@ class Outcome:
             return self._verdict or segment.result
         return "playing" if 0 <= self.start < self._ledger.sent else "queued"
 
-    @property
-    def has_verdict(self) -> bool:
-        """It was cancelled, or its source failed: it will resolve under that name."""
-        return self._verdict is not None
+    def goes_on_elsewhere(self) -> None:
+        """It will be counted there, unless it was cancelled, or its source failed."""
+        self._uncounted = self._verdict is None
 
     @property
     def reason(self) -> Cause | None:
@@ -233,7 +232,7 @@ class Ledger:
 
     def count(self, entry: Outcome) -> None:
         """Count a play that is no live audio, or a named mark, whose state is final."""
-        if entry.uncounted:
+        if entry._uncounted:
             return  # it goes on in another playout, where it is counted
         if isinstance(entry, Play):
             self.plays[entry.state] += not entry.live

@@ -164,6 +164,10 @@ class CallRegistry:
         """One more of ``name``."""
         self.counters[name] += 1
 
+    def summary_of(self, session: Session) -> CallSummary:
+        """The session's facts and figures as they are now."""
+        return summary_of(session, self._worker)
+
     def session_lost(self, session: Session) -> None:
         """The session has no socket and waits for one."""
         self._follower.call_lost(session.call_id)
@@ -173,7 +177,7 @@ class CallRegistry:
         over = self.sessions.get(session.call_id) is session
         if over:
             del self.sessions[session.call_id]
-        summary = summary_of(session, self._worker)
+        summary = self.summary_of(session)
         logger.info("call %s ended: %s", session.call_id, summary.line())
         self._follower.call_closed(summary, over=over)
         self._unfinished.discard(session)

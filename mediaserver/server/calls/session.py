@@ -8,8 +8,8 @@ from time import monotonic
 from typing import Protocol
 
 from mediaserver.media.playout import PlayoutSink
-from mediaserver.observer import ReportedEvent
-from mediaserver.processors.api import Event, Reconnected, Webhook
+from mediaserver.observer import CallSummary, ReportedEvent
+from mediaserver.processors.api import Reconnected, Webhook
 from mediaserver.server.calls.audio.alarm import Alarm
 from mediaserver.server.calls.audio.formats import Formats
 from mediaserver.server.calls.audio.inbound import Inbound
@@ -37,6 +37,9 @@ class SessionHost(Protocol):
     @property
     def hang_ups(self) -> HangUps:
         """What ends phone calls."""
+
+    def summary_of(self, session: Session) -> CallSummary:
+        """The session's facts and figures."""
 
     def session_lost(self, session: Session) -> None:
         """The session has no socket and waits for one."""
@@ -200,9 +203,9 @@ class Session:
         """One more of ``name``."""
         self._host.count(name)
 
-    def publish(self, event: Event) -> None:
-        """Tell the processors."""
-        self.runner.publish(event)
+    def stats(self) -> CallSummary:
+        """Its facts and figures as they are now."""
+        return self._host.summary_of(self)
 
     def send_text(self, data: bytes) -> bool:
         """Send a message of the processors' own; False where there is no socket."""

@@ -14,6 +14,7 @@ import msgspec
 from mediaserver.errors import CallEndedError
 from mediaserver.media.align import PairAligner
 from mediaserver.media.frames import Frame, Int16Array, Track
+from mediaserver.observer import CallSummary
 from mediaserver.processors.api import AudioSource, Event
 from mediaserver.processors.chain import RateConverter
 from mediaserver.server.calls.audio.inbound import Inbound
@@ -46,6 +47,9 @@ class ViewedCall(Protocol):
     @property
     def ended(self) -> bool:
         """Its media is over."""
+
+    def stats(self) -> CallSummary:
+        """Its facts and figures as they are now."""
 
     def send_text(self, data: bytes) -> bool:
         """Send a message on its socket, if it has one."""
@@ -143,6 +147,11 @@ class CallView:
     def send_rate(self) -> int:
         """Its sample rate in Hz."""
         return self._call.facts.formats.send_rate
+
+    @property
+    def stats(self) -> CallSummary:
+        """See ``Call.stats``."""
+        return self._call.stats()
 
     @property
     def l16_byte_order(self) -> ByteOrder | None:

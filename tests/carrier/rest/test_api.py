@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from mediaserver.carrier.rest.api import FakeTelnyx
 from mediaserver.carrier.rest.habits import Habits
 from mediaserver.control.errors import ApiError
 from mediaserver.control.events import StreamingFailed, Transcription
@@ -183,3 +184,12 @@ async def test_stopping_another_stream_stops_nothing() -> None:
         mine = w.messages[1]["stream_id"]
         assert not (await w.actions.stop_streaming(call, stream_id=mine)).was_already_so
         await w.until_event("streaming.stopped")
+
+
+@pytest.mark.parametrize(("host", "shown"), [("::", "[::1]"), ("0.0.0.0", "127.0.0.1")])
+async def test_the_base_url_names_an_address_that_works(host: str, shown: str) -> None:
+    """Of the family that it listens on, where it listens everywhere."""
+    async with FakeTelnyx(api_key="KEY", host=host) as fake:
+        assert fake.base_url.startswith(f"http://{shown}:")
+        async with httpx.AsyncClient() as client:
+            assert (await client.post(f"{fake.base_url}/calls")).status_code == 401

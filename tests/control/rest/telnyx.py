@@ -52,6 +52,8 @@ class Telnyx:
         status, headers, body = (
             (*outcome, {})[:3] if isinstance(outcome, tuple) else (outcome, {}, {})
         )
+        if isinstance(body, bytes):
+            return httpx.Response(status, headers=headers, content=body)
         return httpx.Response(status, headers=headers, json=body or {"data": {"result": "ok"}})
 
     def run(self, command: Callable[[TelnyxClient], Any], policy: RetryPolicy | None = None) -> Any:

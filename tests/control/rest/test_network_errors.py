@@ -91,3 +91,14 @@ def test_a_dial_whose_answer_names_no_call_is_an_error() -> None:
     with pytest.raises(errors.UnreadableReplyError):
         telnyx.run(dial)
     assert telnyx.n_tries == 1
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"data":{"call_control_id":"\xff\xfe"}}', b"\xff", b" ", b"[" * 9999]
+)
+def test_a_dial_answered_by_what_cannot_be_read_is_a_control_error(body: bytes) -> None:
+    """Broken UTF-8 within a text, or all of it; nobody is called twice for it."""
+    telnyx = Telnyx((200, {}, body))
+    with pytest.raises(errors.UnreadableReplyError):
+        telnyx.run(dial)
+    assert telnyx.n_tries == 1

@@ -126,3 +126,16 @@ async def test_a_message_of_ones_own(serving: Serving) -> None:
             took_s, errors = seen(call.plan)
             assert took_s >= 0.02 * (len(own) - 1)
             assert errors == ["ValueError", "ValueError", "ValueError"]
+
+
+async def test_the_figures_so_far(serving: Serving) -> None:
+    """``call.stats`` is the summary of a call that lives: no reason, what came and went."""
+    async with serving(bot("facts"), "echo") as server:
+        async with FakeCall(server.url, CallPlan(seconds=60.0)) as call:
+            for _ in range(3):
+                await call.send_payload(b"\x55" * 160)
+            await soon(lambda: bool(seen(call.plan)) and seen(call.plan)[0].stats.frames_out == 3)
+            (facts,) = seen(call.plan)
+            stats = facts.stats
+            assert (stats.reason, stats.frames_in, stats.frames_out) == ("", 3, 3)
+            assert stats.reorder_wait_s == 0.06

@@ -286,7 +286,7 @@ class Outbound:
         """
         resumed = [each for each in self._resumed if not each.outcome.resolved]
         for each in resumed:
-            each.outcome.uncounted = not each.outcome.has_verdict
+            each.outcome.goes_on_elsewhere()
         self._close("socket")
         # A cancelled one has ended, though its far end had not said so.
         resumed = [each for each in resumed if each.outcome.reason == "socket"]

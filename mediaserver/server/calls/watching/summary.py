@@ -32,6 +32,7 @@ def summary_of(session: Session, worker: int | None = None) -> CallSummary:
         refused=session.n_refused,
         dropped_frames=session.runner.dropped_frames,
         dropped_s=tally.dropped_s,
+        reorder_wait_s=session.inbound.reorder.wait_s,
         peak_dbfs=levels.peak_dbfs,
         level_dbfs=levels.mean_dbfs,
         plays={str(state): n for state, n in tally.plays.items()},

@@ -15,9 +15,10 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
-from mediaserver.processors.api import Event, Hint, LimitReached, StreamError
+from mediaserver.processors.api import Hint, LimitReached, StreamError
 from mediaserver.server.calls.audio.inbound import Inbound
 from mediaserver.server.calls.audio.outbound import Outbound
+from mediaserver.server.calls.runner import Runner
 from mediaserver.server.calls.watching.diagnostics import Diagnostics
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import ERROR_MEANINGS, ErrorBody
@@ -54,8 +55,9 @@ class WatchedCall(Protocol):
     def count(self, name: str) -> None:
         """One more of ``name``."""
 
-    def publish(self, event: Event) -> None:
-        """Tell its processors."""
+    @property
+    def runner(self) -> Runner:
+        """What tells its processors."""
 
     def hang_up(self, *, after_playout: bool = False, reason: str = "hangup") -> None:
         """End the phone call."""
@@ -104,7 +106,7 @@ class Watch:
         meaning = ERROR_MEANINGS.get(body.code or 0, "not documented")
         self.diagnostics.say_error(call.call_id, body.code, meaning)
         call.count("stream_errors")
-        call.publish(StreamError(body.code, body.title, body.detail, meaning))
+        call.runner.publish(StreamError(body.code, body.title, body.detail, meaning))
 
     def _end(self, call: WatchedCall, limit: str, now: float) -> None:
         """First an event, so that a bot can say goodbye; then the hang-up."""
@@ -112,7 +114,7 @@ class Watch:
         if due_at is None:
             self._due[limit] = now + NOTICE_S
             logger.info("call %s has reached %s", call.call_id, limit)
-            call.publish(LimitReached(limit, NOTICE_S))
+            call.runner.publish(LimitReached(limit, NOTICE_S))
         elif now >= due_at:
             call.hang_up(reason=limit.removesuffix("_s"))
 
@@ -133,4 +135,4 @@ class Watch:
 
     def _hint(self, call: WatchedCall, hint: Hint) -> None:
         logger.warning("call %s: %s", call.call_id, hint.text)
-        call.publish(hint)
+        call.runner.publish(hint)

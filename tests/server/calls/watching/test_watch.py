@@ -39,11 +39,9 @@ class Call:
             is_speaking=lambda _: self.speaking, playout=SimpleNamespace(ledger=ledger)
         )
         self.events: list[Event] = []
+        self.runner: Any = SimpleNamespace(publish=self.events.append)
         self.hung_up: list[str] = []
         self.counted: list[str] = []
-
-    def publish(self, event: Event) -> None:
-        self.events.append(event)
 
     def count(self, name: str) -> None:
         self.counted.append(name)
