@@ -2,7 +2,7 @@
 # many processes share the tests (0: none but pytest's own).
 PYTHON ?= python3
 VENV ?= .venv
-N ?= 2
+N ?= 3
 COVER ?= 1
 CALLS ?= 1000
 ENDS ?= 500

@@ -12,7 +12,7 @@ import pytest
 
 from mediaserver.app.relations import Relations
 from mediaserver.carrier import CallPlan, FakeCall, place_call
-from mediaserver.control import RestartLimits, TelnyxClient
+from mediaserver.control import RestartLimits, RetryPolicy, TelnyxClient
 from mediaserver.observer import CallSummary, StreamRequest
 from mediaserver.server.calls.hangups import HangUps
 from mediaserver.server.service import SingleProcessService
@@ -197,7 +197,10 @@ async def test_a_call_is_hung_up_once(caplog: pytest.LogCaptureFixture) -> None:
 async def test_a_call_that_is_given_up_is_forgotten() -> None:
     """A lost call whose stream cannot be started leaves nothing in what is followed."""
     async with TelnyxClient(
-        "key", base_url="http://127.0.0.1:9/v2", public_url="https://media.example.com"
+        "key",
+        base_url="http://127.0.0.1:9/v2",
+        public_url="https://media.example.com",
+        policy=RetryPolicy(deadline_s=0.2),
     ) as client:
         limits = RestartLimits(grace_s=0.0, max_tries=1, base_s=0.01)
         relations = Relations(client, None, limits)
