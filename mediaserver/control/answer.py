@@ -74,12 +74,13 @@ async def answer_incoming(
     options.setdefault("stream", True)
     has_stream = options["stream"] or options.get("stream_url") is not None
     # A call may be reported twice, by events of different ids: it is answered once.
-    options.setdefault("command_id", str(uuid.uuid5(_ANSWERS, call)))
+    answer_id = options.get("command_id") or str(uuid.uuid5(_ANSWERS, call))
+    options["command_id"] = answer_id
     if not (has_stream and _needs_start(client, options)):
         return await client.calls.actions.answer(call, **_of_answer(options))
     options["stream"] = False
     await client.calls.actions.answer(call, **_of_answer(options, with_stream=False))
-    return await _start_when_up(client, call, _of_start(options), sleep)
+    return await _start_when_up(client, call, _of_start(options), answer_id, sleep)
 
 
 def _needs_start(client: TelnyxClient, options: AnswerIncomingOptions) -> bool:
@@ -104,8 +105,6 @@ def _of_start(options: AnswerIncomingOptions) -> StartStreamingOptions:
         for name, value in options.items()
         if name.startswith("stream_") or name in (*_NEEDS_START, "client_state")
     }
-    # A command of its own, which the repeat of the answer repeats.
-    kept["command_id"] = str(uuid.uuid5(_ANSWERS, f"stream {options['command_id']}"))
     started: StartStreamingOptions = kept
     return started
 
@@ -114,11 +113,14 @@ async def _start_when_up(
     client: TelnyxClient,
     call: str,
     options: StartStreamingOptions,
+    answer_id: str,
     sleep: Callable[[float], Awaitable[object]],
 ) -> ActionResult:
     """Start the stream; Telnyx may take a moment from ``answer`` to an answered call."""
     n_waits = round(UP_WITHIN_S / _ASK_EVERY_S)
     while True:
+        # Each try has an id of its own, for a repeat is ignored; a repeated answer has the same.
+        options["command_id"] = str(uuid.uuid5(_ANSWERS, f"{answer_id} stream {n_waits}"))
         try:
             return await client.calls.actions.start_streaming(call, **options)
         except UnprocessableError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 
 import pybase64
 import pytest
@@ -22,6 +23,7 @@ from mediaserver.wire.messages import (
     Start,
     Stop,
     mark_text,
+    mend,
     parse,
 )
 
@@ -273,3 +275,75 @@ def test_what_is_sent() -> None:
     assert mark_text("utt-17") == b'{"event":"mark","mark":{"name":"utt-17"}}'
     assert mark_text('"\n') == b'{"event":"mark","mark":{"name":"\\"\\n"}}'
     assert CLEAR == b'{"event":"clear"}'
+
+
+@pytest.mark.parametrize(
+    ("data", "fields"),
+    [
+        (
+            b'{"event":"start","start":{"from":13122010094,"tags":"VIP"}}',
+            ("start.from", "start.tags"),
+        ),
+        (b'{"event":"start","stream_id":7,"start":{"client_state":{"a":1}}}', None),
+        (b'{"event":"media","media":{"payload":"AA==","chunk":"two"}}', ("media.chunk",)),
+        (b'{"event":"media","stream_id":[],"media":{"payload":"AA=="}}', ("stream_id",)),
+        (b'{"event":"dtmf","dtmf":{"digit":"1"},"occurred_at":1}', ("occurred_at",)),
+        (b'{"event":"error","error":{"code":[],"title":true}}', None),
+        (b'{"event":"start","start":{"media_format":{"sample_rate":"fast"}}}', None),
+    ],
+)
+def test_an_odd_value_is_left_out(data: bytes, fields: tuple[str, ...] | None) -> None:
+    """The message is whole without it; a number or truth value of a text is its text."""
+    mended = mend(data)
+    assert mended is not None
+    message, odd = mended
+    assert fields is None or odd == fields
+    assert odd
+    if isinstance(message, Start) and "start.from" in odd:
+        assert (message.start.from_, message.start.tags) == ("13122010094", None)
+    if isinstance(message, Error):
+        assert (message.body.code, message.body.title) == (None, "true")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"no JSON",
+        b"[" * 5000,
+        b"7",
+        b'{"event":7}',
+        b'{"event":"start"}',
+        b'{"event":"start","start":[]}',
+        b'{"event":"start","start":{"media_format":"PCMU"}}',
+        b'{"event":"start","start":{"media_format":{"encoding":7}}}',
+        b'{"event":"media","media":{"payload":7}}',
+        b'{"event":"media","media":{"payload":"AA==","track":"both"}}',
+        b'{"event":"mark","mark":{"name":7}}',
+        b'{"event":"dtmf","dtmf":{"digit":1}}',
+    ],
+)
+def test_what_a_message_is_for_may_refuse_it(data: bytes) -> None:
+    """Without it nothing of use is left."""
+    assert mend(data) is None
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+        max_leaves=8,
+    ),
+    st.sampled_from(["from", "to", "user_id", "tags", "client_state", "call_session_id"]),
+)
+def test_no_value_of_an_optional_field_refuses_a_start(value: object, name: str) -> None:
+    """Whatever stands there, the call's id and format are read."""
+    body = {"call_control_id": "v3:a", "media_format": {"encoding": "PCMA"}, name: value}
+    data = json.dumps({"event": "start", "start": body}).encode()
+    try:
+        message = parse(data)
+    except MalformedMessageError:
+        mended = mend(data)
+        assert mended is not None
+        message = mended[0]
+    assert isinstance(message, Start)
+    assert (message.start.call_control_id, message.media_format.codec) == ("v3:a", "PCMA")

@@ -138,3 +138,30 @@ def test_the_peer_has_a_deadline_until_start() -> None:
     waiting = Stream(0.0)
     waiting.close()
     assert waiting.start_by is None
+
+
+def test_odd_values_are_counted_and_the_message_goes_on() -> None:
+    """Each field by its name, told once a value; what is of no use is refused as before."""
+    told: list[str] = []
+    stream = Stream(0.0, odd=told.append)
+    stream.receive(b'{"event":"connected"}')
+    message = stream.receive(b'{"event":"start","stream_id":"s","start":{"from":7,"tags":1}}')
+    assert isinstance(message, Start)
+    assert stream.stream_id == "s"
+    assert told == ["start.from", "start.tags"]
+    assert stream.odd_fields == {"start.from": 1, "start.tags": 1}
+    assert stream.violations == {}
+    assert stream.receive(b'{"event":"mark","mark":{"name":7}}') is None
+    assert stream.violations == {"bad_field": 1}
+    silent = Stream(0.0)
+    silent.receive(b'{"event":"start","start":{"to":7}}')
+    assert silent.odd_fields == {"start.to": 1}
+
+
+def test_a_resumed_stream_waits_for_its_start() -> None:
+    """What came before was read elsewhere: its refusals are taken over, and told to nobody."""
+    told: list[str] = []
+    stream = Stream.resumed(0.0, {"binary": 2}, refused=told.append)
+    assert isinstance(stream.receive(b'{"event":"start","start":{}}'), Start)
+    assert stream.violations == {"binary": 2}
+    assert told == []

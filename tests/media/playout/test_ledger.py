@@ -307,3 +307,35 @@ def test_what_was_never_sent_is_resolved_and_told_once() -> None:
         mark.resolve_unsent()
         mark.tell()
     assert told == ["cleared", "failed"]
+
+
+def test_each_end_has_its_reason(make_rig: type[Rig], make_tone: Tone) -> None:
+    """Heard, interrupted, cancelled, cut off with the socket or the call, or failed."""
+    rig = make_rig()
+    heard = rig.playout.play(make_tone(0.1), 8000, 0.0)
+    assert heard.reason is None
+    rig.run_out()
+    assert (heard.state, heard.reason) == ("played", "finished")
+    cut = rig.playout.play(make_tone(1.0), 8000, rig.now)
+    cancelled = rig.playout.play(make_tone(1.0), 8000, rig.now)
+    broken = rig.playout.open(8000, rig.now)
+    rig.playout.cancel(cancelled, rig.now)
+    rig.playout.fail(broken, rig.now)
+    rig.playout.clear(rig.now)
+    assert (cut.reason, cancelled.reason, broken.reason) == ("barge_in", "cancelled", "source")
+    last = rig.playout.play(make_tone(1.0), 8000, rig.now)
+    rig.playout.close(rig.now, "ended")
+    assert (last.state, last.reason) == ("cleared", "ended")
+
+
+def test_what_goes_on_elsewhere_is_counted_there(make_rig: type[Rig], make_tone: Tone) -> None:
+    """But for what was cancelled: that goes on nowhere. Live plays are never counted."""
+    rig = make_rig()
+    goes_on = rig.playout.play(make_tone(2.0), 8000, 0.0)
+    cancelled = rig.playout.play(make_tone(2.0), 8000, 0.0)
+    rig.playout.play(make_tone(0.1), 8000, 0.0, live=True)
+    rig.playout.cancel(cancelled, 0.0)
+    for play in (goes_on, cancelled):
+        play.goes_on_elsewhere()
+    rig.playout.close(0.1)
+    assert rig.playout.ledger.plays == {"cleared": 1}
