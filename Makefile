@@ -9,7 +9,7 @@ ENDS ?= 500
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
-.PHONY: venv demo test pytest churn lint types bench docs release-notes clean
+.PHONY: venv demo test pytest again churn lint types bench docs release-notes clean
 
 venv: $(STAMP)
 
@@ -35,6 +35,10 @@ else
 	$(BIN)/python -m pytest --cov --cov-context=test --cov-report=term -n $(N) --dist loadgroup $(ARGS)
 	$(if $(ARGS),,$(BIN)/python tests/own_coverage.py)
 endif
+
+# What failed in the last run, alone and one after the other: whether it was the machine's load.
+again: venv
+	$(BIN)/python -m pytest -n 0 --last-failed --last-failed-no-failures none
 
 # Calls opened, lost, taken over and ended at random: CALLS of them in one process, then in two
 # workers. `make pytest` runs 100 of each. Then ENDS phone calls, ended in every way there is.
