@@ -72,9 +72,13 @@ class CallStore:
 
     def _open(self) -> sqlite3.Connection:
         file = sqlite3.connect(self._path, isolation_level=None)
-        file.execute("PRAGMA journal_mode = WAL")
-        file.execute("PRAGMA synchronous = NORMAL")
-        file.execute(_SCHEMA)
+        try:
+            file.execute("PRAGMA journal_mode = WAL")
+            file.execute("PRAGMA synchronous = NORMAL")
+            file.execute(_SCHEMA)
+        except sqlite3.Error:
+            file.close()
+            raise
         return file
 
     def _read(self) -> list[tuple[str, str]]:

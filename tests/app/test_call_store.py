@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,11 @@ async def test_a_row_that_cannot_be_read_goes(tmp_path: Path) -> None:
     store = CallStore(tmp_path / "state.db")
     store.opened("a", REQUEST)
     await store.live()
-    with sqlite3.connect(tmp_path / "state.db") as file:
+    with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as file:
         file.execute("INSERT INTO live_calls VALUES ('x', '{')")
     assert await store.live() == {"a": REQUEST}
     await store.aclose()
-    with sqlite3.connect(tmp_path / "state.db") as file:
+    with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as file:
         assert file.execute("SELECT call_id FROM live_calls").fetchall() == [("a",)]
 
 
@@ -51,7 +52,7 @@ def test_a_file_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
 async def test_writing_in_vain_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A table that is gone: one line, and the server goes on."""
     store = CallStore(tmp_path / "state.db")
-    with sqlite3.connect(tmp_path / "state.db") as file:
+    with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as file:
         file.execute("DROP TABLE live_calls")
     store.opened("a", REQUEST)
     await store.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -26,9 +27,13 @@ WITH_COMMANDS = [p for p in reversed(PAGES) if any(b.language in SHELL for b in 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A word of the Makefile, in the environment that the tests run in, which it must not build."""
     makefile, stamp = f"--file={REPOSITORY}/Makefile", f"--old-file={sys.prefix}/.built"
+    # Not what a make that runs these tests was told, such as COVER=0.
+    own = {"MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "COVER", "N", "ARGS"}
+    environment = {name: value for name, value in os.environ.items() if name not in own}
     return subprocess.run(
         ["make", makefile, f"VENV={sys.prefix}", stamp, *arguments],
         cwd=folder,
+        env=environment,
         capture_output=True,
         text=True,
         timeout=100,
