@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mediaserver.media.frames import Track
-from mediaserver.media.reorder import MAX_JUMP, RESTART_RUN, Lost, Numbering, Reorder
+from mediaserver.media.reorder import RESTART_RUN, Lost, Reorder
 
 STEP_S = 0.005
 WRAP = 1 << 16
@@ -115,6 +113,3 @@ def arrivals(draw: st.DrawFn, max_window: int = 8) -> list[tuple[int, float]]:
 def counts(reorder: Reorder[int]) -> dict[str, int]:
     names = ("delivered", "late", "duplicate", "missing")
     return {name: getattr(reorder, name) for name in names}
-
-
-@settings(max_examples=2500, deadline=None)

@@ -19,6 +19,7 @@ from tests.media.ordering import (
 )
 
 
+@settings(max_examples=2500, deadline=None)
 @given(arrivals(), st.sampled_from([0.0, 0.02, 0.06, 0.5]), st.sampled_from(["per_track", "auto"]))
 def test_equals_the_model(
     numbered: list[tuple[int, float]], wait_s: float, numbering: Numbering
