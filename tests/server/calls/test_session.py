@@ -223,9 +223,9 @@ async def test_a_take_over_renews_what_a_restart_asks_for(
         for n, plan in enumerate((first, wide), 1):
             async with FakeCall.connect(server.url, plan) as call:
                 await call.send_payload(b"\xff" * 160)
-                await soon(lambda: len(followed.requests[first.call_control_id]) == n)  # noqa: B023
+                await soon(lambda: len(followed.requests[first.call_control_id]) == n)  # noqa: B023  # awaited in this turn
                 call.cut()
-            await soon(lambda: followed.lost[first.call_control_id] == n)  # noqa: B023
+            await soon(lambda: followed.lost[first.call_control_id] == n)  # noqa: B023  # awaited in this turn
         assert (await place_call(server.url, whole)).close_code == 1000
         await soon(lambda: server.service.n_calls == 0)
     kept: Any = ("Half", {"divisor": "4"})

@@ -86,7 +86,7 @@ async def test_a_rate_there_is_not_is_refused_for_streams(serving: Serving) -> N
         with pytest.raises(mediaserver.AudioFormatError):
             await call.play(source, rate=7)
         await stays_whole(call)
-    assert source.ag_frame is not None, "never begun, so never ended"  # type: ignore[attr-defined]
+    assert source.ag_frame is not None, "never begun, so never ended"  # type: ignore[attr-defined]  # generators only
 
 
 @pytest.mark.parametrize("what", ["float64", "int32", "two-dimensional", "a list"])
