@@ -22,6 +22,8 @@ COUNTERS: dict[str, str] = {
     "processor_errors": "handlers and filters that raised",
     "abandoned_handlers": "handlers that did not end although they were cancelled",
     "refused_token": "sockets or calls refused because their auth token was missing or wrong",
+    "refused_path": "sockets refused because no route has the name behind `/media/`",
+    "parameter_ignored": "`param_NAME` values of calls that no `allow` names, left out",
     "refused_full": "sockets refused because `max_calls` were there",
     "refused_format": "calls refused because their format cannot be served",
     "refused_processor": "calls refused because they asked for a processor or parameter"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from mediaserver.conversion import WrongValueError
+from mediaserver.conversion import KeyPath, WrongValueError
 from mediaserver.sources import Loader
 
 NonNegative = Annotated[float, Meta(ge=0)]
@@ -62,6 +62,22 @@ class ProcessorSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return cls(name.strip(), {n: v[0] if len(v) == 1 else v for n, v in given.items()})
 
 
+class RouteSetting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The chain of some calls: those for which all is true that is given here.
+
+    Attributes:
+        processors: the chain.
+        path: the stream's URL ends in ``/media/`` and this name.
+        to: the called number is one of these.
+        parameters: the stream has these custom parameters, or its URL these parameters.
+    """
+
+    processors: tuple[ProcessorSetting, ...]
+    path: Text | None = None
+    to: tuple[Text, ...] | None = None
+    parameters: dict[str, str] | None = None
+
+
 def name_of(processor: str | Callable[..., Any]) -> str:
     """A processor's name, as logs and errors have it."""
     if isinstance(processor, str):
@@ -76,8 +92,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         host: address to listen on.
         port: TCP port; 0 takes a free one.
         public_url: how Telnyx reaches this server, ``https://…``.
-        processors: the chain of every call that does not select one itself.
-        offer: processors that a call may select by name, beside those of the chain.
+        processors: the chain of every call that no route fits.
+        routes: the chains of other calls, by path, called number or custom parameter; of those
+            that fit, the first.
+        offer: processors that a call may select by name, beside those of its chain.
         send_codec: codec of what goes into the call, unless the call says otherwise.
         send_rate: its rate in Hz; None is the codec's default.
         send_mode: ``rtp``, or ``mp3`` for whole files; as the stream was started.
@@ -134,10 +152,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The path of ``public_url``: a proxy may pass it on or take it away."""
         return urlsplit(self.public_url or "").path.rstrip("/")
 
+    @property
+    def path_names(self) -> frozenset[str]:
+        """The names that may stand behind ``/media/``."""
+        return frozenset(route.path for route in self.routes if route.path is not None)
+
+    def named(self) -> Iterator[tuple[KeyPath, ProcessorSetting]]:
+        """Every processor that is named in the settings, and where."""
+        yield from ((("processors", n), each) for n, each in enumerate(self.processors))
+        yield from ((("offer", n), each) for n, each in enumerate(self.offer))
+        for at, route in enumerate(self.routes):
+            for n, each in enumerate(route.processors):
+                yield ("routes", at, "processors", n), each
+
     host: Text = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     public_url: Text | None = None
     processors: tuple[ProcessorSetting, ...] = ()
+    routes: tuple[RouteSetting, ...] = ()
     offer: tuple[ProcessorSetting, ...] = ()
     send_codec: Text = "PCMU"
     send_rate: Annotated[int, Meta(ge=8000, le=48000)] | None = None
@@ -186,6 +218,18 @@ def _processors(written: Any) -> Any:
     return written
 
 
+def _routes(written: Any) -> Any:
+    """Routes, with the processors in each read as those of the settings are."""
+    if not isinstance(written, list):
+        return written
+    return [
+        {**each, "processors": _processors(each["processors"])}
+        if isinstance(each, dict) and "processors" in each
+        else each
+        for each in written
+    ]
+
+
 LOADER = Loader(
     kind=Settings,
     prefix="MEDIASERVER_",
@@ -194,7 +238,7 @@ LOADER = Loader(
     others=(CARRIER_TABLE,),
     flags={"processors": "processor"},
     secrets=("api_key", "auth_token"),
-    readers={"processors": _processors, "offer": _processors},
+    readers={"processors": _processors, "offer": _processors, "routes": _routes},
 )
 """How the server's settings are written."""
 

@@ -137,6 +137,10 @@ class Relations:
         options: StartStreamingOptions = {}
         if followed is not None:
             request = followed.request
+            base = self._client.server.media_url
+            if request.path and base is not None:
+                options["stream_url"] = f"{base}/{request.path}"
+            options["custom_parameters"] = dict(request.matched) or None
             options["processor"] = request.processor
             options["processor_parameters"] = dict(request.parameters) or None
             options["stream_bidirectional_mode"] = cast(BidirectionalMode, request.send_mode)

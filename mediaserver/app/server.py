@@ -24,7 +24,9 @@ from mediaserver.control.encoding import encode_error
 from mediaserver.control.events import Event
 from mediaserver.control.rest.fields import BidirectionalCodec, BidirectionalRate
 from mediaserver.errors import ConfigurationError
+from mediaserver.observer import masked
 from mediaserver.processors.discovery import check_importable
+from mediaserver.processors.routing import silences, told
 from mediaserver.server.base import Service
 from mediaserver.server.service import SingleProcessService
 from mediaserver.server.workers.process import WorkerLimits
@@ -81,7 +83,7 @@ class MediaServer:
             return SingleProcessService(
                 self.settings, routes=routes, hangup=hangup, observer=self._relations
             )
-        for setting in (*self.settings.processors, *self.settings.offer):
+        for _, setting in self.settings.named():
             check_importable(setting.name)
         return MultiProcessService(
             self.settings,
@@ -101,6 +103,11 @@ class MediaServer:
         return f"ws://{shown}:{self.service.port}/media"
 
     async def __aenter__(self) -> MediaServer:
+        if self.settings.routes:
+            for line in told(self.settings, masked):
+                logger.info("%s", line)
+        for line in silences(self.settings):
+            logger.warning("%s", line)
         await self.service.start()
         await self._relations.restore()
         return self

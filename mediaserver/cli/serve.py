@@ -8,7 +8,8 @@ import logging
 import sys
 
 from mediaserver.app import MediaServer, loop_factory
-from mediaserver.cli.options import add_flags, add_key_file, settings_of
+from mediaserver.cli.options import add_flags, add_key_file, places_named, settings_of, warn
+from mediaserver.processors.routing import silences, told
 from mediaserver.settings import LOADER, Settings
 
 # What is set by flags, by the settings' names; everything else by file or environment.
@@ -48,6 +49,11 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--offer", action="append", metavar="NAME", help="a processor that calls may select"
     )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="say which calls would get which processors, and end; exit code 2: a wrong setting",
+    )
     add_flags(parser, LOADER, _FLAGS)
     add_key_file(parser)
     parser.set_defaults(run=run)
@@ -55,12 +61,25 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; exit code 0."""
-    settings = settings_of(args, processors=args.processor, offer=args.offer)
+    named = {"processors": args.processor, "offer": args.offer}
+    settings = settings_of(args, **named)
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(settings))
+    with places_named(args, **named):
+        if args.check:
+            return _check(settings)
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(_serve(settings))
+    return 0
+
+
+def _check(settings: Settings) -> int:
+    MediaServer(settings)  # refuses what cannot be used
+    for line in told(settings):
+        print(line)
+    for line in silences(settings):
+        warn(line)
     return 0
 
 

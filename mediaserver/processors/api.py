@@ -141,7 +141,8 @@ class Call(Protocol):
         query: the parameters of the stream's URL, without the token.
         path: the path of the stream's URL, without the token: ``/media``.
         codec: what the caller's audio arrives in, such as ``PCMU``.
-        rate: its sample rate in Hz.
+        rate: the sample rate of this processor's frames in Hz: the one it declares, else the
+            one in which the caller's audio arrives.
         send_codec: what goes back.
         send_rate: its sample rate in Hz.
     """
@@ -203,7 +204,8 @@ class Call(Protocol):
             source: int16 array ``(n,)``; an async iterator of such, or of raw int16
                 little-endian bytes cut anywhere; a path or the bytes of an audio file;
                 with ``rate``, bytes are raw int16 little-endian audio.
-            rate: of arrays and raw bytes, in Hz; the call's ``send_rate`` if None.
+            rate: of arrays and raw bytes, in Hz. If None, arrays and iterators have the rate of
+                this processor's frames, which is ``call.rate``.
             live: audio that happens now (an echo, a bridge): what falls behind by
                 more than the backlog limit is dropped instead of played late.
             ahead_s: how far ahead of the ear an iterator is pulled; the setting
@@ -223,8 +225,8 @@ class Call(Protocol):
     def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
         """Send audio that happens now, without waiting: for filters that echo or bridge.
 
-        Like ``play(…, live=True)``, but there is nothing to wait for or to cancel; after
-        the call's end it does nothing.
+        Like ``play(…, live=True)``, also in its ``rate``, but there is nothing to wait for or to
+        cancel; after the call's end it does nothing.
         """
 
     async def clear(self) -> dict[Play, float]:

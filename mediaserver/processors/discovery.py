@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
+import os
 import pickle
 import sys
+import zlib
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,6 +21,8 @@ from typing import Any
 from mediaserver.errors import ConfigurationError
 from mediaserver.processors.spec import Spec, spec_of
 from mediaserver.settings import name_of
+
+logger = logging.getLogger(__name__)
 
 GROUP = "mediaserver.processors"
 BUILT_IN = {
@@ -69,6 +74,17 @@ def check_importable(processor: str | Callable[..., Any]) -> None:
         )
 
 
+def _is_found(path: Path) -> bool:
+    """Whether an import by the file's name finds this very file."""
+    if not path.stem.isidentifier():
+        return False
+    try:
+        spec = importlib.util.find_spec(path.stem)
+    except ValueError:  # of a module that is being run
+        return False
+    return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == path
+
+
 def _can_be_found(package: str) -> bool:
     """Whether an import would find it, were it not loaded already."""
     return any(finder.find_spec(package, None) for finder in sys.meta_path)
@@ -103,17 +119,40 @@ def _load(name: str) -> object:
 
 
 def _module(place: str) -> object:
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # as `python -m` would
+    if "" not in sys.path:
+        _search(Path.cwd())  # as `python -m` would
     return importlib.import_module(place)
 
 
+def _search(folder: Path) -> None:
+    """Have modules looked for in a folder too, behind all others."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+        importlib.invalidate_caches()
+
+
 def _module_of_file(path: Path) -> object:
+    """The module in a file, by the name under which a process of its own finds it too.
+
+    Its folder is searched for modules, as where Python runs a file: so it may import what lies
+    beside it, and a process that it starts (``ProcessPoolExecutor``) can import it. Where its
+    name is that of another module already, it gets one that only this process knows.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    name = f"mediaserver_processor_{path.stem}_{abs(hash(path.resolve()))}"
+    path = path.resolve()
+    _search(path.parent)
+    if _is_found(path):
+        return importlib.import_module(path.stem)
+    name = f"{path.stem}_{zlib.crc32(os.fsencode(path)):08x}"
     if name in sys.modules:
         return sys.modules[name]
+    logger.warning(
+        "%s: there is another module %r: processes that it starts cannot import it, unless the"
+        " file is renamed",
+        path,
+        path.stem,
+    )
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

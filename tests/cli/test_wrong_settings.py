@@ -71,11 +71,13 @@ FLAGS = [
     ),
     (
         ["--processor", "echo", "--processor", "examples/gain_filter.py:Gain?db=loud"],
-        "processor examples/gain_filter.py:Gain: parameter 'db': expected a number, not 'loud'",
+        "wrong setting processors[1].parameters.db (--processor): processor"
+        " examples/gain_filter.py:Gain: parameter 'db': expected a number, not 'loud'",
     ),
     (
         ["--processor", "examples/gain_filter.py:Gain?db=1&db=2"],
-        "processor examples/gain_filter.py:Gain: parameter 'db': expected a number, not a list",
+        "wrong setting processors[0].parameters.db (--processor): processor"
+        " examples/gain_filter.py:Gain: parameter 'db': expected a number, not a list",
     ),
     (["--config", "/nowhere.toml"], "cannot read /nowhere.toml: No such file or directory"),
     (["--config", "/"], "cannot read /: Is a directory"),

@@ -36,6 +36,7 @@ class Sender:
         "_keepalive",
         "_live",
         "_min",
+        "_n_silent",
         "_sink",
         "_sizes",
         "ledger",
@@ -59,6 +60,7 @@ class Sender:
         self.ledger = Ledger(sink, encoder.rate_hz, mark_every_s, LIVE_MARK_EVERY_S)
         self._sizes = sizes = Sizes.of(encoder, lead_s, message_s, clip_message_s)
         self._keepalive = keepalive
+        self._n_silent = 0
         self._backlog = Backlog(self.ledger)
         self._min = sizes.least
         # One message per 20 ms play may skip the queue, if that is what live messages are.
@@ -75,6 +77,11 @@ class Sender:
         self._blocked = False
         self._closed = False
         self.next_at: float | None = float("-inf") if keepalive else None
+
+    @property
+    def has_played(self) -> bool:
+        """Anything but silence of ours was sent."""
+        return self.ledger.n_messages > self._n_silent
 
     @property
     def blocked(self) -> bool:
@@ -138,6 +145,7 @@ class Sender:
             return now >= self._rest_at() and self._send_rest(now)
         if self._keepalive and self.ledger.dry_at <= now:
             self._sink.send_media(self._encoder.silence(self._min))
+            self._n_silent += 1
             self.ledger.advance(self._min, now)
             return True
         return False

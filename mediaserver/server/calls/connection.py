@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from pybase64 import b64encode
 
+from mediaserver.logs import LimitedLog, safe
 from mediaserver.server.admission import Refused, Upgrade
 from mediaserver.server.calls.session import Session
 from mediaserver.server.sockets.deadline import Deadline
@@ -34,6 +35,7 @@ from mediaserver.wire.messages import (
 from mediaserver.wire.stream import State, Stream
 
 logger = logging.getLogger(__name__)
+limited = LimitedLog(logger)
 
 
 _WENT_AWAY = (1000, 1001, 1005, 1006)
@@ -107,6 +109,7 @@ class MediaConnection:
     """
 
     __slots__ = (
+        "_call_id",
         "_closed_here",
         "_host",
         "_limits",
@@ -155,6 +158,7 @@ class MediaConnection:
         self._write: Callable[[bytes], object] = _nowhere
         self._start_timer: Deadline | None = None
         self._closed_here = False
+        self._call_id = ""  # of the call that starts, for logs
 
     def opened(self, socket: MediaSocket) -> None:
         """The handshake is done; the peer has until ``stream.start_by`` for its start."""
@@ -233,7 +237,7 @@ class MediaConnection:
             self.token = self.token or message.auth_token
             if self._host.must_refuse(self.token):
                 self._host.count("refused_token")
-                self.close(1008, "auth token missing or wrong")
+                self.refused(1008, "auth token missing or wrong")
             else:
                 is_proven = self.token is not None
                 limits = self._limits
@@ -243,6 +247,7 @@ class MediaConnection:
                 self._await_start()
         elif isinstance(message, Start):
             self._stop_start_timer()
+            self._call_id = message.start.call_control_id or message.stream_id or ""
             self.answered(self._host.open_session(self, message, now))
         elif self.session is None:
             return
@@ -261,7 +266,16 @@ class MediaConnection:
             self.session = answer.session
             self._media_received = self.session.inbound.receive
         elif isinstance(answer, Refused):
-            self.close(answer.code, answer.reason)
+            self.refused(answer.code, answer.reason)
+
+    def refused(self, code: int, reason: str) -> None:
+        """Close a socket whose call may not come in, and say whose it was."""
+        peer = "an unknown address" if self.socket is None else self.socket.peer
+        call = f"call {safe(self._call_id)}" if self._call_id else "a call"
+        limited.warning(
+            f"calls refused with {code}", "%s from %s refused: %s", call, peer, safe(reason, 300)
+        )
+        self.close(code, reason)
 
     @property
     def n_refused(self) -> int:
@@ -294,7 +308,7 @@ class MediaConnection:
     def _start_missing(self) -> None:
         self._host.count("start_missing")
         missing = "connected" if self.stream.state is State.OPENED else "start"
-        self.close(1002, f"no {missing} message came")
+        self.refused(1002, f"no {missing} message came")
 
     def _stop_start_timer(self) -> None:
         if self._start_timer is not None:

@@ -12,6 +12,7 @@ from typing import Protocol
 from websockets.server import ServerProtocol
 
 from mediaserver.errors import ConfigurationError
+from mediaserver.logs import LimitedLog, safe
 from mediaserver.observer import CallSummary
 from mediaserver.processors.api import Draining
 from mediaserver.server.admission import Refused
@@ -21,7 +22,7 @@ from mediaserver.server.calls.connection import MediaConnection, Opened
 from mediaserver.server.calls.facts import CallFacts
 from mediaserver.server.calls.hangups import HangUps
 from mediaserver.server.calls.runner import InlineRunner, MakeRunner
-from mediaserver.server.calls.selection import load_processors, request_of, select
+from mediaserver.server.calls.selection import Selection, load_processors, request_of, select
 from mediaserver.server.calls.session import Session
 from mediaserver.server.calls.watching.summary import summary_of
 from mediaserver.server.sockets import poller
@@ -33,6 +34,7 @@ from mediaserver.wire.messages import Start
 from telephony_codecs import status
 
 logger = logging.getLogger(__name__)
+limited = LimitedLog(logger)
 
 # With a shared token only, a second socket takes a call over when the first is this quiet.
 TAKEOVER_QUIET_S = 2.0
@@ -149,7 +151,6 @@ class CallRegistry:
         except (UnsupportedFormatError, ConfigurationError) as exc:
             unsupported = isinstance(exc, UnsupportedFormatError)
             self.count("refused_format" if unsupported else "refused_processor")
-            logger.warning("call %s refused: %s", call_id, exc)
             return Refused(1003 if unsupported else 1008, str(exc))
 
     def connection_closed(self, connection: MediaConnection) -> None:
@@ -249,27 +250,50 @@ class CallRegistry:
         now: float,
     ) -> Opened:
         formats = formats_of(start, connection.query, self.settings)
-        chosen = select(self._specs, self.settings, start, connection.query)
+        query, path = connection.query, connection.path
+        selection = select(self._specs, self.settings, start, query, path)
         parts = parts_of(formats, self.settings, connection)
         facts = CallFacts(
             call_id,
             start,
             formats,
-            request_of(start, connection.query, formats),
-            connection.query,
-            connection.path,
+            request_of(start, query, formats, path, selection.matched),
+            query,
+            path,
+            route=selection.route,
             is_open=admission is Admission.OPEN,
         )
-        runner = self._make_runner(chosen, self.settings)
+        runner = self._make_runner(selection.chain, self.settings)
         session = Session(self, facts, connection, runner, parts, now)
         self.sessions[call_id] = session
         self._unfinished.add(session)
         self._idle.clear()
         self.count("calls")
-        logger.info("call %s: %s in, %s out", call_id, formats.codec, formats.send_codec)
+        self._say_opened(facts, selection)
         self._follower.call_opened(session)
         session.begin()
         return Opened(session)
+
+    def _say_opened(self, facts: CallFacts, selection: Selection) -> None:
+        call_id, formats = safe(facts.call_id), facts.formats
+        chain = "+".join(choice.spec.name for choice in selection.chain) or "no processor"
+        logger.info(
+            "call %s: %s in, %s out, %s%s",
+            call_id,
+            formats.codec,
+            formats.send_codec,
+            chain,
+            f" by the route {selection.route}" if selection.route else "",
+        )
+        for name, guess in selection.ignored:
+            self.count("parameter_ignored")
+            limited.warning(
+                "parameters ignored",
+                "call %s: the parameter param_%s is ignored: no allow of its processors names it%s",
+                call_id,
+                safe(name),
+                guess,
+            )
 
 
 def _is_quiet(session: Session, now: float) -> bool:

@@ -116,8 +116,7 @@ class InlineRunner:
         loop = asyncio.get_running_loop()
         for choice in self._chosen:
             spec = choice.spec
-            rate_hz = None if spec.is_filter else spec.rate
-            view = CallView(call, self._events, spec.name, rate_hz)
+            view = CallView(call, self._events, spec.name, spec.rate)
             self._views.append(view)
             if spec.is_filter:
                 self._make_filter(view, choice)
@@ -162,7 +161,9 @@ class InlineRunner:
 
     def _make_filter(self, view: CallView, choice: Chosen) -> None:
         try:
-            stage = FilterStage(choice.spec.name, choice.spec.target(view, **choice.parameters))
+            filter_ = choice.spec.target(view, **choice.parameters)
+            view.takes(filter_.rate)
+            stage = FilterStage(choice.spec.name, filter_)
         except Exception as exc:  # the border to a user's code
             self._failed(choice.spec.name, exc)
         else:

@@ -102,7 +102,9 @@ class Session:
         self._n_refused = 0
         self._watch = Watch(host.settings, now)
         self._alarm = Alarm(self._tick)
-        self.outbound = Outbound(parts.playout, self._alarm, host.settings.play_ahead_s)
+        self.outbound = Outbound(
+            parts.playout, self._alarm, host.settings.play_ahead_s, facts.call_id
+        )
         self.dtmf = DtmfEvents(runner.publish, self._alarm)
         self.inbound = Inbound(parts, runner.run, now, self._refuse, self._alarm)
 

@@ -6,6 +6,7 @@ import asyncio
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Mapping
+from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 
@@ -81,7 +82,7 @@ class CallView:
         self._early: deque[Frame] | None = deque(maxlen=FRAMES_LIMIT)
         self._rate_hz = rate_hz
         self._send_at = 0.0
-        self.play_live = call.outbound.play_live
+        self._play_live = call.outbound.play_live
 
     @property
     def id(self) -> str:
@@ -206,7 +207,19 @@ class CallView:
         resume: bool = False,
     ) -> Coroutine[None, None, LivePlay]:
         """See ``Call.play``."""
+        # A file, or bytes without a rate, say themselves at which rate they are.
+        if rate is None and not isinstance(source, Path | str | bytes):
+            rate = self.rate
         return self._call.outbound.play(source, rate, live=live, ahead_s=ahead_s, resume=resume)
+
+    def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
+        """See ``Call.play_live``."""
+        play_live = self._play_live
+        play_live(samples, self.rate if rate is None else rate)
+
+    def takes(self, rate_hz: int | None) -> None:
+        """A filter's instance says at which rate it wants its frames."""
+        self._rate_hz = rate_hz
 
     async def clear(self) -> dict[LivePlay, float]:
         """See ``Call.clear``."""

@@ -112,7 +112,7 @@ def make_app(health: Health, routes: Sequence[BaseRoute] = (), prefix: str = "")
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route("/media", media),
-        Route("/media/{token}", media),
+        Route("/media/{name_or_token:path}", media),
         *routes,
     ]
     return Starlette(routes=[*plain, *([Mount(prefix, routes=plain)] if prefix else [])])

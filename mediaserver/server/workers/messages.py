@@ -42,7 +42,7 @@ __all__ = [
     "WebhookReported",
 ]
 
-VERSION = 2
+VERSION = 3
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
@@ -54,8 +54,8 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
         can_hang_up: the parent has a control client, and takes ``HangUp``.
         settings: without the secrets that only the parent needs, and without the
             processors' parameters; a processor that was given itself has its name here.
-        pickled_processors: ``name`` and ``parameters`` of ``processors`` and of ``offer``, in
-            this order: pairs. Pickled, because a program that embeds the server may set any
+        pickled_processors: ``name`` and ``parameters`` of every processor, in the order of
+            ``Settings.named``: pairs. Pickled, because a program that embeds the server may set any
             Python value, and give a function or class itself.
     """
 
@@ -74,15 +74,13 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
         Raises:
             ConfigurationError: another process cannot be given them.
         """
-        named = (*settings.processors, *settings.offer)
+        named = [each for _, each in settings.named()]
         try:
             pickled = pickle.dumps([(each.name, each.parameters) for each in named])
         except (pickle.PickleError, TypeError, AttributeError, RecursionError) as exc:
             raise ConfigurationError(f"workers cannot be given these settings: {exc}") from exc
         sent = msgspec.structs.replace(
-            settings,
-            processors=_replaced(settings.processors, map(_bare, settings.processors)),
-            offer=_replaced(settings.offer, map(_bare, settings.offer)),
+            _replaced(settings, map(_bare, named)),
             api_key=None,
             auth_token=None,
             public_keys=None,
@@ -109,12 +107,7 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
             raise ConfigurationError(
                 f"a processor or its parameters cannot be loaded: {exc}"
             ) from exc
-        n = len(self.settings.processors)
-        return msgspec.structs.replace(
-            self.settings,
-            processors=_replaced(self.settings.processors, pairs[:n]),
-            offer=_replaced(self.settings.offer, pairs[n:]),
-        )
+        return _replaced(self.settings, pairs)
 
 
 Pair = tuple[str | Callable[..., Any], dict[str, Any]]
@@ -125,12 +118,24 @@ def _bare(setting: ProcessorSetting) -> Pair:
     return name_of(setting.name), {}
 
 
-def _replaced(
-    named: tuple[ProcessorSetting, ...], pairs: Iterable[Pair]
-) -> tuple[ProcessorSetting, ...]:
-    return tuple(
-        msgspec.structs.replace(setting, name=name, parameters=parameters)
-        for setting, (name, parameters) in zip(named, pairs, strict=True)
+def _replaced(settings: Settings, pairs: Iterable[Pair]) -> Settings:
+    """The settings with these pairs for their processors, in the order of ``named``."""
+    following = iter(pairs)
+
+    def replaced(named: tuple[ProcessorSetting, ...]) -> tuple[ProcessorSetting, ...]:
+        return tuple(
+            msgspec.structs.replace(each, name=name, parameters=parameters)
+            for each, (name, parameters) in zip(named, following, strict=False)
+        )
+
+    return msgspec.structs.replace(
+        settings,
+        processors=replaced(settings.processors),
+        offer=replaced(settings.offer),
+        routes=tuple(
+            msgspec.structs.replace(route, processors=replaced(route.processors))
+            for route in settings.routes
+        ),
     )
 
 

@@ -7,7 +7,6 @@ worker has which call.
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -31,8 +30,6 @@ from mediaserver.server.workers.hangup import HangUpAnswers
 from mediaserver.server.workers.process import WorkerLimits, WorkerProcess, WorkerSupervisor
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import Start
-
-logger = logging.getLogger(__name__)
 
 
 class MultiProcessService(ServiceBase):
@@ -186,13 +183,13 @@ class MultiProcessService(ServiceBase):
         call_id = hand_off.call_id
         worker = self._directory.worker_of(call_id) or self._supervisor.least_loaded()
         if worker is None or not worker.has_room:
-            self._refuse(arrival, call_id, "no worker can take the call")
+            self._refuse(arrival, "no worker can take the call")
             return
         connection, behind = arrival.connection, arrival.behind
         try:
             fd = arrival.release()
         except OSError as exc:
-            self._refuse(arrival, call_id, f"its socket cannot be handed over: {exc.strerror}")
+            self._refuse(arrival, f"its socket cannot be handed over: {exc.strerror}")
             return
         self.listener.forget(connection)
         self._directory.handed_over(call_id, worker)
@@ -211,10 +208,9 @@ class MultiProcessService(ServiceBase):
             fd,
         )
 
-    def _refuse(self, arrival: Arrival, call_id: str, why: str) -> None:
+    def _refuse(self, arrival: Arrival, why: str) -> None:
         self.count("refused_no_worker")
-        logger.warning("call %s refused: %s", call_id, why)
-        arrival.refuse(1013, "try again later")
+        arrival.refuse(1013, f"try again later: {why}")
 
     # WorkersOwner: what workers report.
 

@@ -16,12 +16,12 @@ from mediaserver.processes.messages import Failed, Heartbeat, Ready, Shutdown
 from mediaserver.processors.builtin.echo import Echo
 from mediaserver.server.workers import messages
 from mediaserver.server.workers.messages import Setup
-from mediaserver.settings import ProcessorSetting, Settings
+from mediaserver.settings import ProcessorSetting, RouteSetting, Settings
 from mediaserver.tokens import Admission
 
-# Every message as it goes over the channel in version 2. A change here wants a new VERSION.
-VERSION = 2
-REQUEST = StreamRequest("PCMU", 8000, "rtp", None, {"p": "v"})
+# Every message as it goes over the channel in version 3. A change here wants a new VERSION.
+VERSION = 3
+REQUEST = StreamRequest("PCMU", 8000, "rtp", None, {"p": "v"}, "support", {"bot": "sales"})
 SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
     (
         messages.HandOver(
@@ -57,6 +57,8 @@ SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
                 "send_mode": "rtp",
                 "processor": None,
                 "parameters": {"p": "v"},
+                "path": "support",
+                "matched": {"bot": "sales"},
             },
         },
     ),
@@ -109,6 +111,7 @@ def test_settings_come_as_they_are_but_for_secrets() -> None:
     parameters = {"voice": Voice(Path("x"), (0.5, 1.0)), "names": {"a", "b"}}
     settings = Settings(
         processors=(ProcessorSetting("echo"), ProcessorSetting("say", parameters, ("voice",))),
+        routes=(RouteSetting(path="a", processors=(ProcessorSetting(Echo, {"n": 1 << 70}),)),),
         offer=(ProcessorSetting("other", {"n": 1 << 80}, alias="o"), ProcessorSetting(Echo)),
         reconnect_grace_s=3,
         api_key="KEY-canary",

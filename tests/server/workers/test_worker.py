@@ -250,7 +250,7 @@ async def test_events_reach_processors() -> None:
         assert p.counts["refused.binary"] == 1
     import sys
 
-    (bots,) = [m for n, m in sys.modules.items() if n.startswith("mediaserver_processor_bots")]
+    bots = sys.modules["bots"]
     assert SEEN is not bots.SEEN
     events = bots.SEEN["worker-events"]
     assert [type(event).__name__ for event in events] == ["Draining", "Webhook", "Stop"]

@@ -123,11 +123,14 @@ class Outbound:
         playout: paces, encodes and keeps the truth.
         alarm: set for when ``tick`` has work.
         ahead_s: how far ahead of the ear iterators are pulled.
+        call_id: of the call, for logs.
     """
 
     __slots__ = (
         "_ahead_s",
         "_alarm",
+        "_blocked_at",
+        "_blocked_s",
         "_earlier",
         "_freed",
         "_resumed",
@@ -137,14 +140,16 @@ class Outbound:
         "rate_hz",
     )
 
-    def __init__(self, playout: Playout, alarm: Alarm, ahead_s: float) -> None:
+    def __init__(self, playout: Playout, alarm: Alarm, ahead_s: float, call_id: str = "") -> None:
         self.playout = playout
         self.rate_hz = playout.ledger.rate_hz
         self.ended = False
+        self._blocked_at: float | None = None
+        self._blocked_s = 0.0
         self._earlier = NOTHING_SENT
         self._alarm = alarm
         self._ahead_s = ahead_s
-        self._sources = Sources(self._changed)
+        self._sources = Sources(self._changed, call_id)
         self._freed: asyncio.Future[None] | None = None
         self._resumed: list[LivePlay] = []
 
@@ -274,6 +279,14 @@ class Outbound:
     def block(self, blocked: bool) -> None:
         """Send nothing for now, or again; ``tick`` after that."""
         self.playout.blocked = blocked
+        self._blocked_s = self.blocked_s
+        self._blocked_at = monotonic() if blocked else None
+
+    @property
+    def blocked_s(self) -> float:
+        """How long the peer has read too slowly, in all."""
+        now_s = 0.0 if self._blocked_at is None else monotonic() - self._blocked_at
+        return self._blocked_s + now_s
 
     def tick(self, now: float) -> None:
         """Send what is due."""
@@ -288,6 +301,7 @@ class Outbound:
         for each in resumed:
             each.outcome.goes_on_elsewhere()
         self._close("socket")
+        self.block(False)
         # A cancelled one has ended, though its far end had not said so.
         resumed = [each for each in resumed if each.outcome.reason == "socket"]
         self._earlier = self.tally
@@ -303,6 +317,7 @@ class Outbound:
         """The call is over: everything outstanding resolves as cleared, now."""
         if not self.ended:
             self.ended = True
+            self.block(False)
             self._close("ended")
 
     async def closed(self) -> None:

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from mediaserver.errors import AudioFormatError
+from mediaserver.logs import LimitedLog, safe
 from mediaserver.media.frames import Int16Array
 from mediaserver.media.playout import Play, Playout
 from telephony_codecs import open_audio, resample_clip
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 # For a source that was stopped to clean up.
 LET_GO_WITHIN_S = 1.0
@@ -36,19 +37,21 @@ class Sources:
 
     Args:
         changed: told that a playout's deadline may have moved.
+        call_id: of the call, for logs.
     """
 
-    __slots__ = ("_changed", "_ending", "_tasks")
+    __slots__ = ("_call_id", "_changed", "_ending", "_tasks")
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[], None], call_id: str) -> None:
         self._changed = changed
+        self._call_id = call_id
         self._tasks: dict[asyncio.Task[None], Play] = {}
         self._ending: set[Play] = set()
 
     def open_file(self, playout: Playout, source: Path | str | bytes, rate_hz: int) -> Play:
         """A play of an audio file of any kind, opened off the loop."""
         play = playout.open_clip(rate_hz, monotonic())
-        self._start(play, _feed_file(playout, play, source, rate_hz))
+        self._start(play, self._feed_file(playout, play, source, rate_hz))
         return play
 
     def open_iterator(
@@ -91,7 +94,7 @@ class Sources:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._ending.discard(self._tasks.pop(task))
         if not task.cancelled() and task.exception() is not None:
-            logger.error("a play's source failed while it was closed", exc_info=task.exception())
+            self._say("its source failed while it was closed", task.exception())
         self._changed()
 
     async def _feed_iterator(
@@ -105,8 +108,8 @@ class Sources:
                 playout.feed(play, join.samples(chunk), monotonic())
                 self._changed()
                 await wait_below(playout, ahead_s)
-        except Exception:  # the border to a user's source
-            logger.exception("a play's source failed")
+        except Exception as exc:  # the border to a user's source
+            self._say("its source failed", exc)
             playout.fail(play, monotonic())
         except asyncio.CancelledError:  # ours, or of a task that the source waited for
             playout.fail(play, monotonic())  # which is nothing to a play that is over
@@ -118,6 +121,29 @@ class Sources:
             aclose = getattr(source, "aclose", None)
             if aclose is not None:
                 await aclose()
+
+    async def _feed_file(
+        self, playout: Playout, play: Play, source: Path | str | bytes, rate_hz: int
+    ) -> None:
+        """Open an audio file, then queue all of it."""
+        try:
+            samples = await asyncio.to_thread(samples_of_file, source, rate_hz)
+        except Exception as exc:  # a name may be none that a file can have, and more
+            limited.warning(
+                "files that cannot be played",
+                "call %s: cannot play %s: %s",
+                safe(self._call_id),
+                safe(_name_of(source), 300),
+                exc,
+            )
+            playout.fail(play, monotonic())
+        else:
+            playout.feed(play, samples, monotonic())
+            playout.end(play, monotonic())
+
+    def _say(self, what: str, exc: BaseException | None) -> None:
+        text = "call %s: a play failed: %s"
+        limited.error("plays that failed", text, safe(self._call_id), what, exc_info=exc)
 
 
 class ByteJoiner:
@@ -147,20 +173,6 @@ async def wait_below(playout: Playout, limit_s: float) -> None:
             break
         # While the peer takes nothing the rest stands still, and may be tiny.
         await asyncio.sleep(max(ahead_s, LOOK_EVERY_S))
-
-
-async def _feed_file(
-    playout: Playout, play: Play, source: Path | str | bytes, rate_hz: int
-) -> None:
-    """Open an audio file, then queue all of it."""
-    try:
-        samples = await asyncio.to_thread(samples_of_file, source, rate_hz)
-    except Exception as exc:  # a name may be none that a file can have, and more
-        logger.warning("cannot play %s: %s", _name_of(source), exc)
-        playout.fail(play, monotonic())
-    else:
-        playout.feed(play, samples, monotonic())
-        playout.end(play, monotonic())
 
 
 def samples_of_bytes(octets: bytes) -> Int16Array:

@@ -33,6 +33,8 @@ def summary_of(session: Session, worker: int | None = None) -> CallSummary:
         dropped_frames=session.runner.dropped_frames,
         dropped_s=tally.dropped_s,
         reorder_wait_s=session.inbound.reorder.wait_s,
+        stalled_s=session.inbound.stalled_s,
+        blocked_s=session.outbound.blocked_s,
         peak_dbfs=levels.peak_dbfs,
         level_dbfs=levels.mean_dbfs,
         plays={str(state): n for state, n in tally.plays.items()},
@@ -45,6 +47,7 @@ def _facts(session: Session) -> CallSummary:
     ended_at = monotonic() if session.ended_at is None else session.ended_at
     return CallSummary(
         call_id=facts.call_id,
+        route=facts.route,
         reason=session.end_reason,
         stream_id=start.stream_id,
         caller=start.start.from_,
