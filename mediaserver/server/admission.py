@@ -143,7 +143,9 @@ class AdmissionControl:
 
     def _no_route(self, name: str) -> str:
         # The name itself is not told: it may be a token that was meant for another server.
-        return f"no route has the name that is behind /media/{did_you_mean(name, self._names)}\n"
+        also = "" if self._settings.auth_token else ", and no auth_token is set"
+        guess = did_you_mean(name, self._names)
+        return f"no route has the name that is behind /media{also}{guess}\n"
 
     def _wrong_token(self, *, in_path: bool) -> str:
         if in_path and self._names:
