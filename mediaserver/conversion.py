@@ -279,5 +279,6 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
 
     ``prefix`` is put before it: names that all begin alike are compared without that.
     """
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {prefix + near[0]!r}?" if near else ""
+    alike = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), list(alike), 1)
+    return f"; did you mean {prefix + alike[near[0]]!r}?" if near else ""
