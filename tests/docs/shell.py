@@ -29,6 +29,7 @@ from tests.ports import free_port
 
 READY_WITHIN_S = 20.0
 KEY, SECRET = "KEY-canary-of-the-pages", "canary-secret-of-the-pages"
+DAEMONS = ("mediaserver serve", "mediaserver carrier")
 # All other commands need a call that is up.
 NEEDS_RINGING = "control answer"
 
@@ -145,7 +146,7 @@ class Reader:
         command = self._filled_in(step.command)
         if export := re.fullmatch(r"export (\w+)=(.*)", command):
             self._env[export[1]] = export[2]
-        elif command.startswith(("mediaserver serve", "mediaserver carrier")):
+        elif command.startswith(DAEMONS) and "--check" not in command:
             kind = command.split()[1]
             if daemon := self._daemons.pop(kind, None):
                 self._end(daemon)

@@ -200,9 +200,10 @@ class MediaConnection:
         elif code not in (1000, 1001):
             self._host.count(f"closed.{code}")
         if self.stream.violations:
-            logger.warning(
+            limited.warning(
+                "streams with refused messages",
                 "stream %s: refused messages: %s",
-                self.stream.stream_id,
+                safe(self.stream.stream_id),
                 dict(self.stream.violations),
             )
         self._host.connection_closed(self)
@@ -292,9 +293,10 @@ class MediaConnection:
     def _odd(self, name: str) -> None:
         self._host.count("odd_field")
         if self.stream.odd_fields[name] == 1:
-            logger.warning(
+            limited.warning(
+                "fields of a wrong type",
                 "stream %s: the field %s is of a wrong type: read as text, or left out",
-                self.stream.stream_id,
+                safe(self.stream.stream_id),
                 name,
             )
 

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Protocol
 
 from mediaserver.errors import CallEndedError
+from mediaserver.logs import LimitedLog, safe
 from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Event, Stop
 from mediaserver.processors.chain import Chain, FilterStage
@@ -23,6 +24,7 @@ from mediaserver.server.calls.view import CallView, ViewedCall
 from mediaserver.settings import Settings
 
 logger = logging.getLogger(__name__)
+limited = LimitedLog(logger)
 
 # How long a handler may take to notice that it is cancelled.
 CANCELLED_WITHIN_S = 1.0
@@ -193,7 +195,13 @@ class InlineRunner:
         """A processor raised: say so, and follow the policy."""
         call = self._call
         assert call is not None
-        logger.error("call %s: processor %s failed", call.facts.call_id, name, exc_info=exc)
+        limited.error(
+            "processors that failed",
+            "call %s: processor %s failed",
+            safe(call.facts.call_id),
+            name,
+            exc_info=exc,
+        )
         self.n_errors += 1
         call.count("processor_errors")
         if call.ended:

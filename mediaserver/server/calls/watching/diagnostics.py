@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
+from mediaserver.logs import LimitedLog, safe
 from mediaserver.media.playout import Playout
 from mediaserver.processors.api import Hint
 from mediaserver.server.calls.audio.inbound import Inbound
 
 logger = logging.getLogger(__name__)
+limited = LimitedLog(logger)
 
 NO_MARK_AFTER_S = 5.0
 EARLY_MARKS = 2
@@ -51,9 +53,10 @@ class Diagnostics:
         """Log what Telnyx refused: once a call and code, for it may refuse every message."""
         if f"error {code}" not in self._said:
             self._said.add(f"error {code}")
-            logger.warning(
+            limited.warning(
+                "errors from Telnyx",
                 "call %s: Telnyx says %s %s; more of the same is only counted",
-                call_id,
+                safe(call_id),
                 code,
                 meaning,
             )
