@@ -36,6 +36,7 @@ NAMED = (
     "mediaserver.processors.spec",
     "mediaserver.processors.chain",
     "mediaserver.processors.parameters",
+    "mediaserver.processors.routing",
     "mediaserver.processors.builtin.wav",
     "mediaserver.server.sockets.websocket",
 )
