@@ -139,7 +139,7 @@ class Call(Protocol):
         client_state_raw: the same as it came, base64.
         parameters: the stream's custom parameters, without the token.
         query: the parameters of the stream's URL, without the token.
-        path: the path of the stream's URL, without the token: ``/media``.
+        path: the path of the stream's URL, without the token: ``/media``, ``/media/NAME``.
         codec: what the caller's audio arrives in, such as ``PCMU``.
         rate: the sample rate of this processor's frames in Hz: the one it declares, else the
             one in which the caller's audio arrives.
