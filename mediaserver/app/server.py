@@ -103,12 +103,12 @@ class MediaServer:
         return f"ws://{shown}:{self.service.port}/media"
 
     async def __aenter__(self) -> MediaServer:
+        await self.service.start()
         if self.settings.routes:
             for line in told(self.settings, masked):
                 logger.info("%s", line)
         for line in silences(self.settings):
             logger.warning("%s", line)
-        await self.service.start()
         await self._relations.restore()
         return self
 
