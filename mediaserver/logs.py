@@ -1,7 +1,7 @@
-"""Log lines about what comes from outside: few of each kind, and safe to read.
+"""Log lines about what comes from outside: few of each kind.
 
 What a stranger can cause as often as they like (a refused socket, a wrong parameter) is logged
-through a ``LimitedLog``. Text that came from outside goes through ``safe`` first.
+through a ``LimitedLog``. Text that came from outside goes through ``shown`` first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 
 BURST = 10
 PERIOD_S = 10.0
-MAX_CHARS = 80
 
 
 class LineLimit:
@@ -131,17 +130,6 @@ def forget_all() -> None:
     """Let every ``LimitedLog`` begin anew; for tests, which share a process."""
     for log in _ALL:
         log.forget()
-
-
-def safe(text: object, most: int = MAX_CHARS) -> str:
-    """Text from outside as a log may hold it: one line, no control characters, cut."""
-    shown = str(text)
-    rest = "…" if len(shown) > most else ""
-    return "".join(c if c.isprintable() else _escaped(c) for c in shown[:most]) + rest
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def address(peername: object) -> str:

@@ -9,13 +9,14 @@ from typing import NamedTuple, Protocol
 
 from pybase64 import b64encode
 
-from mediaserver.logs import LimitedLog, safe
+from mediaserver.logs import LimitedLog
 from mediaserver.server.admission import Refused, Upgrade
 from mediaserver.server.calls.session import Session
 from mediaserver.server.sockets.deadline import Deadline
 from mediaserver.server.sockets.media_socket import MediaSocket
 from mediaserver.server.sockets.websocket import text_head
 from mediaserver.settings import Settings
+from mediaserver.shown import shown
 from mediaserver.tokens import Admission
 from mediaserver.wire.messages import (
     CLEAR,
@@ -203,7 +204,7 @@ class MediaConnection:
             limited.warning(
                 "streams with refused messages",
                 "stream %s: refused messages: %s",
-                safe(self.stream.stream_id),
+                shown(self.stream.stream_id),
                 dict(self.stream.violations),
             )
         self._host.connection_closed(self)
@@ -272,9 +273,9 @@ class MediaConnection:
     def refused(self, code: int, reason: str) -> None:
         """Close a socket whose call may not come in, and say whose it was."""
         peer = "an unknown address" if self.socket is None else self.socket.peer
-        call = f"call {safe(self._call_id)}" if self._call_id else "a call"
+        call = f"call {shown(self._call_id)}" if self._call_id else "a call"
         limited.warning(
-            f"calls refused with {code}", "%s from %s refused: %s", call, peer, safe(reason, 300)
+            f"calls refused with {code}", "%s from %s refused: %s", call, peer, shown(reason, 300)
         )
         self.close(code, reason)
 
@@ -296,7 +297,7 @@ class MediaConnection:
             limited.warning(
                 "fields of a wrong type",
                 "stream %s: the field %s is of a wrong type: read as text, or left out",
-                safe(self.stream.stream_id),
+                shown(self.stream.stream_id),
                 name,
             )
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from websockets.server import ServerProtocol
 
 from mediaserver.errors import ConfigurationError
-from mediaserver.logs import LimitedLog, safe
+from mediaserver.logs import LimitedLog
 from mediaserver.observer import CallSummary
 from mediaserver.processors.api import Draining
 from mediaserver.server.admission import Refused
@@ -29,6 +29,7 @@ from mediaserver.server.sockets import poller
 from mediaserver.server.sockets.media_socket import Connection, MediaSocket, make_media_socket
 from mediaserver.server.sockets.poller import SocketPoller
 from mediaserver.settings import Settings
+from mediaserver.shown import shown
 from mediaserver.tokens import Admission
 from mediaserver.wire.messages import Start
 from telephony_codecs import status
@@ -275,7 +276,7 @@ class CallRegistry:
         return Opened(session)
 
     def _say_opened(self, facts: CallFacts, selection: Selection) -> None:
-        call_id, formats = safe(facts.call_id), facts.formats
+        call_id, formats = shown(facts.call_id), facts.formats
         chain = "+".join(choice.spec.name for choice in selection.chain) or "no processor"
         logger.info(
             "call %s: %s in, %s out, %s%s",
@@ -291,7 +292,7 @@ class CallRegistry:
                 "parameters ignored",
                 "call %s: the parameter param_%s is ignored: no allow of its processors names it%s",
                 call_id,
-                safe(name),
+                shown(name),
                 guess,
             )
 

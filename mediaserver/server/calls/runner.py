@@ -14,7 +14,7 @@ from functools import partial
 from typing import Protocol
 
 from mediaserver.errors import CallEndedError
-from mediaserver.logs import LimitedLog, safe
+from mediaserver.logs import LimitedLog
 from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Event, Stop
 from mediaserver.processors.chain import Chain, FilterStage
@@ -22,6 +22,7 @@ from mediaserver.server.calls.event_hub import EventHub
 from mediaserver.server.calls.selection import Chosen
 from mediaserver.server.calls.view import CallView, ViewedCall
 from mediaserver.settings import Settings
+from mediaserver.shown import shown
 
 logger = logging.getLogger(__name__)
 limited = LimitedLog(logger)
@@ -198,7 +199,7 @@ class InlineRunner:
         limited.error(
             "processors that failed",
             "call %s: processor %s failed",
-            safe(call.facts.call_id),
+            shown(call.facts.call_id),
             name,
             exc_info=exc,
         )

@@ -17,7 +17,7 @@ from typing import Protocol, cast
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from mediaserver.logs import LimitedLog, address, safe
+from mediaserver.logs import LimitedLog, address
 from mediaserver.server.sockets.deadline import Deadline
 from mediaserver.server.sockets.media_socket import (
     Connection,
@@ -25,6 +25,7 @@ from mediaserver.server.sockets.media_socket import (
     make_media_socket,
     make_protocol,
 )
+from mediaserver.shown import shown
 
 limited = LimitedLog(logging.getLogger(__name__))
 
@@ -172,7 +173,7 @@ class FirstBytes(asyncio.Protocol):
         assert self._transport is not None
         peer = address(self._transport.get_extra_info("peername"))
         text = "a connection from %s was %s: %s"
-        limited.warning(f"connections {how}", text, peer, how, safe(why.strip(), 300))
+        limited.warning(f"connections {how}", text, peer, how, shown(why.strip(), 300))
 
 
 def wants_websocket(head: bytes) -> bool:

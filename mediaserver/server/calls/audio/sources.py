@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from mediaserver.errors import AudioFormatError
-from mediaserver.logs import LimitedLog, safe
+from mediaserver.logs import LimitedLog
 from mediaserver.media.frames import Int16Array
 from mediaserver.media.playout import Play, Playout
+from mediaserver.shown import shown
 from telephony_codecs import open_audio, resample_clip
 
 limited = LimitedLog(logging.getLogger(__name__))
@@ -132,8 +133,8 @@ class Sources:
             limited.warning(
                 "files that cannot be played",
                 "call %s: cannot play %s: %s",
-                safe(self._call_id),
-                safe(_name_of(source), 300),
+                shown(self._call_id),
+                shown(_name_of(source), 300),
                 exc,
             )
             playout.fail(play, monotonic())
@@ -143,7 +144,7 @@ class Sources:
 
     def _say(self, what: str, exc: BaseException | None) -> None:
         text = "call %s: a play failed: %s"
-        limited.error("plays that failed", text, safe(self._call_id), what, exc_info=exc)
+        limited.error("plays that failed", text, shown(self._call_id), what, exc_info=exc)
 
 
 class ByteJoiner:

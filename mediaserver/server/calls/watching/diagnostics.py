@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from mediaserver.logs import LimitedLog, safe
+from mediaserver.logs import LimitedLog
 from mediaserver.media.playout import Playout
 from mediaserver.processors.api import Hint
 from mediaserver.server.calls.audio.inbound import Inbound
+from mediaserver.shown import shown
 
 logger = logging.getLogger(__name__)
 limited = LimitedLog(logger)
@@ -56,7 +57,7 @@ class Diagnostics:
             limited.warning(
                 "errors from Telnyx",
                 "call %s: Telnyx says %s %s; more of the same is only counted",
-                safe(call_id),
+                shown(call_id),
                 code,
                 meaning,
             )

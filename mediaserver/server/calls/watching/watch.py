@@ -17,13 +17,14 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
-from mediaserver.logs import LimitedLog, safe
+from mediaserver.logs import LimitedLog
 from mediaserver.processors.api import Hint, LimitReached, StreamError
 from mediaserver.server.calls.audio.inbound import Inbound
 from mediaserver.server.calls.audio.outbound import Outbound
 from mediaserver.server.calls.runner import Runner
 from mediaserver.server.calls.watching.diagnostics import Diagnostics
 from mediaserver.settings import Settings
+from mediaserver.shown import shown
 from mediaserver.wire.messages import ERROR_MEANINGS, ErrorBody
 
 logger = logging.getLogger(__name__)
@@ -160,5 +161,5 @@ class Watch:
         return level > max(floor + SPEECH_ABOVE_DB, QUIETEST_DBFS)
 
     def _hint(self, call: WatchedCall, hint: Hint) -> None:
-        limited.warning(f"hints {hint.name}", "call %s: %s", safe(call.call_id), hint.text)
+        limited.warning(f"hints {hint.name}", "call %s: %s", shown(call.call_id), hint.text)
         call.runner.publish(hint)
