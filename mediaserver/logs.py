@@ -23,12 +23,12 @@ class LineLimit:
     **Call ``over`` and then ``take`` before each line; and ``over`` again at ``next_at``.**
 
     Args:
-        burst: lines of a kind in a period; what is more is counted.
+        burst: lines of a kind in a period, ``BURST`` if None; what is more is counted.
         period_s: its length, from the first line of a kind on.
     """
 
-    def __init__(self, burst: int = BURST, period_s: float = PERIOD_S) -> None:
-        self._burst = burst
+    def __init__(self, burst: int | None = None, period_s: float = PERIOD_S) -> None:
+        self._burst = BURST if burst is None else burst
         self._period_s = period_s
         # By kind: when its period ends, and how many lines came. Kinds are words of the
         # program's own, so there are few.

@@ -87,8 +87,10 @@ async def test_what_is_no_processor_is_refused(serving: Serving, given: Any, nam
     with pytest.raises(ConfigurationError) as caught:
         async with serving(ProcessorSetting(given)):
             raise AssertionError("it started")
-    line = f"processor {name}: neither an async function nor a Filter with process()"
-    assert str(caught.value) == line
+    assert str(caught.value) == (
+        f"wrong setting processors[0]: processor {name}: neither an async function nor a Filter"
+        " with process()"
+    )
 
 
 async def test_an_error_names_the_function(serving: Serving) -> None:
@@ -96,7 +98,10 @@ async def test_an_error_names_the_function(serving: Serving) -> None:
     with pytest.raises(ConfigurationError) as caught:
         async with serving(ProcessorSetting(bot, {"loud": "maybe"})):
             raise AssertionError("it started")
-    line = "processor bot: parameter 'loud': expected yes or no, not 'maybe'"
+    line = (
+        "wrong setting processors[0].parameters.loud: processor bot: parameter 'loud':"
+        " expected yes or no, not 'maybe'"
+    )
     assert str(caught.value) == line
 
 
