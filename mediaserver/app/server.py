@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import cast
@@ -17,11 +18,12 @@ from mediaserver.control import (
     RestartLimits,
     WebhookReceiver,
     answer_incoming,
+    encoding,
     webhook_route,
 )
 from mediaserver.control.client import client_from
-from mediaserver.control.encoding import encode_error
 from mediaserver.control.events import Event
+from mediaserver.control.rest.actions.bound import perform
 from mediaserver.control.rest.fields import BidirectionalCodec, BidirectionalRate
 from mediaserver.errors import ConfigurationError
 from mediaserver.processors.discovery import check_importable
@@ -76,18 +78,18 @@ class MediaServer:
 
     def _make_service(self, limits: WorkerLimits | None) -> Service:
         routes = [webhook_route(self.webhooks)] if self.webhooks is not None else []
-        hangup = self.client.calls.actions.hangup if self.client is not None else None
+        commands = partial(perform, self.client.calls.actions) if self.client is not None else None
         if self.settings.workers == 1:
             return SingleProcessService(
-                self.settings, routes=routes, hangup=hangup, observer=self._relations
+                self.settings, routes=routes, perform=commands, observer=self._relations
             )
         for setting in (*self.settings.processors, *self.settings.offer):
             check_importable(setting.name)
         return MultiProcessService(
             self.settings,
             routes=routes,
-            hangup=hangup,
-            encode_error=encode_error,
+            perform=commands,
+            encoding=encoding,
             observer=self._relations,
             limits=limits,
         )

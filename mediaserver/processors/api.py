@@ -15,6 +15,7 @@ import msgspec
 
 from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.observer import CallSummary
+from mediaserver.processors.control import CallControl
 
 PlayState = Literal["queued", "playing", "played", "cleared", "failed"]
 PlayReason = Literal[
@@ -169,6 +170,13 @@ class Call(Protocol):
         """How the caller's L16 is read.
 
         None for other codecs, before the first media, and while ``auto`` listens.
+        """
+
+    @property
+    def control(self) -> CallControl:
+        """Telnyx's commands to this call: ``await call.control.transfer("+13125550100")``.
+
+        They need the server's API key; in workers they go through the process that has it.
         """
 
     def frames(self, track: Track | None = "inbound") -> AsyncIterator[Frame]:
