@@ -123,6 +123,7 @@ MAY: dict[str, set[str]] = {
         "control.errors",
         "control.events",
         "control.results",
+        "control.webhooks",
         "processors",
         "media",
     },

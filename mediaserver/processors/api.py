@@ -18,6 +18,8 @@ from mediaserver.observer import CallSummary
 from mediaserver.processors.control import CallControl
 
 PlayState = Literal["queued", "playing", "played", "cleared", "failed"]
+PlayEnd = Literal["played", "cleared", "failed"]
+MarkEnd = Literal["played", "cleared"]
 PlayReason = Literal[
     "finished", "barge_in", "cancelled", "socket", "ended", "source", "unconfirmed"
 ]
@@ -110,7 +112,7 @@ class Play(Protocol):
     def heard(self) -> float:
         """Seconds of it the caller has heard, as far as known."""
 
-    async def finished(self) -> PlayState:
+    async def finished(self) -> PlayEnd:
         """Wait for its end: ``played``, ``cleared`` or ``failed``."""
 
     def cancel(self) -> None:
@@ -124,8 +126,8 @@ class Mark(Protocol):
     def state(self) -> PlayState:
         """``queued`` until it ends as ``played`` or ``cleared``."""
 
-    async def finished(self) -> PlayState:
-        """Wait for its end."""
+    async def finished(self) -> MarkEnd:
+        """Wait for its end: ``played`` or ``cleared``."""
 
 
 class Call(Protocol):
