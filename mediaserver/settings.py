@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,7 +11,8 @@ import msgspec
 from msgspec import Meta
 
 from mediaserver.conversion import WrongValueError
-from mediaserver.sources import Loader
+from mediaserver.errors import ConfigurationError
+from mediaserver.sources import File, Loader, read_json
 
 NonNegative = Annotated[float, Meta(ge=0)]
 Text = Annotated[str, Meta(min_length=1)]
@@ -127,6 +129,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             was killed starts their streams again; None: none.
         allow_insecure: let plain http and ws leave this machine.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
+        log_config: where the log goes, here and in workers: a TOML or JSON file, or a table, as
+            Python's ``logging.config.dictConfig`` takes it; None: to stderr.
     """
 
     @property
@@ -175,6 +179,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     state_file: str | None = None
     allow_insecure: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_config: dict[str, Any] | None = None
 
 
 def _processors(written: Any) -> Any:
@@ -186,6 +191,17 @@ def _processors(written: Any) -> Any:
     return written
 
 
+def _log_config(written: Any) -> Any:
+    """Of a file's name, what is in it; a table is left alone."""
+    if not isinstance(written, str) or written == "null":
+        return written
+    path = Path(written)
+    try:
+        return read_json(path) if path.suffix == ".json" else dict(File.read(path).values)
+    except ConfigurationError as exc:
+        raise WrongValueError((), str(exc)) from exc
+
+
 LOADER = Loader(
     kind=Settings,
     prefix="MEDIASERVER_",
@@ -194,7 +210,7 @@ LOADER = Loader(
     others=(CARRIER_TABLE,),
     flags={"processors": "processor"},
     secrets=("api_key", "auth_token"),
-    readers={"processors": _processors, "offer": _processors},
+    readers={"processors": _processors, "offer": _processors, "log_config": _log_config},
 )
 """How the server's settings are written."""
 

@@ -58,6 +58,7 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
         pickled_processors: ``name`` and ``parameters`` of ``processors`` and of ``offer``, in
             this order: pairs. Pickled, because a program that embeds the server may set any
             Python value, and give a function or class itself.
+        pickled_log_config: ``log_config``, pickled because it may hold classes as well.
     """
 
     index: int
@@ -65,6 +66,7 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
     has_client: bool
     settings: Settings
     pickled_processors: bytes
+    pickled_log_config: bytes
 
     @classmethod
     def of(
@@ -78,6 +80,7 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
         named = (*settings.processors, *settings.offer)
         try:
             pickled = pickle.dumps([(each.name, each.parameters) for each in named])
+            pickled_log_config = pickle.dumps(settings.log_config)
         except (pickle.PickleError, TypeError, AttributeError, RecursionError) as exc:
             raise ConfigurationError(f"workers cannot be given these settings: {exc}") from exc
         sent = msgspec.structs.replace(
@@ -87,11 +90,13 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
             api_key=None,
             auth_token=None,
             public_keys=None,
+            log_config=None,
         )
-        setup = cls(index, beat_s, has_client, sent, pickled)
+        setup = cls(index, beat_s, has_client, sent, pickled, pickled_log_config)
         try:
             # A program that embeds the server may have set what no other source can.
             msgspec.convert(msgspec.to_builtins(sent), Settings)
+            msgspec.convert(settings.log_config, dict[str, Any] | None)
             encode(setup)
         except (msgspec.MsgspecError, TypeError, UnsendableError) as exc:
             raise ConfigurationError(f"workers cannot be given these settings: {exc}") from exc
@@ -115,7 +120,20 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
             self.settings,
             processors=_replaced(self.settings.processors, pairs[:n]),
             offer=_replaced(self.settings.offer, pairs[n:]),
+            log_config=self.log_config(),
         )
+
+    def log_config(self) -> dict[str, Any] | None:
+        """The setting, alone: the log is to be there before a processor is loaded.
+
+        Raises:
+            ConfigurationError: what it holds cannot be loaded in this process.
+        """
+        try:
+            config: dict[str, Any] | None = pickle.loads(self.pickled_log_config)
+        except Exception as exc:  # the border to users' code, as above
+            raise ConfigurationError(f"log_config cannot be loaded: {exc}") from exc
+        return config
 
 
 Pair = tuple[str | Callable[..., Any], dict[str, Any]]

@@ -128,6 +128,7 @@ def test_settings_come_as_they_are_but_for_secrets() -> None:
         auth_token="token-canary",
         public_keys="public-canary",
         workers=2,
+        log_config={"formatters": {"f": {"()": Voice, "gains": (1.0,)}}},
     )
     sent = msgspec.msgpack.encode(Setup.of(1, settings, 0.5, has_client=True))
     assert b"canary" not in sent
@@ -156,6 +157,15 @@ def test_settings_that_cannot_be_sent_are_refused(settings: Settings) -> None:
 def test_parameters_that_cannot_be_loaded_are_a_clear_error() -> None:
     """As where a class is of the parent's own main program."""
     pickled = pickle.dumps([("echo", {"voice": Voice(Path("x"), ())})]).replace(b"Voice", b"Vocal")
-    setup = Setup(0, 0.5, False, Settings(processors=(ProcessorSetting("echo"),)), pickled)
+    echo = Settings(processors=(ProcessorSetting("echo"),))
+    setup = Setup(0, 0.5, False, echo, pickled, pickle.dumps(None))
     with pytest.raises(ConfigurationError, match=r"parameters cannot be loaded: .*Vocal"):
         setup.whole_settings()
+
+
+def test_a_log_config_that_cannot_be_loaded_is_a_clear_error() -> None:
+    """As where a formatter's class is of the parent's own main program."""
+    pickled = pickle.dumps({"formatters": {"f": {"()": Voice}}}).replace(b"Voice", b"Vocal")
+    setup = Setup(0, 0.5, False, Settings(), pickle.dumps([]), pickled)
+    with pytest.raises(ConfigurationError, match="log_config cannot be loaded"):
+        setup.log_config()
