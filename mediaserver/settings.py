@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import parse_qs, urlsplit
@@ -68,7 +69,15 @@ def name_of(processor: str | Callable[..., Any]) -> str:
     """A processor's name, as logs and errors have it."""
     if isinstance(processor, str):
         return processor
+    processor = without_partial(processor)
     return getattr(processor, "__name__", type(processor).__name__)
+
+
+def without_partial(processor: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of a ``functools.partial``; anything else as it is."""
+    while isinstance(processor, partial):
+        processor = processor.func
+    return processor
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
