@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import sys
 
-from mediaserver.app import MediaServer, loop_factory
+from mediaserver.app import MediaServer, loop_factory, set_up_logging
 from mediaserver.cli.options import add_flags, add_key_file, places_named, settings_of, warn
 from mediaserver.processors.routing import silences, told
 from mediaserver.settings import LOADER, Settings
@@ -29,6 +28,7 @@ _FLAGS = (
     "on_error",
     "on_return",
     "log_level",
+    "log_config",
     "keepalive",
     "answer",
     "auto_restart",
@@ -63,9 +63,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; exit code 0."""
     named = {"processors": args.processor, "offer": args.offer}
     settings = settings_of(args, **named)
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    set_up_logging(settings.log_level, settings.log_config)
     with places_named(args, **named):
         if args.check:
             return _check(settings)

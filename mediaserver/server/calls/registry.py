@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 from websockets.server import ServerProtocol
 
@@ -20,7 +20,7 @@ from mediaserver.server.calls.audio.formats import UnsupportedFormatError, forma
 from mediaserver.server.calls.audio.parts import parts_of
 from mediaserver.server.calls.connection import MediaConnection, Opened
 from mediaserver.server.calls.facts import CallFacts
-from mediaserver.server.calls.hangups import HangUps
+from mediaserver.server.calls.hangups import HangUps, Perform
 from mediaserver.server.calls.runner import InlineRunner, MakeRunner
 from mediaserver.server.calls.selection import Selection, load_processors, request_of, select
 from mediaserver.server.calls.session import Session
@@ -60,7 +60,7 @@ class CallRegistry:
     Args:
         settings: see ``Settings``.
         follower: told what becomes of the calls.
-        hangup: ends a phone call by REST; None where there is no control client.
+        perform: commands a phone call by REST; None where there is no control client.
         make_runner: makes what runs a call's processors.
         worker: the number of this process among its siblings; None where it is alone.
 
@@ -78,7 +78,7 @@ class CallRegistry:
         settings: Settings,
         follower: CallsFollower,
         *,
-        hangup: Callable[[str], Awaitable[object]] | None = None,
+        perform: Perform | None = None,
         make_runner: MakeRunner = InlineRunner,
         worker: int | None = None,
     ) -> None:
@@ -88,7 +88,8 @@ class CallRegistry:
         # With those that have ended, and whose handlers run, when a newer one has their place.
         self._unfinished: set[Session] = set()
         self._follower = follower
-        self.hang_ups = HangUps(hangup)
+        self._perform = perform
+        self.hang_ups = HangUps(None if perform is None else self._hang_up)
         self._make_runner = make_runner
         self._worker = worker
         self._draining = False
@@ -161,6 +162,23 @@ class CallRegistry:
             session.line_lost()
 
     # SessionHost: what sessions need.
+
+    async def perform(
+        self, call_id: str, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """Command a phone call; see ``Perform``.
+
+        Raises:
+            ConfigurationError: there is no control client.
+        """
+        if self._perform is None:
+            raise ConfigurationError(
+                "call.control needs a Telnyx API key: set api_key (TELNYX_API_KEY)"
+            )
+        return await self._perform(call_id, method, args, kwargs)
+
+    async def _hang_up(self, call_id: str) -> None:
+        await self.perform(call_id, "hangup", (), {})
 
     def count(self, name: str) -> None:
         """One more of ``name``."""

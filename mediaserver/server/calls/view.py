@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.observer import CallSummary
 from mediaserver.processors.api import AudioSource, Event
 from mediaserver.processors.chain import RateConverter
+from mediaserver.processors.control import CallControl
 from mediaserver.server.calls.audio.inbound import Inbound
 from mediaserver.server.calls.audio.outbound import LiveMark, LivePlay, Outbound
 from mediaserver.server.calls.audio.queue import DropOldest
@@ -57,6 +58,9 @@ class ViewedCall(Protocol):
 
     async def hangup(self, *, after_playout: bool = False) -> None:
         """End the phone call, or at least its stream."""
+
+    async def perform(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Command the phone call; see ``CallControl``."""
 
 
 class CallView:
@@ -158,6 +162,11 @@ class CallView:
     def l16_byte_order(self) -> ByteOrder | None:
         """See ``Call.l16_byte_order``."""
         return self._call.inbound.l16_byte_order
+
+    @property
+    def control(self) -> CallControl:
+        """See ``Call.control``."""
+        return CallControl(self._call.perform)
 
     @property
     def dropped_frames(self) -> int:

@@ -21,17 +21,18 @@ from mediaserver.tokens import Admission
 
 __all__ = [
     "VERSION",
+    "Abandoned",
     "CallClosed",
     "CallOpened",
+    "Command",
+    "Commanded",
     "Drain",
     "Failed",
     "FromWorker",
     "HandOver",
     "HandedOver",
-    "HangUp",
     "Heartbeat",
     "Hello",
-    "HungUp",
     "QuietCalls",
     "Ready",
     "Setup",
@@ -42,7 +43,7 @@ __all__ = [
     "WebhookReported",
 ]
 
-VERSION = 3
+VERSION = 4
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
@@ -51,23 +52,25 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
     Attributes:
         index: its slot.
         beat_s: between two of its heartbeats.
-        can_hang_up: the parent has a control client, and takes ``HangUp``.
+        has_client: the parent has a control client, and takes ``Command``.
         settings: without the secrets that only the parent needs, and without the
             processors' parameters; a processor that was given itself has its name here.
         pickled_processors: ``name`` and ``parameters`` of every processor, in the order of
             ``Settings.named``: pairs. Pickled, because a program that embeds the server may set any
             Python value, and give a function or class itself.
+        pickled_log_config: ``log_config``, pickled because it may hold classes as well.
     """
 
     index: int
     beat_s: float
-    can_hang_up: bool
+    has_client: bool
     settings: Settings
     pickled_processors: bytes
+    pickled_log_config: bytes
 
     @classmethod
     def of(
-        cls, index: int, settings: Settings, beat_s: float, *, can_hang_up: bool = False
+        cls, index: int, settings: Settings, beat_s: float, *, has_client: bool = False
     ) -> Setup:
         """The message for a worker of a server with these settings.
 
@@ -77,6 +80,7 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
         named = [each for _, each in settings.named()]
         try:
             pickled = pickle.dumps([(each.name, each.parameters) for each in named])
+            pickled_log_config = pickle.dumps(settings.log_config)
         except (pickle.PickleError, TypeError, AttributeError, RecursionError) as exc:
             raise ConfigurationError(f"workers cannot be given these settings: {exc}") from exc
         sent = msgspec.structs.replace(
@@ -84,11 +88,13 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
             api_key=None,
             auth_token=None,
             public_keys=None,
+            log_config=None,
         )
-        setup = cls(index, beat_s, can_hang_up, sent, pickled)
+        setup = cls(index, beat_s, has_client, sent, pickled, pickled_log_config)
         try:
             # A program that embeds the server may have set what no other source can.
             msgspec.convert(msgspec.to_builtins(sent), Settings)
+            msgspec.convert(settings.log_config, dict[str, Any] | None)
             encode(setup)
         except (msgspec.MsgspecError, TypeError, UnsendableError) as exc:
             raise ConfigurationError(f"workers cannot be given these settings: {exc}") from exc
@@ -107,7 +113,21 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
             raise ConfigurationError(
                 f"a processor or its parameters cannot be loaded: {exc}"
             ) from exc
-        return _replaced(self.settings, pairs)
+        return msgspec.structs.replace(
+            _replaced(self.settings, pairs), log_config=self.log_config()
+        )
+
+    def log_config(self) -> dict[str, Any] | None:
+        """The setting, alone: the log is to be there before a processor is loaded.
+
+        Raises:
+            ConfigurationError: what it holds cannot be loaded in this process.
+        """
+        try:
+            config: dict[str, Any] | None = pickle.loads(self.pickled_log_config)
+        except Exception as exc:  # the border to users' code, as above
+            raise ConfigurationError(f"log_config cannot be loaded: {exc}") from exc
+        return config
 
 
 Pair = tuple[str | Callable[..., Any], dict[str, Any]]
@@ -179,15 +199,17 @@ class Drain(msgspec.Struct, frozen=True, tag=True):
     """To a worker: tell the calls that the server wants to end."""
 
 
-class HungUp(msgspec.Struct, frozen=True, tag=True):
-    """To a worker: how its ``HangUp`` ended.
+class Commanded(msgspec.Struct, frozen=True, tag=True):
+    """To a worker: how its ``Command`` ended.
 
     Attributes:
         request: its number.
-        error: why it failed, encoded by the control client's room; None: it did not.
+        result: what it has come to, encoded by the control client's room.
+        error: why it failed, encoded there; None: it did not.
     """
 
     request: int
+    result: bytes
     error: bytes | None = None
 
 
@@ -226,11 +248,26 @@ class SocketClosed(msgspec.Struct, frozen=True, tag=True):
     """From a worker: one of its sockets is closed."""
 
 
-class HangUp(msgspec.Struct, frozen=True, tag=True):
-    """From a worker: end this phone call by REST; a ``HungUp`` of the same number answers."""
+class Command(msgspec.Struct, frozen=True, tag=True):
+    """From a worker: command a call by REST; a ``Commanded`` of the same number answers.
+
+    Attributes:
+        request: its number.
+        call_id: of the call.
+        method: the control client's name for it.
+        arguments: encoded by the control client's room.
+    """
 
     request: int
     call_id: str
+    method: str
+    arguments: bytes
+
+
+class Abandoned(msgspec.Struct, frozen=True, tag=True):
+    """From a worker: nobody waits for the ``Command`` of this number any more."""
+
+    request: int
 
 
 class QuietCalls(msgspec.Struct, frozen=True, tag=True):
@@ -239,5 +276,6 @@ class QuietCalls(msgspec.Struct, frozen=True, tag=True):
     n: int
 
 
-ToWorker = HandOver | WebhookReported | Drain | HungUp | Shutdown
-FromWorker = HandedOver | CallOpened | SocketLost | CallClosed | SocketClosed | QuietCalls | HangUp
+ToWorker = HandOver | WebhookReported | Drain | Commanded | Shutdown
+Reported = HandedOver | CallOpened | SocketLost | CallClosed | SocketClosed | QuietCalls
+FromWorker = Reported | Command | Abandoned

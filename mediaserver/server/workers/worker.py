@@ -22,15 +22,15 @@ from mediaserver.server.calls.connection import Answer, MediaConnection, StartLi
 from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.session import Session
 from mediaserver.server.sockets.media_socket import SocketMaker, make_protocol
-from mediaserver.server.workers.hangup import ControlDecoder, HangUpRequests
+from mediaserver.server.workers.commands import CommandRequests, ControlEncoding
 from mediaserver.server.workers.messages import (
     CallClosed,
     CallOpened,
+    Commanded,
     Drain,
     HandedOver,
     HandOver,
     Heartbeat,
-    HungUp,
     QuietCalls,
     Ready,
     Setup,
@@ -70,18 +70,18 @@ class Worker:
     Args:
         setup: the parent's first message.
         end: this side of the channel.
-        control: reads what the parent's control client sends.
+        control: encodes and reads what goes to and comes from the parent's control client.
 
     Raises:
         ConfigurationError: a setting or a processor cannot be used here.
     """
 
-    def __init__(self, setup: Setup, end: socket.socket, control: ControlDecoder) -> None:
+    def __init__(self, setup: Setup, end: socket.socket, control: ControlEncoding) -> None:
         self.settings = setup.whole_settings()
         self._control = control
-        self._hangups = HangUpRequests(self._report, control)
-        hangup = self._hangups.hangup if setup.can_hang_up else None
-        self._calls = CallRegistry(self.settings, self, hangup=hangup, worker=setup.index)
+        self._commands = CommandRequests(self._report, control)
+        perform = self._commands.perform if setup.has_client else None
+        self._calls = CallRegistry(self.settings, self, perform=perform, worker=setup.index)
         self._connections: set[MediaConnection] = set()
         self._landing: set[asyncio.Task[None]] = set()
         self._n_quiet = 0
@@ -101,7 +101,7 @@ class Worker:
         for connection in list(self._connections):
             connection.close(1001, "server shuts down")
         await self._calls.close()
-        self._hangups.close("the worker ends")
+        self._commands.close("the worker ends")
         if self._connections:
             await _at_most(self._empty.wait(), FLUSH_WITHIN_S)
         self._report_counts()
@@ -159,15 +159,15 @@ class Worker:
                     session.webhook_received(
                         self._control.decode_event(message.event_type, message.event)
                     )
-            case HungUp():
-                self._hangups.answered(message)
+            case Commanded():
+                self._commands.answered(message)
             case Drain():
                 self._calls.drain()
             case Shutdown():
                 self._over.set()
 
     def _parent_gone(self) -> None:
-        self._hangups.close("the server's main process is gone")
+        self._commands.close("the server's main process is gone")
         self._over.set()
 
     def _report(self, message: msgspec.Struct) -> None:
