@@ -24,6 +24,7 @@ MAY_STAY = {
     ("media/playout/catchup.py", "mixed.flags.writeable"): "as before",
     ("media/playout/catchup.py", "out.flags.writeable"): "as before",
     ("processors/api.py", "marked.mediaserver_rate"): "the mark of @processor on a user's function",
+    ("processors/api.py", "marked.mediaserver_tap"): "the mark of @processor on a user's function",
     ("processors/api.py", "marked.mediaserver_requires"): "as before",
     ("server/calls/audio/outbound.py", "self.playout.blocked"): "Playout says: set by the owner",
     ("server/calls/audio/outbound.py", "playout.blocked"): "as before, of a new one",

@@ -13,6 +13,7 @@ from typing import cast
 from mediaserver.app.call_store import CallStore
 from mediaserver.app.loop import loop_factory
 from mediaserver.app.relations import Relations
+from mediaserver.app.runners import runners_for
 from mediaserver.control import (
     RestartLimits,
     WebhookReceiver,
@@ -79,7 +80,11 @@ class MediaServer:
         hangup = self.client.calls.actions.hangup if self.client is not None else None
         if self.settings.workers == 1:
             return SingleProcessService(
-                self.settings, routes=routes, hangup=hangup, observer=self._relations
+                self.settings,
+                routes=routes,
+                hangup=hangup,
+                observer=self._relations,
+                runners=runners_for(self.settings),
             )
         for setting in (*self.settings.processors, *self.settings.offer):
             check_importable(setting.name)

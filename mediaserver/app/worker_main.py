@@ -9,6 +9,7 @@ import socket
 import msgspec
 
 from mediaserver.app.loop import loop_factory
+from mediaserver.app.runners import runners_for
 from mediaserver.control import encoding
 from mediaserver.errors import ConfigurationError
 from mediaserver.processes import inside
@@ -43,4 +44,5 @@ def main(fd: int) -> None:
 
 
 async def _work(setup: Setup, end: socket.socket) -> None:
-    await Worker(setup, end, encoding).run()
+    settings = setup.whole_settings()
+    await Worker(setup, settings, end, encoding, runners_for(settings)).run()

@@ -86,7 +86,26 @@ class Webhook(msgspec.Struct, frozen=True):
     event: Any
 
 
-Event = Dtmf | StreamError | Stop | Draining | Reconnected | Hint | LimitReached | Webhook
+class ProcessorRestarted(msgspec.Struct, frozen=True):
+    """The process this chain ran in was lost, and ``why``; this is a fresh chain.
+
+    It is the first event of the new chain. What the old one had queued was cleared.
+    """
+
+    why: str
+
+
+Event = (
+    Dtmf
+    | StreamError
+    | Stop
+    | Draining
+    | Reconnected
+    | ProcessorRestarted
+    | Hint
+    | LimitReached
+    | Webhook
+)
 
 
 class Play(Protocol):
@@ -267,10 +286,12 @@ class Filter:
     Class attributes:
         rate: the sample rate frames are wanted at, in Hz; None takes them as they are.
         requires: importable packages the filter needs.
+        tap: it only listens: where its chain runs in a process apart, it stays with the server.
     """
 
     rate: int | None = None
     requires: tuple[str, ...] = ()
+    tap: bool = False
 
     def __init__(self, call: Call) -> None:
         self.call = call
@@ -291,10 +312,15 @@ HandlerT = TypeVar("HandlerT", bound=Handler)
 def processor(handler: HandlerT, /) -> HandlerT: ...
 @overload
 def processor(
-    *, rate: int | None = None, requires: tuple[str, ...] = ()
+    *, rate: int | None = None, requires: tuple[str, ...] = (), tap: bool = False
 ) -> Callable[[HandlerT], HandlerT]: ...
 def processor(
-    handler: HandlerT | None = None, /, *, rate: int | None = None, requires: tuple[str, ...] = ()
+    handler: HandlerT | None = None,
+    /,
+    *,
+    rate: int | None = None,
+    requires: tuple[str, ...] = (),
+    tap: bool = False,
 ) -> Any:
     """Declare a coroutine function as a call handler.
 
@@ -302,6 +328,7 @@ def processor(
         handler: ``async def handler(call, **parameters)``, one run a call.
         rate: the sample rate its frames are wanted at, in Hz.
         requires: importable packages it needs.
+        tap: it only listens: where its chain runs in a process apart, it stays with the server.
     """
 
     def mark(function: Handler) -> Handler:
@@ -309,6 +336,7 @@ def processor(
             raise TypeError(f"@processor needs an async function, got {function!r}")
         marked: Any = function
         marked.mediaserver_rate, marked.mediaserver_requires = rate, requires
+        marked.mediaserver_tap = tap
         return function
 
     return mark if handler is None else mark(handler)

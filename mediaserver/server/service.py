@@ -14,7 +14,7 @@ from mediaserver.server.admission import AdmissionControl, Refused, Upgrade
 from mediaserver.server.base import ServiceBase
 from mediaserver.server.calls.connection import Answer, MediaConnection, StartLimits
 from mediaserver.server.calls.registry import CallRegistry
-from mediaserver.server.calls.runner import InlineRunner, MakeRunner
+from mediaserver.server.calls.runner import Runners
 from mediaserver.server.calls.session import Session
 from mediaserver.server.listener import Listener
 from mediaserver.server.sockets.media_socket import Connection, MediaSocket
@@ -30,7 +30,7 @@ class SingleProcessService(ServiceBase):
         routes: further HTTP routes on the same port.
         hangup: ends a phone call by REST; None where there is no control client.
         observer: told of calls that open, lose their socket, and close.
-        make_runner: makes what runs a call's processors.
+        runners: make what runs a call's processors; inline ones if None.
 
     Raises:
         ConfigurationError: a processor named in the settings cannot be used.
@@ -45,11 +45,11 @@ class SingleProcessService(ServiceBase):
         routes: Sequence[BaseRoute] = (),
         hangup: Callable[[str], Awaitable[object]] | None = None,
         observer: CallObserver | None = None,
-        make_runner: MakeRunner = InlineRunner,
+        runners: Runners | None = None,
     ) -> None:
         super().__init__(settings)
         self._observer = observer
-        self._calls = CallRegistry(settings, self, hangup=hangup, make_runner=make_runner)
+        self._calls = CallRegistry(settings, self, hangup=hangup, runners=runners)
         self._admission = AdmissionControl(settings, self)
         self.listener = Listener(settings, self, self._admission, self._make_socket, routes)
 

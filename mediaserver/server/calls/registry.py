@@ -20,7 +20,7 @@ from mediaserver.server.calls.audio.parts import parts_of
 from mediaserver.server.calls.connection import MediaConnection, Opened
 from mediaserver.server.calls.facts import CallFacts
 from mediaserver.server.calls.hangups import HangUps
-from mediaserver.server.calls.runner import InlineRunner, MakeRunner
+from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.calls.selection import load_processors, request_of, select
 from mediaserver.server.calls.session import Session
 from mediaserver.server.calls.watching.summary import summary_of
@@ -58,7 +58,7 @@ class CallRegistry:
         settings: see ``Settings``.
         follower: told what becomes of the calls.
         hangup: ends a phone call by REST; None where there is no control client.
-        make_runner: makes what runs a call's processors.
+        runners: make what runs a call's processors; they are started and closed here.
         worker: the number of this process among its siblings; None where it is alone.
 
     Attributes:
@@ -76,7 +76,7 @@ class CallRegistry:
         follower: CallsFollower,
         *,
         hangup: Callable[[str], Awaitable[object]] | None = None,
-        make_runner: MakeRunner = InlineRunner,
+        runners: Runners | None = None,
         worker: int | None = None,
     ) -> None:
         self.settings = settings
@@ -86,7 +86,7 @@ class CallRegistry:
         self._unfinished: set[Session] = set()
         self._follower = follower
         self.hang_ups = HangUps(hangup)
-        self._make_runner = make_runner
+        self._runners = runners or InlineRunners()
         self._worker = worker
         self._draining = False
         self._specs = load_processors(settings)
@@ -99,6 +99,7 @@ class CallRegistry:
         """Be ready for calls."""
         # Loads every codec's library now: the first call of a codec must not wait for it.
         await asyncio.to_thread(status)
+        await self._runners.start()
         if self.settings.poll_ms and poller.AVAILABLE:
             self._poller = SocketPoller(self.settings.poll_ms / 1000)
         self._look()
@@ -210,6 +211,7 @@ class CallRegistry:
             session.end("shutdown")
         await self._idle.wait()
         await self.hang_ups.closed()
+        await self._runners.close()
         if self._poller is not None:
             self._poller.close()
 
@@ -260,7 +262,7 @@ class CallRegistry:
             connection.path,
             is_open=admission is Admission.OPEN,
         )
-        runner = self._make_runner(chosen, self.settings)
+        runner = self._runners.make_runner(chosen, self.settings)
         session = Session(self, facts, connection, runner, parts, now)
         self.sessions[call_id] = session
         self._unfinished.add(session)

@@ -74,14 +74,28 @@ class Runner(Protocol):
     def end(self, reason: str) -> None:
         """No more frames and events come; ``Stop(reason)`` is the last."""
 
-    async def wait(self, timeout_s: float) -> None:
+    async def wait(self, timeout_s: float | None) -> None:
         """Give the handlers this long to return."""
 
     async def close(self) -> None:
         """Cancel the handlers that are left, and wait until they have ended."""
 
 
-MakeRunner = Callable[[Sequence[Chosen], Settings], Runner]
+class Runners(Protocol):
+    """Where the runners of a process's calls come from."""
+
+    async def start(self) -> None:
+        """Be ready for calls; before the first of them.
+
+        Raises:
+            ConfigurationError: a processor cannot be used.
+        """
+
+    def make_runner(self, chosen: Sequence[Chosen], settings: Settings) -> Runner:
+        """What runs a call's chain."""
+
+    async def close(self) -> None:
+        """Behind the last call's end."""
 
 
 class InlineRunner:
@@ -142,7 +156,7 @@ class InlineRunner:
         self._events.publish(Stop(reason))
         self._events.close()
 
-    async def wait(self, timeout_s: float) -> None:
+    async def wait(self, timeout_s: float | None) -> None:
         """See ``Runner``."""
         if self._handlers:
             await asyncio.wait(self._handlers, timeout=timeout_s)
@@ -209,3 +223,17 @@ def _is_end(failure: BaseException) -> bool:
     if isinstance(failure, BaseExceptionGroup):
         return failure.split(CallEndedError)[1] is None
     return isinstance(failure, CallEndedError)
+
+
+class InlineRunners:
+    """All chains run in the thread that carries the calls; ``Runners``."""
+
+    async def start(self) -> None:
+        """See ``Runners``."""
+
+    def make_runner(self, chosen: Sequence[Chosen], settings: Settings) -> Runner:
+        """See ``Runners``."""
+        return InlineRunner(chosen, settings)
+
+    async def close(self) -> None:
+        """See ``Runners``."""

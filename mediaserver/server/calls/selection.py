@@ -9,19 +9,38 @@ import msgspec
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.observer import StreamRequest
-from mediaserver.processors.discovery import find
+from mediaserver.processors.discovery import BUILT_IN, find
 from mediaserver.processors.parameters import bind, from_call
 from mediaserver.processors.spec import Spec
 from mediaserver.server.calls.audio.formats import Formats, check_settings
-from mediaserver.settings import Settings
+from mediaserver.settings import ProcessorSetting, Settings, name_of
 from mediaserver.wire.messages import Start
 
 
 class Chosen(msgspec.Struct, frozen=True):
-    """A processor for one call, its parameters bound."""
+    """A processor for one call, its parameters bound; those of an isolated one are bound there.
+
+    Attributes:
+        spec: what it is.
+        parameters: keyword arguments.
+        index: its number among those of the settings, ``offer`` behind ``processors``.
+        isolated: it is to run in a process apart.
+        outside: what the call sets of it.
+    """
 
     spec: Spec
     parameters: dict[str, Any]
+    index: int = 0
+    isolated: bool = False
+    outside: Mapping[str, str] = {}
+
+
+def is_isolated(setting: ProcessorSetting, settings: Settings) -> bool:
+    """Whether it runs in a process apart, and is loaded nowhere else."""
+    if setting.isolate is not None:
+        return setting.isolate == "process"
+    # What comes with the package does no harm where it is loaded, and some of it listens only.
+    return settings.isolate and setting.name not in BUILT_IN
 
 
 def load_processors(settings: Settings) -> dict[object, Spec]:
@@ -33,9 +52,17 @@ def load_processors(settings: Settings) -> dict[object, Spec]:
     check_settings(settings)
     specs: dict[object, Spec] = {}
     for setting in (*settings.processors, *settings.offer):
+        if is_isolated(setting, settings):
+            specs[setting.name] = Spec(name_of(setting.name), _elsewhere)
+            continue
         spec = specs[setting.name] = find(setting.name)
         bind(spec, setting.parameters)
     return specs
+
+
+def _elsewhere() -> None:
+    """Stands for a processor that is loaded in another process."""
+    raise AssertionError
 
 
 def select(
@@ -48,16 +75,27 @@ def select(
     """
     outside = {**query, **start.start.parameters}
     asked = start.start.parameters.get("processor") or query.get("processor")
-    wanted = settings.processors
+    named = list(enumerate((*settings.processors, *settings.offer)))
+    wanted = named[: len(settings.processors)]
     if asked:
-        known = {s.selected_by: s for s in (*wanted, *settings.offer)}
+        known = {setting.selected_by: (index, setting) for index, setting in named}
         if asked not in known:
             raise ConfigurationError(f"processor {asked!r} is not offered")
-        wanted = (known[asked],)
-    return [
-        Chosen(specs[s.name], from_call(specs[s.name], s.parameters, outside, s.allow))
-        for s in wanted
-    ]
+        wanted = [known[asked]]
+    return [_choose(specs, settings, *each, outside) for each in wanted]
+
+
+def _choose(
+    specs: Mapping[object, Spec],
+    settings: Settings,
+    index: int,
+    setting: ProcessorSetting,
+    outside: Mapping[str, str],
+) -> Chosen:
+    spec = specs[setting.name]
+    isolated = is_isolated(setting, settings) or (settings.isolate and not spec.tap)
+    bound = {} if isolated else from_call(spec, setting.parameters, outside, setting.allow)
+    return Chosen(spec, bound, index, isolated, outside)
 
 
 def request_of(start: Start, query: Mapping[str, str], formats: Formats) -> StreamRequest:

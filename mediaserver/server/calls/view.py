@@ -15,10 +15,8 @@ from mediaserver.errors import CallEndedError
 from mediaserver.media.align import PairAligner
 from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.observer import CallSummary
-from mediaserver.processors.api import AudioSource, Event
+from mediaserver.processors.api import AudioSource, Event, Mark, Play
 from mediaserver.processors.chain import RateConverter
-from mediaserver.server.calls.audio.inbound import Inbound
-from mediaserver.server.calls.audio.outbound import LiveMark, LivePlay, Outbound
 from mediaserver.server.calls.audio.queue import DropOldest
 from mediaserver.server.calls.event_hub import EventHub
 from mediaserver.server.calls.facts import CallFacts
@@ -29,6 +27,38 @@ MAX_OWN_BYTES = 64 * 1024
 OWN_MESSAGE_EVERY_S = 0.02
 
 
+class ViewedInbound(Protocol):
+    """What a view shows of the caller's audio."""
+
+    @property
+    def l16_byte_order(self) -> ByteOrder | None:
+        """See ``Call.l16_byte_order``."""
+
+
+class ViewedOutbound(Protocol):
+    """What a view does with what goes out; see ``Call``."""
+
+    def play(
+        self,
+        source: AudioSource,
+        rate: int | None,
+        *,
+        live: bool = False,
+        ahead_s: float | None = None,
+        resume: bool = False,
+    ) -> Coroutine[Any, Any, Play]:
+        """See ``Call.play``."""
+
+    def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
+        """See ``Call.play_live``."""
+
+    def mark(self, name: str) -> Mark:
+        """See ``Call.mark``."""
+
+    async def clear(self) -> dict[Play, float]:
+        """See ``Call.clear``."""
+
+
 class ViewedCall(Protocol):
     """What a view shows of its call."""
 
@@ -37,11 +67,11 @@ class ViewedCall(Protocol):
         """What is known of it."""
 
     @property
-    def inbound(self) -> Inbound:
+    def inbound(self) -> ViewedInbound:
         """Its inbound half."""
 
     @property
-    def outbound(self) -> Outbound:
+    def outbound(self) -> ViewedOutbound:
         """Its outbound half."""
 
     @property
@@ -51,7 +81,7 @@ class ViewedCall(Protocol):
     def stats(self) -> CallSummary:
         """Its facts and figures as they are now."""
 
-    def send_text(self, data: bytes) -> bool:
+    async def send_text(self, data: bytes) -> bool:
         """Send a message on its socket, if it has one."""
 
     async def hangup(self, *, after_playout: bool = False) -> None:
@@ -204,15 +234,15 @@ class CallView:
         live: bool = False,
         ahead_s: float | None = None,
         resume: bool = False,
-    ) -> Coroutine[None, None, LivePlay]:
+    ) -> Coroutine[Any, Any, Play]:
         """See ``Call.play``."""
         return self._call.outbound.play(source, rate, live=live, ahead_s=ahead_s, resume=resume)
 
-    async def clear(self) -> dict[LivePlay, float]:
+    async def clear(self) -> dict[Play, float]:
         """See ``Call.clear``."""
-        return self._call.outbound.clear()
+        return await self._call.outbound.clear()
 
-    async def mark(self, name: str) -> LiveMark:
+    async def mark(self, name: str) -> Mark:
         """See ``Call.mark``."""
         return self._call.outbound.mark(name)
 
@@ -228,7 +258,7 @@ class CallView:
         await asyncio.sleep(self._send_at - now)
         if self._call.ended:
             raise CallEndedError("the call has ended")
-        return self._call.send_text(data)
+        return await self._call.send_text(data)
 
     async def hangup(self, *, after_playout: bool = False) -> None:
         """See ``Call.hangup``."""

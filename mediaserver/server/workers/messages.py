@@ -6,17 +6,14 @@ server that runs, and its next worker is then of the new code.
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import msgspec
 
-from mediaserver.errors import ConfigurationError
 from mediaserver.observer import CallSummary, StreamRequest
-from mediaserver.processes.channel import UnsendableError, encode
 from mediaserver.processes.messages import Failed, Heartbeat, Hello, Ready, Shutdown
-from mediaserver.settings import ProcessorSetting, Settings, name_of
+from mediaserver.server.handed_settings import HandedSettings
+from mediaserver.settings import Settings
 from mediaserver.tokens import Admission
 
 __all__ = [
@@ -42,7 +39,7 @@ __all__ = [
     "WebhookReported",
 ]
 
-VERSION = 2
+VERSION = 3
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
@@ -52,18 +49,13 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
         index: its slot.
         beat_s: between two of its heartbeats.
         can_hang_up: the parent has a control client, and takes ``HangUp``.
-        settings: without the secrets that only the parent needs, and without the
-            processors' parameters; a processor that was given itself has its name here.
-        pickled_processors: ``name`` and ``parameters`` of ``processors`` and of ``offer``, in
-            this order: pairs. Pickled, because a program that embeds the server may set any
-            Python value, and give a function or class itself.
+        handed: the settings, without the secrets that only the parent needs.
     """
 
     index: int
     beat_s: float
     can_hang_up: bool
-    settings: Settings
-    pickled_processors: bytes
+    handed: HandedSettings
 
     @classmethod
     def of(
@@ -74,64 +66,16 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
         Raises:
             ConfigurationError: another process cannot be given them.
         """
-        named = (*settings.processors, *settings.offer)
-        try:
-            pickled = pickle.dumps([(each.name, each.parameters) for each in named])
-        except (pickle.PickleError, TypeError, AttributeError, RecursionError) as exc:
-            raise ConfigurationError(f"workers cannot be given these settings: {exc}") from exc
-        sent = msgspec.structs.replace(
-            settings,
-            processors=_replaced(settings.processors, map(_bare, settings.processors)),
-            offer=_replaced(settings.offer, map(_bare, settings.offer)),
-            api_key=None,
-            auth_token=None,
-            public_keys=None,
-        )
-        setup = cls(index, beat_s, can_hang_up, sent, pickled)
-        try:
-            # A program that embeds the server may have set what no other source can.
-            msgspec.convert(msgspec.to_builtins(sent), Settings)
-            encode(setup)
-        except (msgspec.MsgspecError, TypeError, UnsendableError) as exc:
-            raise ConfigurationError(f"workers cannot be given these settings: {exc}") from exc
-        return setup
+        return cls(index, beat_s, can_hang_up, HandedSettings.of(settings, "workers"))
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as far as they need no user's code to be read."""
+        return self.handed.settings
 
     def whole_settings(self) -> Settings:
-        """The settings, each processor with its function and its parameters again.
-
-        Raises:
-            ConfigurationError: a function or a parameter cannot be loaded in this process.
-        """
-        try:
-            # From this program's own parent, over the socket pair that it made.
-            pairs = pickle.loads(self.pickled_processors)
-        except Exception as exc:  # the border to users' code: their modules load themselves
-            raise ConfigurationError(
-                f"a processor or its parameters cannot be loaded: {exc}"
-            ) from exc
-        n = len(self.settings.processors)
-        return msgspec.structs.replace(
-            self.settings,
-            processors=_replaced(self.settings.processors, pairs[:n]),
-            offer=_replaced(self.settings.offer, pairs[n:]),
-        )
-
-
-Pair = tuple[str | Callable[..., Any], dict[str, Any]]
-
-
-def _bare(setting: ProcessorSetting) -> Pair:
-    """Name and parameters without what only pickle can carry."""
-    return name_of(setting.name), {}
-
-
-def _replaced(
-    named: tuple[ProcessorSetting, ...], pairs: Iterable[Pair]
-) -> tuple[ProcessorSetting, ...]:
-    return tuple(
-        msgspec.structs.replace(setting, name=name, parameters=parameters)
-        for setting, (name, parameters) in zip(named, pairs, strict=True)
-    )
+        """See ``HandedSettings.whole``."""
+        return self.handed.whole()
 
 
 class HandOver(msgspec.Struct, frozen=True, tag=True):

@@ -20,6 +20,7 @@ from mediaserver.processes.inside import Heartbeats
 from mediaserver.server.admission import Upgrade
 from mediaserver.server.calls.connection import Answer, MediaConnection, StartLimits
 from mediaserver.server.calls.registry import CallRegistry
+from mediaserver.server.calls.runner import Runners
 from mediaserver.server.calls.session import Session
 from mediaserver.server.sockets.media_socket import SocketMaker, make_protocol
 from mediaserver.server.workers.hangup import ControlDecoder, HangUpRequests
@@ -40,6 +41,7 @@ from mediaserver.server.workers.messages import (
     ToWorker,
     WebhookReported,
 )
+from mediaserver.settings import Settings
 from mediaserver.wire.messages import Start
 
 logger = logging.getLogger(__name__)
@@ -69,19 +71,30 @@ class Worker:
 
     Args:
         setup: the parent's first message.
+        settings: the whole of them.
         end: this side of the channel.
         control: reads what the parent's control client sends.
+        runners: make what runs a call's processors.
 
     Raises:
         ConfigurationError: a setting or a processor cannot be used here.
     """
 
-    def __init__(self, setup: Setup, end: socket.socket, control: ControlDecoder) -> None:
-        self.settings = setup.whole_settings()
+    def __init__(
+        self,
+        setup: Setup,
+        settings: Settings,
+        end: socket.socket,
+        control: ControlDecoder,
+        runners: Runners,
+    ) -> None:
+        self.settings = settings
         self._control = control
         self._hangups = HangUpRequests(self._report, control)
         hangup = self._hangups.hangup if setup.can_hang_up else None
-        self._calls = CallRegistry(self.settings, self, hangup=hangup, worker=setup.index)
+        self._calls = CallRegistry(
+            settings, self, hangup=hangup, runners=runners, worker=setup.index
+        )
         self._connections: set[MediaConnection] = set()
         self._landing: set[asyncio.Task[None]] = set()
         self._n_quiet = 0

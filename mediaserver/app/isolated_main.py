@@ -1,0 +1,64 @@
+"""The process that processor hosts are forked from; of no use alone."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import socket
+from functools import partial
+
+import msgspec
+
+from mediaserver.app.loop import loop_factory
+from mediaserver.control import encoding
+from mediaserver.errors import ConfigurationError
+from mediaserver.processes import inside
+from mediaserver.processors.spec import Spec
+from mediaserver.server.isolation.hosted import ProcessorHost, load_isolated
+from mediaserver.server.isolation.messages import VERSION
+from mediaserver.server.isolation.setup import HostSetup
+from mediaserver.server.isolation.spawner import Spawner
+from mediaserver.settings import Settings
+from telephony_codecs import status
+
+
+def main(fd: int) -> None:
+    """Fork processor hosts for the process at the other end of ``fd`` until it ends."""
+    end = inside.begin(fd, VERSION)
+    try:
+        setup = inside.first_message(end, HostSetup)
+        settings = setup.settings.whole()
+        _set_up_logging(settings, "processor hosts")
+        specs = load_isolated(settings)
+    except EOFError:
+        return
+    except (msgspec.MsgspecError, ConfigurationError) as exc:
+        inside.fail(end, str(exc))
+        return
+    status()  # loads the codecs' libraries
+    loop_factory()  # and the loop's
+    memory_bytes = settings.host_memory_mb << 20
+    Spawner(end, memory_bytes, settings.handler_grace_s, partial(_host, settings, specs)).run()
+
+
+def _host(settings: Settings, specs: dict[object, Spec], number: int, end: socket.socket) -> None:
+    """The life of one host, in its own process."""
+    _set_up_logging(settings, f"processor host {number}")
+    gc.enable()
+    loop = (loop_factory() or asyncio.new_event_loop)()
+    asyncio.set_event_loop(loop)
+    # What still runs then is not waited for: the process ends.
+    loop.run_until_complete(_run(end, settings, specs))
+
+
+async def _run(end: socket.socket, settings: Settings, specs: dict[object, Spec]) -> None:
+    await ProcessorHost(end, settings, specs, encoding).run()
+
+
+def _set_up_logging(settings: Settings, name: str) -> None:
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format=f"%(asctime)s %(levelname)s {name} %(name)s: %(message)s",
+        force=True,
+    )

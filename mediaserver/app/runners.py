@@ -1,0 +1,24 @@
+"""Where a process that carries calls runs their processors: here, or in hosts of its own."""
+
+from __future__ import annotations
+
+from mediaserver.control.encoding import encode_error
+from mediaserver.processors.discovery import check_importable
+from mediaserver.server.calls.runner import InlineRunners, Runners
+from mediaserver.server.calls.selection import is_isolated
+from mediaserver.server.isolation.pool import HostPool
+from mediaserver.settings import Settings
+
+
+def runners_for(settings: Settings) -> Runners:
+    """What makes the runners that these settings ask for.
+
+    Raises:
+        ConfigurationError: another process cannot be given what it is to run.
+    """
+    named = (*settings.processors, *settings.offer)
+    if not settings.isolate and not any(is_isolated(each, settings) for each in named):
+        return InlineRunners()
+    for each in named:
+        check_importable(each.name)
+    return HostPool(settings, encode_error)

@@ -1,0 +1,94 @@
+"""Settings for another process of the same program: a worker, or one that runs processors."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from mediaserver.errors import ConfigurationError
+from mediaserver.processes.channel import UnsendableError, encode
+from mediaserver.settings import ProcessorSetting, Settings, name_of
+
+Pair = tuple[str | Callable[..., Any], dict[str, Any]]
+
+
+class HandedSettings(msgspec.Struct, frozen=True, tag=True):
+    """Settings as a message.
+
+    Attributes:
+        settings: without the secrets that only the server's own process needs, and without the
+            processors' parameters; a processor that was given itself has its name here.
+        pickled_processors: ``name`` and ``parameters`` of ``processors`` and of ``offer``, in
+            this order: pairs. Pickled, because a program that embeds the server may set any
+            Python value, and give a function or class itself.
+    """
+
+    settings: Settings
+    pickled_processors: bytes
+
+    @classmethod
+    def of(cls, settings: Settings, whom: str) -> HandedSettings:
+        """The message; ``whom`` it is for, in errors.
+
+        Raises:
+            ConfigurationError: another process cannot be given them.
+        """
+        named = (*settings.processors, *settings.offer)
+        problem = f"{whom} cannot be given these settings"
+        try:
+            pickled = pickle.dumps([(each.name, each.parameters) for each in named])
+        except (pickle.PickleError, TypeError, AttributeError, RecursionError) as exc:
+            raise ConfigurationError(f"{problem}: {exc}") from exc
+        sent = msgspec.structs.replace(
+            settings,
+            processors=_replaced(settings.processors, map(_bare, settings.processors)),
+            offer=_replaced(settings.offer, map(_bare, settings.offer)),
+            api_key=None,
+            auth_token=None,
+            public_keys=None,
+        )
+        handed = cls(sent, pickled)
+        try:
+            # A program that embeds the server may have set what no other source can.
+            msgspec.convert(msgspec.to_builtins(sent), Settings)
+            encode(handed)
+        except (msgspec.MsgspecError, TypeError, UnsendableError) as exc:
+            raise ConfigurationError(f"{problem}: {exc}") from exc
+        return handed
+
+    def whole(self) -> Settings:
+        """The settings, each processor with its function and its parameters again.
+
+        Raises:
+            ConfigurationError: a function or a parameter cannot be loaded in this process.
+        """
+        try:
+            # From this program's own parent, over the socket pair that it made.
+            pairs = pickle.loads(self.pickled_processors)
+        except Exception as exc:  # the border to users' code: their modules load themselves
+            raise ConfigurationError(
+                f"a processor or its parameters cannot be loaded: {exc}"
+            ) from exc
+        n = len(self.settings.processors)
+        return msgspec.structs.replace(
+            self.settings,
+            processors=_replaced(self.settings.processors, pairs[:n]),
+            offer=_replaced(self.settings.offer, pairs[n:]),
+        )
+
+
+def _bare(setting: ProcessorSetting) -> Pair:
+    """Name and parameters without what only pickle can carry."""
+    return name_of(setting.name), {}
+
+
+def _replaced(
+    named: tuple[ProcessorSetting, ...], pairs: Iterable[Pair]
+) -> tuple[ProcessorSetting, ...]:
+    return tuple(
+        msgspec.structs.replace(setting, name=name, parameters=parameters)
+        for setting, (name, parameters) in zip(named, pairs, strict=True)
+    )
