@@ -102,6 +102,9 @@ class ProcessorHost:
             self._n_frames += 1
             if call is not None:
                 call.run(frame_of(content))
+            if self._n_frames == 1:
+                # From now on it is expected to show regularly that it lives.
+                self._say(0, messages.HostBeat(1))
             return
         message = _DECODER.decode(content)
         if isinstance(message, messages.OpenCall):

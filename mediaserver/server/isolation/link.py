@@ -15,6 +15,7 @@ import logging
 import socket
 import struct
 from collections.abc import Callable
+from time import monotonic
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +26,10 @@ FULL_BYTES = 1 << 20
 MAX_UNSENT_BYTES = 32 << 20
 MAX_PACKET_BYTES = 1 << 20
 READ_BYTES = 64 * 1024
-# So many packets are dealt with before the loop has its turn again. A host that floods its
-# carrier is read no faster than this; the calls beside it do not notice.
+# So many packets are dealt with, and for so long, before the loop has its turn again. A host
+# that floods its carrier is read no faster than this; the calls beside it do not notice.
 MAX_PACKETS_A_TURN = 64
+TURN_S = 0.005
 PAUSE_S = 0.002
 _PADDING = (b"", *(bytes(n) for n in range(1, 8)))
 
@@ -150,7 +152,9 @@ class Link:
     def _deliver(self) -> None:
         """Give out the whole packets that are there, up to what is decent in one turn."""
         data, at = self._rest, 0
-        for _ in range(MAX_PACKETS_A_TURN):
+        until = monotonic() + TURN_S
+        n = 0
+        while True:
             if len(data) - at < HEAD.size:
                 break
             length, kind, padding, call = HEAD.unpack_from(data, at)
@@ -167,9 +171,11 @@ class Link:
                 logger.exception("a packet of a processor host's link failed")
             if self._closed:
                 return
-        else:
-            self._loop.remove_reader(self._end)
-            self._pause = self._loop.call_later(PAUSE_S, self._go_on)
+            n += 1
+            if n == MAX_PACKETS_A_TURN or monotonic() > until:
+                self._loop.remove_reader(self._end)
+                self._pause = self._loop.call_later(PAUSE_S, self._go_on)
+                break
         self._rest = data[at:]
 
     def _go_on(self) -> None:
