@@ -131,6 +131,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             process gets all the same.
         on_host_loss: a call whose process was lost gets a fresh chain (``restart``), at most
             three times a minute; or follows a word of ``on_error``.
+        budget_ms: how long a filter may take for one frame.
+        on_budget: a filter that repeatedly takes longer is named in the log (``warn``), or
+            follows a word of ``on_error``.
         on_return: a call whose handlers have all returned goes on (``stay``) or is
             hung up (``hangup``).
         api_key: Telnyx API key for the control client.
@@ -187,6 +190,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     host_silent_s: Annotated[float, Meta(ge=0.5)] = 5.0
     host_env: tuple[Text, ...] = ()
     on_host_loss: Literal["restart", "auto", "bypass", "end", "hangup"] = "restart"
+    budget_ms: Annotated[float, Meta(gt=0)] = 5.0
+    on_budget: Literal["warn", "auto", "bypass", "end", "hangup"] = "warn"
     on_return: Literal["stay", "hangup"] = "stay"
     api_key: Text | None = None
     api_base_url: Text = "https://api.telnyx.com/v2"

@@ -31,10 +31,11 @@ class BadFrameError(TypeError):
 class FilterStage:
     """A user's filter, its input resampled as it declares."""
 
-    __slots__ = ("_convert", "_filter", "close", "name", "process")
+    __slots__ = ("_convert", "_filter", "call", "close", "name", "process")
 
     def __init__(self, name: str, filter_: Filter) -> None:
         self.name = name
+        self.call = getattr(filter_, "call", None)
         self.process = filter_.process
         self.close = filter_.close
         if filter_.rate is not None:
@@ -67,6 +68,51 @@ class RateConverter:
         )
 
 
+# One frame in so many is timed, until one takes too long; so that timing costs nothing.
+TIME_EVERY = 16
+# Then so many in turn, and with so many of them over the budget the stage is over it.
+WATCHED = 10
+TOO_OFTEN = 5
+
+
+class Budget:
+    """How long a stage may take for a frame, and who is told when it repeatedly takes longer.
+
+    Args:
+        limit_s: in seconds.
+        over: told of the stage's name and its longest time.
+    """
+
+    __slots__ = ("_longest_s", "_n_over", "_n_watched", "_over", "limit_s")
+
+    def __init__(self, limit_s: float, over: Callable[[str, float], None]) -> None:
+        self.limit_s = limit_s
+        self._over = over
+        self._n_watched = 0
+        self._n_over: dict[Stage, int] = {}
+        self._longest_s = 0.0
+
+    def took(self, stage: Stage, seconds: float) -> None:
+        """A stage has taken so long."""
+        if seconds <= self.limit_s:
+            return
+        if not self._n_over:
+            self._n_watched = WATCHED
+        n_over = self._n_over[stage] = self._n_over.get(stage, 0) + 1
+        self._longest_s = max(self._longest_s, seconds)
+        if n_over == TOO_OFTEN:
+            longest_s, self._longest_s = self._longest_s, 0.0
+            self._over(stage.name, longest_s)
+
+    def next_in(self) -> int:
+        """In how many frames one is to be timed again."""
+        if self._n_watched:
+            self._n_watched -= 1
+            return 1
+        self._n_over.clear()
+        return TIME_EVERY
+
+
 class Chain:
     """Stages run in order on each frame.
 
@@ -74,21 +120,41 @@ class Chain:
         stages: in order.
         failed: told of a stage that raised. It is bypassed from then on; the frame it
             failed on passes it unchanged.
+        budget: of each filter's time for a frame; None: nothing is timed.
+        clock: seconds, for the budget.
     """
 
-    __slots__ = ("_bypassed", "_failed", "_stages")
+    __slots__ = ("_budget", "_bypassed", "_clock", "_failed", "_stages", "_until_timed")
 
-    def __init__(self, stages: list[Stage], failed: Callable[[str, Exception], None]) -> None:
+    def __init__(
+        self,
+        stages: list[Stage],
+        failed: Callable[[str, Exception], None],
+        budget: Budget | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._stages = stages
         self._bypassed: list[Stage] = []
         self._failed = failed
+        self._budget = budget
+        self._clock = clock
+        self._until_timed = TIME_EVERY
 
     def add(self, stage: Stage) -> None:
         """Append a stage."""
         self._stages = [*self._stages, stage]
 
+    def bypass(self, name: str) -> None:
+        """Run the stages of this name no more."""
+        self._bypassed += [stage for stage in self._stages if stage.name == name]
+        self._stages = [stage for stage in self._stages if stage.name != name]
+
     def run(self, frame: Frame) -> None:
         """Send one frame through; what a stage returns is validated."""
+        self._until_timed -= 1
+        if not self._until_timed:
+            self.run_timed(frame)
+            return
         for stage in self._stages:
             process = stage.process
             try:
@@ -100,6 +166,25 @@ class Chain:
                     frame = following
             except Exception as exc:  # the border to a user's code
                 self._fail(stage, exc)
+
+    def run_timed(self, frame: Frame) -> None:
+        """As ``run``, and see how long each filter takes."""
+        budget, clock = self._budget, self._clock
+        for stage in self._stages:
+            began = clock()
+            try:
+                following = stage.process(frame)
+                if following is not None:
+                    _check(following)
+            except Exception as exc:  # the border to a user's code
+                self._fail(stage, exc)
+                continue
+            if budget is not None:
+                budget.took(stage, clock() - began)
+            if following is None:
+                break
+            frame = following
+        self._until_timed = TIME_EVERY if budget is None else budget.next_in()
 
     def close(self) -> None:
         """Close every stage; one that raises does not keep the others from it."""

@@ -23,6 +23,7 @@ from mediaserver.server.calls.hangups import HangUps
 from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.calls.selection import load_processors, request_of, select
 from mediaserver.server.calls.session import Session
+from mediaserver.server.calls.watching.blame import LoopWatch
 from mediaserver.server.calls.watching.summary import summary_of
 from mediaserver.server.sockets import poller
 from mediaserver.server.sockets.media_socket import Connection, MediaSocket, make_media_socket
@@ -92,6 +93,7 @@ class CallRegistry:
         self._specs = load_processors(settings)
         self._poller: SocketPoller | None = None
         self._watch: asyncio.TimerHandle | None = None
+        self._loop_watch = LoopWatch(lambda name, _: self.count(name))
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -100,6 +102,7 @@ class CallRegistry:
         # Loads every codec's library now: the first call of a codec must not wait for it.
         await asyncio.to_thread(status)
         await self._runners.start()
+        self._loop_watch.start()
         if self.settings.poll_ms and poller.AVAILABLE:
             self._poller = SocketPoller(self.settings.poll_ms / 1000)
         self._look()
@@ -212,6 +215,7 @@ class CallRegistry:
         await self._idle.wait()
         await self.hang_ups.closed()
         await self._runners.close()
+        self._loop_watch.stop()
         if self._poller is not None:
             self._poller.close()
 

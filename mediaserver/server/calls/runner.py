@@ -11,12 +11,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from time import monotonic
 from typing import Protocol
 
 from mediaserver.errors import CallEndedError
 from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Event, Stop
-from mediaserver.processors.chain import Chain, FilterStage
+from mediaserver.processors.chain import Budget, Chain, FilterStage
 from mediaserver.server.calls.event_hub import EventHub
 from mediaserver.server.calls.selection import Chosen
 from mediaserver.server.calls.view import CallView, ViewedCall
@@ -111,12 +112,14 @@ class InlineRunner:
         self.n_errors = 0
         self._chosen = chosen
         self._settings = settings
-        self._chain = Chain([], self._failed)
+        budget = Budget(settings.budget_ms / 1000, self._over_budget)
+        self._chain = Chain([], self._failed, budget, monotonic)
         self.run = self._chain.run
         self._events = EventHub()
         self._views: list[CallView] = []
         self._handlers: set[asyncio.Task[None]] = set()
         self._n_running = 0
+        self._over: set[str] = set()
         self._call: RunningCall | None = None
 
     @property
@@ -138,7 +141,7 @@ class InlineRunner:
                 continue
             self._chain.add(view)
             task = loop.create_task(
-                self._handle(call, view, choice), name=f"{spec.name} {call.facts.call_id}"
+                self.handle(call, view, choice), name=f"{spec.name} {call.facts.call_id}"
             )
             self._handlers.add(task)
             self._n_running += 1
@@ -182,7 +185,8 @@ class InlineRunner:
         else:
             self._chain.add(stage)
 
-    async def _handle(self, call: RunningCall, view: CallView, choice: Chosen) -> None:
+    async def handle(self, call: RunningCall, view: CallView, choice: Chosen) -> None:
+        """Run one handler to its end; by this name a stack tells whose code runs."""
         failure: BaseException | None = None
         try:
             await choice.spec.target(view, **choice.parameters)
@@ -209,12 +213,35 @@ class InlineRunner:
         logger.error("call %s: processor %s failed", call.facts.call_id, name, exc_info=exc)
         self.n_errors += 1
         call.count("processor_errors")
+        self._follow(call, self._settings.on_error)
+
+    def _over_budget(self, name: str, longest_s: float) -> None:
+        """A filter takes too long for its frames, repeatedly: follow the policy."""
+        call = self._call
+        assert call is not None
+        call.count("budget_overruns")
+        word = self._settings.on_budget
+        if name not in self._over:
+            self._over.add(name)
+            logger.warning(
+                "call %s: processor %s takes up to %.1f ms for a frame; its budget is %.1f ms",
+                call.facts.call_id,
+                name,
+                1000 * longest_s,
+                self._settings.budget_ms,
+            )
+        if word != "warn":
+            if word in ("auto", "bypass"):
+                self._chain.bypass(name)
+            self._follow(call, word)
+
+    def _follow(self, call: RunningCall, word: str) -> None:
         if call.ended:
             return
-        # Soon, not now: the failure may have come in the middle of a frame.
-        if self._settings.on_error == "end":
+        # Soon, not now: it may have come in the middle of a frame.
+        if word == "end":
             asyncio.get_running_loop().call_soon(call.end, "processor")
-        elif self._settings.on_error == "hangup":
+        elif word == "hangup":
             asyncio.get_running_loop().call_soon(partial(call.hang_up, reason="processor"))
 
 

@@ -19,6 +19,7 @@ from mediaserver.processors.discovery import find
 from mediaserver.processors.parameters import bind, from_call
 from mediaserver.processors.spec import Spec
 from mediaserver.server.calls.selection import Chosen
+from mediaserver.server.calls.watching.blame import LoopWatch
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.link import Link
 from mediaserver.server.isolation.remote_call import RemoteCall
@@ -83,13 +84,23 @@ class ProcessorHost:
     async def run(self) -> None:
         """Carry on until the other side is gone, and then until the handlers have ended."""
         beat = asyncio.get_running_loop().create_task(self._beat())
+        watch = LoopWatch(self._blamed)
+        watch.start()
         await self._over.wait()
+        watch.stop()
         beat.cancel()
         for call in list(self._calls.values()):
             call.close()
         if self._calls:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), self._settings.handler_grace_s)
+
+    def _blamed(self, name: str, call_id: str) -> None:
+        """Something held up this loop."""
+        for call in self._calls.values():
+            if call_id in ("", call.facts.call_id):
+                call.count(name)
+                return
 
     async def _beat(self) -> None:
         while True:
