@@ -93,7 +93,7 @@ class CallRegistry:
         self._specs = load_processors(settings)
         self._poller: SocketPoller | None = None
         self._watch: asyncio.TimerHandle | None = None
-        self._loop_watch = LoopWatch(lambda name, _: self.count(name))
+        self._loop_watch = LoopWatch(self._blamed)
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -167,6 +167,10 @@ class CallRegistry:
     def count(self, name: str) -> None:
         """One more of ``name``."""
         self.counters[name] += 1
+
+    def _blamed(self, name: str, *, call_id: str = "") -> None:
+        """Something held up the loop."""
+        self.count(name)
 
     def summary_of(self, session: Session) -> CallSummary:
         """The session's facts and figures as they are now."""

@@ -95,7 +95,7 @@ class ProcessorHost:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), self._settings.handler_grace_s)
 
-    def _blamed(self, name: str, call_id: str) -> None:
+    def _blamed(self, name: str, *, call_id: str = "") -> None:
         """Something held up this loop."""
         for call in self._calls.values():
             if call_id in ("", call.facts.call_id):

@@ -31,7 +31,7 @@ def crime(name: str) -> ProcessorSetting:
 @pytest.mark.parametrize("name", CRIMES)
 async def test_a_crime_harms_its_own_call_alone(serving: Serving, name: str) -> None:
     """Eleven calls beside it lose nothing, and are what they were, sample by sample."""
-    plans = [CallPlan(seconds=SECONDS) for _ in range(11)]
+    plans = [CallPlan(seconds=SECONDS, linger_s=20) for _ in range(11)]
     culprit = CallPlan(seconds=SECONDS)
     async with serving(
         echo(),

@@ -71,7 +71,7 @@ async def test_it_runs_where_it_is_said_to(
 async def test_an_echo_is_bit_exact(serving: Serving, where: Where, name: str) -> None:
     """Twenty calls come back as they were; in more than one host."""
     target = "echo" if name == "echo" else f"{BOTS.parent.parent / 'bots.py'}:echo_handler"
-    plans = [CallPlan(seconds=1.0) for _ in range(20)]
+    plans = [CallPlan(seconds=1.0, linger_s=20) for _ in range(20)]
     async with serving(ProcessorSetting(target, isolate=where)) as server:
         reports = await place_calls(server.url, plans)
     assert [(r.problem, r.bit_exact, r.lost) for r in reports] == [(None, True, 0)] * 20

@@ -15,11 +15,10 @@ import asyncio
 import gc
 import logging
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -74,17 +73,23 @@ class Culprit(msgspec.Struct, frozen=True):
         return f"{who}{of_call} at {self.where}"
 
 
+class Count(Protocol):
+    """Counts what was found."""
+
+    def __call__(self, name: str, *, call_id: str = "") -> None:
+        """One more of ``name``; of this call, where that is known."""
+
+
 class LoopWatch:
     """Watches the running loop.
 
     **Call ``start`` on the loop, and ``stop`` at its end.**
 
     Args:
-        count: counts what was found, on the loop: ``loop_blocked``, ``loop_gc``,
-            ``loop_starved``, ``loop_stopped``; with the call it was, where that is known.
+        count: counts what was found, on the loop.
     """
 
-    def __init__(self, count: Callable[[str, str], None]) -> None:
+    def __init__(self, count: Count) -> None:
         self._count = count
         self._due = 0.0
         self._beat: asyncio.TimerHandle | None = None
@@ -135,8 +140,16 @@ class LoopWatch:
             logger.log(
                 culprit.level, "the event loop was held up for %.1f s by %s", late_s, culprit
             )
-        kind = culprit.kind if culprit.kind in ("gc", "starved", "stopped") else "blocked"
-        self._count(f"loop_{kind}", culprit.call_id)
+        count = self._count
+        match culprit.kind:
+            case "gc":
+                count("loop_gc")
+            case "starved":
+                count("loop_starved")
+            case "stopped":
+                count("loop_stopped")
+            case _:
+                count("loop_blocked", call_id=culprit.call_id)
 
     def _collecting(self, phase: str, info: object) -> None:
         if phase == "start":
@@ -158,7 +171,7 @@ class LoopWatch:
             if late_s < LATE_S:
                 ran, waited = _scheduled(self._native_id)
                 continue
-            if self._culprit is not None:
+            if self._culprit is not None and self._culprit.kind != "starved":
                 continue
             culprit = self._judge(late_s, own_late_s, (ran, waited))
             if self._due == due:  # it is late still

@@ -42,8 +42,9 @@ async def test_a_processor_is_named_with_its_call_and_line(
     async with serving(bot(name)) as server:
         await place_call(server.url, plan)
         await soon(lambda: server.service.counters["loop_blocked"] >= 1)
-    (said,) = [r.getMessage() for r in caplog.records if "held up, " in r.getMessage()][:1]
-    assert plan.call_control_id in said
+    lines = [r.getMessage() for r in caplog.records if "held up, " in r.getMessage()]
+    # On a busy machine it may first have had no CPU.
+    said = next(line for line in lines if plan.call_control_id in line)
     assert f"in {function}" in said
     found = re.search(rf"{re.escape(str(BOTS))}:(\d+) in", said)
     assert found is not None
