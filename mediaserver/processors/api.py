@@ -7,15 +7,27 @@ says what it can do.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+import logging
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Mapping,
+)
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 
 import msgspec
 
 from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.observer import CallSummary
 
+if TYPE_CHECKING:
+    import asyncio
+
+ResultT = TypeVar("ResultT")
 PlayState = Literal["queued", "playing", "played", "cleared", "failed"]
 PlayReason = Literal[
     "finished", "barge_in", "cancelled", "socket", "ended", "source", "unconfirmed"
@@ -263,6 +275,19 @@ class Call(Protocol):
         Raises:
             CallEndedError: the call is over.
             ValueError: no such object, or too long.
+        """
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger, ``mediaserver.call``, each of whose lines begins with the call's id."""
+
+    def spawn(
+        self, coroutine: Coroutine[Any, Any, ResultT], *, name: str | None = None
+    ) -> asyncio.Task[ResultT]:
+        """Run ``coroutine`` as a task that ends with the call.
+
+        It is cancelled when the call is over and its handlers have returned, or had their
+        grace. An error of it is logged, and follows ``on_error`` as one of the processor's does.
         """
 
     async def hangup(self, *, after_playout: bool = False) -> None:

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mediaserver.errors import CallEndedError
 from mediaserver.media.frames import Frame
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 # How long a handler may take to notice that it is cancelled.
 CANCELLED_WITHIN_S = 1.0
-_ABANDONED: set[asyncio.Task[None]] = set()
+_ABANDONED: set[asyncio.Task[Any]] = set()
 
 
 class RunningCall(ViewedCall, Protocol):
@@ -41,6 +41,16 @@ class RunningCall(ViewedCall, Protocol):
 
     def hang_up(self, *, after_playout: bool = False, reason: str = "hangup") -> None:
         """End the phone call, or at least its stream; what goes wrong is logged."""
+
+
+class RunnerLoad(NamedTuple):
+    """How processors keep up; see ``CallSummary``."""
+
+    dropped_frames: int = 0
+    dropped_events: int = 0
+    queued_frames: int = 0
+    queued_events: int = 0
+    budget_overruns: int = 0
 
 
 class Runner(Protocol):
@@ -59,8 +69,8 @@ class Runner(Protocol):
         """The processors' names, in order."""
 
     @property
-    def dropped_frames(self) -> int:
-        """Frames that handlers were too slow for."""
+    def load(self) -> RunnerLoad:
+        """How its processors keep up."""
 
     @property
     def n_errors(self) -> int:
@@ -117,15 +127,23 @@ class InlineRunner:
         self.run = self._chain.run
         self._events = EventHub()
         self._views: list[CallView] = []
-        self._handlers: set[asyncio.Task[None]] = set()
+        self._handlers: set[asyncio.Task[Any]] = set()
+        self._spawned: set[asyncio.Task[Any]] = set()
         self._n_running = 0
         self._over: set[str] = set()
+        self._n_overruns = 0
         self._call: RunningCall | None = None
 
     @property
-    def dropped_frames(self) -> int:
+    def load(self) -> RunnerLoad:
         """See ``Runner``."""
-        return sum(view.dropped_frames for view in self._views)
+        return RunnerLoad(
+            sum(view.dropped_frames for view in self._views),
+            self._events.dropped,
+            max((view.queued_frames for view in self._views), default=0),
+            self._events.queued,
+            self._n_overruns,
+        )
 
     def begin(self, call: RunningCall) -> None:
         """See ``Runner``."""
@@ -134,7 +152,7 @@ class InlineRunner:
         for choice in self._chosen:
             spec = choice.spec
             rate_hz = None if spec.is_filter else spec.rate
-            view = CallView(call, self._events, spec.name, rate_hz)
+            view = CallView(call, self._events, spec.name, rate_hz, self._adopt)
             self._views.append(view)
             if spec.is_filter:
                 self._make_filter(view, choice)
@@ -166,16 +184,30 @@ class InlineRunner:
 
     async def close(self) -> None:
         """See ``Runner``; a handler that takes no notice is left alone, and named."""
-        for task in self._handlers:
+        tasks = self._handlers | self._spawned
+        for task in tasks:
             task.cancel()
-        if self._handlers:
-            await asyncio.wait(self._handlers, timeout=CANCELLED_WITHIN_S)
-        for task in self._handlers:
+        if tasks:
+            _, tasks = await asyncio.wait(tasks, timeout=CANCELLED_WITHIN_S)
+        for task in tasks:
             logger.error("handler %s does not end: it is left alone", task.get_name())
             _ABANDONED.add(task)  # else it may be collected while it runs
             task.add_done_callback(_ABANDONED.discard)
             if self._call is not None:
                 self._call.count("abandoned_handlers")
+
+    def _adopt(self, view: CallView, task: asyncio.Task[Any]) -> None:
+        """A processor has started a task of its own: it ends with the handlers."""
+        self._spawned.add(task)
+        task.add_done_callback(self._spawned.discard)
+        task.add_done_callback(partial(self._task_done, view))
+
+    def _task_done(self, view: CallView, task: asyncio.Task[Any]) -> None:
+        failure = None if task.cancelled() else task.exception()
+        call = self._call
+        assert call is not None
+        if failure is not None and not (call.ended and _is_end(failure)):
+            self._failed(view.name, failure)
 
     def _make_filter(self, view: CallView, choice: Chosen) -> None:
         try:
@@ -220,6 +252,7 @@ class InlineRunner:
         call = self._call
         assert call is not None
         call.count("budget_overruns")
+        self._n_overruns += 1
         word = self._settings.on_budget
         if name not in self._over:
             self._over.add(name)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, MutableMapping
 from time import monotonic
 from typing import Any, Protocol
 
@@ -15,16 +16,29 @@ from mediaserver.errors import CallEndedError
 from mediaserver.media.align import PairAligner
 from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.observer import CallSummary
-from mediaserver.processors.api import AudioSource, Event, Mark, Play
+from mediaserver.processors.api import AudioSource, Event, Mark, Play, ResultT
 from mediaserver.processors.chain import RateConverter
 from mediaserver.server.calls.audio.queue import DropOldest
 from mediaserver.server.calls.event_hub import EventHub
 from mediaserver.server.calls.facts import CallFacts
 from telephony_codecs.l16 import ByteOrder
 
+_CALL_LOGGER = logging.getLogger("mediaserver.call")
 FRAMES_LIMIT = 500  # ten seconds at 20 ms
 MAX_OWN_BYTES = 64 * 1024
 OWN_MESSAGE_EVERY_S = 0.02
+
+
+class CallLogger(logging.LoggerAdapter[logging.Logger]):
+    """Begins each line with the id of its call, and gives it as ``call_id`` to formatters."""
+
+    def process(
+        self, msg: object, kwargs: MutableMapping[str, Any]
+    ) -> tuple[object, MutableMapping[str, Any]]:
+        """See ``LoggerAdapter``."""
+        assert self.extra is not None
+        kwargs["extra"] = {**kwargs.get("extra", {}), **self.extra}
+        return f"call {self.extra['call_id']}: {msg}", kwargs
 
 
 class ViewedInbound(Protocol):
@@ -98,10 +112,19 @@ class CallView:
         events: the call's events.
         name: the processor's.
         rate_hz: the rate it wants frames at; None takes them as they are.
+        adopt: told of each task that it starts.
     """
 
-    def __init__(self, call: ViewedCall, events: EventHub, name: str, rate_hz: int | None) -> None:
+    def __init__(
+        self,
+        call: ViewedCall,
+        events: EventHub,
+        name: str,
+        rate_hz: int | None,
+        adopt: Callable[[CallView, asyncio.Task[Any]], None] = lambda _, __: None,
+    ) -> None:
         self._call = call
+        self._adopt = adopt
         self._events = events
         self.name = name
         self._rates = RateConverter(rate_hz) if rate_hz is not None else None
@@ -194,6 +217,12 @@ class CallView:
         readers = (ref() for _, ref in self._readers)
         return self._dropped_frames + sum(reader.dropped for reader in readers if reader)
 
+    @property
+    def queued_frames(self) -> int:
+        """Frames that wait for its slowest reader."""
+        readers = (ref() for _, ref in self._readers)
+        return max((reader.n_waiting for reader in readers if reader), default=0)
+
     def frames(self, track: Track | None = "inbound") -> AsyncIterator[Frame]:
         """See ``Call.frames``."""
         reader: DropOldest[Frame] = DropOldest(FRAMES_LIMIT)
@@ -259,6 +288,21 @@ class CallView:
         if self._call.ended:
             raise CallEndedError("the call has ended")
         return await self._call.send_text(data)
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """See ``Call.log``."""
+        return CallLogger(_CALL_LOGGER, {"call_id": self.id})
+
+    def spawn(
+        self, coroutine: Coroutine[Any, Any, ResultT], *, name: str | None = None
+    ) -> asyncio.Task[ResultT]:
+        """See ``Call.spawn``."""
+        task = asyncio.get_running_loop().create_task(
+            coroutine, name=name or f"{self.name} {self.id}"
+        )
+        self._adopt(self, task)
+        return task
 
     async def hangup(self, *, after_playout: bool = False) -> None:
         """See ``Call.hangup``."""

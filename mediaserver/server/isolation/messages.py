@@ -18,6 +18,7 @@ from mediaserver.observer import CallSummary, StreamRequest
 from mediaserver.processes.messages import Failed, Heartbeat, Hello, Ready, Shutdown
 from mediaserver.processors.api import Event, PlayReason, PlayState, Webhook
 from mediaserver.server.calls.audio.formats import Formats
+from mediaserver.server.calls.runner import RunnerLoad
 
 __all__ = ["Failed", "Heartbeat", "Hello", "Ready", "Shutdown"]
 
@@ -186,10 +187,10 @@ class CallRefused(msgspec.Struct, frozen=True, tag=True):
     problem: str
 
 
-class Dropped(msgspec.Struct, frozen=True, tag=True):
-    """So many frames its handlers were too slow for."""
+class Load(msgspec.Struct, frozen=True, tag=True):
+    """How a call's processors keep up."""
 
-    n: int
+    load: RunnerLoad
 
 
 class Counted(msgspec.Struct, frozen=True, tag=True):
@@ -250,7 +251,7 @@ class Request(msgspec.Struct, frozen=True, tag=True):
 
 
 FromHost = (
-    HostBeat | HandlersDone | CallDone | CallRefused | Dropped | Counted | WantEnd | WantHangUp
+    HostBeat | HandlersDone | CallDone | CallRefused | Load | Counted | WantEnd | WantHangUp
     | StartSource | SourceEnded | CancelPlay | PlaceMark | Request
 )  # fmt: skip
 

@@ -14,7 +14,7 @@ from mediaserver.media.frames import Frame
 from mediaserver.observer import CallSummary, ReportedEvent
 from mediaserver.processors.api import Event
 from mediaserver.server.calls.facts import CallFacts
-from mediaserver.server.calls.runner import InlineRunner
+from mediaserver.server.calls.runner import InlineRunner, RunnerLoad
 from mediaserver.server.calls.selection import Chosen
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.link import Link
@@ -69,7 +69,7 @@ class RemoteCall:
         self._requests = itertools.count(1)
         self._replies: dict[int, asyncio.Future[Any]] = {}
         self._runner = InlineRunner(chosen, settings)
-        self._n_dropped = 0
+        self._load = RunnerLoad()
         self._tasks: set[asyncio.Task[None]] = set()
         self.run: Callable[[Frame], None] = self._runner.run
 
@@ -80,8 +80,16 @@ class RemoteCall:
     # RunningCall: what the runner and its views ask for.
 
     def stats(self) -> CallSummary:
-        """The last that was told, once a second."""
-        return self._stats
+        """The last that was told, once a second; of its own queues what is true now."""
+        told, load = self._stats, self._runner.load
+        return msgspec.structs.replace(
+            told,
+            dropped_frames=max(told.dropped_frames, load.dropped_frames),
+            dropped_events=load.dropped_events,
+            queued_frames=load.queued_frames,
+            queued_events=load.queued_events,
+            budget_overruns=load.budget_overruns,
+        )
 
     def count(self, name: str) -> None:
         """One more of ``name``."""
@@ -119,7 +127,7 @@ class RemoteCall:
             case messages.Status():
                 self._stats = message.stats
                 self.inbound.l16_byte_order = message.l16_byte_order
-                self.say_dropped()
+                self._tell_load()
             case messages.RenewCall():
                 self.facts = facts_of(message.facts)
                 formats = self.facts.formats
@@ -139,12 +147,12 @@ class RemoteCall:
         self._end("lost")
         self._spawn(self._close())
 
-    def say_dropped(self) -> None:
-        """Report how many frames its handlers were too slow for."""
-        n = self._runner.dropped_frames
-        if n != self._n_dropped:
-            self._n_dropped = n
-            self._say(messages.Dropped(n))
+    def _tell_load(self) -> None:
+        """Report how the processors keep up."""
+        load = self._runner.load
+        if load != self._load:
+            self._load = load
+            self._say(messages.Load(load))
 
     def _end(self, reason: str) -> None:
         if self.ended:
@@ -156,7 +164,7 @@ class RemoteCall:
 
     async def _wait(self) -> None:
         await self._runner.wait(None)
-        self.say_dropped()
+        self._tell_load()
         self._say(messages.HandlersDone())
 
     async def _close(self) -> None:
@@ -165,7 +173,7 @@ class RemoteCall:
                 reply.set_exception(CallEndedError("the call has ended"))
         await self._runner.close()
         await self.outbound.closed()
-        self.say_dropped()
+        self._tell_load()
         self._say(messages.CallDone())
         self._done(self._number)
 

@@ -14,7 +14,12 @@ import msgspec
 from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Event, ProcessorRestarted, Reconnected
 from mediaserver.server.calls.audio.outbound import Outbound
-from mediaserver.server.calls.runner import CANCELLED_WITHIN_S, InlineRunner, RunningCall
+from mediaserver.server.calls.runner import (
+    CANCELLED_WITHIN_S,
+    InlineRunner,
+    RunnerLoad,
+    RunningCall,
+)
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.hosted_plays import HostedPlays
 from mediaserver.server.isolation.remote_call import told_of
@@ -88,7 +93,7 @@ class IsolatedRunner:
         self._number = 0
         self._plays: HostedPlays | None = None
         self._n_errors = 0
-        self._n_dropped = 0
+        self._load = RunnerLoad()
         self._n_unsent = 0
         self._losses: deque[float] = deque(maxlen=MAX_LOSSES)
         self._handlers_done = asyncio.Event()
@@ -99,9 +104,16 @@ class IsolatedRunner:
         self._run_taps = taps.run if taps.names else None
 
     @property
-    def dropped_frames(self) -> int:
-        """See ``Runner``."""
-        return self._taps.dropped_frames + self._n_dropped + self._n_unsent
+    def load(self) -> RunnerLoad:
+        """See ``Runner``; what lies in the link counts as dropped only where it was not sent."""
+        here, there = self._taps.load, self._load
+        return RunnerLoad(
+            here.dropped_frames + there.dropped_frames + self._n_unsent,
+            here.dropped_events + there.dropped_events,
+            max(here.queued_frames, there.queued_frames),
+            max(here.queued_events, there.queued_events),
+            here.budget_overruns + there.budget_overruns,
+        )
 
     @property
     def n_errors(self) -> int:
@@ -196,8 +208,8 @@ class IsolatedRunner:
                 self._spawn(self._carry_out(message))
             case messages.Counted():
                 self._counted(message.name)
-            case messages.Dropped():
-                self._n_dropped = message.n
+            case messages.Load():
+                self._load = message.load
             case messages.WantEnd():
                 call.end(message.reason)
             case messages.WantHangUp():

@@ -284,3 +284,55 @@ async def hangs_up(call: Call, notes: Path) -> None:
         note(type(exc).__name__)
     else:
         note("hung up")
+
+
+@processor
+async def spawns(call: Call, notes: Path) -> None:
+    """A task that ends with the call, one that fails, and lines in the log."""
+    note = Notes(notes, call)
+
+    async def forever() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            note("ended")
+
+    async def fails() -> None:
+        raise RuntimeError("a task's own fault")
+
+    async def answer() -> int:
+        return 42
+
+    call.spawn(forever())
+    call.spawn(fails())
+    note(await call.spawn(answer()))
+    call.log.warning("a line with %d words", 5)
+    async for _ in call.frames():
+        pass
+
+
+@processor
+async def slow(call: Call, notes: Path) -> None:
+    """Reads nothing for a while: its queues fill."""
+    frames, events = call.frames(), call.events()
+    await asyncio.sleep(1.6)
+    stats = call.stats
+    Notes(notes, call)(stats.queued_frames > 5, stats.queued_events, stats.frames_in > 5)
+    async for _ in events:
+        pass
+    del frames
+
+
+@processor
+async def stutters(call: Call, notes: Path) -> None:
+    """A source that pauses longer than what it gave lasts."""
+
+    async def source() -> AsyncIterator[Int16Array]:
+        for _ in range(3):
+            yield tone(0.1)
+            await asyncio.sleep(0.5)
+
+    play = await call.play(source())
+    await play.finished()
+    async for _ in call.frames():
+        pass

@@ -9,6 +9,7 @@ import wave
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any, Literal
 
 import pytest
@@ -259,3 +260,37 @@ async def refusing() -> AsyncIterator[str]:
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v2"
+
+
+async def test_tasks_end_with_their_call(
+    serving: Serving, where: Where, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One that fails is an error of its processor; lines in the log carry the call."""
+    plan = CallPlan(seconds=0.5)
+    async with serving(bot("spawns", where, tmp_path), on_error="bypass") as server:
+        began = monotonic()
+        await place_call(server.url, plan)
+        await soon(lambda: server.service.n_calls == 0)
+        assert server.service.counters["processor_errors"] == 1
+        assert monotonic() - began < 5  # no grace is waited for
+    assert noted(tmp_path, plan) == [[42], ["ended"]]
+
+
+async def test_queues_show_in_the_figures(serving: Serving, where: Where, tmp_path: Path) -> None:
+    """Of a reader that does not read."""
+    plan = CallPlan(seconds=2.5, dtmf=((0.1, "1"), (0.2, "2")))
+    async with serving(bot("slow", where, tmp_path)) as server:
+        await place_call(server.url, plan)
+    assert noted(tmp_path, plan) == [[True, 2, True]]
+
+
+async def test_a_source_that_pauses_underruns(
+    serving: Serving, where: Where, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each gap is counted, and said when the call ends."""
+    caplog.set_level("INFO")
+    plan = CallPlan(seconds=2.5)
+    async with serving(bot("stutters", where, tmp_path)) as server:
+        await place_call(server.url, plan)
+        await soon(lambda: server.service.n_calls == 0)
+    assert any("underruns 2" in record.getMessage() for record in caplog.records)
