@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import frame_cost
-from benchmarks.frame_cost import PATIENT, PARTS, Variant
+from benchmarks.frame_cost import PATIENT, Variant
 from benchmarks.parts import command
 
 SMALLEST = {"sizes": [2], "repeats": 1, "seconds": 0.3, "warmup": 0.3, "only": list("bfhioj")}
@@ -44,7 +44,7 @@ def _serve(title: str, processor: str, *flags: str) -> Variant:
 
 
 VARIANTS = {
-    "b": Variant("bare uvloop socket", lambda port: [sys.executable, str(PARTS / "echo_socket.py"), str(port)], raw=True),
+    "b": frame_cost.VARIANTS["b"],
     "f": _serve("filter", "echo"),
     "h": _serve("handler", HANDLER),
     "i": _serve("filter, isolated", "echo", "--isolate"),
@@ -67,7 +67,8 @@ def measure_all(args: argparse.Namespace) -> dict[str, Any]:
                 runs[key].append(run)
                 print(
                     f"{n_calls} calls  {VARIANTS[key].title:<22}"
-                    f" {run['cpu_us_per_frame']:7.1f} µs/frame  p99 {run['latency_ms']['p99']:.2f} ms"
+                    f" {run['cpu_us_per_frame']:7.1f} µs/frame"
+                    f"  p99 {run['latency_ms']['p99']:.2f} ms"
                     f"  waited for a core {run['waited_for_core']:.0%}",
                     file=sys.stderr,
                 )

@@ -22,6 +22,8 @@ from mediaserver.server.isolation.spawner import Spawner
 from mediaserver.settings import Settings
 from telephony_codecs import status
 
+LINES_A_SECOND = 100
+
 
 def main(fd: int) -> None:
     """Fork processor hosts for the process at the other end of ``fd`` until it ends."""
@@ -56,9 +58,34 @@ async def _run(end: socket.socket, settings: Settings, specs: dict[object, Spec]
     await ProcessorHost(end, settings, specs, encoding).run()
 
 
+class LineLimit(logging.Filter):
+    """Lets so many lines a second through; how many were left out, the next one says.
+
+    What a plugin floods its log with would else fill the server's.
+    """
+
+    def __init__(self, lines_a_second: int = LINES_A_SECOND) -> None:
+        super().__init__()
+        self._most = lines_a_second
+        self._second = 0
+        self._n = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See ``logging.Filter``."""
+        second = int(record.created)
+        if second != self._second:
+            left_out, self._second, self._n = self._n - self._most, second, 0
+            if left_out > 0:
+                record.msg = f"{record.msg} (and {left_out} lines before it)"
+        self._n += 1
+        return self._n <= self._most
+
+
 def _set_up_logging(settings: Settings, name: str) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(),
         format=f"%(asctime)s %(levelname)s {name} %(name)s: %(message)s",
         force=True,
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(LineLimit())

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from mediaserver.control.encoding import encode_error
-from mediaserver.processors.discovery import check_importable
+from mediaserver.processors.discovery import check_importable, is_isolated
 from mediaserver.server.calls.runner import InlineRunners, Runners
-from mediaserver.server.calls.selection import is_isolated
 from mediaserver.server.isolation.pool import HostPool
 from mediaserver.settings import Settings
 

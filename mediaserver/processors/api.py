@@ -14,20 +14,18 @@ from collections.abc import (
     Awaitable,
     Callable,
     Coroutine,
+    Generator,
     Mapping,
 )
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 import msgspec
 
 from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.observer import CallSummary
 
-if TYPE_CHECKING:
-    import asyncio
-
-ResultT = TypeVar("ResultT")
+ResultT = TypeVar("ResultT", covariant=True)
 PlayState = Literal["queued", "playing", "played", "cleared", "failed"]
 PlayReason = Literal[
     "finished", "barge_in", "cancelled", "socket", "ended", "source", "unconfirmed"
@@ -158,6 +156,19 @@ class Mark(Protocol):
         """Wait for its end."""
 
 
+class Task(Protocol[ResultT]):
+    """A running task: await it for its result."""
+
+    def __await__(self) -> Generator[Any, Any, ResultT]:
+        """Wait for its end; raises what it raised."""
+
+    def cancel(self) -> bool:
+        """Ask it to end."""
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+
+
 class Call(Protocol):
     """One live call, as a processor sees it.
 
@@ -283,7 +294,7 @@ class Call(Protocol):
 
     def spawn(
         self, coroutine: Coroutine[Any, Any, ResultT], *, name: str | None = None
-    ) -> asyncio.Task[ResultT]:
+    ) -> Task[ResultT]:
         """Run ``coroutine`` as a task that ends with the call.
 
         It is cancelled when the call is over and its handlers have returned, or had their

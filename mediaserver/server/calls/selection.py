@@ -9,7 +9,7 @@ import msgspec
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.observer import StreamRequest
-from mediaserver.processors.discovery import BUILT_IN, find
+from mediaserver.processors.discovery import find, is_isolated
 from mediaserver.processors.parameters import bind, from_call
 from mediaserver.processors.spec import Spec
 from mediaserver.server.calls.audio.formats import Formats, check_settings
@@ -33,14 +33,6 @@ class Chosen(msgspec.Struct, frozen=True):
     index: int = 0
     isolated: bool = False
     outside: Mapping[str, str] = {}
-
-
-def is_isolated(setting: ProcessorSetting, settings: Settings) -> bool:
-    """Whether it runs in a process apart, and is loaded nowhere else."""
-    if setting.isolate is not None:
-        return setting.isolate == "process"
-    # What comes with the package does no harm where it is loaded, and some of it listens only.
-    return settings.isolate and setting.name not in BUILT_IN
 
 
 def load_processors(settings: Settings) -> dict[object, Spec]:
