@@ -27,8 +27,8 @@ CallEndedError CallHangup CallInitiated CommandTimeoutError ConfigurationError C
 Draining Dtmf DtmfReceived Event Filter ForkStarted ForkStopped Frame Hint InvalidFieldError
 LimitReached Mark MediaServer MediaServerError NetworkError NotFoundError PermissionDeniedError
 Play PlaybackEnded PlaybackStarted ProcessorRestarted ProcessorSetting RateLimitError Reconnected
-RecordingSaved RetryPolicy ServerError Settings SpeakEnded SpeakStarted Stop StreamError StreamingFailed
-StreamingStarted StreamingStopped TelnyxClient Transcription UnprocessableError
+RecordingSaved RetryPolicy ServerError Settings SpeakEnded SpeakStarted Stop StreamError
+StreamingFailed StreamingStarted StreamingStopped TelnyxClient Transcription UnprocessableError
 UnreadableReplyError Webhook WebhookReceiver __version__ answer_incoming client_from
 load_settings processor webhook_route
 """

@@ -59,6 +59,11 @@ class SingleProcessService(ServiceBase):
         return self._calls.sessions
 
     @property
+    def runners(self) -> Runners:
+        """Where the calls' processors run."""
+        return self._calls.runners
+
+    @property
     def counters(self) -> Counter[str]:
         """See ``Service``."""
         return self._calls.counters

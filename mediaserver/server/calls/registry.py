@@ -66,6 +66,7 @@ class CallRegistry:
         sessions: the live calls by their id.
         counters: what happened how often.
         hang_ups: ends phone calls.
+        runners: make what runs a call's processors.
 
     Raises:
         ConfigurationError: a setting or a processor cannot be used.
@@ -87,7 +88,7 @@ class CallRegistry:
         self._unfinished: set[Session] = set()
         self._follower = follower
         self.hang_ups = HangUps(hangup)
-        self._runners = runners or InlineRunners()
+        self.runners = runners or InlineRunners()
         self._worker = worker
         self._draining = False
         self._specs = load_processors(settings)
@@ -101,7 +102,7 @@ class CallRegistry:
         """Be ready for calls."""
         # Loads every codec's library now: the first call of a codec must not wait for it.
         await asyncio.to_thread(status)
-        await self._runners.start()
+        await self.runners.start()
         self._loop_watch.start()
         if self.settings.poll_ms and poller.AVAILABLE:
             self._poller = SocketPoller(self.settings.poll_ms / 1000)
@@ -218,7 +219,7 @@ class CallRegistry:
             session.end("shutdown")
         await self._idle.wait()
         await self.hang_ups.closed()
-        await self._runners.close()
+        await self.runners.close()
         self._loop_watch.stop()
         if self._poller is not None:
             self._poller.close()
@@ -270,7 +271,7 @@ class CallRegistry:
             connection.path,
             is_open=admission is Admission.OPEN,
         )
-        runner = self._runners.make_runner(chosen, self.settings)
+        runner = self.runners.make_runner(chosen, self.settings)
         session = Session(self, facts, connection, runner, parts, now)
         self.sessions[call_id] = session
         self._unfinished.add(session)

@@ -71,9 +71,9 @@ class HostPool:
         )
 
     @property
-    def n_hosts(self) -> int:
-        """Hosts that run."""
-        return len(self._hosts)
+    def hosts(self) -> list[HostProcess]:
+        """Those that run."""
+        return list(self._hosts.values())
 
     async def start(self) -> None:
         """Load the processors in the spawner, and have one host ready.

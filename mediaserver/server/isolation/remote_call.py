@@ -70,6 +70,7 @@ class RemoteCall:
         self._replies: dict[int, asyncio.Future[Any]] = {}
         self._runner = InlineRunner(chosen, settings)
         self._load = RunnerLoad()
+        self._n_abandoned = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self.run: Callable[[Frame], None] = self._runner.run
 
@@ -93,6 +94,7 @@ class RemoteCall:
 
     def count(self, name: str) -> None:
         """One more of ``name``."""
+        self._n_abandoned += name == "abandoned_handlers"
         self._say(messages.Counted(name))
 
     def end(self, reason: str) -> None:
@@ -174,7 +176,7 @@ class RemoteCall:
         await self._runner.close()
         await self.outbound.closed()
         self._tell_load()
-        self._say(messages.CallDone())
+        self._say(messages.CallDone(self._n_abandoned))
         self._done(self._number)
 
     def _answered(self, message: messages.Reply) -> None:
