@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -68,11 +69,9 @@ class RateConverter:
         )
 
 
-# One frame in so many is timed, until one takes too long; so that timing costs nothing.
-TIME_EVERY = 16
-# Then so many in turn, and with so many of them over the budget the stage is over it.
-WATCHED = 10
-TOO_OFTEN = 5
+# A stage is over its budget once so many frames took it longer, within so many seconds.
+TOO_OFTEN = 4
+WITHIN_S = 1.0
 
 
 class Budget:
@@ -83,34 +82,23 @@ class Budget:
         over: told of the stage's name and its longest time.
     """
 
-    __slots__ = ("_longest_s", "_n_over", "_n_watched", "_over", "limit_s")
+    __slots__ = ("_longest_s", "_over", "_times", "limit_s")
 
     def __init__(self, limit_s: float, over: Callable[[str, float], None]) -> None:
         self.limit_s = limit_s
         self._over = over
-        self._n_watched = 0
-        self._n_over: dict[Stage, int] = {}
+        self._times: dict[Stage, deque[float]] = {}
         self._longest_s = 0.0
 
-    def took(self, stage: Stage, seconds: float) -> None:
-        """A stage has taken so long."""
-        if seconds <= self.limit_s:
-            return
-        if not self._n_over:
-            self._n_watched = WATCHED
-        n_over = self._n_over[stage] = self._n_over.get(stage, 0) + 1
+    def exceeded(self, stage: Stage, seconds: float, now: float) -> None:
+        """A stage has taken longer."""
+        times = self._times.setdefault(stage, deque(maxlen=TOO_OFTEN))
+        times.append(now)
         self._longest_s = max(self._longest_s, seconds)
-        if n_over == TOO_OFTEN:
+        if len(times) == TOO_OFTEN and now - times[0] <= WITHIN_S:
             longest_s, self._longest_s = self._longest_s, 0.0
+            times.clear()
             self._over(stage.name, longest_s)
-
-    def next_in(self) -> int:
-        """In how many frames one is to be timed again."""
-        if self._n_watched:
-            self._n_watched -= 1
-            return 1
-        self._n_over.clear()
-        return TIME_EVERY
 
 
 class Chain:
@@ -124,7 +112,7 @@ class Chain:
         clock: seconds, for the budget.
     """
 
-    __slots__ = ("_budget", "_bypassed", "_clock", "_failed", "_stages", "_until_timed")
+    __slots__ = ("_budget", "_bypassed", "_clock", "_failed", "_limit_s", "_stages")
 
     def __init__(
         self,
@@ -137,8 +125,8 @@ class Chain:
         self._bypassed: list[Stage] = []
         self._failed = failed
         self._budget = budget
+        self._limit_s = float("inf") if budget is None else budget.limit_s
         self._clock = clock
-        self._until_timed = TIME_EVERY
 
     def add(self, stage: Stage) -> None:
         """Append a stage."""
@@ -151,40 +139,23 @@ class Chain:
 
     def run(self, frame: Frame) -> None:
         """Send one frame through; what a stage returns is validated."""
-        self._until_timed -= 1
-        if not self._until_timed:
-            self.run_timed(frame)
-            return
+        clock, limit_s = self._clock, self._limit_s
         for stage in self._stages:
             process = stage.process
-            try:
-                following = process(frame)
-                if following is not frame:
-                    if following is None:
-                        return
-                    _check(following)
-                    frame = following
-            except Exception as exc:  # the border to a user's code
-                self._fail(stage, exc)
-
-    def run_timed(self, frame: Frame) -> None:
-        """As ``run``, and see how long each filter takes."""
-        budget, clock = self._budget, self._clock
-        for stage in self._stages:
             began = clock()
             try:
-                following = stage.process(frame)
-                if following is not None:
+                following = process(frame)
+                if following is not frame and following is not None:
                     _check(following)
             except Exception as exc:  # the border to a user's code
                 self._fail(stage, exc)
                 continue
-            if budget is not None:
-                budget.took(stage, clock() - began)
+            now = clock()
+            if now - began > limit_s and self._budget is not None:
+                self._budget.exceeded(stage, now - began, now)
             if following is None:
-                break
+                return
             frame = following
-        self._until_timed = TIME_EVERY if budget is None else budget.next_in()
 
     def close(self) -> None:
         """Close every stage; one that raises does not keep the others from it."""

@@ -257,16 +257,23 @@ class InlineRunner:
         if name not in self._over:
             self._over.add(name)
             logger.warning(
-                "call %s: processor %s takes up to %.1f ms for a frame; its budget is %.1f ms",
+                "call %s: processor %s takes up to %.1f ms for a frame; its budget is %.1f ms: %s",
                 call.facts.call_id,
                 name,
                 1000 * longest_s,
                 self._settings.budget_ms,
+                self._where(name),
             )
         if word != "warn":
             if word in ("auto", "bypass"):
                 self._chain.bypass(name)
             self._follow(call, word)
+
+    def _where(self, name: str) -> str:
+        """File and line of a filter's ``process``."""
+        target = next(choice.spec.target for choice in self._chosen if choice.spec.name == name)
+        code = getattr(getattr(target, "process", None), "__code__", None)
+        return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else name
 
     def _follow(self, call: RunningCall, word: str) -> None:
         if call.ended:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.parts.crimes import CRIMES
 from mediaserver.carrier import CallPlan, place_call, place_calls
 from mediaserver.settings import ProcessorSetting
 from tests.server.conftest import Serving
-from tests.server.isolation.crimes import CRIMES
 from tests.server.watching import soon
 
-CRIMES_FILE = Path(__file__).parent / "crimes.py"
+CRIMES_FILE = Path(__file__).parents[3] / "benchmarks/parts/crimes.py"
 SECONDS = 2.5
 
 

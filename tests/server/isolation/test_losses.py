@@ -97,7 +97,7 @@ async def test_a_tap_outlives_its_chains_host(serving: Serving, tmp_path: Path) 
 
 async def test_neighbours_of_a_criminal_come_back(serving: Serving) -> None:
     """Each in a host of its own, so that the criminal takes none of them with it twice."""
-    crimes = Path(__file__).parent / "crimes.py"
+    crimes = Path(__file__).parents[3] / "benchmarks/parts/crimes.py"
     plans = [CallPlan(seconds=4.0, linger_s=5) for _ in range(3)]
     async with serving(
         ProcessorSetting("echo", isolate="process"),
@@ -116,7 +116,7 @@ async def test_neighbours_of_a_criminal_come_back(serving: Serving) -> None:
 
 async def test_a_host_with_leftovers_takes_no_new_calls(serving: Serving) -> None:
     """A handler that does not end is left there; the host ends with its last call."""
-    crimes = Path(__file__).parent / "crimes.py"
+    crimes = Path(__file__).parents[3] / "benchmarks/parts/crimes.py"
     setting = ProcessorSetting(f"{crimes}:never_returns", isolate="process")
     async with serving(setting, handler_grace_s=0.1) as server:
         await place_call(server.url, CallPlan(seconds=0.3))

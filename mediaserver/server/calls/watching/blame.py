@@ -219,7 +219,7 @@ def culprit_of(innermost: FrameType) -> Culprit:
     own_where = _where(innermost)
     while frame is not None:
         code = frame.f_code
-        if code in (Chain.run.__code__, Chain.run_timed.__code__):
+        if code is Chain.run.__code__:
             stage = frame.f_locals.get("stage")
             if isinstance(stage, CallView):
                 # A handler's place in the chain runs no code of the user's.

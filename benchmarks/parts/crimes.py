@@ -27,6 +27,7 @@ class Criminal(Filter):
         self.n = 0
 
     def process(self, frame: Frame) -> Frame:
+        """Echo, and commit the crime from the eleventh frame on."""
         self.n += 1
         if self.n > AFTER_FRAMES:
             self.commit()
@@ -34,65 +35,100 @@ class Criminal(Filter):
         return frame
 
     def commit(self) -> None:
+        """Do it."""
         raise NotImplementedError
 
 
 class Spins(Criminal):
+    """Computes for ever."""
+
     def commit(self) -> None:
+        """Do it."""
         while True:
             pass
 
 
 class Sleeps(Criminal):
+    """50 ms a frame."""
+
     def commit(self) -> None:
+        """Do it."""
         time.sleep(0.05)
 
 
 class Raises(Criminal):
+    """With each frame."""
+
     def commit(self) -> None:
+        """Do it."""
         raise RuntimeError("each frame")
 
 
 class Exits(Criminal):
+    """Ends its process."""
+
     def commit(self) -> None:
+        """Do it."""
         os._exit(3)
 
 
 class Crashes(Criminal):
+    """A segmentation fault."""
+
     def commit(self) -> None:
+        """Do it."""
         ctypes.string_at(0)
 
 
 class Allocates(Criminal):
+    """50 MiB a frame."""
+
     def commit(self) -> None:
+        """Do it."""
         KEPT.append(np.ones(50 << 20, np.uint8))
 
 
 class LeaksThreads(Criminal):
+    """20 a frame."""
+
     def commit(self) -> None:
+        """Do it."""
         for _ in range(20):
             threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
 
 
 class LeaksDescriptors(Criminal):
+    """100 a frame."""
+
     def commit(self) -> None:
+        """Do it."""
         KEPT.extend(os.open("/dev/null", os.O_RDONLY) for _ in range(100))
 
 
 class ClosesDescriptors(Criminal):
+    """Whoever they belong to."""
+
     def commit(self) -> None:
+        """Do it."""
         os.closerange(3, 512)
 
 
 class Floods(Criminal):
+    """Plays and logs far too much."""
+
     def commit(self) -> None:
+        """Do it."""
         for _ in range(500):
             self.call.play_live(np.zeros(160, np.int16), 8000)
             logging.getLogger("flood").error("again")
 
 
 class Patches(Criminal):
+    """Breaks asyncio."""
+
     def commit(self) -> None:
+        """Do it."""
+
         def broken(*_: Any, **__: Any) -> Any:
             raise RuntimeError("patched")
 
@@ -130,3 +166,6 @@ CRIMES: dict[str, Callable[..., Any]] = {
         never_returns,
     )
 }
+
+BLOCKING = ("Spins", "Sleeps")
+"""Those that hold up the event loop: they must be named."""
