@@ -16,6 +16,7 @@ from mediaserver.errors import (
     MediaServerError,
 )
 from mediaserver.media.frames import Frame
+from mediaserver.observer import CallSummary
 from mediaserver.processors.api import (
     Call,
     Draining,
@@ -32,10 +33,15 @@ from mediaserver.processors.api import (
     Webhook,
     processor,
 )
+from mediaserver.processors.api import Event as CallEvent
+from mediaserver.processors.control import CallControl
 
 if TYPE_CHECKING:
     from mediaserver.app import MediaServer, client_from
     from mediaserver.control import (
+        ActionResult,
+        BoundActions,
+        DialedCall,
         RetryPolicy,
         TelnyxClient,
         WebhookReceiver,
@@ -52,6 +58,7 @@ if TYPE_CHECKING:
         NetworkError,
         NotFoundError,
         PermissionDeniedError,
+        Problem,
         RateLimitError,
         ServerError,
         UnprocessableError,
@@ -66,6 +73,7 @@ if TYPE_CHECKING:
         Event,
         ForkStarted,
         ForkStopped,
+        MalformedEventError,
         PlaybackEnded,
         PlaybackStarted,
         RecordingSaved,
@@ -76,25 +84,32 @@ if TYPE_CHECKING:
         StreamingStopped,
         Transcription,
     )
+    from mediaserver.control.webhooks.signature import SignatureError
     from mediaserver.settings import ProcessorSetting, Settings
     from mediaserver.settings import load as load_settings
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActionResult",
     "ApiError",
     "AudioFormatError",
     "AuthenticationError",
     "BadRequestError",
+    "BoundActions",
     "Call",
     "CallAnswered",
     "CallBridged",
+    "CallControl",
     "CallEndedError",
+    "CallEvent",
     "CallHangup",
     "CallInitiated",
+    "CallSummary",
     "CommandTimeoutError",
     "ConfigurationError",
     "ControlError",
+    "DialedCall",
     "Draining",
     "Dtmf",
     "DtmfReceived",
@@ -106,6 +121,7 @@ __all__ = [
     "Hint",
     "InvalidFieldError",
     "LimitReached",
+    "MalformedEventError",
     "Mark",
     "MediaServer",
     "MediaServerError",
@@ -115,6 +131,7 @@ __all__ = [
     "Play",
     "PlaybackEnded",
     "PlaybackStarted",
+    "Problem",
     "ProcessorRestarted",
     "ProcessorSetting",
     "RateLimitError",
@@ -123,6 +140,7 @@ __all__ = [
     "RetryPolicy",
     "ServerError",
     "Settings",
+    "SignatureError",
     "SpeakEnded",
     "SpeakStarted",
     "Stop",
@@ -148,6 +166,9 @@ __all__ = [
 _LATER = {
     "mediaserver.app": ("MediaServer", "client_from"),
     "mediaserver.control": (
+        "ActionResult",
+        "BoundActions",
+        "DialedCall",
         "RetryPolicy",
         "TelnyxClient",
         "WebhookReceiver",
@@ -164,6 +185,7 @@ _LATER = {
         "NetworkError",
         "NotFoundError",
         "PermissionDeniedError",
+        "Problem",
         "RateLimitError",
         "ServerError",
         "UnprocessableError",
@@ -183,11 +205,13 @@ _LATER = {
         "Event",
         "ForkStarted",
         "ForkStopped",
+        "MalformedEventError",
         "StreamingFailed",
         "StreamingStarted",
         "StreamingStopped",
         "Transcription",
     ),
+    "mediaserver.control.webhooks.signature": ("SignatureError",),
     "mediaserver.settings": ("ProcessorSetting", "Settings"),
 }
 _MODULE_OF = {name: module for module, names in _LATER.items() for name in names}

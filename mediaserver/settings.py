@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,7 +12,8 @@ import msgspec
 from msgspec import Meta
 
 from mediaserver.conversion import WrongValueError
-from mediaserver.sources import Loader
+from mediaserver.errors import ConfigurationError
+from mediaserver.sources import File, Loader, read_json
 
 NonNegative = Annotated[float, Meta(ge=0)]
 Text = Annotated[str, Meta(min_length=1)]
@@ -70,7 +73,15 @@ def name_of(processor: str | Callable[..., Any]) -> str:
     """A processor's name, as logs and errors have it."""
     if isinstance(processor, str):
         return processor
+    processor = without_partial(processor)
     return getattr(processor, "__name__", type(processor).__name__)
+
+
+def without_partial(processor: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of a ``functools.partial``; anything else as it is."""
+    while isinstance(processor, partial):
+        processor = processor.func
+    return processor
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -145,6 +156,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             was killed starts their streams again; None: none.
         allow_insecure: let plain http and ws leave this machine.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
+        log_config: where the log goes, here and in workers: a TOML or JSON file, or a table, as
+            Python's ``logging.config.dictConfig`` takes it; None: to stderr.
     """
 
     @property
@@ -201,6 +214,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     state_file: str | None = None
     allow_insecure: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_config: dict[str, Any] | None = None
 
 
 def _processors(written: Any) -> Any:
@@ -212,6 +226,17 @@ def _processors(written: Any) -> Any:
     return written
 
 
+def _log_config(written: Any) -> Any:
+    """Of a file's name, what is in it; a table is left alone."""
+    if not isinstance(written, str) or written == "null":
+        return written
+    path = Path(written)
+    try:
+        return read_json(path) if path.suffix == ".json" else dict(File.read(path).values)
+    except ConfigurationError as exc:
+        raise WrongValueError((), str(exc)) from exc
+
+
 LOADER = Loader(
     kind=Settings,
     prefix="MEDIASERVER_",
@@ -220,7 +245,7 @@ LOADER = Loader(
     others=(CARRIER_TABLE,),
     flags={"processors": "processor"},
     secrets=("api_key", "auth_token"),
-    readers={"processors": _processors, "offer": _processors},
+    readers={"processors": _processors, "offer": _processors, "log_config": _log_config},
 )
 """How the server's settings are written."""
 

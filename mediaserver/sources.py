@@ -6,6 +6,7 @@ A program describes its own with a ``Loader``; the server's are in ``mediaserver
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 import math
 import re
@@ -71,13 +72,9 @@ class File:
         Raises:
             ConfigurationError: it cannot be read, or is not TOML.
         """
+        text = _text_of(path)
         try:
-            text = path.read_text(encoding="utf-8")
             return cls(path, text, tomllib.loads(text))
-        except OSError as exc:
-            raise ConfigurationError(f"cannot read {path}: {exc.strerror}") from exc
-        except UnicodeDecodeError as exc:
-            raise ConfigurationError(f"cannot read {path}: it is not UTF-8 text") from exc
         except tomllib.TOMLDecodeError as exc:
             found = re.fullmatch(r"(.*) \(at (?:line (\d+).*|end of document)\)", str(exc))
             said, line = (found[1], found[2]) if found else (str(exc), None)
@@ -101,6 +98,30 @@ class File:
                 return f"{self.path}, line {begin + 1}"
             begin = n
         return str(self.path)
+
+
+def read_json(path: Path) -> Any:
+    """What is in a JSON file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is not JSON.
+    """
+    text = _text_of(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        line = f", line {exc.lineno}" if isinstance(exc, json.JSONDecodeError) else ""
+        said = exc.msg if isinstance(exc, json.JSONDecodeError) else str(exc)
+        raise ConfigurationError(f"{path}{line}: this is not JSON: {said}") from exc
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise ConfigurationError(f"cannot read {path}: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigurationError(f"cannot read {path}: it is not UTF-8 text") from exc
 
 
 def _named(place: str, _: KeyPath) -> str:

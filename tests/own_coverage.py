@@ -35,6 +35,7 @@ NAMED = (
     "mediaserver.processors.api",
     "mediaserver.processors.spec",
     "mediaserver.processors.chain",
+    "mediaserver.processors.control",
     "mediaserver.processors.parameters",
     "mediaserver.processors.builtin.wav",
     "mediaserver.server.sockets.websocket",

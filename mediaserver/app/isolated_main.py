@@ -10,6 +10,7 @@ from functools import partial
 
 import msgspec
 
+from mediaserver.app.log_setup import set_up_logging
 from mediaserver.app.loop import loop_factory
 from mediaserver.control import encoding
 from mediaserver.errors import ConfigurationError
@@ -82,10 +83,6 @@ class LineLimit(logging.Filter):
 
 
 def _set_up_logging(settings: Settings, name: str) -> None:
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format=f"%(asctime)s %(levelname)s {name} %(name)s: %(message)s",
-        force=True,
-    )
+    set_up_logging(settings.log_level, settings.log_config, name)
     for handler in logging.getLogger().handlers:
         handler.addFilter(LineLimit())

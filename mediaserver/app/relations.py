@@ -70,8 +70,12 @@ class Relations:
                 self._restarter.failed(call_id)
 
     async def aclose(self) -> None:
-        """Start no more streams."""
+        """Start no more streams, and hear of no more webhooks."""
+        if self._webhooks is not None:  # which may outlive this server
+            self._webhooks.off(self._hung_up)
         if self._restarter is not None:
+            if self._webhooks is not None:
+                self._webhooks.off(self._restarter.on_event)
             await self._restarter.aclose()
         if self._store is not None:
             await self._store.aclose()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mediaserver.control.encoding import encode_error
+from mediaserver.control import encoding
 from mediaserver.processors.discovery import check_importable, is_isolated
 from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.isolation.pool import HostPool
@@ -20,4 +20,4 @@ def runners_for(settings: Settings) -> Runners:
         return InlineRunners()
     for each in named:
         check_importable(each.name)
-    return HostPool(settings, encode_error)
+    return HostPool(settings, encoding)

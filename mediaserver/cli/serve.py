@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import sys
 
-from mediaserver.app import MediaServer, loop_factory
+from mediaserver.app import MediaServer, loop_factory, set_up_logging
 from mediaserver.cli.options import add_flags, add_key_file, settings_of
 from mediaserver.settings import LOADER, Settings
 
@@ -31,6 +30,7 @@ _FLAGS = (
     "calls_per_host",
     "on_host_loss",
     "log_level",
+    "log_config",
     "keepalive",
     "answer",
     "auto_restart",
@@ -59,9 +59,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; exit code 0."""
     settings = settings_of(args, processors=args.processor, offer=args.offer)
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    set_up_logging(settings.log_level, settings.log_config)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(settings))
     return 0

@@ -24,9 +24,12 @@ import msgspec
 
 from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.observer import CallSummary
+from mediaserver.processors.control import CallControl
 
 ResultT = TypeVar("ResultT", covariant=True)
 PlayState = Literal["queued", "playing", "played", "cleared", "failed"]
+PlayEnd = Literal["played", "cleared", "failed"]
+MarkEnd = Literal["played", "cleared"]
 PlayReason = Literal[
     "finished", "barge_in", "cancelled", "socket", "ended", "source", "unconfirmed"
 ]
@@ -138,7 +141,7 @@ class Play(Protocol):
     def heard(self) -> float:
         """Seconds of it the caller has heard, as far as known."""
 
-    async def finished(self) -> PlayState:
+    async def finished(self) -> PlayEnd:
         """Wait for its end: ``played``, ``cleared`` or ``failed``."""
 
     def cancel(self) -> None:
@@ -152,8 +155,8 @@ class Mark(Protocol):
     def state(self) -> PlayState:
         """``queued`` until it ends as ``played`` or ``cleared``."""
 
-    async def finished(self) -> PlayState:
-        """Wait for its end."""
+    async def finished(self) -> MarkEnd:
+        """Wait for its end: ``played`` or ``cleared``."""
 
 
 class Task(Protocol[ResultT]):
@@ -211,6 +214,13 @@ class Call(Protocol):
         """How the caller's L16 is read.
 
         None for other codecs, before the first media, and while ``auto`` listens.
+        """
+
+    @property
+    def control(self) -> CallControl:
+        """Telnyx's commands to this call: ``await call.control.transfer("+13125550100")``.
+
+        They need the server's API key; in workers they go through the process that has it.
         """
 
     def frames(self, track: Track | None = "inbound") -> AsyncIterator[Frame]:

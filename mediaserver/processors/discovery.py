@@ -17,7 +17,7 @@ from typing import Any
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.processors.spec import Spec, spec_of
-from mediaserver.settings import ProcessorSetting, Settings, name_of
+from mediaserver.settings import ProcessorSetting, Settings, name_of, without_partial
 
 GROUP = "mediaserver.processors"
 BUILT_IN = {
@@ -56,7 +56,7 @@ def check_importable(processor: str | Callable[..., Any]) -> None:
     """
     if isinstance(processor, str):
         return
-    module = getattr(processor, "__module__", None) or ""
+    module = getattr(without_partial(processor), "__module__", None) or ""
     try:
         pickle.dumps(processor)
         importable = module != "__main__" and _can_be_found(module.partition(".")[0])

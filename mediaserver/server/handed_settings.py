@@ -24,10 +24,12 @@ class HandedSettings(msgspec.Struct, frozen=True, tag=True):
         pickled_processors: ``name`` and ``parameters`` of ``processors`` and of ``offer``, in
             this order: pairs. Pickled, because a program that embeds the server may set any
             Python value, and give a function or class itself.
+        pickled_log_config: ``log_config``, pickled because it may hold classes as well.
     """
 
     settings: Settings
     pickled_processors: bytes
+    pickled_log_config: bytes
 
     @classmethod
     def of(cls, settings: Settings, whom: str) -> HandedSettings:
@@ -40,6 +42,7 @@ class HandedSettings(msgspec.Struct, frozen=True, tag=True):
         problem = f"{whom} cannot be given these settings"
         try:
             pickled = pickle.dumps([(each.name, each.parameters) for each in named])
+            pickled_log_config = pickle.dumps(settings.log_config)
         except (pickle.PickleError, TypeError, AttributeError, RecursionError) as exc:
             raise ConfigurationError(f"{problem}: {exc}") from exc
         sent = msgspec.structs.replace(
@@ -49,11 +52,13 @@ class HandedSettings(msgspec.Struct, frozen=True, tag=True):
             api_key=None,
             auth_token=None,
             public_keys=None,
+            log_config=None,
         )
-        handed = cls(sent, pickled)
+        handed = cls(sent, pickled, pickled_log_config)
         try:
             # A program that embeds the server may have set what no other source can.
             msgspec.convert(msgspec.to_builtins(sent), Settings)
+            msgspec.convert(settings.log_config, dict[str, Any] | None)
             encode(handed)
         except (msgspec.MsgspecError, TypeError, UnsendableError) as exc:
             raise ConfigurationError(f"{problem}: {exc}") from exc
@@ -77,7 +82,20 @@ class HandedSettings(msgspec.Struct, frozen=True, tag=True):
             self.settings,
             processors=_replaced(self.settings.processors, pairs[:n]),
             offer=_replaced(self.settings.offer, pairs[n:]),
+            log_config=self.log_config(),
         )
+
+    def log_config(self) -> dict[str, Any] | None:
+        """The setting, alone: the log is to be there before a processor is loaded.
+
+        Raises:
+            ConfigurationError: what it holds cannot be loaded in this process.
+        """
+        try:
+            config: dict[str, Any] | None = pickle.loads(self.pickled_log_config)
+        except Exception as exc:  # the border to users' code, as above
+            raise ConfigurationError(f"log_config cannot be loaded: {exc}") from exc
+        return config
 
 
 def _bare(setting: ProcessorSetting) -> Pair:

@@ -94,10 +94,12 @@ class Daemon:
 
     def end(self) -> int:
         """Terminate it, a second time if it waits for its calls to end; its exit code."""
+        # Only a server waits for calls. A second signal may meet a process that is ending.
+        patience_s = 1.0 if " serve" in self.command else 20.0
         for end in (self._process.terminate, self._process.terminate, self._process.kill):
             end()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                code = self._process.wait(1.0 if end != self._process.kill else None)
+                code = self._process.wait(patience_s if end != self._process.kill else None)
                 break
         self._reader.join()
         assert self._process.stdout is not None

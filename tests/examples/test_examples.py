@@ -23,11 +23,14 @@ import pytest
 from mediaserver.app import MediaServer
 from mediaserver.carrier import Audio, CallPlan, FakeCall, place_call, place_calls
 from mediaserver.carrier.rest.api import FakeTelnyx
+from mediaserver.carrier.rest.faults import RestFault
+from mediaserver.carrier.rest.habits import Habits
 from mediaserver.settings import ProcessorSetting, Settings
+from tests.control.test_end_to_end import world
 from tests.ports import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-TESTED = {"echo_bot", "prompt_bot", "gain_filter", "talk_over", "bridge", "embed"}
+TESTED = {"attendant", "echo_bot", "prompt_bot", "gain_filter", "talk_over", "bridge", "embed"}
 
 
 @asynccontextmanager
@@ -188,6 +191,27 @@ async def test_bridge_keeps_a_third_caller_waiting() -> None:
     assert sum(report.returned > 0 for report in reports) == 2
     rooms = [m for n, m in sys.modules.items() if n.startswith("mediaserver_processor_bridge")]
     assert all(not calls for module in rooms for calls in module.ROOMS.values())
+
+
+async def test_attendant() -> None:
+    """It records, speaks, speaks again when the transfer is refused, and then passes on."""
+    attendant = ProcessorSetting(f"{EXAMPLES / 'attendant.py'}:attendant", {"operator": "+1999"})
+    async with world(attendant, echo=False) as w:
+        w.fake._habits = Habits(answer_after_s=0.0, s_per_character=0.01)
+        call = await w.dialled()
+        await w.actions.start_streaming(call)
+        await w.until_event("call.speak.ended")
+        w.fake.faults.add(RestFault("status", "transfer", status=422, code="90034"))
+        w.fake.calls[call].press("1")
+        await w.until_event("call.speak.ended", 2)
+        w.fake.calls[call].press("1")
+        await w.until_event("call.bridged")
+        commands = [c for c in w.fake.commanded if c.call_control_id == call]
+        assert [c.command for c in commands if c.command != "streaming_start"] == [
+            *("record_start", "speak", "transfer", "speak", "transfer")
+        ]
+        assert commands[-1].body["to"] == "+1999"
+        assert w.server.service.counters["processor_errors"] == 0
 
 
 async def test_embed() -> None:

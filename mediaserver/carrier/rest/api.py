@@ -94,6 +94,8 @@ class FakeTelnyx:
         self._address = host, port
         self._stack = AsyncExitStack()
         self._answers: dict[tuple[str | None, str], tuple[float, Body]] = {}
+        # Calls that came in, and when they end unless a command comes.
+        self._uncommanded: dict[str, asyncio.TimerHandle] = {}
 
     @property
     def public_key(self) -> str:
@@ -119,9 +121,13 @@ class FakeTelnyx:
         await self._stack.aclose()
 
     def ring(self, from_: str = "+13122010094", to: str = "+13122123456") -> PhoneCall:
-        """Somebody calls in: ``call.initiated`` is sent, and the call waits to be answered."""
+        """Somebody calls in: ``call.initiated`` is sent, and the call waits for a first command."""
         call = self._new_call("incoming", from_, to)
         call.begin()
+        wait_s, loop = self._habits.first_command_s, asyncio.get_running_loop()
+        self._uncommanded[call.call_control_id] = loop.call_later(
+            wait_s, call.hang_up, "unknown", "timeout"
+        )
         return call
 
     def carry_out(self, command: str, call_control_id: str | None, body: Any) -> Body:
@@ -182,6 +188,9 @@ class FakeTelnyx:
 
     def _act(self, command: str, call_control_id: str | None, body: Body) -> Body:
         self.find(call_control_id or "").command(command, body)
+        first = self._uncommanded.pop(call_control_id or "", None)
+        if first is not None:
+            first.cancel()
         return {"result": "ok"}
 
     def _new_call(self, direction: Any, from_: str, to: str) -> PhoneCall:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 from websockets.server import ServerProtocol
 
@@ -19,7 +19,7 @@ from mediaserver.server.calls.audio.formats import UnsupportedFormatError, forma
 from mediaserver.server.calls.audio.parts import parts_of
 from mediaserver.server.calls.connection import MediaConnection, Opened
 from mediaserver.server.calls.facts import CallFacts
-from mediaserver.server.calls.hangups import HangUps
+from mediaserver.server.calls.hangups import HangUps, Perform
 from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.calls.selection import load_processors, request_of, select
 from mediaserver.server.calls.session import Session
@@ -58,7 +58,7 @@ class CallRegistry:
     Args:
         settings: see ``Settings``.
         follower: told what becomes of the calls.
-        hangup: ends a phone call by REST; None where there is no control client.
+        perform: commands a phone call by REST; None where there is no control client.
         runners: make what runs a call's processors; they are started and closed here.
         worker: the number of this process among its siblings; None where it is alone.
 
@@ -77,7 +77,7 @@ class CallRegistry:
         settings: Settings,
         follower: CallsFollower,
         *,
-        hangup: Callable[[str], Awaitable[object]] | None = None,
+        perform: Perform | None = None,
         runners: Runners | None = None,
         worker: int | None = None,
     ) -> None:
@@ -87,7 +87,8 @@ class CallRegistry:
         # With those that have ended, and whose handlers run, when a newer one has their place.
         self._unfinished: set[Session] = set()
         self._follower = follower
-        self.hang_ups = HangUps(hangup)
+        self._perform = perform
+        self.hang_ups = HangUps(None if perform is None else self._hang_up)
         self.runners = runners or InlineRunners()
         self._worker = worker
         self._draining = False
@@ -164,6 +165,23 @@ class CallRegistry:
             session.line_lost()
 
     # SessionHost: what sessions need.
+
+    async def perform(
+        self, call_id: str, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """Command a phone call; see ``Perform``.
+
+        Raises:
+            ConfigurationError: there is no control client.
+        """
+        if self._perform is None:
+            raise ConfigurationError(
+                "call.control needs a Telnyx API key: set api_key (TELNYX_API_KEY)"
+            )
+        return await self._perform(call_id, method, args, kwargs)
+
+    async def _hang_up(self, call_id: str) -> None:
+        await self.perform(call_id, "hangup", (), {})
 
     def count(self, name: str) -> None:
         """One more of ``name``."""

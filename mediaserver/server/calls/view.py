@@ -6,7 +6,14 @@ import asyncio
 import logging
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, MutableMapping
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from time import monotonic
 from typing import Any, Protocol
 
@@ -18,6 +25,7 @@ from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.observer import CallSummary
 from mediaserver.processors.api import AudioSource, Event, Mark, Play, ResultT
 from mediaserver.processors.chain import RateConverter
+from mediaserver.processors.control import CallControl
 from mediaserver.server.calls.audio.queue import DropOldest
 from mediaserver.server.calls.event_hub import EventHub
 from mediaserver.server.calls.facts import CallFacts
@@ -100,6 +108,9 @@ class ViewedCall(Protocol):
 
     async def hangup(self, *, after_playout: bool = False) -> None:
         """End the phone call, or at least its stream."""
+
+    async def perform(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Command the phone call; see ``CallControl``."""
 
 
 class CallView:
@@ -210,6 +221,11 @@ class CallView:
     def l16_byte_order(self) -> ByteOrder | None:
         """See ``Call.l16_byte_order``."""
         return self._call.inbound.l16_byte_order
+
+    @property
+    def control(self) -> CallControl:
+        """See ``Call.control``."""
+        return CallControl(self._call.perform)
 
     @property
     def dropped_frames(self) -> int:

@@ -7,14 +7,13 @@ import contextlib
 import logging
 import socket
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.media.frames import Frame
-from mediaserver.observer import ReportedEvent
 from mediaserver.processors.discovery import find
 from mediaserver.processors.parameters import bind, from_call
 from mediaserver.processors.spec import Spec
@@ -29,16 +28,6 @@ logger = logging.getLogger(__name__)
 
 BEAT_S = 0.25
 _DECODER = msgspec.msgpack.Decoder(messages.ToHost)
-
-
-class HostDecoder(Protocol):
-    """What a host must know of the control client's values; ``control.encoding`` does."""
-
-    def decode_event(self, event_type: str, encoded: bytes) -> ReportedEvent:
-        """The event of a webhook."""
-
-    def decode_error(self, encoded: bytes) -> Exception:
-        """Why a command failed."""
 
 
 def load_isolated(settings: Settings) -> dict[object, Spec]:
@@ -61,7 +50,7 @@ class ProcessorHost:
         end: this side of the link.
         settings: with the processors by their numbers.
         specs: the processors found, by their names.
-        control: reads what the control client sends.
+        control: encodes and reads what goes to and comes from the control client.
     """
 
     def __init__(
@@ -69,7 +58,7 @@ class ProcessorHost:
         end: socket.socket,
         settings: Settings,
         specs: Mapping[object, Spec],
-        control: HostDecoder,
+        control: messages.ControlEncoding,
     ) -> None:
         self._settings = settings
         self._named = (*settings.processors, *settings.offer)
@@ -139,7 +128,7 @@ class ProcessorHost:
             opened,
             chosen,
             self._settings,
-            self._control.decode_error,
+            self._control,
             self._forget,
         )
         call.begin()

@@ -8,13 +8,13 @@ and one version: a host is forked from the spawner that its carrier has started 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from mediaserver.media.frames import Track
-from mediaserver.observer import CallSummary, StreamRequest
+from mediaserver.observer import CallSummary, ReportedEvent, StreamRequest
 from mediaserver.processes.messages import Failed, Heartbeat, Hello, Ready, Shutdown
 from mediaserver.processors.api import Event, PlayReason, PlayState, Webhook
 from mediaserver.server.calls.audio.formats import Formats
@@ -149,11 +149,19 @@ class StopSource(msgspec.Struct, frozen=True, tag=True):
 
 
 class Reply(msgspec.Struct, frozen=True, tag=True):
-    """What became of a ``Request``: a result, or an error encoded by the control's room."""
+    """What became of a ``Request``: a result, or an error.
+
+    Attributes:
+        request: its number.
+        result: of ``perform``: encoded by the control client's room.
+        error: of the control client, encoded by its room.
+        problem: the server's settings do not allow it.
+    """
 
     request: int
     result: Any = None
     error: bytes | None = None
+    problem: str | None = None
 
 
 ToHost = (
@@ -246,14 +254,47 @@ class Request(msgspec.Struct, frozen=True, tag=True):
     """Do something that a ``Reply`` of the same number answers."""
 
     request: int
-    what: Literal["clear", "hangup", "hangup_after_playout", "room", "send_text"]
+    what: Literal["clear", "hangup", "hangup_after_playout", "room", "send_text", "perform"]
     data: bytes = b""
+    method: str = ""
+
+
+class Abandon(msgspec.Struct, frozen=True, tag=True):
+    """Nobody waits for a ``Request`` any more."""
+
+    request: int
 
 
 FromHost = (
     HostBeat | HandlersDone | CallDone | CallRefused | Load | Counted | WantEnd | WantHangUp
-    | StartSource | SourceEnded | CancelPlay | PlaceMark | Request
+    | StartSource | SourceEnded | CancelPlay | PlaceMark | Request | Abandon
 )  # fmt: skip
+
+
+class ControlEncoding(Protocol):
+    """What both sides must know of the control client's values; ``control.encoding`` does."""
+
+    def encode_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+        """What a command is given; raises where it cannot be."""
+
+    def decode_arguments(self, encoded: bytes) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments that were encoded."""
+
+    def encode_result(self, result: Any) -> bytes:
+        """What a command has come to."""
+
+    def decode_result(self, encoded: bytes) -> Any:
+        """The result that was encoded."""
+
+    def encode_error(self, error: Exception) -> bytes:
+        """Why a command failed."""
+
+    def decode_error(self, encoded: bytes) -> Exception:
+        """The error that was encoded."""
+
+    def decode_event(self, event_type: str, encoded: bytes) -> ReportedEvent:
+        """The event of a webhook."""
+
 
 _EVENTS: dict[str, type[Any]] = {kind.__name__: kind for kind in Event.__args__}
 

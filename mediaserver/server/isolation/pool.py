@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
@@ -35,7 +35,7 @@ class HostPool:
 
     Args:
         settings: see ``Settings``.
-        encode_error: encodes why a command failed.
+        control: encodes and reads what goes to and comes from the control client.
         beat_s: between two heartbeats of the spawner.
 
     Raises:
@@ -43,10 +43,10 @@ class HostPool:
     """
 
     def __init__(
-        self, settings: Settings, encode_error: Callable[[Exception], bytes], beat_s: float = 0.5
+        self, settings: Settings, control: messages.ControlEncoding, beat_s: float = 0.5
     ) -> None:
         self._settings = settings
-        self._encode_error = encode_error
+        self._control = control
         self._numbers = itertools.count(1)
         self._hosts: dict[int, HostProcess] = {}
         self._dying: dict[int, HostProcess] = {}
@@ -109,7 +109,7 @@ class HostPool:
             chain,
             outside,
             settings,
-            self._encode_error,
+            self._control,
         )
 
     def place(self, alone: bool) -> HostProcess:

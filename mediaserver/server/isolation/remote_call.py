@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from mediaserver.errors import CallEndedError
+from mediaserver.errors import CallEndedError, ConfigurationError
 from mediaserver.media.frames import Frame
-from mediaserver.observer import CallSummary, ReportedEvent
+from mediaserver.observer import CallSummary
 from mediaserver.processors.api import Event
 from mediaserver.server.calls.facts import CallFacts
 from mediaserver.server.calls.runner import InlineRunner, RunnerLoad
@@ -40,7 +40,7 @@ class RemoteCall:
         opened: what is known of the call.
         chosen: its chain.
         settings: how errors and returns are answered.
-        decode_error: reads why a request failed.
+        control: encodes and reads what goes to and comes from the control client.
         done: called once nothing of the call is left here.
     """
 
@@ -51,7 +51,7 @@ class RemoteCall:
         opened: messages.OpenCall,
         chosen: Sequence[Chosen],
         settings: Settings,
-        decode_error: Callable[[bytes], Exception],
+        control: messages.ControlEncoding,
         done: Callable[[int], None],
     ) -> None:
         self.facts = facts_of(opened.facts)
@@ -64,7 +64,7 @@ class RemoteCall:
         self._link = link
         self._number = number
         self._stats = opened.stats
-        self._decode_error = decode_error
+        self._control = control
         self._done = done
         self._requests = itertools.count(1)
         self._replies: dict[int, asyncio.Future[Any]] = {}
@@ -108,6 +108,12 @@ class RemoteCall:
     async def hangup(self, *, after_playout: bool = False) -> None:
         """See ``Call.hangup``."""
         await self._request("hangup_after_playout" if after_playout else "hangup")
+
+    async def perform(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Have a command to the phone call carried out; see ``Call.control``."""
+        encoded = self._control.encode_arguments(args, kwargs)
+        result = await self._request("perform", encoded, method)
+        return self._control.decode_result(result)
 
     async def send_text(self, data: bytes) -> bool:
         """Send a message on the call's socket, if it has one."""
@@ -184,17 +190,22 @@ class RemoteCall:
         if reply is None or reply.done():
             return
         if message.error is not None:
-            reply.set_exception(self._decode_error(message.error))
+            reply.set_exception(self._control.decode_error(message.error))
+        elif message.problem is not None:
+            reply.set_exception(ConfigurationError(message.problem))
         else:
             reply.set_result(message.result)
 
-    async def _request(self, what: Any, data: bytes = b"") -> Any:
+    async def _request(self, what: Any, data: bytes = b"", method: str = "") -> Any:
         """Have something done, and wait for what becomes of it."""
         number = next(self._requests)
         reply = self._replies[number] = asyncio.get_running_loop().create_future()
         try:
-            self._say(messages.Request(number, what, data))
+            self._say(messages.Request(number, what, data, method))
             return await reply
+        except asyncio.CancelledError:
+            self._say(messages.Abandon(number))
+            raise
         finally:
             del self._replies[number]
 
@@ -235,6 +246,3 @@ def told_of(facts: CallFacts) -> messages.Facts:
         facts.started_at,
         facts.takeovers,
     )
-
-
-DecodeEvent = Callable[[str, bytes], ReportedEvent]

@@ -16,7 +16,15 @@ import numpy as np
 from mediaserver.errors import AudioFormatError, CallEndedError, ConfigurationError
 from mediaserver.media.frames import Int16Array
 from mediaserver.media.playout.convert import Converter
-from mediaserver.processors.api import AudioSource, Mark, Play, PlayReason, PlayState
+from mediaserver.processors.api import (
+    AudioSource,
+    Mark,
+    MarkEnd,
+    Play,
+    PlayEnd,
+    PlayReason,
+    PlayState,
+)
 from mediaserver.server.calls.audio.sources import (
     ByteJoiner,
     check_resumable,
@@ -57,10 +65,13 @@ class RemotePlay:
         """Its state is final."""
         return self._end.done()
 
-    async def finished(self) -> PlayState:
+    async def finished(self) -> PlayEnd:
         """See ``Play.finished``."""
         await asyncio.shield(self._end)
-        return self.state
+        state = self.state
+        assert state != "queued", "it has its final state"
+        assert state != "playing", "it has its final state"
+        return state
 
     def cancel(self) -> None:
         """See ``Play.cancel``."""
@@ -74,6 +85,16 @@ class RemotePlay:
         self.state, self.reason, self.heard = state, reason, heard
         if reason is not None:
             self._end.set_result(None)
+
+
+class RemoteMark(RemotePlay):
+    """A mark, likewise; a ``Mark``."""
+
+    async def finished(self) -> MarkEnd:
+        """See ``Mark.finished``."""
+        end = await super().finished()
+        assert end != "failed", "a mark has no source"
+        return end
 
 
 class RemotePlays:
@@ -159,7 +180,8 @@ class RemotePlays:
         """See ``Call.mark``."""
         if self.ended:
             raise CallEndedError("the call has ended")
-        mark = self._new()
+        mark = RemoteMark(next(self._numbers), self._cancel)
+        self._plays[mark.number] = mark
         self._say(messages.PlaceMark(mark.number, name))
         return mark
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Protocol
 
 import msgspec
 
+from mediaserver.errors import ConfigurationError
 from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Event, ProcessorRestarted, Reconnected
 from mediaserver.server.calls.audio.outbound import Outbound
@@ -68,7 +69,7 @@ class IsolatedRunner:
         chain: the isolated processors, by their number in the settings.
         outside: what the call set for them.
         settings: how the loss of a host is answered.
-        encode_error: encodes why a command failed.
+        control: encodes and reads what goes to and comes from the control client.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class IsolatedRunner:
         chain: tuple[int, ...],
         outside: Mapping[str, str],
         settings: Settings,
-        encode_error: Callable[[Exception], bytes],
+        control: messages.ControlEncoding,
     ) -> None:
         self.names = tuple(names)
         self._place = place
@@ -87,7 +88,8 @@ class IsolatedRunner:
         self._chain = chain
         self._outside = outside
         self._settings = settings
-        self._encode_error = encode_error
+        self._control = control
+        self._requests: dict[int, asyncio.Task[None]] = {}
         self._call: RunningCall | None = None
         self._host: Host | None = None
         self._number = 0
@@ -99,7 +101,6 @@ class IsolatedRunner:
         self._handlers_done = asyncio.Event()
         self._call_done = asyncio.Event()
         self._abandoned = False
-        self._tasks: set[asyncio.Task[None]] = set()
         self._status: asyncio.TimerHandle | None = None
         self._run_taps = taps.run if taps.names else None
 
@@ -169,7 +170,7 @@ class IsolatedRunner:
             self._say(messages.CloseCall())
             await _at_most(self._call_done, CANCELLED_WITHIN_S + SLACK_S)
         await self._taps.close()
-        for task in self._tasks:
+        for task in list(self._requests.values()):
             task.cancel()
         self._leave(abandoned=self._abandoned or not self._call_done.is_set())
 
@@ -204,8 +205,13 @@ class IsolatedRunner:
             case messages.Request(number, "clear"):
                 # At once: what is played next must not come before it.
                 self._say(messages.Reply(number, plays.clear()))
-            case messages.Request():
-                self._spawn(self._carry_out(message))
+            case messages.Request(number):
+                task = asyncio.get_running_loop().create_task(self._carry_out(message))
+                self._requests[number] = task
+                task.add_done_callback(lambda _: self._requests.pop(number, None))
+            case messages.Abandon(number):
+                if number in self._requests:
+                    self._requests[number].cancel()
             case messages.Counted():
                 self._counted(message.name)
             case messages.Load():
@@ -313,6 +319,7 @@ class IsolatedRunner:
         assert call is not None
         result: Any = None
         error: bytes | None = None
+        problem: str | None = None
         try:
             match request.what:
                 case "room":
@@ -323,14 +330,15 @@ class IsolatedRunner:
                     await call.hangup()
                 case "hangup_after_playout":
                     await call.hangup(after_playout=True)
+                case "perform":
+                    args, kwargs = self._control.decode_arguments(request.data)
+                    done = await call.perform(request.method, args, kwargs)
+                    result = self._control.encode_result(done)
+        except ConfigurationError as exc:
+            problem = str(exc)
         except Exception as exc:  # whatever it is, the bot is to see it
-            error = self._encode_error(exc)
-        self._say(messages.Reply(request.request, result, error))
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            error = self._control.encode_error(exc)
+        self._say(messages.Reply(request.request, result, error, problem))
 
 
 def _outbound(call: RunningCall) -> Outbound:

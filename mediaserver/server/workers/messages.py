@@ -7,6 +7,7 @@ server that runs, and its next worker is then of the new code.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -18,17 +19,18 @@ from mediaserver.tokens import Admission
 
 __all__ = [
     "VERSION",
+    "Abandoned",
     "CallClosed",
     "CallOpened",
+    "Command",
+    "Commanded",
     "Drain",
     "Failed",
     "FromWorker",
     "HandOver",
     "HandedOver",
-    "HangUp",
     "Heartbeat",
     "Hello",
-    "HungUp",
     "QuietCalls",
     "Ready",
     "Setup",
@@ -48,25 +50,25 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
     Attributes:
         index: its slot.
         beat_s: between two of its heartbeats.
-        can_hang_up: the parent has a control client, and takes ``HangUp``.
+        has_client: the parent has a control client, and takes ``Command``.
         handed: the settings, without the secrets that only the parent needs.
     """
 
     index: int
     beat_s: float
-    can_hang_up: bool
+    has_client: bool
     handed: HandedSettings
 
     @classmethod
     def of(
-        cls, index: int, settings: Settings, beat_s: float, *, can_hang_up: bool = False
+        cls, index: int, settings: Settings, beat_s: float, *, has_client: bool = False
     ) -> Setup:
         """The message for a worker of a server with these settings.
 
         Raises:
             ConfigurationError: another process cannot be given them.
         """
-        return cls(index, beat_s, can_hang_up, HandedSettings.of(settings, "workers"))
+        return cls(index, beat_s, has_client, HandedSettings.of(settings, "workers"))
 
     @property
     def settings(self) -> Settings:
@@ -76,6 +78,10 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
     def whole_settings(self) -> Settings:
         """See ``HandedSettings.whole``."""
         return self.handed.whole()
+
+    def log_config(self) -> dict[str, Any] | None:
+        """See ``HandedSettings.log_config``."""
+        return self.handed.log_config()
 
 
 class HandOver(msgspec.Struct, frozen=True, tag=True):
@@ -118,15 +124,17 @@ class Drain(msgspec.Struct, frozen=True, tag=True):
     """To a worker: tell the calls that the server wants to end."""
 
 
-class HungUp(msgspec.Struct, frozen=True, tag=True):
-    """To a worker: how its ``HangUp`` ended.
+class Commanded(msgspec.Struct, frozen=True, tag=True):
+    """To a worker: how its ``Command`` ended.
 
     Attributes:
         request: its number.
-        error: why it failed, encoded by the control client's room; None: it did not.
+        result: what it has come to, encoded by the control client's room.
+        error: why it failed, encoded there; None: it did not.
     """
 
     request: int
+    result: bytes
     error: bytes | None = None
 
 
@@ -165,11 +173,26 @@ class SocketClosed(msgspec.Struct, frozen=True, tag=True):
     """From a worker: one of its sockets is closed."""
 
 
-class HangUp(msgspec.Struct, frozen=True, tag=True):
-    """From a worker: end this phone call by REST; a ``HungUp`` of the same number answers."""
+class Command(msgspec.Struct, frozen=True, tag=True):
+    """From a worker: command a call by REST; a ``Commanded`` of the same number answers.
+
+    Attributes:
+        request: its number.
+        call_id: of the call.
+        method: the control client's name for it.
+        arguments: encoded by the control client's room.
+    """
 
     request: int
     call_id: str
+    method: str
+    arguments: bytes
+
+
+class Abandoned(msgspec.Struct, frozen=True, tag=True):
+    """From a worker: nobody waits for the ``Command`` of this number any more."""
+
+    request: int
 
 
 class QuietCalls(msgspec.Struct, frozen=True, tag=True):
@@ -178,5 +201,6 @@ class QuietCalls(msgspec.Struct, frozen=True, tag=True):
     n: int
 
 
-ToWorker = HandOver | WebhookReported | Drain | HungUp | Shutdown
-FromWorker = HandedOver | CallOpened | SocketLost | CallClosed | SocketClosed | QuietCalls | HangUp
+ToWorker = HandOver | WebhookReported | Drain | Commanded | Shutdown
+Reported = HandedOver | CallOpened | SocketLost | CallClosed | SocketClosed | QuietCalls
+FromWorker = Reported | Command | Abandoned

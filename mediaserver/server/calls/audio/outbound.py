@@ -13,7 +13,7 @@ from mediaserver.errors import CallEndedError
 from mediaserver.media.frames import Int16Array
 from mediaserver.media.playout import NOTHING_SENT, Cause, Outcome, Play, Playout, Tally
 from mediaserver.processors import api
-from mediaserver.processors.api import AudioSource, PlayReason, PlayState
+from mediaserver.processors.api import AudioSource, MarkEnd, PlayEnd, PlayReason, PlayState
 from mediaserver.server.calls.audio.alarm import Alarm
 from mediaserver.server.calls.audio.sources import (
     LOOK_EVERY_S,
@@ -58,12 +58,15 @@ class _Awaited:
         """See ``Play.reason``."""
         return self.outcome.reason
 
-    async def finished(self) -> PlayState:
+    async def finished(self) -> PlayEnd:
         """Wait for its end: ``played``, ``cleared`` or ``failed``."""
         if not self.outcome.resolved:
             # Several may wait; one that is cancelled leaves the others waiting.
             await asyncio.shield(self.end())
-        return self.state
+        state = self.state
+        assert state != "queued", "it has its final state"
+        assert state != "playing", "it has its final state"
+        return state
 
     def end(self) -> asyncio.Future[None]:
         """Done when the state is final; not to be cancelled."""
@@ -81,6 +84,12 @@ class LiveMark(_Awaited):
     """A user's mark in a live call."""
 
     __slots__ = ()
+
+    async def finished(self) -> MarkEnd:
+        """Wait for its end: ``played`` or ``cleared``."""
+        end = await super().finished()
+        assert end != "failed", "a mark has no source"
+        return end
 
 
 class LivePlay(_Awaited):
