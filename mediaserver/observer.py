@@ -85,6 +85,15 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         reorder_wait_s: how long a gap waits for its chunk at the end.
         takeovers: sockets that took the call over.
         processor_errors: failures of its processors.
+        budget_overruns: times a filter repeatedly took longer than ``budget_ms`` for frames.
+        dropped_events: events that a handler was too slow for (the oldest go).
+        queued_frames: frames that wait for the slowest handler now; at most 500, then the
+            oldest go.
+        queued_events: events that wait for the slowest handler now; at most 1000.
+        queued_s: seconds of audio accepted and not heard yet; ``play`` itself waits above 60.
+        lead_s: how far what was sent is ahead of the caller's ear.
+        underruns: times the caller heard a gap because a play's source brought nothing.
+        marks_awaited: marks of the wire that have not come back; at most 1024.
     """
 
     call_id: str
@@ -120,6 +129,14 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     reorder_wait_s: float = 0.0
     takeovers: int = 0
     processor_errors: int = 0
+    budget_overruns: int = 0
+    dropped_events: int = 0
+    queued_frames: int = 0
+    queued_events: int = 0
+    queued_s: float = 0.0
+    lead_s: float = 0.0
+    underruns: int = 0
+    marks_awaited: int = 0
 
     def line(self) -> str:
         """One line for a log: what is not 0, and at its end what went wrong, in words."""
@@ -177,6 +194,9 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
             ("takeovers", _number(self.takeovers)),
             ("processor_errors", _number(self.processor_errors)),
             ("route", self.route),
+            ("budget_overruns", _number(self.budget_overruns)),
+            ("dropped_events", _number(self.dropped_events)),
+            ("underruns", _number(self.underruns)),
             ("processors", "+".join(self.processors)),
             ("worker", "" if self.worker is None else str(self.worker)),
         ]

@@ -37,12 +37,16 @@ class ProcessorSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         parameters: its typed parameters.
         allow: parameters that a call may set as custom parameter ``param_<name>``.
         alias: what a call selects it by; ``name`` if empty.
+        isolate: ``process`` runs it, and the chain it is in, in a process apart; ``none`` leaves
+            it here unless another one of its chain moves it; as the setting ``isolate`` says if
+            not given.
     """
 
     name: Named
     parameters: dict[str, Any] = {}
     allow: tuple[str, ...] = ()
     alias: str = ""
+    isolate: Literal["process", "none"] | None = None
 
     @property
     def selected_by(self) -> str:
@@ -145,6 +149,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         on_error: a processor that raised is bypassed (``bypass``), ends its call's stream
             (``end``), or hangs the call up (``hangup``); ``auto`` bypasses a filter, and hangs
             up when the last handler has failed.
+        isolate: processors run in processes apart from the server, so that one that blocks or
+            crashes harms only the calls beside it there.
+        calls_per_host: calls that share such a process; 1 gives each call its own.
+        host_memory_mb: memory such a process may have resident, in MiB; one that has more is
+            replaced.
+        host_silent_s: how long it may block; then it is replaced. Before its first frame it has
+            at least 30 s, to load what it needs.
+        host_env: names of variables of the environment that look like secrets and that such a
+            process gets all the same.
+        on_host_loss: a call whose process was lost gets a fresh chain (``restart``), at most
+            three times a minute; or follows a word of ``on_error``.
+        budget_ms: how long a filter may take for one frame.
+        on_budget: a filter that repeatedly takes longer is named in the log (``warn``), or
+            follows a word of ``on_error``.
         on_return: a call whose handlers have all returned goes on (``stay``) or is
             hung up (``hangup``).
         api_key: Telnyx API key for the control client.
@@ -211,6 +229,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     drain_s: NonNegative | None = None
     drain_end: Literal["hangup", "leave"] = "hangup"
     on_error: Literal["auto", "bypass", "end", "hangup"] = "auto"
+    isolate: bool = False
+    calls_per_host: Annotated[int, Meta(ge=1, le=1000)] = 8
+    host_memory_mb: Annotated[int, Meta(ge=64)] = 1024
+    host_silent_s: Annotated[float, Meta(ge=0.5)] = 5.0
+    host_env: tuple[Text, ...] = ()
+    on_host_loss: Literal["restart", "auto", "bypass", "end", "hangup"] = "restart"
+    budget_ms: Annotated[float, Meta(gt=0)] = 5.0
+    on_budget: Literal["warn", "auto", "bypass", "end", "hangup"] = "warn"
     on_return: Literal["stay", "hangup"] = "stay"
     api_key: Text | None = None
     api_base_url: Text = "https://api.telnyx.com/v2"

@@ -38,11 +38,11 @@ CallAnswered CallBridged CallControl CallEndedError CallEvent CallHangup CallIni
 CommandTimeoutError ConfigurationError ControlError DialedCall Draining Dtmf DtmfReceived Event
 Filter ForkStarted ForkStopped Frame Hint InvalidFieldError LimitReached MalformedEventError Mark
 MediaServer MediaServerError NetworkError NotFoundError PermissionDeniedError Play PlaybackEnded
-PlaybackStarted Problem ProcessorSetting RateLimitError Reconnected RecordingSaved RetryPolicy
-ServerError Settings SignatureError SpeakEnded SpeakStarted Stop StreamError StreamingFailed
-StreamingStarted StreamingStopped TelnyxClient Transcription UnprocessableError
-UnreadableReplyError Webhook WebhookReceiver __version__ answer_incoming client_from load_settings
-processor webhook_route
+PlaybackStarted Problem ProcessorRestarted ProcessorSetting RateLimitError Reconnected
+RecordingSaved RetryPolicy ServerError Settings SignatureError SpeakEnded SpeakStarted Stop
+StreamError StreamingFailed StreamingStarted StreamingStopped TelnyxClient Transcription
+UnprocessableError UnreadableReplyError Webhook WebhookReceiver __version__ answer_incoming
+client_from load_settings processor webhook_route
 """
 
 

@@ -16,24 +16,26 @@ _KEYS = (
 )
 
 
-def set_up_logging(level: str, config: dict[str, Any] | None, worker: int | None = None) -> None:
+def set_up_logging(level: str, config: dict[str, Any] | None, process: str = "") -> None:
     """Write the log as the settings say; not for a program that embeds the server.
 
     Args:
         level: ``log_level``; for the log on stderr.
         config: ``log_config``; where it has no handlers, it only sets levels of that log.
-        worker: the number of this process, if it is a worker. Its lines say so; those of a
-            format of the user's own by ``%(processName)s``.
+        process: what this process is, such as ``worker 0``; empty for the server itself. Its
+            lines say so; those of a format of the user's own by ``%(processName)s``.
 
     Raises:
         ConfigurationError: the configuration cannot be used.
     """
-    label = "" if worker is None else f"worker {worker} "
-    if worker is not None:
-        multiprocessing.current_process().name = label.rstrip()
+    label = f"{process} " if process else ""
+    if process:
+        multiprocessing.current_process().name = process
     if config is None or not config.get("handlers"):
         logging.basicConfig(
-            level=level.upper(), format=f"%(asctime)s %(levelname)s {label}%(name)s: %(message)s"
+            level=level.upper(),
+            format=f"%(asctime)s %(levelname)s {label}%(name)s: %(message)s",
+            force=bool(process),
         )
     if config is not None:
         _apply(config)

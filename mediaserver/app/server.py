@@ -14,6 +14,7 @@ from typing import cast
 from mediaserver.app.call_store import CallStore
 from mediaserver.app.loop import loop_factory
 from mediaserver.app.relations import Relations
+from mediaserver.app.runners import runners_for
 from mediaserver.control import (
     RestartLimits,
     WebhookReceiver,
@@ -91,7 +92,11 @@ class MediaServer:
         commands = partial(perform, self.client.calls.actions) if self.client is not None else None
         if self.settings.workers == 1:
             return SingleProcessService(
-                self.settings, routes=routes, perform=commands, observer=self._relations
+                self.settings,
+                routes=routes,
+                perform=commands,
+                observer=self._relations,
+                runners=runners_for(self.settings),
             )
         for _, setting in self.settings.named():
             check_importable(setting.name)

@@ -9,6 +9,7 @@ import msgspec
 
 from mediaserver.app.log_setup import set_up_logging
 from mediaserver.app.loop import loop_factory
+from mediaserver.app.runners import runners_for
 from mediaserver.control import encoding
 from mediaserver.errors import ConfigurationError
 from mediaserver.processes import inside
@@ -32,7 +33,7 @@ def main(fd: int) -> None:
     within_s = setup.settings.handler_grace_s + ORPHAN_S
     inside.end_with_parent(end, within_s, f"mediaserver worker {setup.index}")
     try:
-        set_up_logging(setup.settings.log_level, setup.log_config(), setup.index)
+        set_up_logging(setup.settings.log_level, setup.log_config(), f"worker {setup.index}")
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_work(setup, end))
     except ConfigurationError as exc:
@@ -40,4 +41,4 @@ def main(fd: int) -> None:
 
 
 async def _work(setup: Setup, end: socket.socket) -> None:
-    await Worker(setup, end, encoding).run()
+    await Worker(setup, end, encoding, runners_for).run()

@@ -7,7 +7,16 @@ says what it can do.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+import logging
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Mapping,
+)
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, overload
 
@@ -17,6 +26,7 @@ from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.observer import CallSummary
 from mediaserver.processors.control import CallControl
 
+ResultT = TypeVar("ResultT", covariant=True)
 PlayState = Literal["queued", "playing", "played", "cleared", "failed"]
 PlayEnd = Literal["played", "cleared", "failed"]
 MarkEnd = Literal["played", "cleared"]
@@ -89,7 +99,26 @@ class Webhook(msgspec.Struct, frozen=True):
     event: Any
 
 
-Event = Dtmf | StreamError | Stop | Draining | Reconnected | Hint | LimitReached | Webhook
+class ProcessorRestarted(msgspec.Struct, frozen=True):
+    """The process this chain ran in was lost, and ``why``; this is a fresh chain.
+
+    It is the first event of the new chain. What the old one had queued was cleared.
+    """
+
+    why: str
+
+
+Event = (
+    Dtmf
+    | StreamError
+    | Stop
+    | Draining
+    | Reconnected
+    | ProcessorRestarted
+    | Hint
+    | LimitReached
+    | Webhook
+)
 
 
 class Play(Protocol):
@@ -128,6 +157,19 @@ class Mark(Protocol):
 
     async def finished(self) -> MarkEnd:
         """Wait for its end: ``played`` or ``cleared``."""
+
+
+class Task(Protocol[ResultT]):
+    """A running task: await it for its result."""
+
+    def __await__(self) -> Generator[Any, Any, ResultT]:
+        """Wait for its end; raises what it raised."""
+
+    def cancel(self) -> bool:
+        """Ask it to end."""
+
+    def done(self) -> bool:
+        """Whether it has ended."""
 
 
 class Call(Protocol):
@@ -258,6 +300,19 @@ class Call(Protocol):
             ValueError: no such object, or too long.
         """
 
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger, ``mediaserver.call``, each of whose lines begins with the call's id."""
+
+    def spawn(
+        self, coroutine: Coroutine[Any, Any, ResultT], *, name: str | None = None
+    ) -> Task[ResultT]:
+        """Run ``coroutine`` as a task that ends with the call.
+
+        It is cancelled when the call is over and its handlers have returned, or had their
+        grace. An error of it is logged, and follows ``on_error`` as one of the processor's does.
+        """
+
     async def hangup(self, *, after_playout: bool = False) -> None:
         """End the call, or its stream where no control client is set up.
 
@@ -279,10 +334,12 @@ class Filter:
     Class attributes:
         rate: the sample rate frames are wanted at, in Hz; None takes them as they are.
         requires: importable packages the filter needs.
+        tap: it only listens: where its chain runs in a process apart, it stays with the server.
     """
 
     rate: int | None = None
     requires: tuple[str, ...] = ()
+    tap: bool = False
 
     def __init__(self, call: Call) -> None:
         self.call = call
@@ -303,10 +360,15 @@ HandlerT = TypeVar("HandlerT", bound=Handler)
 def processor(handler: HandlerT, /) -> HandlerT: ...
 @overload
 def processor(
-    *, rate: int | None = None, requires: tuple[str, ...] = ()
+    *, rate: int | None = None, requires: tuple[str, ...] = (), tap: bool = False
 ) -> Callable[[HandlerT], HandlerT]: ...
 def processor(
-    handler: HandlerT | None = None, /, *, rate: int | None = None, requires: tuple[str, ...] = ()
+    handler: HandlerT | None = None,
+    /,
+    *,
+    rate: int | None = None,
+    requires: tuple[str, ...] = (),
+    tap: bool = False,
 ) -> Any:
     """Declare a coroutine function as a call handler.
 
@@ -314,6 +376,7 @@ def processor(
         handler: ``async def handler(call, **parameters)``, one run a call.
         rate: the sample rate its frames are wanted at, in Hz.
         requires: importable packages it needs.
+        tap: it only listens: where its chain runs in a process apart, it stays with the server.
     """
 
     def mark(function: Handler) -> Handler:
@@ -321,6 +384,7 @@ def processor(
             raise TypeError(f"@processor needs an async function, got {function!r}")
         marked: Any = function
         marked.mediaserver_rate, marked.mediaserver_requires = rate, requires
+        marked.mediaserver_tap = tap
         return function
 
     return mark if handler is None else mark(handler)

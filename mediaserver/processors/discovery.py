@@ -20,7 +20,7 @@ from typing import Any
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.processors.spec import Spec, spec_of
-from mediaserver.settings import name_of, without_partial
+from mediaserver.settings import ProcessorSetting, Settings, name_of, without_partial
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +85,14 @@ def _is_found(path: Path) -> bool:
     return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == path
 
 
+def is_isolated(setting: ProcessorSetting, settings: Settings) -> bool:
+    """Whether it runs in a process apart, and is loaded nowhere else."""
+    if setting.isolate is not None:
+        return setting.isolate == "process"
+    # What comes with the package does no harm where it is loaded, and some of it listens only.
+    return settings.isolate and setting.name not in BUILT_IN
+
+
 def _can_be_found(package: str) -> bool:
     """Whether an import would find it, were it not loaded already."""
     return any(finder.find_spec(package, None) for finder in sys.meta_path)
@@ -108,7 +116,8 @@ def _load(name: str) -> object:
         )
     try:
         module = _module_of_file(Path(place)) if place.endswith(".py") else _module(place)
-    except Exception as exc:  # the border to foreign code: whatever it raises is its fault
+    # The border to foreign code: whatever it raises is its fault, also that it wants to exit.
+    except (Exception, SystemExit) as exc:
         raise ConfigurationError(f"processor {name}: {type(exc).__name__}: {exc}") from exc
     found: object = module
     for part in attribute.split("."):

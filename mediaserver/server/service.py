@@ -15,7 +15,7 @@ from mediaserver.server.base import ServiceBase
 from mediaserver.server.calls.connection import Answer, MediaConnection, StartLimits
 from mediaserver.server.calls.hangups import Perform
 from mediaserver.server.calls.registry import CallRegistry
-from mediaserver.server.calls.runner import InlineRunner, MakeRunner
+from mediaserver.server.calls.runner import Runners
 from mediaserver.server.calls.session import Session
 from mediaserver.server.listener import Listener
 from mediaserver.server.sockets.media_socket import Connection, MediaSocket
@@ -31,7 +31,7 @@ class SingleProcessService(ServiceBase):
         routes: further HTTP routes on the same port.
         perform: commands a phone call by REST; None where there is no control client.
         observer: told of calls that open, lose their socket, and close.
-        make_runner: makes what runs a call's processors.
+        runners: make what runs a call's processors; inline ones if None.
 
     Raises:
         ConfigurationError: a processor named in the settings cannot be used.
@@ -46,11 +46,11 @@ class SingleProcessService(ServiceBase):
         routes: Sequence[BaseRoute] = (),
         perform: Perform | None = None,
         observer: CallObserver | None = None,
-        make_runner: MakeRunner = InlineRunner,
+        runners: Runners | None = None,
     ) -> None:
         super().__init__(settings)
         self._observer = observer
-        self._calls = CallRegistry(settings, self, perform=perform, make_runner=make_runner)
+        self._calls = CallRegistry(settings, self, perform=perform, runners=runners)
         self._admission = AdmissionControl(settings, self)
         self.listener = Listener(settings, self, self._admission, self._make_socket, routes)
 
@@ -58,6 +58,11 @@ class SingleProcessService(ServiceBase):
     def sessions(self) -> dict[str, Session]:
         """The live calls by their id."""
         return self._calls.sessions
+
+    @property
+    def runners(self) -> Runners:
+        """Where the calls' processors run."""
+        return self._calls.runners
 
     @property
     def counters(self) -> Counter[str]:
@@ -87,7 +92,11 @@ class SingleProcessService(ServiceBase):
     async def start(self) -> None:
         """See ``Service``."""
         await self.listener.bind()
-        await self._calls.start()
+        try:
+            await self._calls.start()
+        except BaseException:  # a cancellation as well: the port is given back
+            await self.close()
+            raise
         await self.listener.listen()
 
     async def close(self) -> None:

@@ -39,6 +39,8 @@ class Sender:
         "_n_silent",
         "_sink",
         "_sizes",
+        "_underruns",
+        "_unfinished",
         "ledger",
         "next_at",
     )
@@ -74,6 +76,9 @@ class Sender:
         self._live: QueuedItem | None = None
         # Says what live audio to leave out; None: nothing.
         self._catch_up: CatchUp | None = None
+        # The play that had begun and was to bring more, when audio was last sent.
+        self._unfinished: QueuedItem | None = None
+        self._underruns = 0
         self._blocked = False
         self._closed = False
         self.next_at: float | None = float("-inf") if keepalive else None
@@ -211,8 +216,12 @@ class Sender:
         return True
 
     def _emit(self, n_samples: int, now: float) -> None:
+        unfinished = self._unfinished
+        if unfinished is not None and self.ledger.dry_at < now:
+            self._underruns += not (unfinished.resolved or unfinished.end >= 0)
         self._sink.send_media(self._encoder.encode(self._backlog.take(n_samples)))
         self.ledger.advance(n_samples, now)
+        self._unfinished = self._backlog.unfinished()
         self._finish(now)
 
     def _finish(self, now: float) -> None:

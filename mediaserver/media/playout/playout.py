@@ -261,6 +261,7 @@ class Playout(Sender):
             Counter(ledger.plays),
             Counter(ledger.marks),
             self._too_late_s,
+            self._underruns,
         )
 
     def queued_s(self, now: float) -> float:

@@ -23,7 +23,7 @@ WRITE_EVERY_S = 0.5
 PENDING_MOST_S = 60.0
 
 
-@processor
+@processor(tap=True)
 async def record(call: Call, directory: Path = Path("recordings")) -> None:
     """Write ``<directory>/<call>-<track>.wav``; holds become silence, so tracks stay aligned."""
     tapes: dict[str, TrackWriter] = {}

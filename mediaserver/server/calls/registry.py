@@ -21,9 +21,10 @@ from mediaserver.server.calls.audio.parts import parts_of
 from mediaserver.server.calls.connection import MediaConnection, Opened
 from mediaserver.server.calls.facts import CallFacts
 from mediaserver.server.calls.hangups import HangUps, Perform
-from mediaserver.server.calls.runner import InlineRunner, MakeRunner
+from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.calls.selection import Selection, load_processors, request_of, select
 from mediaserver.server.calls.session import Session
+from mediaserver.server.calls.watching.blame import LoopWatch
 from mediaserver.server.calls.watching.summary import summary_of
 from mediaserver.server.sockets import poller
 from mediaserver.server.sockets.media_socket import Connection, MediaSocket, make_media_socket
@@ -61,13 +62,14 @@ class CallRegistry:
         settings: see ``Settings``.
         follower: told what becomes of the calls.
         perform: commands a phone call by REST; None where there is no control client.
-        make_runner: makes what runs a call's processors.
+        runners: make what runs a call's processors; they are started and closed here.
         worker: the number of this process among its siblings; None where it is alone.
 
     Attributes:
         sessions: the live calls by their id.
         counters: what happened how often.
         hang_ups: ends phone calls.
+        runners: make what runs a call's processors.
 
     Raises:
         ConfigurationError: a setting or a processor cannot be used.
@@ -79,7 +81,7 @@ class CallRegistry:
         follower: CallsFollower,
         *,
         perform: Perform | None = None,
-        make_runner: MakeRunner = InlineRunner,
+        runners: Runners | None = None,
         worker: int | None = None,
     ) -> None:
         self.settings = settings
@@ -90,12 +92,13 @@ class CallRegistry:
         self._follower = follower
         self._perform = perform
         self.hang_ups = HangUps(None if perform is None else self._hang_up)
-        self._make_runner = make_runner
+        self.runners = runners or InlineRunners()
         self._worker = worker
         self._draining = False
         self._specs = load_processors(settings)
         self._poller: SocketPoller | None = None
         self._watch: asyncio.TimerHandle | None = None
+        self._loop_watch = LoopWatch(self._blamed)
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -103,6 +106,8 @@ class CallRegistry:
         """Be ready for calls."""
         # Loads every codec's library now: the first call of a codec must not wait for it.
         await asyncio.to_thread(status)
+        await self.runners.start()
+        self._loop_watch.start()
         if self.settings.poll_ms and poller.AVAILABLE:
             self._poller = SocketPoller(self.settings.poll_ms / 1000)
         self._look()
@@ -184,6 +189,10 @@ class CallRegistry:
         """One more of ``name``."""
         self.counters[name] += 1
 
+    def _blamed(self, name: str, *, call_id: str = "") -> None:
+        """Something held up the loop."""
+        self.count(name)
+
     def summary_of(self, session: Session) -> CallSummary:
         """The session's facts and figures as they are now."""
         return summary_of(session, self._worker)
@@ -230,6 +239,8 @@ class CallRegistry:
             session.end("shutdown")
         await self._idle.wait()
         await self.hang_ups.closed()
+        await self.runners.close()
+        self._loop_watch.stop()
         if self._poller is not None:
             self._poller.close()
 
@@ -282,7 +293,7 @@ class CallRegistry:
             route=selection.route,
             is_open=admission is Admission.OPEN,
         )
-        runner = self._make_runner(selection.chain, self.settings)
+        runner = self.runners.make_runner(selection.chain, self.settings)
         session = Session(self, facts, connection, runner, parts, now)
         self.sessions[call_id] = session
         self._unfinished.add(session)

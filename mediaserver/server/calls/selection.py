@@ -7,26 +7,37 @@ from typing import Any
 
 import msgspec
 
-from mediaserver.conversion import WrongSettingError, did_you_mean
+from mediaserver.conversion import KeyPath, WrongSettingError, did_you_mean
 from mediaserver.errors import ConfigurationError
 from mediaserver.observer import StreamRequest, masked
-from mediaserver.processors.discovery import find
+from mediaserver.processors.discovery import find, is_isolated
 from mediaserver.processors.parameters import ParameterError, bind, from_call
 from mediaserver.processors.routing import Asked, check_routes, described, find_route
 from mediaserver.processors.spec import Spec
 from mediaserver.server.admission import MEDIA_PATH
 from mediaserver.server.calls.audio.formats import Formats, check_settings
-from mediaserver.settings import Settings
+from mediaserver.settings import ProcessorSetting, Settings, name_of
 from mediaserver.wire.messages import Start
 
 PARAMETER_PREFIX = "param_"
 
 
 class Chosen(msgspec.Struct, frozen=True):
-    """A processor for one call, its parameters bound."""
+    """A processor for one call, its parameters bound; those of an isolated one are bound there.
+
+    Attributes:
+        spec: what it is.
+        parameters: keyword arguments.
+        index: its number among those of ``Settings.named``.
+        isolated: it is to run in a process apart.
+        outside: what the call sets of it.
+    """
 
     spec: Spec
     parameters: dict[str, Any]
+    index: int = 0
+    isolated: bool = False
+    outside: Mapping[str, str] = {}
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -55,15 +66,33 @@ def load_processors(settings: Settings) -> dict[object, Spec]:
     check_routes(settings)
     specs: dict[object, Spec] = {}
     for path, setting in settings.named():
-        try:
-            spec = specs[setting.name] = find(setting.name)
-            bind(spec, setting.parameters)
-        except ParameterError as exc:
-            inner = ("parameters", *exc.path) if exc.path else ()
-            raise WrongSettingError((*path, *inner), exc.problem) from exc
-        except ConfigurationError as exc:
-            raise WrongSettingError(path, str(exc)) from exc
+        if is_isolated(setting, settings):
+            specs[setting.name] = Spec(name_of(setting.name), _elsewhere)
+        else:
+            specs[setting.name] = load(path, setting)
     return specs
+
+
+def load(path: KeyPath, setting: ProcessorSetting) -> Spec:
+    """The processor of a setting that stands at ``path``, its parameters checked.
+
+    Raises:
+        WrongSettingError: it cannot be used.
+    """
+    try:
+        spec = find(setting.name)
+        bind(spec, setting.parameters)
+    except ParameterError as exc:
+        inner = ("parameters", *exc.path) if exc.path else ()
+        raise WrongSettingError((*path, *inner), exc.problem) from exc
+    except ConfigurationError as exc:
+        raise WrongSettingError(path, str(exc)) from exc
+    return spec
+
+
+def _elsewhere() -> None:
+    """Stands for a processor that is loaded in another process."""
+    raise AssertionError
 
 
 def select(
@@ -91,14 +120,24 @@ def select(
             raise ConfigurationError(f"processor {asked!r} is not offered{guess}")
         wanted = (known[asked],)
     return Selection(
-        [
-            Chosen(specs[s.name], from_call(specs[s.name], s.parameters, outside, s.allow))
-            for s in wanted
-        ],
+        [_choose(specs, settings, setting, outside) for setting in wanted],
         "" if route is None else described(route, masked),
         matched,
         _ignored({*outside} - {*matched}, {name for s in wanted for name in s.allow}),
     )
+
+
+def _choose(
+    specs: Mapping[object, Spec],
+    settings: Settings,
+    setting: ProcessorSetting,
+    outside: Mapping[str, str],
+) -> Chosen:
+    spec = specs[setting.name]
+    isolated = is_isolated(setting, settings) or (settings.isolate and not spec.tap)
+    bound = {} if isolated else from_call(spec, setting.parameters, outside, setting.allow)
+    index = next(n for n, (_, each) in enumerate(settings.named()) if each is setting)
+    return Chosen(spec, bound, index, isolated, outside)
 
 
 def _ignored(outside: set[str], allowed: set[str]) -> list[tuple[str, str]]:

@@ -219,7 +219,7 @@ class Session:
         """Its facts and figures as they are now."""
         return self._host.summary_of(self)
 
-    def send_text(self, data: bytes) -> bool:
+    async def send_text(self, data: bytes) -> bool:
         """Send a message of the processors' own; False where there is no socket."""
         if self.line is not None:
             self.line.send_text(data)

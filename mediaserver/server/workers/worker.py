@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from mediaserver.processes.inside import Heartbeats
 from mediaserver.server.admission import Upgrade
 from mediaserver.server.calls.connection import Answer, MediaConnection, StartLimits
 from mediaserver.server.calls.registry import CallRegistry
+from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.calls.session import Session
 from mediaserver.server.sockets.media_socket import SocketMaker, make_protocol
 from mediaserver.server.workers.commands import CommandRequests, ControlEncoding
@@ -40,6 +41,7 @@ from mediaserver.server.workers.messages import (
     ToWorker,
     WebhookReported,
 )
+from mediaserver.settings import Settings
 from mediaserver.wire.messages import Start
 
 logger = logging.getLogger(__name__)
@@ -71,17 +73,26 @@ class Worker:
         setup: the parent's first message.
         end: this side of the channel.
         control: encodes and reads what goes to and comes from the parent's control client.
+        runners_for: what makes the runners of its calls, by the settings.
 
     Raises:
         ConfigurationError: a setting or a processor cannot be used here.
     """
 
-    def __init__(self, setup: Setup, end: socket.socket, control: ControlEncoding) -> None:
-        self.settings = setup.whole_settings()
+    def __init__(
+        self,
+        setup: Setup,
+        end: socket.socket,
+        control: ControlEncoding,
+        runners_for: Callable[[Settings], Runners] = lambda _: InlineRunners(),
+    ) -> None:
+        self.settings = settings = setup.whole_settings()
         self._control = control
         self._commands = CommandRequests(self._report, control)
         perform = self._commands.perform if setup.has_client else None
-        self._calls = CallRegistry(self.settings, self, perform=perform, worker=setup.index)
+        self._calls = CallRegistry(
+            settings, self, perform=perform, runners=runners_for(settings), worker=setup.index
+        )
         self._connections: set[MediaConnection] = set()
         self._landing: set[asyncio.Task[None]] = set()
         self._n_quiet = 0

@@ -14,6 +14,7 @@ from mediaserver.errors import ConfigurationError
 from mediaserver.observer import CallSummary, StreamRequest
 from mediaserver.processes.messages import Failed, Heartbeat, Ready, Shutdown
 from mediaserver.processors.builtin.echo import Echo
+from mediaserver.server.handed_settings import HandedSettings
 from mediaserver.server.workers import messages
 from mediaserver.server.workers.messages import Setup
 from mediaserver.settings import ProcessorSetting, RouteSetting, Settings
@@ -161,7 +162,7 @@ def test_parameters_that_cannot_be_loaded_are_a_clear_error() -> None:
     """As where a class is of the parent's own main program."""
     pickled = pickle.dumps([("echo", {"voice": Voice(Path("x"), ())})]).replace(b"Voice", b"Vocal")
     echo = Settings(processors=(ProcessorSetting("echo"),))
-    setup = Setup(0, 0.5, False, echo, pickled, pickle.dumps(None))
+    setup = Setup(0, 0.5, False, HandedSettings(echo, pickled, pickle.dumps(None)))
     with pytest.raises(ConfigurationError, match=r"parameters cannot be loaded: .*Vocal"):
         setup.whole_settings()
 
@@ -169,6 +170,6 @@ def test_parameters_that_cannot_be_loaded_are_a_clear_error() -> None:
 def test_a_log_config_that_cannot_be_loaded_is_a_clear_error() -> None:
     """As where a formatter's class is of the parent's own main program."""
     pickled = pickle.dumps({"formatters": {"f": {"()": Voice}}}).replace(b"Voice", b"Vocal")
-    setup = Setup(0, 0.5, False, Settings(), pickle.dumps([]), pickled)
+    setup = Setup(0, 0.5, False, HandedSettings(Settings(), pickle.dumps([]), pickled))
     with pytest.raises(ConfigurationError, match="log_config cannot be loaded"):
         setup.log_config()

@@ -15,6 +15,7 @@ from mediaserver.errors import AudioFormatError
 from mediaserver.logs import LimitedLog
 from mediaserver.media.frames import Int16Array
 from mediaserver.media.playout import Play, Playout
+from mediaserver.processors.api import AudioSource
 from mediaserver.shown import shown
 from telephony_codecs import open_audio, resample_clip
 
@@ -63,9 +64,11 @@ class Sources:
         *,
         live: bool,
         ahead_s: float,
+        clip: bool = False,
     ) -> Play:
         """A play of a source that is pulled at most ``ahead_s`` ahead of the ear."""
-        play = playout.open(rate_hz, monotonic(), live=live)
+        now = monotonic()
+        play = playout.open_clip(rate_hz, now) if clip else playout.open(rate_hz, now, live=live)
         self._start(play, self._feed_iterator(playout, play, source, ahead_s))
         return play
 
@@ -164,6 +167,41 @@ class ByteJoiner:
         whole = len(octets) & ~1
         self._odd = octets[whole:]
         return np.frombuffer(octets[:whole], "<i2").astype(np.int16, copy=False)
+
+
+def check_resumable(*, live: bool, resume: bool) -> None:
+    """Refuse what cannot be asked for together.
+
+    Raises:
+        AudioFormatError: live audio that is to be resumed.
+    """
+    if resume and live:
+        raise AudioFormatError("live audio happens now: it cannot be resumed")
+
+
+def no_source(source: object) -> AudioFormatError:
+    """The error of what ``play()`` was given in the place of audio."""
+    return AudioFormatError(
+        "play() takes an int16 array, an async iterator of arrays or bytes, a path, or"
+        f" bytes, not {type(source).__name__}"
+    )
+
+
+async def whole(
+    source: AudioSource, rate: int | None, rate_hz: int
+) -> tuple[Int16Array, int | None]:
+    """A source as one array, as only that can be resumed; a file's at ``rate_hz``.
+
+    Raises:
+        AudioFormatError: it is none that has an end.
+    """
+    if isinstance(source, bytes) and rate is not None and not is_audio_file(source):
+        return samples_of_bytes(source), rate
+    if isinstance(source, Path | str | bytes):
+        return await asyncio.to_thread(samples_of_file, source, rate_hz), rate_hz
+    if isinstance(source, np.ndarray):
+        return source.copy() if source.flags.writeable else source, rate
+    raise AudioFormatError("resume takes an array, a file or bytes, no iterator")
 
 
 async def wait_below(playout: Playout, limit_s: float) -> None:

@@ -133,7 +133,7 @@ class Watch:
             self._hint(call, Hint("media_silent", text))
 
     def _look_for_drops(self, call: WatchedCall) -> None:
-        n_frames, too_late_s = call.runner.dropped_frames, call.outbound.tally.too_late_s
+        n_frames, too_late_s = call.runner.load.dropped_frames, call.outbound.tally.too_late_s
         for name, is_there, text in (
             (
                 "slow_handler",

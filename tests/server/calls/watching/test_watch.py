@@ -12,6 +12,7 @@ from mediaserver.media.playout import NOTHING_SENT
 from mediaserver.media.playout.ledger import Ledger
 from mediaserver.processors.api import Event, Hint, LimitReached, StreamError
 from mediaserver.server.calls.audio.inbound import Levels
+from mediaserver.server.calls.runner import RunnerLoad
 from mediaserver.server.calls.watching.watch import Watch
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import ErrorBody
@@ -43,7 +44,7 @@ class Call:
         )
         self.events: list[Event] = []
         self.runner: Any = SimpleNamespace(
-            publish=self.events.append, dropped_frames=0, names=("bot",)
+            publish=self.events.append, load=RunnerLoad(dropped_frames=0), names=("bot",)
         )
         self.hung_up: list[str] = []
         self.counted: list[str] = []
