@@ -209,14 +209,6 @@ def plan_of(args: argparse.Namespace) -> CallPlan:
         CodecError: an unknown codec, a rate it does not have, an unreadable audio file.
         PlanError: values that no call can have.
     """
-    faults = Faults(
-        reorder_window=args.reorder,
-        duplicate=args.duplicate,
-        drop=args.drop,
-        jitter_s=args.jitter / 1000,
-        stall=args.stall,
-        abrupt_close_at_s=args.abrupt_close_at,
-    )
     codec_name, turns = args.codec.upper(), None
     if _is_for_a_bot(args):
         turns = _turns(args, codec(codec_name).audio_rate_hz(args.rate))
@@ -244,9 +236,20 @@ def plan_of(args: argparse.Namespace) -> CallPlan:
         custom_parameters=dict(args.param),
         token=args.token or os.environ.get(TOKEN_VARIABLE) or None,
         error_shape=args.error_shape,
-        faults=faults,
+        faults=_faults(args),
         seed=args.seed,
         keep="figures" if args.figures_only else "audio",
+    )
+
+
+def _faults(args: argparse.Namespace) -> Faults:
+    return Faults(
+        reorder_window=args.reorder,
+        duplicate=args.duplicate,
+        drop=args.drop,
+        jitter_s=args.jitter / 1000,
+        stall=args.stall,
+        abrupt_close_at_s=args.abrupt_close_at,
     )
 
 

@@ -62,16 +62,11 @@ def hold(
     n_processes = min(n_processes, len(plans))
     if n_processes == 1:
         return _held(url, plans, tell)
-    context = multiprocessing.get_context("spawn")
     children: list[tuple[BaseProcess, Connection]] = []
     try:
         for number in range(n_processes):
-            ours, theirs = context.Pipe()
-            process: BaseProcess = context.Process(target=_child, args=(theirs,), daemon=True)
-            process.start()
-            theirs.close()
-            children.append((process, ours))
-            ours.send((url, plans[number::n_processes], number, n_processes, audio))
+            share = (url, plans[number::n_processes], number, n_processes, audio)
+            children.append(_started(share))
         lines = [line for _, line in children]
         for line in lines:
             _expect(line, READY_WITHIN_S)
@@ -84,10 +79,25 @@ def hold(
             line.close()
             process.terminate()
             process.join()
-    reports: list[CallReport | None] = [None] * len(plans)
+    in_order: dict[int, CallReport] = {}
     for number, part in enumerate(parts):
-        reports[number::n_processes] = part
-    return [report for report in reports if report is not None]
+        in_order |= dict(zip(range(number, len(plans), n_processes), part, strict=True))
+    return [in_order[number] for number in range(len(plans))]
+
+
+Share = tuple[str, Sequence[CallPlan], int, int, bool]
+"""Of one process: URL, plans, which one it is of how many, whether audio is wanted."""
+
+
+def _started(share: Share) -> tuple[BaseProcess, Connection]:
+    # Not forked: a copy of this process would have its progress bar and its event loop.
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_child, args=(theirs,), daemon=True)
+    process.start()
+    theirs.close()
+    ours.send(share)
+    return process, ours
 
 
 def _expect(line: Connection, within_s: float) -> object:
