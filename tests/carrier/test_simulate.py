@@ -290,7 +290,7 @@ def test_every_flag_reaches_the_plan(tmp_path: Path) -> None:
     flags = (
         "simulate --url ws://x --codec l16 --rate 16000 --send-codec pcma --send-rate 8000"
         " --mode mp3 --tracks both --chunk-ms 40 --chunk-numbering shared --token t"
-        " --param a=b --param c=d=e --error-shape error --seconds 3 --dtmf 1:5 --dtmf 2:#"
+        " --param a=b --param c=d=e --error-shape error --seconds 3 --press 1:5 --press 2s:#12"
         " --hang-up-at 2.5 --reconnect-at 1 --reconnect-numbering continue --linger 0.1"
         " --reorder 3 --duplicate 0.1 --drop 0.2 --jitter 30 --stall 1:0.5"
         " --abrupt-close-at 2 --seed 9"
@@ -301,7 +301,11 @@ def test_every_flag_reaches_the_plan(tmp_path: Path) -> None:
     assert (plan.mode, plan.tracks, plan.chunk_ms) == ("mp3", "both", 40)
     assert (plan.chunk_numbering, plan.token, plan.error_shape) == ("shared", "t", "error")
     assert plan.custom_parameters == {"a": "b", "c": "d=e"}
-    assert (plan.seconds, plan.dtmf, plan.hang_up_at_s) == (3, [(1, "5"), (2, "#")], 2.5)
+    assert (plan.seconds, plan.dtmf, plan.hang_up_at_s) == (
+        3,
+        [(1, "5"), (2, "#"), (2.2, "1"), (2.4, "2")],
+        2.5,
+    )
     assert (plan.reconnect_at_s, plan.reconnect_numbering) == (1, "continue")
     assert (plan.linger_s, plan.seed) == (0.1, 9)
     assert plan.audio is not None
@@ -352,7 +356,7 @@ def test_the_address_must_be_a_websockets(capsys: Capture) -> None:
         (["--calls", "x"], "'x' is not a number above 0"),
         (["--param", "=x"], "'=x' is not NAME=VALUE"),
         (["--press", "1"], "'1' names no keys: it is WHEN:KEYS, as in 2s:1"),
-        (["--dtmf", "1:"], "'1:' names no keys: it is WHEN:KEYS, as in 2s:1"),
+        (["--press", "1:"], "'1:' names no keys: it is WHEN:KEYS, as in 2s:1"),
         (["--press", "1:5x"], "'1:5x': '5x' are not keys; a telephone has 0 to 9, *, # and A to D"),
         (["--press", "soon:5"], "'soon:5' is not WHEN:KEYS, as in 2s:1 or silence:12#; WHEN is"),
         (["--press", "mark:5"], "'mark:5' names no keys"),

@@ -107,7 +107,7 @@ def _add_turns(group: argparse._ArgumentGroup) -> None:
         help=f"say this once, else be silent; {WHEN}; without FILE: the shipped speech; repeatable",
     )  # fmt: skip
     group.add_argument(
-        "--press", "--dtmf", type=_press, action="append", dest="turns", metavar="WHEN:KEYS",
+        "--press", type=_press, action="append", dest="turns", metavar="WHEN:KEYS",
         help=f"press keys; {WHEN}; repeatable",
     )  # fmt: skip
     group.add_argument(

@@ -74,7 +74,8 @@ def show_table(
     console.print(table)
     if takes_turns and len(reports) <= MAX_ROWS:
         for number, report in enumerate(reports, 1):
-            console.print(f"{number}: {'; '.join(story(report))}", markup=False, highlight=False)
+            line = f"{number}: {'; '.join(story(report))}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(turn_line(reports, summary) if takes_turns else summary_line(summary))
     for problem, times in summary.problems.items():
         console.print(f"{times} × {problem}", markup=False)
