@@ -206,7 +206,7 @@ def test_a_hundred_calls_lose_nothing() -> None:
     ) as (_, url):
         ran = run(
             *("simulate", "--url", url, "--calls", "100", "--seconds", "4", "--linger", "30"),
-            *("--expect-echo", "--json"),
+            *("--expect-echo", "--json", "--max-late", "60000"),
         )
     assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr
     report = json.loads(ran.stdout)

@@ -25,12 +25,22 @@ from mediaserver.carrier import Audio, CallPlan, FakeCall, place_call, place_cal
 from mediaserver.carrier.rest.api import FakeTelnyx
 from mediaserver.carrier.rest.faults import RestFault
 from mediaserver.carrier.rest.habits import Habits
+from mediaserver.carrier.turns import Turn
 from mediaserver.settings import ProcessorSetting, Settings
 from tests.control.test_end_to_end import world
 from tests.ports import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-TESTED = {"attendant", "echo_bot", "prompt_bot", "gain_filter", "talk_over", "bridge", "embed"}
+TESTED = {
+    "attendant",
+    "bridge",
+    "echo_bot",
+    "embed",
+    "gain_filter",
+    "prompt_bot",
+    "talk_over",
+    "voicemail",
+}
 
 
 @asynccontextmanager
@@ -78,12 +88,16 @@ async def test_echo_bot() -> None:
 @pytest.fixture
 def prompt(tmp_path: Path) -> Path:
     """Twenty seconds of a square wave in a file."""
-    path = tmp_path / "prompt.wav"
+    return prompt_of(tmp_path, 20.0)
+
+
+def prompt_of(folder: Path, seconds: float) -> Path:
+    path = folder / "prompt.wav"
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(8000)
-        file.writeframes(steady(8000, 20.0).samples.astype("<i2").tobytes())
+        file.writeframes(steady(8000, seconds).samples.astype("<i2").tobytes())
     return path
 
 
@@ -159,6 +173,24 @@ async def test_talk_over(caplog: pytest.LogCaptureFixture) -> None:
     figures = [float(found) for found in re.findall(r"(\d+\.\d) s", told[0])]
     for figure, expected in zip(figures, (1.0, 2.0, 1.0), strict=True):
         assert abs(figure - expected) < 0.25, told
+
+
+async def test_voicemail(tmp_path: Path) -> None:
+    """The caller speaks when the greeting is over, is thanked and hung up; the message is kept."""
+    said = Turn("message", "silence", samples=steady(8000).samples)
+    plan = CallPlan(turns=[said], expect_hangup=True, quiet_s=0.5, seconds=60.0)
+    bot = {"greeting": prompt_of(tmp_path, 1.0), "folder": tmp_path}
+    async with serving("voicemail.py:voicemail", **bot) as server:
+        report = await place_call(server.url, plan)
+    assert report.problem is None
+    assert report.bot_hung_up
+    (greeting, thanks) = report.heard_at_s
+    ((_, from_s, to_s),) = report.taken
+    assert greeting[1] < from_s < to_s < thanks[0]
+    (message,) = await asyncio.to_thread(lambda: list(tmp_path.glob("v3-*.wav")))
+    with wave.open(str(message)) as file:
+        loud = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+    assert abs(np.count_nonzero(np.abs(loud) > 4000) - 8000) < 200
 
 
 async def test_bridge() -> None:
