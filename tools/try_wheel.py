@@ -36,7 +36,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 READY = re.compile(r"mediaserver ready on (ws://(\S+)/media)")
 # Where other programs' limits are met most, and what is used is not all documented.
 OLDER = {
-    "uvicorn": ("0.32.0", "0.34.3", "0.38.0", "0.44.0", "0.50.2", "0.53.0"),
+    "uvicorn": ("0.32.1", "0.34.3", "0.38.0", "0.44.0", "0.50.2", "0.53.0"),
     "websockets": ("15.0", "15.0.1", "16.0", "16.1.1", "17.0"),
     "starlette": ("0.40.0", "0.46.2", "0.52.1", "1.0.0", "1.5.1"),
     "av": ("14.0.0", "15.1.0", "16.1.0", "17.1.0", "18.1.0"),

@@ -117,14 +117,23 @@ class Voice:
             self.report(f"call.{what}.ended", status=status, **fields, **at_end)
 
         times_s = starts_s, self.ear.end_s
-        task = self.spawn(self._see_out(what, times_s, fields, end))
+        before = next(reversed(self._queued), None)
+        task = self.spawn(self._see_out(what, times_s, fields, end, before))
         self._queued[task] = end
 
     async def _see_out(
-        self, what: str, times_s: tuple[float, float], fields: Body, end: Callable[[str], None]
+        self,
+        what: str,
+        times_s: tuple[float, float],
+        fields: Body,
+        end: Callable[[str], None],
+        before: asyncio.Task[None] | None,
     ) -> None:
         starts_s, ends_s = times_s
         await asyncio.sleep(starts_s - self.now())
+        if before is not None:
+            # It ends when this begins; late timers do not keep their order.
+            await asyncio.wait((before,))
         self.report(f"call.{what}.started", **fields)
         await asyncio.sleep(ends_s - self.now())
         task = asyncio.current_task()
