@@ -172,9 +172,10 @@ class RemotePlays:
         if self.ended or self._link.is_full:
             return
         _check_audio(samples)
-        self._link.send(
-            messages.LIVE, self._call, messages.LIVE_HEAD.pack(rate or 0), _octets(samples)
-        )
+        head = messages.LIVE_HEAD.pack(rate or 0)
+        for at in range(0, len(samples), PIECE_SAMPLES):
+            piece = samples[at : at + PIECE_SAMPLES]
+            self._link.send(messages.LIVE, self._call, head, _octets(piece))
 
     def mark(self, name: str) -> Mark:
         """See ``Call.mark``."""

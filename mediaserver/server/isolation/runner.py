@@ -23,6 +23,7 @@ from mediaserver.server.calls.runner import (
 )
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.hosted_plays import HostedPlays
+from mediaserver.server.isolation.link import PacketTooLongError
 from mediaserver.server.isolation.remote_call import told_of
 from mediaserver.settings import Settings
 
@@ -146,7 +147,8 @@ class IsolatedRunner:
             self._say(messages.RenewCall(told_of(self._call.facts)))
         try:
             self._say(messages.event_message(event))
-        except (ValueError, TypeError, RecursionError) as exc:  # a webhook nested too deep
+        except (ValueError, TypeError, RecursionError, PacketTooLongError) as exc:
+            # a webhook, nested too deep or too long
             logger.warning("call %s: an event is not told: %s", self._call_id, exc)
 
     def end(self, reason: str) -> None:
@@ -338,7 +340,10 @@ class IsolatedRunner:
             problem = str(exc)
         except Exception as exc:  # whatever it is, the bot is to see it
             error = self._control.encode_error(exc)
-        self._say(messages.Reply(request.request, result, error, problem))
+        try:
+            self._say(messages.Reply(request.request, result, error, problem))
+        except PacketTooLongError as exc:
+            self._say(messages.Reply(request.request, problem=str(exc)))
 
 
 def _outbound(call: RunningCall) -> Outbound:
