@@ -24,6 +24,8 @@ from mediaserver.settings import Settings
 from telephony_codecs import status
 
 LINES_A_SECOND = 100
+# How much longer than its handlers' grace a host may outlive the server.
+SLACK_S = 2.0
 
 
 def main(fd: int) -> None:
@@ -47,7 +49,10 @@ def main(fd: int) -> None:
 
 def _host(settings: Settings, specs: dict[object, Spec], number: int, end: socket.socket) -> None:
     """The life of one host, in its own process."""
-    _set_up_logging(settings, f"processor host {number}")
+    name = f"processor host {number}"
+    _set_up_logging(settings, name)
+    # The spawner, which would end it, may be gone as well.
+    inside.end_with_parent(end, settings.handler_grace_s + SLACK_S, name)
     gc.enable()
     loop = (loop_factory() or asyncio.new_event_loop)()
     asyncio.set_event_loop(loop)

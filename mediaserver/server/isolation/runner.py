@@ -56,6 +56,7 @@ class Host(Protocol):
 
 
 Place = Callable[[bool], Host]
+"""Finds a host, alone where asked for; an OSError says that there is none."""
 
 
 class IsolatedRunner:
@@ -278,7 +279,14 @@ class IsolatedRunner:
     def _open(self, *, alone: bool) -> None:
         call = self._call
         assert call is not None
-        host = self._host = self._place(alone)
+        try:
+            host = self._host = self._place(alone)
+        except OSError as exc:
+            logger.error("call %s: no processor host for it: %s", self._call_id, exc)
+            self._handlers_done.set()
+            self._call_done.set()
+            self._follow(call, self._settings.on_error)
+            return
         self._number = host.add(self)
         self._plays = HostedPlays(_outbound(call), self._say)
         told = told_of(call.facts)

@@ -116,7 +116,12 @@ class Spawner:
         return True
 
     def _spawn(self, host: int, fd: int) -> None:
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as exc:  # the hosts that run are not to end for it
+            os.close(fd)
+            print(f"processor host {host} cannot be started: {exc}", file=sys.stderr, flush=True)
+            return
         if pid:
             os.close(fd)
             self._pids[host] = pid
