@@ -199,7 +199,7 @@ async def test_it_may_be_closed_in_the_middle_of_a_flood(by_receiver: bool) -> N
     ours, theirs = socket.socketpair()
     end = Link(ours, received, lambda: came.append(-1))
     theirs.send(packet(0, 1, b"") * 500)
-    while not came:
+    while not came:  # noqa: ASYNC110  # no turn of the loop is to be missed
         await asyncio.sleep(0)
     end.close()
     n = len(came)
@@ -229,8 +229,7 @@ async def test_it_is_full_until_the_other_side_reads() -> None:
             except BlockingIOError:
                 await asyncio.sleep(0)
         await asyncio.wait_for(asyncio.gather(*waiting), 20)
-        assert not end.link.is_full
-        await end.link.drained()
+        await asyncio.wait_for(end.link.drained(), 20)
 
 
 async def test_closing_lets_go_who_waits() -> None:
