@@ -67,7 +67,8 @@ async def _run(end: socket.socket, settings: Settings, specs: dict[object, Spec]
 class LineLimit(logging.Filter):
     """Lets so many lines a second through; how many were left out, the next one says.
 
-    What a plugin floods its log with would else fill the server's.
+    What a plugin floods its log with would else fill the server's. One may be the filter of
+    several handlers: each line counts once.
     """
 
     def __init__(self, lines_a_second: int = LINES_A_SECOND) -> None:
@@ -75,19 +76,30 @@ class LineLimit(logging.Filter):
         self._most = lines_a_second
         self._second = 0
         self._n = 0
+        self._last: logging.LogRecord | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See ``logging.Filter``."""
+        if record is not self._last:
+            self._last = record
+            self._count(record)
+        return self._n <= self._most
+
+    def _count(self, record: logging.LogRecord) -> None:
         second = int(record.created)
         if second != self._second:
             left_out, self._second, self._n = self._n - self._most, second, 0
             if left_out > 0:
                 record.msg = f"{record.msg} (and {left_out} lines before it)"
         self._n += 1
-        return self._n <= self._most
 
 
 def _set_up_logging(settings: Settings, name: str) -> None:
     set_up_logging(settings.log_level, settings.log_config, name)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(LineLimit())
+    limit = LineLimit()
+    named = logging.getLogger().manager.loggerDict.values()
+    loggers = [logging.getLogger(), *(each for each in named if isinstance(each, logging.Logger))]
+    for handler in {handler for logger in loggers for handler in logger.handlers}:
+        # A host has those of the process that it was forked from, with their filter.
+        handler.filters = [each for each in handler.filters if not isinstance(each, LineLimit)]
+        handler.addFilter(limit)
