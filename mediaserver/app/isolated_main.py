@@ -101,5 +101,6 @@ def _set_up_logging(settings: Settings, name: str) -> None:
     loggers = [logging.getLogger(), *(each for each in named if isinstance(each, logging.Logger))]
     for handler in {handler for logger in loggers for handler in logger.handlers}:
         # A host has those of the process that it was forked from, with their filter.
-        handler.filters = [each for each in handler.filters if not isinstance(each, LineLimit)]
+        for former in [each for each in handler.filters if isinstance(each, LineLimit)]:
+            handler.removeFilter(former)
         handler.addFilter(limit)
