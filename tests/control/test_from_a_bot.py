@@ -160,3 +160,15 @@ async def test_a_bot_is_cancelled_in_the_middle_of_a_command(
         assert await written(tmp_path) == ["cancelled", "over"]
         await soon(lambda: w.server.service.n_calls == 0, 20)
         assert w.server.service.counters["abandoned_handlers"] == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_lost_hosts_commands_are_not_answered_to_the_next(
+    tmp_path: Path, workers: int
+) -> None:
+    """What a dead chain had asked for is not taken for an answer to the one that follows it."""
+    async with world(bot("dies", tmp_path), workers=workers, isolate=True) as w:
+        w.fake.faults.add(RestFault("slow", "speak", delay_s=1.5))
+        w.fake.faults.add(RestFault("slow", "fork_stop", delay_s=3.0))
+        await streamed(w)
+        assert await written(tmp_path) == ["again ok True", "over"]

@@ -98,6 +98,7 @@ class IsolatedRunner:
         self._plays: HostedPlays | None = None
         self._n_errors = 0
         self._load = RunnerLoad()
+        self._former = RunnerLoad()
         self._n_unsent = 0
         self._losses: deque[float] = deque(maxlen=MAX_LOSSES)
         self._handlers_done = asyncio.Event()
@@ -109,14 +110,8 @@ class IsolatedRunner:
     @property
     def load(self) -> RunnerLoad:
         """See ``Runner``; what lies in the link counts as dropped only where it was not sent."""
-        here, there = self._taps.load, self._load
-        return RunnerLoad(
-            here.dropped_frames + there.dropped_frames + self._n_unsent,
-            here.dropped_events + there.dropped_events,
-            max(here.queued_frames, there.queued_frames),
-            max(here.queued_events, there.queued_events),
-            here.budget_overruns + there.budget_overruns,
-        )
+        whole = _joined(self._taps.load, _joined(self._former, self._load))
+        return whole._replace(dropped_frames=whole.dropped_frames + self._n_unsent)
 
     @property
     def n_errors(self) -> int:
@@ -173,8 +168,6 @@ class IsolatedRunner:
             self._say(messages.CloseCall())
             await _at_most(self._call_done, CANCELLED_WITHIN_S + SLACK_S)
         await self._taps.close()
-        for task in list(self._requests.values()):
-            task.cancel()
         self._leave(abandoned=self._abandoned or not self._call_done.is_set())
 
     # What the host says.
@@ -210,8 +203,10 @@ class IsolatedRunner:
                 self._say(messages.Reply(number, plays.clear()))
             case messages.Request(number):
                 task = asyncio.get_running_loop().create_task(self._carry_out(message))
-                self._requests[number] = task
-                task.add_done_callback(lambda _: self._requests.pop(number, None))
+                # Of this host: the next one counts from 1 again.
+                requests = self._requests
+                requests[number] = task
+                task.add_done_callback(lambda _: requests.pop(number, None))
             case messages.Abandon(number):
                 if number in self._requests:
                     self._requests[number].cancel()
@@ -256,6 +251,9 @@ class IsolatedRunner:
     def _restart(self, call: RunningCall, why: str) -> None:
         self._handlers_done.clear()
         self._call_done.clear()
+        lost = _joined(self._former, self._load)
+        self._former = lost._replace(queued_frames=0, queued_events=0)
+        self._load = RunnerLoad()
         # What the dead chain had queued would talk into what the new one says.
         _outbound(call).clear_now()
         # Alone: whichever call it was that ended the host, it harms no other one twice.
@@ -293,6 +291,9 @@ class IsolatedRunner:
         self._say(messages.OpenCall(told, self._chain, self._outside, call.stats()))
 
     def _leave(self, *, abandoned: bool) -> None:
+        requests, self._requests = self._requests, {}
+        for task in requests.values():
+            task.cancel()
         host, self._host = self._host, None
         if host is not None:
             host.remove(self._number, abandoned=abandoned)
@@ -352,6 +353,17 @@ class IsolatedRunner:
             self._say(messages.Reply(request.request, result, error, problem))
         except PacketTooLongError as exc:
             self._say(messages.Reply(request.request, problem=str(exc)))
+
+
+def _joined(one: RunnerLoad, other: RunnerLoad) -> RunnerLoad:
+    """What two runners of a call have dropped, and the longer of their queues."""
+    return RunnerLoad(
+        one.dropped_frames + other.dropped_frames,
+        one.dropped_events + other.dropped_events,
+        max(one.queued_frames, other.queued_frames),
+        max(one.queued_events, other.queued_events),
+        one.budget_overruns + other.budget_overruns,
+    )
 
 
 def _outbound(call: RunningCall) -> Outbound:
