@@ -110,7 +110,9 @@ class Spawner:
                 pid = self._pids.get(host)
                 if pid is not None and hangs:
                     os.kill(pid, signal.SIGUSR1)
-                self._to_kill[host] = time.monotonic() + (SAY_WHERE_S if hangs else 0.0)
+                # A second word takes no time from the first one.
+                due = time.monotonic() + (SAY_WHERE_S if hangs else 0.0)
+                self._to_kill.setdefault(host, due)
             case messages.Shutdown():
                 return False
         return True

@@ -149,6 +149,7 @@ async def test_one_that_hangs_says_where_and_is_killed() -> None:
         hangs.send(b"h")
         idle.send(b"i")
         spawner.channel.send(messages.KillHost(1, hangs=True))
+        spawner.channel.send(messages.KillHost(1))
         spawner.channel.send(messages.KillHost(2))
         spawner.channel.send(messages.KillHost(99, hangs=True))
         assert await spawner.exited(1) == -signal.SIGKILL
