@@ -286,7 +286,7 @@ class IsolatedRunner:
             self._follow(call, self._settings.on_error)
             return
         self._number = host.add(self)
-        self._plays = HostedPlays(_outbound(call), self._say)
+        self._plays = HostedPlays(_outbound(call), self._say, self._call_id)
         told = told_of(call.facts)
         self._say(messages.OpenCall(told, self._chain, self._outside, call.stats()))
 

@@ -363,3 +363,24 @@ async def too_long(call: Call, notes: Path) -> None:
     async for event in events:
         note(type(event).__name__)
         return
+
+
+@processor
+async def greedy(call: Call, notes: Path) -> None:
+    """Plays far ahead without waiting, an array or a stream; then, after a clear, a little."""
+    note = Notes(notes, call)
+
+    async def stream() -> AsyncIterator[Int16Array]:
+        for _ in range(100):
+            yield tone(1.0)
+
+    tasks = [call.spawn(call.play(tone(30.0))) for _ in range(4)]
+    third, fourth = [await task for task in tasks[2:]]
+    note(await third.finished(), third.reason, await fourth.finished())
+    first, second = (await call.clear()).keys()
+    note(first.state, second.state)
+    await call.play(stream(), ahead_s=1000.0)
+    await asyncio.sleep(1.0)
+    await call.clear()
+    play = await call.play(tone(0.1))
+    note(await play.finished())

@@ -239,6 +239,27 @@ async def test_what_is_too_long_for_the_link_ends_nothing(
     assert noted(tmp_path, plan) == [["MediaServerError"], ["Dtmf"]]
 
 
+async def test_a_host_does_not_fill_the_servers_memory(
+    serving: Serving,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What is played far ahead fails, where too much waits already; later plays do not."""
+    monkeypatch.setattr("mediaserver.server.isolation.hosted_plays.MAX_QUEUED_BYTES", 1 << 20)
+    plan = CallPlan(seconds=60.0)
+    async with serving(bot("greedy", "process", tmp_path)) as server:
+        async with FakeCall.connect(server.url, plan):
+            await soon(lambda: len(noted(tmp_path, plan)) == 3, 30)
+    assert noted(tmp_path, plan) == [
+        ["failed", "source", "failed"],
+        ["cleared", "cleared"],
+        ["played"],
+    ]
+    assert caplog.text.count("a play failed: more than 1 MiB of audio would be queued") == 2
+    assert "too much audio is queued" in caplog.text
+
+
 async def test_mode_mp3_plays_whole_clips(
     serving: Serving, where: Where, tmp_path: Path, clip: Path
 ) -> None:
