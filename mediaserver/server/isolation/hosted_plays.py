@@ -24,6 +24,7 @@ NEWS_EVERY_S = 0.1
 # What of a call's audio may wait here: 140 minutes at 8 kHz. A host is not to fill the memory of
 # the process that carries its call, where others' calls are; further plays fail.
 MAX_QUEUED_BYTES = 128 << 20
+MAX_OUTSTANDING = 10_000  # plays and marks
 
 
 class SourceFailedError(MediaServerError):
@@ -132,6 +133,9 @@ class HostedPlays:
 
     def place_mark(self, mark: messages.PlaceMark) -> None:
         """A mark."""
+        if len(self._entries) >= MAX_OUTSTANDING:
+            self._say(messages.PlayNews(mark.play, "cleared", "source"))
+            return
         self._take(mark.play, lambda: self._outbound.mark(mark.name))
 
     def cancel(self, number: int) -> None:
@@ -167,6 +171,8 @@ class HostedPlays:
         """Count so much more as queued for a play, if it may be."""
         if self._n_queued + n_bytes > MAX_QUEUED_BYTES:
             return False
+        if len(self._entries) >= MAX_OUTSTANDING and number not in self._entries:
+            return False
         self._n_queued += n_bytes
         self._n_bytes[number] = self._n_bytes.get(number, 0) + n_bytes
         return True
@@ -181,9 +187,10 @@ class HostedPlays:
             self._free(number)
             limited.warning(
                 "plays for which there was no room",
-                "call %s: a play failed: more than %d MiB of audio would be queued",
+                "call %s: a play failed: more than %d MiB or %d plays would be queued",
                 shown(self._call_id),
                 MAX_QUEUED_BYTES >> 20,
+                MAX_OUTSTANDING,
             )
             self._say(messages.PlayNews(number, "failed", "source"))
         if goes_on:

@@ -30,6 +30,8 @@ from mediaserver.settings import Settings
 logger = logging.getLogger(__name__)
 
 STATUS_EVERY_S = 1.0
+# What a call's chain may ask for at once; more is refused, that it may not fill the memory here.
+MAX_REQUESTS = 1000
 # A chain that has lost so many hosts in a minute is not started again.
 MAX_LOSSES = 3
 LOSSES_WITHIN_S = 60.0
@@ -201,6 +203,9 @@ class IsolatedRunner:
             case messages.Request(number, "clear"):
                 # At once: what is played next must not come before it.
                 self._say(messages.Reply(number, plays.clear()))
+            case messages.Request(number) if len(self._requests) >= MAX_REQUESTS:
+                problem = f"more than {MAX_REQUESTS} commands of a call at once"
+                self._say(messages.Reply(number, problem=problem))
             case messages.Request(number):
                 task = asyncio.get_running_loop().create_task(self._carry_out(message))
                 # Of this host: the next one counts from 1 again.

@@ -384,3 +384,21 @@ async def greedy(call: Call, notes: Path) -> None:
     await call.clear()
     play = await call.play(tone(0.1))
     note(await play.finished())
+
+
+@processor
+async def hasty(call: Call, notes: Path) -> None:
+    """More marks, plays and commands at once than anybody needs."""
+    note = Notes(notes, call)
+    await call.play(tone(20.0))
+    marks = [await call.mark(f"mark {n}") for n in range(100)]
+    while marks[-1].state == "queued":  # noqa: ASYNC110  # nobody may wait for its end
+        await asyncio.sleep(0.02)
+    note(sum(mark.state == "cleared" for mark in marks))
+    plays = [await call.play(tone(0.02)) for _ in range(2)]
+    note([await play.finished() for play in plays])
+    await call.clear()
+    asked = [call.control.answer() for _ in range(100)]
+    results = [str(r) for r in await asyncio.gather(*asked, return_exceptions=True)]
+    note([any(text in result for result in results) for text in ("at once", "API key")])
+    note(await call.send({"event": "bot"}))

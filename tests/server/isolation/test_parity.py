@@ -256,8 +256,21 @@ async def test_a_host_does_not_fill_the_servers_memory(
         ["cleared", "cleared"],
         ["played"],
     ]
-    assert caplog.text.count("a play failed: more than 1 MiB of audio would be queued") == 2
+    assert caplog.text.count("a play failed: more than 1 MiB or 10000 plays would be queued") == 2
     assert "too much audio is queued" in caplog.text
+
+
+async def test_a_host_does_not_flood_the_server_with_commands(
+    serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Marks beyond all bounds are cleared, plays fail, requests raise; the call goes on."""
+    monkeypatch.setattr("mediaserver.server.isolation.hosted_plays.MAX_OUTSTANDING", 50)
+    monkeypatch.setattr("mediaserver.server.isolation.runner.MAX_REQUESTS", 20)
+    plan = CallPlan(seconds=60.0)
+    async with serving(bot("hasty", "process", tmp_path)) as server:
+        async with FakeCall.connect(server.url, plan):
+            await soon(lambda: len(noted(tmp_path, plan)) == 4, 30)
+    assert noted(tmp_path, plan) == [[51], [["failed", "failed"]], [[True, True]], [True]]
 
 
 async def test_mode_mp3_plays_whole_clips(
