@@ -200,18 +200,8 @@ class IsolatedRunner:
                 plays.cancel(message.play)
             case messages.PlaceMark():
                 plays.place_mark(message)
-            case messages.Request(number, "clear"):
-                # At once: what is played next must not come before it.
-                self._say(messages.Reply(number, plays.clear()))
-            case messages.Request(number) if len(self._requests) >= MAX_REQUESTS:
-                problem = f"more than {MAX_REQUESTS} commands of a call at once"
-                self._say(messages.Reply(number, problem=problem))
-            case messages.Request(number):
-                task = asyncio.get_running_loop().create_task(self._carry_out(message))
-                # Of this host: the next one counts from 1 again.
-                requests = self._requests
-                requests[number] = task
-                task.add_done_callback(lambda _: requests.pop(number, None))
+            case messages.Request():
+                self._asked(message, plays)
             case messages.Abandon(number):
                 if number in self._requests:
                     self._requests[number].cancel()
@@ -231,6 +221,22 @@ class IsolatedRunner:
                 self._abandoned = bool(message.abandoned)
                 self._handlers_done.set()
                 self._call_done.set()
+
+    def _asked(self, request: messages.Request, plays: HostedPlays) -> None:
+        """Do something that the host waits for."""
+        number = request.request
+        # Of this host: the next one counts from 1 again.
+        requests = self._requests
+        if request.what == "clear":
+            # At once: what is played next must not come before it.
+            self._say(messages.Reply(number, plays.clear()))
+        elif len(requests) >= MAX_REQUESTS:
+            problem = f"more than {MAX_REQUESTS} commands of a call at once"
+            self._say(messages.Reply(number, problem=problem))
+        else:
+            task = asyncio.get_running_loop().create_task(self._carry_out(request))
+            requests[number] = task
+            task.add_done_callback(lambda _: requests.pop(number, None))
 
     def host_lost(self, why: str) -> None:
         """Its host is gone; the call follows ``on_host_loss``."""
