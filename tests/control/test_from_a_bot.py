@@ -18,6 +18,7 @@ from tests.server.watching import soon
 __all__ = ["serving"]
 
 BOTS = Path(__file__).with_name("commandbots.py")
+in_both = pytest.mark.parametrize("workers", [1, 2])
 ways = pytest.mark.parametrize(
     ("workers", "isolate"),
     [(1, False), (2, False), (1, True), (2, True)],
@@ -162,7 +163,7 @@ async def test_a_bot_is_cancelled_in_the_middle_of_a_command(
         assert w.server.service.counters["abandoned_handlers"] == 0
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@in_both
 async def test_a_lost_hosts_commands_are_not_answered_to_the_next(
     tmp_path: Path, workers: int
 ) -> None:
