@@ -1,0 +1,102 @@
+"""What the soak looks at in the processes of a server, and the bots that run in them.
+
+Loading this module makes its process write a census whenever it gets SIGUSR1. The server's
+parent loads it because ``soak_server.py`` does, a worker because its bots are here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import itertools
+import json
+import os
+import signal
+import sys
+import tracemalloc
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from mediaserver.processors.api import Call, processor
+from tests.server import churnbots
+from tests.server.churnbots import restless
+
+__all__ = ["restless", "swallows"]
+
+FOLDER = Path(os.environ.get("SOAK_FOLDER", "."))
+TRACE_FRAMES = int(os.environ.get("SOAK_TRACE", "0"))
+_numbers = itertools.count()
+_first_trace: list[tracemalloc.Snapshot] = []
+
+
+class _MallInfo(ctypes.Structure):
+    """glibc's ``struct mallinfo2``."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keep".split()
+    ]
+
+
+def _heap() -> dict[str, int]:
+    """KiB that C code holds of the heap, and KiB that are free in it; nothing without glibc."""
+    try:
+        ask = ctypes.CDLL(None).mallinfo2
+    except AttributeError:
+        return {}
+    ask.restype = _MallInfo
+    found = ask()
+    return {
+        "malloc_kib": (found.uordblks + found.hblkhd) // 1024,
+        "malloc_free_kib": found.fordblks // 1024,
+    }
+
+
+def _traced() -> list[str]:
+    """The lines whose memory has grown most since the first census, with their KiB."""
+    if not TRACE_FRAMES:
+        return []
+    now = tracemalloc.take_snapshot()
+    if not _first_trace:
+        _first_trace.append(now)
+    grown = now.compare_to(_first_trace[0], "traceback")
+    return [
+        f"{each.size_diff / 1024:+.0f} KiB, {each.count_diff:+d}: "
+        + " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(each.traceback))
+        for each in grown[:25]
+        if each.size_diff > 0
+    ]
+
+
+def census() -> dict[str, Any]:
+    """What this process holds: memory, descriptors, threads, tasks, objects by type."""
+    found = churnbots.here() | _heap()
+    kinds = Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects())
+    found["types"] = {name: n for name, n in kinds.items() if n >= 50}
+    found["blocks"] = sys.getallocatedblocks()
+    found["traced"] = _traced()
+    return found
+
+
+def _write(*_: object) -> None:
+    """Write a census; the reader waits for the name without ``.part``."""
+    part = FOLDER / f"{os.getpid()}-{next(_numbers)}.part"
+    part.write_text(json.dumps(census()))
+    part.rename(part.with_suffix(".json"))
+
+
+@processor
+async def swallows(call: Call) -> None:
+    """Does not end when it is told to, for a little while."""
+    try:
+        async for _ in call.frames():
+            pass
+    finally:
+        await asyncio.sleep(0.05)
+
+
+signal.signal(signal.SIGUSR1, _write)
+if TRACE_FRAMES and not tracemalloc.is_tracing():
+    tracemalloc.start(TRACE_FRAMES)
