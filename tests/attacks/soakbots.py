@@ -36,7 +36,18 @@ class _MallInfo(ctypes.Structure):
 
     _fields_ = [
         (name, ctypes.c_size_t)
-        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keep".split()
+        for name in [
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keep",
+        ]
     ]
 
 
@@ -73,7 +84,9 @@ def _traced() -> list[str]:
 def census() -> dict[str, Any]:
     """What this process holds: memory, descriptors, threads, tasks, objects by type."""
     found = churnbots.here() | _heap()
-    kinds = Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects())
+    kinds = Counter(
+        f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects()
+    )
     found["types"] = {name: n for name, n in kinds.items() if n >= 50}
     found["blocks"] = sys.getallocatedblocks()
     found["traced"] = _traced()

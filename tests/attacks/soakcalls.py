@@ -13,6 +13,7 @@ from typing import NamedTuple
 from websockets.exceptions import InvalidHandshake
 
 from mediaserver.carrier import CallPlan, Faults
+from mediaserver.carrier.line import Line
 from mediaserver.carrier.plan import can_encode
 from mediaserver.carrier.rest.api import FakeTelnyx
 from mediaserver.carrier.rest.calls import PhoneCall
@@ -49,6 +50,7 @@ class World(NamedTuple):
 
     fake: FakeTelnyx
     url: str
+    pace: float
 
 
 def plan_of(dice: random.Random) -> CallPlan:
@@ -89,12 +91,12 @@ async def talking(world: World, plan: CallPlan) -> AsyncIterator[ChurnCall]:
                 await script
 
 
-async def keys(press: Callable[[str], Awaitable[None]], dice: random.Random) -> None:
+async def keys(world: World, line: Line, dice: random.Random) -> None:
     """Press keys for a while; they have the bot play, mark, clear and cancel."""
     for _ in range(dice.randint(2, 8)):
-        await asyncio.sleep(dice.uniform(0.1, 1.2))
+        await asyncio.sleep(world.pace * dice.uniform(0.1, 1.2))
         if dice.random() < 0.7:
-            await press(dice.choice("1234567"))
+            await line.press(dice.choice("1234567"))
 
 
 def ended(how: str) -> Callable[[World, random.Random], Awaitable[None]]:
@@ -102,7 +104,7 @@ def ended(how: str) -> Callable[[World, random.Random], Awaitable[None]]:
 
     async def run(world: World, dice: random.Random) -> None:
         async with talking(world, plan_of(dice)) as call:
-            await keys(call.press, dice)
+            await keys(world, call, dice)
             if how == "close":
                 await call.close_only()
             elif how == "reset":
@@ -121,11 +123,11 @@ async def takeover(world: World, dice: random.Random) -> None:
     """A second socket of the same call, while the first one is there or just gone."""
     plan = plan_of(dice)
     async with talking(world, plan) as first:
-        await keys(first.press, dice)
+        await keys(world, first, dice)
         if dice.random() < 0.5:
             first.reset()
         async with talking(world, replace(plan, send_codec=dice.choice(BACK))) as second:
-            await keys(second.press, dice)
+            await keys(world, second, dice)
 
 
 async def unanswered(world: World, dice: random.Random) -> None:
@@ -167,7 +169,7 @@ def phoned(how: str) -> Callable[[World, random.Random], Awaitable[None]]:
             assert call.stream is not None
             line = call.stream.line
             assert line is not None
-            await keys(line.press, dice)
+            await keys(world, line, dice)
             if how == "lost":
                 line.cut()
                 with suppress(TimeoutError):  # the server starts the stream again
