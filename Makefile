@@ -77,7 +77,7 @@ bench: venv
 
 # What the pages in docs/ take from the code.
 docs: venv
-	$(BIN)/python tools/generate_docs.py
+	$(BIN)/python -m tools.generate_docs
 
 # Gathers changes/ into CHANGELOG.md.
 release-notes: venv

@@ -61,7 +61,7 @@ def issue(secret: str, now: float) -> str:
     return f"{_PREFIX}.{body}.{_mac(_derived_key(secret), body)}"
 
 
-@dataclass
+@dataclass(slots=True)
 class _Claim:
     """A token in use: whose it is, and when it was or will be over."""
 

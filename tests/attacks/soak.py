@@ -52,6 +52,8 @@ JUDGED_FROM_MIN = 6.0
 WARM_UP_S = 6.0
 QUIET_WITHIN_S = 90.0
 LOOK_WITHIN_S = 300.0  # tracemalloc's snapshots take long
+POOLED_MOST = 32
+"""What the control client's pool may keep of connections that Telnyx has closed: httpx has 20."""
 SAME = ("tasks", "descriptors", "threads", "objects")
 
 Census = dict[str, Any]
@@ -282,7 +284,12 @@ def _differences(before: dict[int, Census], after: dict[int, Census]) -> list[st
     """Of what there is more than before, process by process."""
     if before.keys() != after.keys():
         return [f"processes were {sorted(before)} and are {sorted(after)}"]
-    return [
+    left = [
+        f"{pid}: {each['left_by_peer']} connections left by their peers"
+        for pid, each in after.items()
+        if each["left_by_peer"] > POOLED_MOST
+    ]
+    return left + [
         f"{pid}: {what} were {before[pid][what]} and are {after[pid][what]}"
         for pid in before
         for what in SAME

@@ -16,6 +16,7 @@ import signal
 import sys
 import tracemalloc
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ __all__ = ["restless", "swallows"]
 
 FOLDER = Path(os.environ.get("SOAK_FOLDER", "."))
 TRACE_FRAMES = int(os.environ.get("SOAK_TRACE", "0"))
+CLOSE_WAIT = "08"
 _numbers = itertools.count()
 _first_trace: list[tracemalloc.Snapshot] = []
 
@@ -81,6 +83,20 @@ def _traced() -> list[str]:
     ]
 
 
+def _n_left_by_peer() -> int:
+    """TCP connections whose other end has closed, while a pool still keeps ours."""
+    sockets = set()
+    for link in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the one that lists them
+            sockets.add(os.readlink(f"/proc/self/fd/{link}"))
+    rows = [
+        line.split()
+        for name in ("tcp", "tcp6")
+        for line in Path(f"/proc/self/net/{name}").read_text().splitlines()[1:]
+    ]
+    return sum(row[3] == CLOSE_WAIT and f"socket:[{row[9]}]" in sockets for row in rows)
+
+
 def census() -> dict[str, Any]:
     """What this process holds: memory, descriptors, threads, tasks, objects by type."""
     found = churnbots.here() | _heap()
@@ -89,6 +105,8 @@ def census() -> dict[str, Any]:
     )
     found["types"] = {name: n for name, n in kinds.items() if n >= 50}
     found["blocks"] = sys.getallocatedblocks()
+    found["left_by_peer"] = _n_left_by_peer()
+    found["descriptors"] -= found["left_by_peer"]
     found["traced"] = _traced()
     return found
 
