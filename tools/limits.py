@@ -167,13 +167,13 @@ LIMITS: dict[str, tuple[Limit, ...]] = {
         Limit(
             "frames that wait for a processor",
             "mediaserver.server.calls.view.FRAMES_LIMIT",
-            "the oldest is dropped, counted",
+            "the oldest is dropped; the call's summary says how many",
             "ten seconds",
         ),
         Limit(
             "events that wait for a processor",
             "mediaserver.server.calls.event_hub.EVENTS_LIMIT",
-            "the oldest is dropped, counted",
+            "the oldest is dropped",
             "a flood of keys must not fill the memory",
         ),
         Limit(
@@ -185,7 +185,7 @@ LIMITS: dict[str, tuple[Limit, ...]] = {
         Limit(
             "delay of live audio",
             "backlog_ms",
-            "the oldest is dropped, counted",
+            "the oldest is dropped; the summary says how much",
             "older audio is of no use in a conversation",
         ),
     ),

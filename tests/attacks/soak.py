@@ -25,6 +25,7 @@ import json
 import os
 import random
 import signal
+import statistics
 import sys
 import tempfile
 import time
@@ -35,7 +36,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 
 from mediaserver.carrier.line import CONNECT_ERRORS
 from mediaserver.carrier.rest.api import FakeTelnyx
@@ -202,6 +202,10 @@ class Soak:
             "calls": dict(sorted(self.done.items())),
             "n_calls": sum(self.done.values()),
             "slope_mb_per_min": {pid: round(slope, 4) for pid, slope in slopes.items()},
+            "of_what_c_code_holds": {
+                pid: round(_slope(samples, "malloc_kib"), 4)
+                for pid, samples in self.samples.items()
+            },
             "rss_kib": {
                 p: [before[p]["rss_kib"], after[p]["rss_kib"]] for p in after if p in before
             },
@@ -271,13 +275,19 @@ def _workers(pid: int) -> list[int]:
     return sorted(int(child) for each in children for child in each.read_text().split())
 
 
-def _slope(samples: list[tuple[float, Census]]) -> float:
-    """MB a minute over the last two thirds of the samples; 0 for fewer than four."""
-    judged = [(at, each["rss_kib"]) for at, each in samples if at >= samples[-1][0] / 3]
+def _slope(samples: list[tuple[float, Census]], of: str = "rss_kib") -> float:
+    """MB a minute over the last two thirds of the samples; 0 for fewer than four.
+
+    It is the median of the slopes between any two of them (Theil and Sen): what grows steadily
+    has it, and a step, as a moment of a busy machine makes it, does not move it.
+    """
+    judged = [(at / 60, each.get(of, 0) / 1024) for at, each in samples if at >= samples[-1][0] / 3]
     if len(judged) < 4:
         return 0.0
-    minutes, kib = np.array(judged).T
-    return float(np.polyfit(minutes / 60, kib / 1024, 1)[0])
+    return statistics.median(
+        (more - less) / (later - sooner)
+        for (sooner, less), (later, more) in itertools.combinations(judged, 2)
+    )
 
 
 def _differences(before: dict[int, Census], after: dict[int, Census]) -> list[str]:

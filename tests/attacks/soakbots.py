@@ -12,6 +12,7 @@ import gc
 import itertools
 import json
 import os
+import re
 import signal
 import sys
 import tracemalloc
@@ -33,38 +34,21 @@ _numbers = itertools.count()
 _first_trace: list[tracemalloc.Snapshot] = []
 
 
-class _MallInfo(ctypes.Structure):
-    """glibc's ``struct mallinfo2``."""
-
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in [
-            "arena",
-            "ordblks",
-            "smblks",
-            "hblks",
-            "hblkhd",
-            "usmblks",
-            "fsmblks",
-            "uordblks",
-            "fordblks",
-            "keep",
-        ]
-    ]
-
-
 def _heap() -> dict[str, int]:
-    """KiB that C code holds of the heap, and KiB that are free in it; nothing without glibc."""
-    try:
-        ask = ctypes.CDLL(None).mallinfo2
-    except AttributeError:
+    """KiB that C code holds in all arenas, and that are free in them; nothing without glibc."""
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "malloc_info"):
         return {}
-    ask.restype = _MallInfo
-    found = ask()
-    return {
-        "malloc_kib": (found.uordblks + found.hblkhd) // 1024,
-        "malloc_free_kib": found.fordblks // 1024,
-    }
+    libc.fopen.restype = ctypes.c_void_p
+    path = FOLDER / f"malloc-{os.getpid()}.xml"
+    file = ctypes.c_void_p(libc.fopen(str(path).encode(), b"w"))
+    libc.malloc_info(0, file)
+    libc.fclose(file)
+    _, _, totals = path.read_text().rpartition("</heap>")
+    sizes = {kind: int(n) for kind, n in re.findall(r'type="(\w+)".*? size="(\d+)"', totals)}
+    free = sizes["fast"] + sizes["rest"]
+    held = sizes["current"] - free + sizes["mmap"]
+    return {"malloc_kib": held // 1024, "malloc_free_kib": free // 1024}
 
 
 def _traced() -> list[str]:
