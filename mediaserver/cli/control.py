@@ -281,7 +281,7 @@ def _body(options: dict[str, Any]) -> dict[str, Any]:
 def _read_json(name: str, text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"--{name.replace('_', '-')} is not JSON") from error
 
 

@@ -68,9 +68,13 @@ def _headers(raw: bytes) -> list[tuple[bytes, bytes]]:
     if raw.lstrip().startswith(b"{"):
         try:
             pairs = json.loads(raw).items()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigurationError("the headers are neither lines nor JSON") from error
-        return [(str(name).encode(), str(value).encode()) for name, value in pairs]
+        # Lone surrogates too: JSON can hold them.
+        return [
+            (str(name).encode(errors="surrogatepass"), str(value).encode(errors="surrogatepass"))
+            for name, value in pairs
+        ]
     split = (line.partition(b":") for line in raw.splitlines() if b":" in line)
     return [(name.strip(), value.strip()) for name, _, value in split]
 
