@@ -108,14 +108,20 @@ class AdmissionControl:
 
     def judge_upgrade(self, request: Request) -> Upgrade | tuple[http.HTTPStatus, str]:
         """What this upgrade request brought, or status and text of its refusal."""
-        url = urlsplit(request.path)
+        try:
+            url = urlsplit(request.path)
+        except ValueError:  # a bracket that nothing closes
+            return http.HTTPStatus.BAD_REQUEST, "The path is not that of a URL.\n"
         path, _, last = url.path.removeprefix(self._prefix).partition(MEDIA_PATH)
         if path or (last and not last.startswith("/")):
             return http.HTTPStatus.NOT_FOUND, "Media streams connect to /media.\n"
         query = dict(parse_qsl(url.query))
         # Where no token is asked for, a parameter of that name is the user's own.
         in_query = query.pop(TOKEN_PARAMETER, None) if self._settings.auth_token else None
-        token = request.headers.get(TOKEN_KEY) or unquote(last.strip("/")) or in_query or None
+        in_head = request.headers.get_all(TOKEN_KEY)
+        if len(in_head) > 1:
+            return http.HTTPStatus.BAD_REQUEST, "There is more than one auth token.\n"
+        token = "".join(in_head) or unquote(last.strip("/")) or in_query or None
         refusal = self._no_room(token)
         if refusal is not None:
             return http.HTTPStatus.SERVICE_UNAVAILABLE, refusal

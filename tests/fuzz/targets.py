@@ -12,6 +12,7 @@ from tests.fuzz.harness import Target
 
 FIXTURES = Path(__file__).parent / "fixtures"
 MODULES = {
+    "request_heads": "heads",
     "wire_messages": "wire",
     "stream_states": "wire",
     "websocket_frames": "frames",
