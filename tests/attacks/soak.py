@@ -6,7 +6,8 @@ The server is a process of its own, started by its command line, with workers; t
 and the callers are here. Every few seconds each process of the server writes down what it
 holds, behind a garbage collection and ``malloc_trim``. Judged are
 
-- the slope of its resident memory over the last two thirds of the time;
+- the slope of its resident memory over the last two thirds of the time; beside it is told the
+  slope of what Python and C code hold of it, as the rest is free space in between;
 - descriptors, threads, tasks and the objects of a call, which must be behind the last call
   what they were before the first.
 
@@ -202,9 +203,8 @@ class Soak:
             "calls": dict(sorted(self.done.items())),
             "n_calls": sum(self.done.values()),
             "slope_mb_per_min": {pid: round(slope, 4) for pid, slope in slopes.items()},
-            "of_what_c_code_holds": {
-                pid: round(_slope(samples, "malloc_kib"), 4)
-                for pid, samples in self.samples.items()
+            "of_which_held": {
+                pid: round(_slope(samples, "held_kib"), 4) for pid, samples in self.samples.items()
             },
             "rss_kib": {
                 p: [before[p]["rss_kib"], after[p]["rss_kib"]] for p in after if p in before
@@ -281,7 +281,7 @@ def _slope(samples: list[tuple[float, Census]], of: str = "rss_kib") -> float:
     It is the median of the slopes between any two of them (Theil and Sen): what grows steadily
     has it, and a step, as a moment of a busy machine makes it, does not move it.
     """
-    judged = [(at / 60, each.get(of, 0) / 1024) for at, each in samples if at >= samples[-1][0] / 3]
+    judged = [(at / 60, each[of] / 1024) for at, each in samples if at >= samples[-1][0] / 3]
     if len(judged) < 4:
         return 0.0
     return statistics.median(
@@ -325,7 +325,7 @@ def _tell(pid: int, at_s: float, found: Census) -> None:
     n_tasks = sum(found["tasks"].values())
     print(
         f"{at_s:7.1f} s  {pid}  rss {found['rss_kib'] / 1024:7.2f} MB"
-        f"  malloc {found.get('malloc_kib', 0) / 1024:6.2f} MB  blocks {found['blocks']}"
+        f"  held {found['held_kib'] / 1024:6.2f} MB  blocks {found['blocks']}"
         f"  descriptors {found['descriptors']}  tasks {n_tasks}  threads {len(found['threads'])}",
         flush=True,
     )

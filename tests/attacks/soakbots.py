@@ -15,6 +15,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import tracemalloc
 from collections import Counter
 from contextlib import suppress
@@ -49,6 +50,21 @@ def _heap() -> dict[str, int]:
     free = sizes["fast"] + sizes["rest"]
     held = sizes["current"] - free + sizes["mmap"]
     return {"malloc_kib": held // 1024, "malloc_free_kib": free // 1024}
+
+
+def _python_kib() -> int:
+    """KiB in live blocks of Python's own allocator; only its print to stderr has it."""
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as told:
+        os.dup2(told.fileno(), 2)
+        try:
+            sys._debugmallocstats()
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+        told.seek(0)
+        found = re.search(rb"bytes in allocated blocks *= *([\d,]+)", told.read())
+    return int(found[1].replace(b",", b"")) // 1024 if found else 0
 
 
 def _traced() -> list[str]:
@@ -89,6 +105,7 @@ def census() -> dict[str, Any]:
     )
     found["types"] = {name: n for name, n in kinds.items() if n >= 50}
     found["blocks"] = sys.getallocatedblocks()
+    found["held_kib"] = found.get("malloc_kib", 0) + _python_kib()
     found["left_by_peer"] = _n_left_by_peer()
     found["descriptors"] -= found["left_by_peer"]
     found["traced"] = _traced()
