@@ -23,6 +23,8 @@ class Heard:
         data.decode()  # what comes is UTF-8
         self.events.append(("text", data))
 
+    long_text_received = text_received
+
     def binary_received(self, now: float) -> None:
         self.events.append(("binary", b""))
 
