@@ -79,9 +79,10 @@ class EchoFrames(websocket.WebSocketFrames):
 
 
 class Echo:
-    """A connection that sends back what comes."""
+    """A connection that sends back what comes; it is nobody's whom the door would hurry."""
 
     session = None
+    is_proven = True
 
     def __init__(self, service: EchoService) -> None:
         self._service = service
@@ -106,7 +107,7 @@ class Echo:
         pass
 
     def socket_closed(self, code: int, reason: str) -> None:
-        self._service.listener.connections.discard(self)  # type: ignore[arg-type]  # an echo
+        self._service.listener.forget(self)  # type: ignore[arg-type]  # an echo
 
     def close(self, code: int, reason: str) -> None:
         self._socket.close(code, reason)
