@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,6 @@ from telephony_codecs import (
 )
 from telephony_codecs.registry import Registry
 
-ROOT = Path(__file__).parents[2]
 HEAVY = ("av", "soxr", "lameenc", "G722", "asyncio", "socket")
 
 
