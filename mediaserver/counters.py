@@ -15,6 +15,8 @@ COUNTERS: dict[str, str] = {
     "calls": "calls that began",
     "takeovers": "sockets that took over a call from its earlier socket",
     "start_missing": "sockets closed because `connected` or `start` did not come in time",
+    "cut_ringing": "sockets closed because `start` did not come in time where no `auth_token` is"
+    " set; they are in `start_missing`, too",
     "unanswered": "sockets that went away between `connected` and `start`: calls nobody answered",
     "odd_field": "values of a wrong type in messages of a stream, left out; the message was used",
     "stream_errors": "`error` messages from Telnyx",
@@ -22,15 +24,22 @@ COUNTERS: dict[str, str] = {
     "processor_errors": "handlers and filters that raised",
     "abandoned_handlers": "handlers that did not end although they were cancelled",
     "refused_token": "sockets or calls refused because their auth token was missing or wrong",
+    "refused_origin": "sockets refused because they came from a web page that is not in"
+    " `allowed_origins`",
+    "gave_way": "connections that had proven nothing and were closed for newer ones: too many",
+    "no_descriptor": "connections that came when hardly any file descriptor was left",
+    "no_pong": "sockets whose peer answers no pings",
     "refused_full": "sockets refused because `max_calls` were there",
     "refused_format": "calls refused because their format cannot be served",
     "refused_processor": "calls refused because they asked for a processor or parameter"
     " that they may not have",
     "refused_takeover": "sockets refused because their call was live on another socket",
     "refused_no_worker": "sockets or calls refused because no worker could take them",
-    "refused_no_descriptor": "sockets that did not reach their worker: too many files are open",
+    "refused_no_descriptor": "sockets refused, or lost on the way to their worker, because too"
+    " many files were open",
     "lost_with_worker": "calls that ended because their worker died",
     "webhook_not_told": "webhooks about a call that could not be passed on to its worker",
+    "bad_request.*": "connections closed because they brought no sound HTTP request, by kind",
     "refused.*": "messages of a stream that were refused, by kind",
     "closed.*": "sockets closed with another code than 1000 or 1001, by code; 1006: without one",
 }
@@ -48,6 +57,23 @@ _MISPLACED = {
 }
 
 VALUES: dict[str, dict[str, str]] = {
+    "bad_request.*": {
+        "tls": "TLS, on this plain port",
+        "http2": "HTTP/2",
+        "proxy_protocol": "a PROXY protocol header",
+        "not_http": "no HTTP at all",
+        "too_slow": "a head that did not come to its end within 5 s",
+        "too_long": "a head longer than 16 KiB, or one line longer than 8 KiB, or over 100 fields",
+        "request_line": "a malformed request line",
+        "version": "another version than 1.0 and 1.1",
+        "target": "a target that is no path",
+        "octets": "a NUL or another control octet, or half a line end",
+        "obs_fold": "a field over several lines",
+        "field": "a malformed field",
+        "host": "no `Host`, several, or a malformed one",
+        "framing": "lengths of the body that contradict each other",
+        "body": "an upgrade with a body",
+    },
     "refused.*": {
         "not_json": "not JSON",
         "too_deep": "nested too deep",

@@ -97,8 +97,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         keepalive: send silence while nothing plays.
         workers: processes that carry the calls; 1: the server itself does.
         auth_token: what a stream must present; None admits all.
+        allowed_origins: web pages that may connect, as ``https://app.example.com``; others are
+            refused. What is no browser has no origin, and is not concerned.
+        trusted_proxies: networks of proxies in front of this server, whose ``X-Forwarded-For``
+            says who connects.
         max_calls: calls at once; more are refused, with 503 or 1013.
-        connected_within_s: time from the upgrade to ``connected``.
+        connected_within_s: time from the upgrade to ``connected``, and to ``start`` for a socket
+            without a right token where one is asked for.
+        ping_every_s: between two pings on each media socket.
+        ping_timeout_s: a peer that has answered pings before, and of which nothing has come for so
+            long behind one, is gone; one that never answered is when nothing has come for 60 s.
         start_within_s: time from there to ``start``, where the auth token was right: a call that
             is dialled with a stream rings all the while, up to 600 s.
         start_without_token_s: the same where no ``auth_token`` is set, so that nobody holds
@@ -154,10 +162,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keepalive: bool = False
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
     auth_token: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
+    allowed_origins: tuple[Text, ...] = ()
+    trusted_proxies: tuple[Text, ...] = ("127.0.0.0/8", "::1/128")
     max_calls: Annotated[int, Meta(ge=1)] = 1000
     connected_within_s: Annotated[float, Meta(gt=0)] = 10.0
     start_within_s: Annotated[float, Meta(gt=0)] = 660.0
     start_without_token_s: Annotated[float, Meta(gt=0)] = 30.0
+    ping_every_s: Annotated[float, Meta(gt=0)] = 10.0
+    ping_timeout_s: Annotated[float, Meta(gt=0)] = 10.0
     reconnect_grace_s: NonNegative = 10.0
     handler_grace_s: NonNegative = 5.0
     max_call_s: Annotated[float, Meta(gt=0)] | None = None
@@ -186,6 +198,11 @@ def _processors(written: Any) -> Any:
     return written
 
 
+def _listed(written: Any) -> Any:
+    """Of texts with commas between them, a list."""
+    return [each.strip() for each in written.split(",")] if isinstance(written, str) else written
+
+
 LOADER = Loader(
     kind=Settings,
     prefix="MEDIASERVER_",
@@ -194,7 +211,12 @@ LOADER = Loader(
     others=(CARRIER_TABLE,),
     flags={"processors": "processor"},
     secrets=("api_key", "auth_token"),
-    readers={"processors": _processors, "offer": _processors},
+    readers={
+        "processors": _processors,
+        "offer": _processors,
+        "allowed_origins": _listed,
+        "trusted_proxies": _listed,
+    },
 )
 """How the server's settings are written."""
 

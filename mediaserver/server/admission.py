@@ -41,11 +41,13 @@ class Upgrade(NamedTuple):
         path: without the token.
         query: without the token.
         token: what it presented, in its header, path or query.
+        is_proven: the token is right.
     """
 
     path: str
     query: Mapping[str, str]
     token: str | None
+    is_proven: bool
 
 
 class Admitted(NamedTuple):
@@ -79,7 +81,7 @@ class AdmissionHost(Protocol):
 
     @property
     def n_unstarted(self) -> int:
-        """Connections whose ``start`` has not come."""
+        """Proven connections whose ``start`` has not come."""
 
     @property
     def n_quiet(self) -> int:
@@ -104,10 +106,14 @@ class AdmissionControl:
         self._settings = settings
         self._host = host
         self._prefix = settings.path_prefix
+        self._allowed_origins = {each.lower().rstrip("/") for each in settings.allowed_origins}
         self._gate = TokenGate(settings.auth_token, grace_s=settings.reconnect_grace_s)
 
     def judge_upgrade(self, request: Request) -> Upgrade | tuple[http.HTTPStatus, str]:
         """What this upgrade request brought, or status and text of its refusal."""
+        if not self._is_origin_allowed(request.headers.get_all("Origin")):
+            self._host.count("refused_origin")
+            return http.HTTPStatus.FORBIDDEN, "This origin is not in `allowed_origins`.\n"
         url = urlsplit(request.path)
         path, _, last = url.path.removeprefix(self._prefix).partition(MEDIA_PATH)
         if path or (last and not last.startswith("/")):
@@ -122,7 +128,14 @@ class AdmissionControl:
         if self.must_refuse(token):
             self._host.count("refused_token")
             return http.HTTPStatus.UNAUTHORIZED, "Wrong auth token.\n"
-        return Upgrade(MEDIA_PATH, query, token)
+        is_proven = token is not None and self._settings.auth_token is not None
+        return Upgrade(MEDIA_PATH, query, token, is_proven)
+
+    def _is_origin_allowed(self, origins: list[str]) -> bool:
+        """Whether whoever wrote the page that connects may; a peer that is no browser has none."""
+        if not origins:
+            return True
+        return len(origins) == 1 and origins[0].lower() in self._allowed_origins
 
     def must_refuse(self, token: str | None) -> bool:
         """Whether a stream that presented ``token`` must be refused before its ``start``.
@@ -179,7 +192,7 @@ class AdmissionControl:
         return None
 
     def _too_many_wait(self) -> bool:
-        """As many connections as there may be calls have brought no ``start``.
+        """As many proven connections as there may be calls have brought no ``start``.
 
         Beside them each call that may come back has room for its next socket.
         """

@@ -50,6 +50,8 @@ class SingleProcessService(ServiceBase):
         super().__init__(settings)
         self._observer = observer
         self._calls = CallRegistry(settings, self, hangup=hangup, make_runner=make_runner)
+        needs_token = settings.auth_token is not None
+        self._start_limits = StartLimits.of(settings, needs_token=needs_token)
         self._admission = AdmissionControl(settings, self)
         self.listener = Listener(settings, self, self._admission, self._make_socket, routes)
 
@@ -87,7 +89,7 @@ class SingleProcessService(ServiceBase):
         """See ``Service``."""
         await self.listener.bind()
         await self._calls.start()
-        await self.listener.listen()
+        self.listener.listen()
 
     async def close(self) -> None:
         """End everything now: calls with 1001, connections, the listener."""
@@ -105,8 +107,8 @@ class SingleProcessService(ServiceBase):
 
     @property
     def n_unstarted(self) -> int:
-        """Connections whose ``start`` has not come."""
-        return sum(connection.session is None for connection in self.listener.connections)
+        """Proven connections whose ``start`` has not come."""
+        return sum(each.is_proven and each.session is None for each in self.listener.connections)
 
     @property
     def n_quiet(self) -> int:
@@ -121,7 +123,7 @@ class SingleProcessService(ServiceBase):
 
     def connection(self, upgrade: Upgrade, now: float) -> MediaConnection:
         """What an admitted upgrade becomes."""
-        return MediaConnection(self, upgrade, now, limits=StartLimits.of(self.settings))
+        return MediaConnection(self, upgrade, now, limits=self._start_limits)
 
     def _make_socket(
         self, protocol: ServerProtocol, transport: asyncio.Transport, connection: Connection
@@ -144,6 +146,10 @@ class SingleProcessService(ServiceBase):
             self._admission.call_over(judged.call_id)
         return answer
 
+    def proven(self, connection: MediaConnection) -> None:
+        """It has shown by now that it is no stranger's."""
+        self.listener.proven(connection)
+
     def connection_closed(self, connection: MediaConnection) -> None:
         """The socket is gone."""
         self.listener.forget(connection)
@@ -152,6 +158,7 @@ class SingleProcessService(ServiceBase):
     def count(self, name: str) -> None:
         """One more of ``name``."""
         self._calls.count(name)
+        self.explain(name)
 
     # CallsFollower: what becomes of the calls.
 

@@ -13,7 +13,7 @@ from mediaserver.server.admission import Refused, Upgrade
 from mediaserver.server.calls.session import Session
 from mediaserver.server.sockets.deadline import Deadline
 from mediaserver.server.sockets.media_socket import MediaSocket
-from mediaserver.server.sockets.websocket import text_head
+from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, text_head
 from mediaserver.settings import Settings
 from mediaserver.tokens import Admission
 from mediaserver.wire.messages import (
@@ -36,6 +36,12 @@ from mediaserver.wire.stream import State, Stream
 logger = logging.getLogger(__name__)
 
 
+UNPROVEN_BYTES = 16 * 1024
+"""The longest message of one that has proven nothing."""
+BEFORE_START_BYTES = 64 * 1024
+"""The same of one that is proven, up to its ``start``."""
+SILENT_S = 60.0
+"""So long a call's peer that answers no pings may send nothing."""
 _WENT_AWAY = (1000, 1001, 1005, 1006)
 """Close codes of a peer that just goes, with or without a word."""
 
@@ -60,22 +66,21 @@ class StartLimits(NamedTuple):
     """How long a peer may take to begin, in seconds.
 
     Attributes:
-        connected_s: from the upgrade to ``connected``.
-        start_s: from there to ``start``, for one that presented a right token: its call may ring.
-        without_token_s: the same for one that presented none.
+        connected_s: from the upgrade to ``connected``; for one that has proven nothing by then,
+            to its ``start``.
+        start_s: from ``connected`` to ``start`` for one that is proven: its call may ring.
+        needs_token: a right token proves it; else ``connected`` does.
     """
 
     connected_s: float
     start_s: float
-    without_token_s: float
+    needs_token: bool
 
     @classmethod
-    def of(cls, settings: Settings) -> StartLimits:
+    def of(cls, settings: Settings, *, needs_token: bool) -> StartLimits:
         """What the settings say."""
-        without_s = settings.start_without_token_s
-        # Where no token is asked for, one that is presented proves nothing.
-        start_s = without_s if settings.auth_token is None else settings.start_within_s
-        return cls(settings.connected_within_s, start_s, without_s)
+        start_s = settings.start_within_s if needs_token else settings.start_without_token_s
+        return cls(settings.connected_within_s, start_s, needs_token)
 
 
 class StreamHost(Protocol):
@@ -86,6 +91,9 @@ class StreamHost(Protocol):
 
     def open_session(self, connection: MediaConnection, start: Start, now: float) -> Answer:
         """What becomes of the call that starts."""
+
+    def proven(self, connection: MediaConnection) -> None:
+        """It has shown by now that it is no stranger's."""
 
     def connection_closed(self, connection: MediaConnection) -> None:
         """The socket is gone; called once."""
@@ -104,6 +112,9 @@ class MediaConnection:
         limits: the peer's time until ``start``.
         violations: messages refused so far, by kind, of a stream whose ``start`` comes next;
             None: it begins here.
+
+    Attributes:
+        is_proven: it has presented a right token; where none is asked for, ``connected``.
     """
 
     __slots__ = (
@@ -114,6 +125,7 @@ class MediaConnection:
         "_send_text",
         "_start_timer",
         "_write",
+        "is_proven",
         "path",
         "query",
         "session",
@@ -135,6 +147,7 @@ class MediaConnection:
         self.path = upgrade.path
         self.query = upgrade.query
         self.token = upgrade.token
+        self.is_proven = upgrade.is_proven
         self._limits = limits
         if violations is None:
             self.stream = Stream(
@@ -161,6 +174,7 @@ class MediaConnection:
         self.socket = socket
         self._send_text = socket.send_text
         self._write = socket.write
+        socket.limit_messages(BEFORE_START_BYTES if self.is_proven else UNPROVEN_BYTES)
         self._await_start()
 
     def text_received(self, data: bytes, now: float) -> None:
@@ -175,6 +189,19 @@ class MediaConnection:
     def binary_received(self, now: float) -> None:
         """From the socket: Telnyx sends none; counted, and no reason to end a call."""
         self.stream.refuse("binary")
+
+    @property
+    def may_be_silent_s(self) -> float | None:
+        """For the socket: until ``start`` and the first media the call may ring."""
+        if self.session is None:
+            return None  # the time until its start is limited
+        if self.session.inbound.had_media:
+            return SILENT_S
+        return max(SILENT_S, self._limits.start_s)
+
+    def pings_unanswered(self) -> None:
+        """From the socket: its peer answers no pings."""
+        self._host.count("no_pong")
 
     def closing(self) -> None:
         """From the socket: no message can be sent any more."""
@@ -228,18 +255,20 @@ class MediaConnection:
         if self.socket is not None:
             self.socket.close(code, reason)
 
+    def abort(self) -> None:
+        """End the connection without a word."""
+        if self.socket is not None:
+            self.socket.abort()
+
     def _control_received(self, message: Message, now: float) -> None:
         if isinstance(message, Connected):
             self.token = self.token or message.auth_token
             if self._host.must_refuse(self.token):
                 self._host.count("refused_token")
                 self.close(1008, "auth token missing or wrong")
-            else:
-                is_proven = self.token is not None
-                limits = self._limits
-                self.stream.start_within(
-                    now, limits.start_s if is_proven else limits.without_token_s
-                )
+            elif self.token is not None or not self._limits.needs_token:
+                self._prove(BEFORE_START_BYTES)
+                self.stream.start_within(now, self._limits.start_s)
                 self._await_start()
         elif isinstance(message, Start):
             self._stop_start_timer()
@@ -257,11 +286,21 @@ class MediaConnection:
 
     def answered(self, answer: Answer) -> None:
         """The call that starts is here, or refused, or goes on elsewhere."""
+        if isinstance(answer, Refused):
+            self.close(answer.code, answer.reason)
+            return
+        self._prove(MAX_MESSAGE_BYTES)
         if isinstance(answer, Opened):
             self.session = answer.session
             self._media_received = self.session.inbound.receive
-        elif isinstance(answer, Refused):
-            self.close(answer.code, answer.reason)
+
+    def _prove(self, max_message_bytes: int) -> None:
+        """It is no stranger's: it may send longer messages, and need not make room."""
+        if self.socket is not None:
+            self.socket.limit_messages(max_message_bytes)
+        if not self.is_proven:
+            self.is_proven = True
+            self._host.proven(self)
 
     @property
     def n_refused(self) -> int:
@@ -294,6 +333,8 @@ class MediaConnection:
     def _start_missing(self) -> None:
         self._host.count("start_missing")
         missing = "connected" if self.stream.state is State.OPENED else "start"
+        if missing == "start" and not self._limits.needs_token:
+            self._host.count("cut_ringing")
         self.close(1002, f"no {missing} message came")
 
     def _stop_start_timer(self) -> None:

@@ -25,7 +25,12 @@ from mediaserver.server.calls.selection import load_processors, request_of, sele
 from mediaserver.server.calls.session import Session
 from mediaserver.server.calls.watching.summary import summary_of
 from mediaserver.server.sockets import poller
-from mediaserver.server.sockets.media_socket import Connection, MediaSocket, make_media_socket
+from mediaserver.server.sockets.media_socket import (
+    Connection,
+    MediaSocket,
+    Pings,
+    make_media_socket,
+)
 from mediaserver.server.sockets.poller import SocketPoller
 from mediaserver.settings import Settings
 from mediaserver.tokens import Admission
@@ -125,10 +130,16 @@ class CallRegistry:
         return sum(_is_quiet(session, now) for session in self.sessions.values())
 
     def make_socket(
-        self, protocol: ServerProtocol, transport: asyncio.Transport, connection: Connection
+        self,
+        protocol: ServerProtocol,
+        transport: asyncio.Transport,
+        connection: Connection,
+        *,
+        has_ponged: bool = False,
     ) -> MediaSocket:
-        """The media socket of a connection whose handshake is done."""
-        return make_media_socket(protocol, transport, connection, self._poller)
+        """The media socket of a connection whose handshake is done; its peer may have ponged."""
+        pings = Pings.of(self.settings, answered=has_ponged)
+        return make_media_socket(protocol, transport, connection, self._poller, pings)
 
     def open(
         self,

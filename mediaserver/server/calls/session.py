@@ -140,13 +140,13 @@ class Session:
             self._alarm.ring()
 
     def line_lost(self) -> None:
-        """The socket is gone without ``stop``: the call waits for another one, for a while."""
+        """The socket is gone without ``stop``: a call that had media waits for another one."""
         self._leave_line()
         grace_s = self._host.settings.reconnect_grace_s
         if self.ended:
             return
         self._host.session_lost(self)
-        if grace_s == 0:
+        if grace_s == 0 or not self.inbound.had_media:
             self.end("lost")
             return
         self.outbound.renew(

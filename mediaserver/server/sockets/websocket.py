@@ -60,6 +60,11 @@ class WebSocketFrames:
         end: told once that nothing more will be written.
         closing: told once that no message can be sent any more.
         fast: False sends every frame the slow way, for the differential test.
+
+    Attributes:
+        has_ponged: the peer has answered a ping.
+        is_open: messages can be sent.
+        max_message_bytes: of a longer message no part is kept to wait for the rest.
     """
 
     __slots__ = (
@@ -69,6 +74,7 @@ class WebSocketFrames:
         "_fragments",
         "_fragments_bytes",
         "_fragments_opcode",
+        "_has_pinged",
         "_held",
         "_may_be_fast",
         "_need",
@@ -79,7 +85,9 @@ class WebSocketFrames:
         "_plain",
         "_protocol",
         "_write",
+        "has_ponged",
         "is_open",
+        "max_message_bytes",
     )
 
     def __init__(
@@ -103,6 +111,8 @@ class WebSocketFrames:
         # a read that is one frame, which must not be the rest of another.
         self._fast = self._plain = fast
         self.is_open = True
+        self.has_ponged = self._has_pinged = False
+        self.max_message_bytes = MAX_MESSAGE_BYTES
         self._held = bytearray()  # an incomplete frame
         self._need = 0  # its length, as far as known
         self._fragments: list[bytes] = []
@@ -158,7 +168,7 @@ class WebSocketFrames:
                 if after:
                     at = after
                     continue
-            after = frame_end(data, at, end, MAX_MESSAGE_BYTES - self._fragments_bytes)
+            after = frame_end(data, at, end, self.max_message_bytes - self._fragments_bytes)
             if after > end:
                 self._held += data[at:]
                 self._need = after - at
@@ -186,9 +196,14 @@ class WebSocketFrames:
         self._write(text_head(len(text)) + text)
         return True
 
+    def limit_messages(self, n_bytes: int) -> None:
+        """From now on a message of more octets is refused by its head, unless it came whole."""
+        self.max_message_bytes = self._protocol.max_message_size = n_bytes
+
     def ping(self) -> None:
         """Ask the peer for a sign of life."""
         if self.is_open:
+            self._has_pinged = True
             self._protocol.send_ping(b"")
             self._settle()
 
@@ -249,6 +264,8 @@ class WebSocketFrames:
             else:
                 self._fragments_opcode = frame.opcode
                 self._keep_fragment(frame)
+        elif frame.opcode is Opcode.PONG:
+            self.has_ponged = self.has_ponged or self._has_pinged  # RFC 6455 lets any come unasked
         elif frame.opcode is Opcode.CONT:
             self._keep_fragment(frame)
             if frame.fin and self._fragments_opcode is not None:

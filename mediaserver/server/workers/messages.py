@@ -42,7 +42,7 @@ __all__ = [
     "WebhookReported",
 ]
 
-VERSION = 2
+VERSION = 3
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
@@ -145,6 +145,7 @@ class HandOver(msgspec.Struct, frozen=True, tag=True):
         start: the ``start`` message as it came.
         violations: messages that were refused so far, by kind.
         behind: octets that were read behind ``start``.
+        has_ponged: the peer has answered a ping.
     """
 
     call_id: str
@@ -154,6 +155,7 @@ class HandOver(msgspec.Struct, frozen=True, tag=True):
     start: bytes
     violations: Mapping[str, int]
     behind: bytes
+    has_ponged: bool = False
 
 
 class WebhookReported(msgspec.Struct, frozen=True, tag=True):

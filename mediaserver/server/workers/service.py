@@ -23,7 +23,7 @@ from mediaserver.server.base import ServiceBase
 from mediaserver.server.calls.connection import Answer, HandOff, MediaConnection, StartLimits
 from mediaserver.server.calls.selection import load_processors
 from mediaserver.server.listener import Listener
-from mediaserver.server.sockets.media_socket import Connection
+from mediaserver.server.sockets.media_socket import Connection, Pings
 from mediaserver.server.workers import messages
 from mediaserver.server.workers.directory import Directory
 from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
@@ -71,6 +71,8 @@ class MultiProcessService(ServiceBase):
         self.counters: Counter[str] = Counter()
         self._observer = observer
         self._admission = AdmissionControl(settings, self)
+        needs_token = settings.auth_token is not None
+        self._start_limits = StartLimits.of(settings, needs_token=needs_token)
         self._directory = Directory(self.count, self._admission.call_over)
         self._hangups: HangUpAnswers | None = None
         if hangup is not None:
@@ -119,7 +121,7 @@ class MultiProcessService(ServiceBase):
         except ConfigurationError:
             self.listener.stop()
             raise
-        await self.listener.listen()
+        self.listener.listen()
 
     # AdmissionHost: what is to be known of the calls.
 
@@ -133,8 +135,8 @@ class MultiProcessService(ServiceBase):
 
     @property
     def n_unstarted(self) -> int:
-        """Connections whose ``start`` has not come: the others are the workers'."""
-        return len(self.listener.connections)
+        """Proven connections whose ``start`` has not come: those behind it are the workers'."""
+        return sum(each.is_proven for each in self.listener.connections)
 
     @property
     def n_quiet(self) -> int:
@@ -149,7 +151,7 @@ class MultiProcessService(ServiceBase):
 
     def connection(self, upgrade: Upgrade, now: float) -> MediaConnection:
         """What an admitted upgrade becomes."""
-        return ArrivingConnection(self, upgrade, now, limits=StartLimits.of(self.settings))
+        return ArrivingConnection(self, upgrade, now, limits=self._start_limits)
 
     def must_refuse(self, token: str | None) -> bool:
         """Whether a stream that presented ``token`` must be refused."""
@@ -159,6 +161,10 @@ class MultiProcessService(ServiceBase):
         """What becomes of the call that starts: it goes to a worker, or is refused."""
         judged = self._admission.judge_start(connection.token, start)
         return judged if isinstance(judged, Refused) else HandOff(*judged)
+
+    def proven(self, connection: MediaConnection) -> None:
+        """It has shown by now that it is no stranger's."""
+        self.listener.proven(connection)
 
     def connection_closed(self, connection: MediaConnection) -> None:
         """A socket is gone before it was handed over."""
@@ -170,12 +176,14 @@ class MultiProcessService(ServiceBase):
     def count(self, name: str) -> None:
         """One more of ``name``."""
         self.counters[name] += 1
+        self.explain(name)
 
     def _arrive(
         self, protocol: ServerProtocol, transport: asyncio.Transport, connection: Connection
     ) -> Arrival:
         # They are all made by ``connection`` above.
-        return Arrival(protocol, transport, cast(ArrivingConnection, connection), self._hand_over)
+        arriving = cast(ArrivingConnection, connection)
+        return Arrival(protocol, transport, arriving, self._hand_over, Pings.of(self.settings))
 
     # The hand-over, from top to bottom. What came before: ``Arrival`` read the stream as far
     # as its ``start``, which ``open_session`` admitted, and wrote what was to be written. What
@@ -207,6 +215,7 @@ class MultiProcessService(ServiceBase):
                 connection.text,
                 violations,
                 behind,
+                arrival.has_ponged,
             ),
             fd,
         )
@@ -223,6 +232,8 @@ class MultiProcessService(ServiceBase):
         match message:
             case messages.Heartbeat():
                 self.counters.update(message.counts)
+                for name in message.counts:
+                    self.explain(name)
             case messages.SocketClosed():
                 worker.socket_closed()
             case messages.QuietCalls():

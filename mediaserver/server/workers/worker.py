@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable
+from functools import partial
 from time import monotonic
 from typing import Any, cast
 
@@ -40,6 +41,7 @@ from mediaserver.server.workers.messages import (
     ToWorker,
     WebhookReported,
 )
+from mediaserver.tokens import Admission
 from mediaserver.wire.messages import Start
 
 logger = logging.getLogger(__name__)
@@ -56,9 +58,12 @@ class HandedOverConnection(MediaConnection):
     def __init__(self, worker: Worker, hand_over: HandOver, now: float) -> None:
         super().__init__(
             worker,
-            Upgrade(hand_over.path, hand_over.query, None),
+            Upgrade(hand_over.path, hand_over.query, None, is_proven=True),
             now,
-            limits=StartLimits.of(worker.settings),
+            # Here the settings do not hold the token.
+            limits=StartLimits.of(
+                worker.settings, needs_token=hand_over.admission is not Admission.OPEN
+            ),
             violations=hand_over.violations,
         )
         self.hand_over = hand_over
@@ -120,6 +125,9 @@ class Worker:
         assert isinstance(connection, HandedOverConnection)
         given = connection.hand_over
         return self._calls.open(connection, start, given.call_id, given.admission, now)
+
+    def proven(self, connection: MediaConnection) -> None:
+        """It was, when it came."""
 
     def connection_closed(self, connection: MediaConnection) -> None:
         """The socket is gone."""
@@ -216,7 +224,7 @@ class Worker:
             end = socket.socket(fileno=fd)
             end.setblocking(False)
             loop = asyncio.get_running_loop()
-            make_socket = self._calls.make_socket
+            make_socket = partial(self._calls.make_socket, has_ponged=land.has_ponged)
             await loop.connect_accepted_socket(lambda: Landing(connection, make_socket), end)
             if connection.socket is not None:
                 connection.socket.read_by_poller()

@@ -19,13 +19,13 @@ from mediaserver.server.workers.messages import Setup
 from mediaserver.settings import ProcessorSetting, Settings
 from mediaserver.tokens import Admission
 
-# Every message as it goes over the channel in version 2. A change here wants a new VERSION.
-VERSION = 2
+# Every message as it goes over the channel in version 3. A change here wants a new VERSION.
+VERSION = 3
 REQUEST = StreamRequest("PCMU", 8000, "rtp", None, {"p": "v"})
 SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
     (
         messages.HandOver(
-            "c", Admission.PER_CALL, "/media", {"q": "v"}, b"{}", {"binary": 2}, b"\x81"
+            "c", Admission.PER_CALL, "/media", {"q": "v"}, b"{}", {"binary": 2}, b"\x81", True
         ),
         {
             "type": "HandOver",
@@ -36,6 +36,7 @@ SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
             "start": b"{}",
             "violations": {"binary": 2},
             "behind": b"\x81",
+            "has_ponged": True,
         },
     ),
     (

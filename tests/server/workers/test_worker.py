@@ -222,7 +222,7 @@ async def test_refused_calls_are_told() -> None:
 async def test_a_lost_socket_and_the_next() -> None:
     """A call that lost its socket goes on with another one; the parent is told of each step."""
     async with parent(reconnect_grace_s=30) as p:
-        (await p.land("x")).end.close()
+        (await p.land("x", media(SPOKEN))).end.close()
         await p.until(CallOpened("x", REQUEST), HandedOver("x"), SocketLost("x"), SocketClosed())
         again = await p.land("x")
         await again.send(media(SPOKEN))

@@ -228,6 +228,11 @@ class Inbound:
         return self.reorder.next_at
 
     @property
+    def had_media(self) -> bool:
+        """Media has come, on this socket or an earlier one."""
+        return bool(self.tracks) or self._earlier.delivered > 0
+
+    @property
     def l16_byte_order(self) -> ByteOrder | None:
         """The order settled on, of the first track that has one; None too if it is not L16."""
         decoders = (track_decoder.decoder for track_decoder in self.tracks.values())
