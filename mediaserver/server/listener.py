@@ -28,10 +28,10 @@ from websockets.server import ServerProtocol
 from mediaserver.errors import ConfigurationError
 from mediaserver.server.admission import AdmissionControl, Upgrade
 from mediaserver.server.calls.connection import MediaConnection
-from mediaserver.server.sockets.acceptor import Acceptor
+from mediaserver.server.sockets.acceptor import LATE_TOGETHER, Acceptor
 from mediaserver.server.sockets.first_bytes import FirstBytes, Peer
 from mediaserver.server.sockets.heads import BadHead
-from mediaserver.server.sockets.http import Health, HttpHost, make_app
+from mediaserver.server.sockets.http import BoundedProtocol, Health, HttpHost, make_app
 from mediaserver.server.sockets.media_socket import Connection, SocketMaker
 from mediaserver.server.sockets.room import Addresses, Room
 from mediaserver.settings import Settings
@@ -87,11 +87,13 @@ class Listener:
         self._admission = admission
         self._addresses = Addresses(map(_network, settings.trusted_proxies))
         self._mute: Room[FirstBytes] = Room(MAX_MUTE, MAX_MUTE_OF_ADDRESS)
+        self._late: Room[FirstBytes] = Room(LATE_TOGETHER, LATE_TOGETHER)
         self._unproven: Room[MediaConnection] = Room(MAX_UNPROVEN, MAX_UNPROVEN_OF_ADDRESS)
         app = make_app(host, lambda: self.is_short, routes, settings.path_prefix)
         self._http = HttpHost(app, lambda: self.count("gave_way"))
         self._acceptor: Acceptor | None = None
         self._say_from: dict[str, float] = {}
+        self._is_over = False
 
     @property
     def port(self) -> int:
@@ -139,7 +141,10 @@ class Listener:
         return FirstBytes(self, is_late=is_late)
 
     def give_way(self) -> bool:
-        """End one connection that is worth less than a new one; False if there is none."""
+        """End one connection that is worth less than a new one; False if there is none.
+
+        Those that came late have their own room: by their places nothing else is to be had.
+        """
         mute = self._mute.take_oldest()
         if mute is None and self._http.give_way():
             self.count("gave_way")
@@ -160,12 +165,17 @@ class Listener:
 
     def waits(self, connection: FirstBytes) -> None:
         """Its head is awaited."""
+        if self._is_over:
+            connection.abort()
+            return
         address = self._addresses.direct(connection.peer.address)
-        self._must_go(self._mute.enter(connection, address))
+        room = self._late if connection.peer.is_late else self._mute
+        self._must_go(room.enter(connection, address))
 
     def waits_no_more(self, connection: FirstBytes) -> None:
         """Its head is complete, or will never be."""
         self._mute.leave(connection)
+        self._late.leave(connection)
 
     def refused(self, peer: Peer, problem: BadHead) -> None:
         """A connection brought what is no sound request."""
@@ -175,7 +185,7 @@ class Listener:
             self._say_from[problem.kind] = now + SAY_EVERY_S
             logger.warning("a connection from %s was closed: %s", peer.address, problem.advice)
 
-    def http_protocol(self, peer: Peer, forwarded: list[str]) -> asyncio.Protocol:
+    def http_protocol(self, peer: Peer, forwarded: list[str]) -> BoundedProtocol:
         """What goes on with a request that is no upgrade."""
         return self._http.protocol(self._addresses.behind(peer.address, forwarded))
 
@@ -183,9 +193,6 @@ class Listener:
         self, request: Request, peer: Peer, now: float
     ) -> MediaConnection | tuple[http.HTTPStatus, str]:
         """A connection for this upgrade request, or why not."""
-        if peer.is_late:
-            self.count("refused_no_descriptor")
-            return http.HTTPStatus.SERVICE_UNAVAILABLE, "This server has no descriptors left.\n"
         judged = self._admission.judge_upgrade(request)
         if not isinstance(judged, Upgrade):
             return judged
@@ -221,9 +228,10 @@ class Listener:
 
     def stop(self) -> None:
         """Listen no more, and end the connections of this process: media with 1001."""
+        self._is_over = True
         if self._acceptor is not None:
             self._acceptor.close()
-        for waiting in list(self._mute):
+        for waiting in [*self._mute, *self._late]:
             waiting.abort()
         for connection in list(self.connections):
             connection.close(1001, "server shuts down")

@@ -26,8 +26,11 @@ TOGETHER = 16
 # Then so long a pause, where each one costs another its place: strangers who come again and
 # again take a small part of the processor's time, and nobody's place before it was of use.
 PAUSE_S = 0.02
-# Descriptors that no stranger gets: for health, control, recordings.
+# Taken together while descriptors are short; as many as there may be that came too late.
+LATE_TOGETHER = 8
+# Descriptors that no stranger gets: for health, control, recordings; a part of all.
 RESERVE = 64
+LEAST_RESERVE = 12
 RESERVED_PART = 8
 SHORT_FOR_S = 1.0
 SAY_EVERY_S = 60.0
@@ -66,7 +69,7 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._sockets: list[socket.socket] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._spare: int | None = os.open(os.devnull, os.O_RDONLY)
+        self._spare: int | None = None
         self._short_until = self._say_from = float("-inf")
 
     @property
@@ -132,33 +135,34 @@ class Acceptor:
     async def _serve(self, listening: socket.socket) -> None:
         while True:
             accepted = await self._accept(listening)
-            await asyncio.gather(*(self._begin(each) for each in accepted))
+            if accepted:
+                # Whoever was taken begins, also where no more are taken by now.
+                await asyncio.wait([self._loop.create_task(self._begin(a)) for a in accepted])
             if self.is_short or self._entrance.is_crowded():
                 await asyncio.sleep(PAUSE_S)
 
     async def _accept(self, listening: socket.socket) -> list[socket.socket]:
         """Wait for one connection, and take a few more that are there."""
         accepted: list[socket.socket] = []
+        self._have_spare()
         try:
             accepted.append((await self._loop.sock_accept(listening))[0])
-            while len(accepted) < TOGETHER:
+            while len(accepted) < (LATE_TOGETHER if self.is_short else TOGETHER):
                 accepted.append(listening.accept()[0])
         except BlockingIOError:
             pass
         except OSError as exc:  # of one connection, by accept(2), unless there are no descriptors
             if not accepted:
                 if exc.errno in _OUT:
-                    self._say_short()
-                    accepted = self._accept_by_spare(listening)
+                    accepted = self._accept_without_any(listening)
                 await asyncio.sleep(PAUSE_S)
         return accepted
 
-    def _accept_by_spare(self, listening: socket.socket) -> list[socket.socket]:
-        """Not even a reserved descriptor is left: the one that was held open gives its place."""
-        if self._spare is None:
-            with contextlib.suppress(OSError):
-                self._spare = os.open(os.devnull, os.O_RDONLY)
-        if self._spare is None:
+    def _accept_without_any(self, listening: socket.socket) -> list[socket.socket]:
+        """Not even a reserved descriptor is left: have some back, or use the one held open."""
+        self._say_short()
+        n_given = sum(self._entrance.give_way() for _ in range(LEAST_RESERVE))
+        if n_given or self._spare is None:
             return []
         os.close(self._spare)
         self._spare = None
@@ -166,8 +170,16 @@ class Acceptor:
             return [listening.accept()[0]]
         return []
 
+    def _have_spare(self) -> None:
+        if self._spare is None:
+            with contextlib.suppress(OSError):
+                self._spare = os.open(os.devnull, os.O_RDONLY)
+
     async def _begin(self, accepted: socket.socket) -> None:
-        is_late = self._is_reserved(accepted.fileno()) and not self._entrance.give_way()
+        is_late = False
+        if self._is_reserved(accepted.fileno()):
+            is_late = not self._entrance.give_way()
+            self._entrance.give_way()  # one more, so that the reserve becomes whole again
         try:
             accepted.setblocking(False)
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -209,4 +221,4 @@ def descriptor_limit() -> int | None:
 
 def reserve_of(limit: int) -> int:
     """How many of so many descriptors are kept for what is no connection of strangers."""
-    return min(RESERVE, limit // RESERVED_PART)
+    return min(RESERVE, max(LEAST_RESERVE, limit // RESERVED_PART))

@@ -23,11 +23,13 @@ from mediaserver.server.sockets.heads import (
     TOO_SLOW,
     UNREADABLE,
     BadHead,
+    asks_only,
     fields_of,
     problem_at_once,
     problem_of,
     wants_websocket,
 )
+from mediaserver.server.sockets.http import BoundedProtocol
 from mediaserver.server.sockets.media_socket import Connection, make_protocol
 
 HEAD_WITHIN_S = 5.0
@@ -58,7 +60,10 @@ class Gatekeeper(Protocol):
     def refused(self, peer: Peer, problem: BadHead) -> None:
         """A connection brought what is no sound request."""
 
-    def http_protocol(self, peer: Peer, forwarded: list[str]) -> asyncio.Protocol:
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
+
+    def http_protocol(self, peer: Peer, forwarded: list[str]) -> BoundedProtocol:
         """What goes on with a request that is no upgrade."""
 
     def admit(
@@ -116,7 +121,10 @@ class FirstBytes(asyncio.Protocol):
         elif is_whole:
             self._leave()
             head = bytes(self._head[:end])
-            if wants_websocket(head):
+            if self.peer.is_late and not asks_only(head):
+                self._gatekeeper.count("refused_no_descriptor")
+                self._answer(http.HTTPStatus.SERVICE_UNAVAILABLE, "No descriptors are left.")
+            elif wants_websocket(head):
                 self._become_websocket(head, bytes(self._head[end:]))
             else:
                 self._become_http(head)
@@ -144,13 +152,17 @@ class FirstBytes(asyncio.Protocol):
 
     def _refuse(self, problem: BadHead) -> None:
         """Answer and close; what still comes is read by nobody."""
-        assert self._transport is not None
         self._leave()
         self._gatekeeper.refused(self.peer, problem)
+        self._answer(problem.status, problem.reason)
+
+    def _answer(self, status: http.HTTPStatus | None, reason: str) -> None:
+        """The last word."""
+        assert self._transport is not None
         self._head.clear()
         self._transport.pause_reading()
-        if problem.status is not None:
-            self._transport.write(answer_of(problem.status, problem.reason))
+        if status is not None:
+            self._transport.write(answer_of(status, reason))
         self._transport.close()
 
     def _become_http(self, head: bytes) -> None:
@@ -160,6 +172,8 @@ class FirstBytes(asyncio.Protocol):
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
         protocol.data_received(bytes(self._head))
+        if self.peer.is_late:
+            protocol.retire()
 
     def _become_websocket(self, head: bytes, behind: bytes) -> None:
         """Shake hands; the bytes behind the request are the first frames."""

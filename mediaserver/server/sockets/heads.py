@@ -153,6 +153,12 @@ def fields_of(head: bytes, name: bytes) -> list[str]:
     return [value.strip().decode("latin-1") for n, _, value in fields if n.lower() == name]
 
 
+def asks_only(head: bytes) -> bool:
+    """Whether a sound head is a question, answered at once: GET, without body or upgrade."""
+    more = (b"content-length", b"transfer-encoding", b"upgrade")
+    return head.startswith(b"GET ") and not any(fields_of(head, name) for name in more)
+
+
 def wants_websocket(head: bytes) -> bool:
     """Whether a sound head asks for an upgrade to WebSocket."""
     return any("websocket" in value.lower() for value in fields_of(head, b"upgrade"))

@@ -120,7 +120,7 @@ class HttpHost:
         self._gave_way = gave_way
         self._room: Room[BoundedProtocol] = Room(MAX_CONNECTIONS, MAX_OF_ADDRESS)
 
-    def protocol(self, address: str | None) -> asyncio.Protocol:
+    def protocol(self, address: str | None) -> BoundedProtocol:
         """A protocol for one new connection of this address, if it is known."""
         protocol = BoundedProtocol(self._config, self._state, self._room.leave)
         goes = self._room.enter(protocol, address, lambda each: each.is_idle)
