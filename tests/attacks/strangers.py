@@ -118,6 +118,13 @@ class Bystanders:
         return summary
 
 
+@pytest.fixture
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers started from here on echo every frame: a busy machine is no loss of theirs."""
+    monkeypatch.setenv("MEDIASERVER_CATCH_UP", "off")
+    monkeypatch.setenv("MEDIASERVER_BACKLOG_MS", "5000")
+
+
 def family(pid: int) -> list[int]:
     """A process and its children."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

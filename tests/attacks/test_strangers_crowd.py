@@ -16,6 +16,7 @@ from tests.attacks.strangers import (
     UPGRADE,
     Bystanders,
     Crowd,
+    exact,
     family,
     get,
     only_full,
@@ -26,7 +27,7 @@ from tests.server.rawclient import CONNECTED, RawCall, Server, frame
 from tests.server.rawclient import serving as serving_process
 from tests.server.watching import soon
 
-__all__ = ["serving"]
+__all__ = ["exact", "serving"]
 
 SILENT = UPGRADE + b"\r\n"
 
@@ -139,6 +140,7 @@ def memory_kib(pid: int) -> int:
 
 
 @only_full
+@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize(
     ("who", "n", "octets"),

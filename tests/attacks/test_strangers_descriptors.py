@@ -14,6 +14,7 @@ from tests.attacks.strangers import (
     Bystanders,
     Crowd,
     cpu_s,
+    exact,
     family,
     get,
     kept_up,
@@ -21,6 +22,8 @@ from tests.attacks.strangers import (
     say,
 )
 from tests.server.rawclient import CONNECTED, RawCall, Server, serving
+
+__all__ = ["exact"]
 
 SPOKEN = b"\x42" * 160
 
@@ -76,6 +79,7 @@ def test_calls_and_health_go_on_where_descriptors_run_out(tmp_path: Path) -> Non
 
 
 @only_full
+@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize(
     ("who", "octets"),

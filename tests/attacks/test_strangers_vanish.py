@@ -17,14 +17,14 @@ import pytest
 
 from mediaserver.carrier import CallPlan, place_call
 from mediaserver.server.calls import connection
-from tests.attacks.strangers import TOKEN, UPGRADE, Bystanders, Crowd, get, only_full, say
+from tests.attacks.strangers import TOKEN, UPGRADE, Bystanders, Crowd, exact, get, only_full, say
 from tests.server.conftest import Serving, serving
 from tests.server.following import Followed, followed
 from tests.server.rawclient import CONNECTED, PING, PONG, RawCall, frame, text
 from tests.server.rawclient import serving as serving_process
 from tests.server.watching import soon
 
-__all__ = ["followed", "serving"]
+__all__ = ["exact", "followed", "serving"]
 
 _numbers = itertools.count()
 QUICK = {"ping_every_s": 0.2, "ping_timeout_s": 0.4}
@@ -135,6 +135,7 @@ async def test_a_call_that_never_had_media_has_no_grace(
 
 
 @only_full
+@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_stopped_peer_is_found_in_25_s(tmp_path: Path, workers: str) -> None:
     """SIGSTOP of a process with three calls, with the settings as they are."""
@@ -182,6 +183,7 @@ def established(port: int) -> int:
 
 
 @only_full
+@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_3000_start_and_vanish(tmp_path: Path, workers: str) -> None:
     """In 5 s, at 1,000 calls at most: places are free at once, and others lose nothing."""

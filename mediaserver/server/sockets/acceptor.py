@@ -33,6 +33,8 @@ RESERVE = 64
 LEAST_RESERVE = 12
 RESERVED_PART = 8
 SHORT_FOR_S = 1.0
+# Of the event loop, until a connection that was aborted has given its descriptor back.
+TURNS_TO_CLOSE = 3
 SAY_EVERY_S = 60.0
 _OUT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -179,7 +181,8 @@ class Acceptor:
         is_late = False
         if self._is_reserved(accepted.fileno()):
             is_late = not self._entrance.give_way()
-            self._entrance.give_way()  # one more, so that the reserve becomes whole again
+            if not is_late:
+                accepted = await self._moved(accepted)
         try:
             accepted.setblocking(False)
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -188,6 +191,16 @@ class Acceptor:
             )
         except (OSError, RuntimeError):  # gone in the meantime; uvloop's is no OSError
             accepted.close()
+
+    async def _moved(self, accepted: socket.socket) -> socket.socket:
+        """The same connection by the lowest descriptor: the one of the connection that went."""
+        for _ in range(TURNS_TO_CLOSE):
+            await asyncio.sleep(0)
+        with contextlib.suppress(OSError):
+            moved = accepted.dup()
+            accepted.close()
+            return moved
+        return accepted
 
     def _is_reserved(self, fd: int) -> bool:
         """A connection has got one of the last descriptors: a new one has the lowest number."""

@@ -10,6 +10,7 @@ from mediaserver.observer import ReportedEvent
 from mediaserver.processes.channel import UnsendableError
 from mediaserver.processes.child import END_WITHIN_S, ChildKind, ChildLimits, ChildProcess
 from mediaserver.processes.supervisor import Supervisor
+from mediaserver.server.sockets.acceptor import descriptor_limit, reserve_of
 from mediaserver.server.workers import messages
 from mediaserver.settings import Settings
 
@@ -61,9 +62,11 @@ class WorkerProcess(ChildProcess):
 
     @property
     def has_room(self) -> bool:
-        """It can be sent a socket."""
+        """It can be sent a socket, and will have a descriptor left for it."""
+        limit = descriptor_limit()  # its own is the same
+        is_full = limit is not None and self.n_sockets >= limit - 2 * reserve_of(limit)
         waits = self.n_pending >= MAX_PENDING_HANDOFFS or self.channel.is_full
-        return not waits and not self.gone.is_set()
+        return not is_full and not waits and not self.gone.is_set()
 
     def handed_over(self, call_id: str) -> None:
         """A socket of this call is on its way there."""

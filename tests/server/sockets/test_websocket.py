@@ -264,6 +264,38 @@ def test_a_ping_of_ours_is_an_empty_ping_frame() -> None:
     assert (heard.events, frames.is_open) == ([], True)
 
 
+def test_a_pong_counts_behind_a_ping() -> None:
+    """RFC 6455 lets a peer send pongs that nobody asked for: they promise no answer."""
+    heard = Heard()
+    frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end, heard.closing)
+    frames.receive(frame(Opcode.PONG, b""), 0.0)
+    assert not frames.has_ponged
+    frames.ping()
+    frames.receive(frame(Opcode.PONG, b""), 0.0)
+    assert frames.has_ponged
+
+
+def test_who_may_send_little_is_refused_by_the_head_of_more() -> None:
+    """1009 by the length alone, also in fragments; a message that came whole costs nothing."""
+    for octets in (
+        frame(Opcode.TEXT, bytes(101))[:20],
+        frame(Opcode.TEXT, bytes(60), fin=False) + frame(Opcode.CONT, bytes(60))[:20],
+    ):
+        heard = Heard()
+        frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end, heard.closing)
+        frames.limit_messages(100)
+        frames.receive(frame(Opcode.TEXT, b"x" * 100), 0.0)
+        assert frames.is_open
+        frames.receive(octets, 0.0)
+        assert frames.close_code == CloseCode.MESSAGE_TOO_BIG
+    heard = Heard()
+    frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end, heard.closing)
+    frames.limit_messages(100)
+    frames.limit_messages(MAX_MESSAGE_BYTES)
+    frames.receive(frame(Opcode.TEXT, b"x" * 70_000), 0.0)
+    assert [len(text) for _, text in heard.events] == [70_000]
+
+
 def test_nothing_is_written_to_a_connection_that_was_lost() -> None:
     """Neither an answer nor an end of stream; the owner is told once that it is over."""
     heard = Heard()
