@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 # What the first of these counts means for whoever runs the server.
 EXPLAINED = {
+    "refused_origin": "a socket was refused because it came from a web page (it sent `Origin`)."
+    " If that page may connect, name its origin in `allowed_origins`",
     "no_pong": "this peer does not answer pings: if one like it vanishes, the call goes on until"
     " nothing has come for 60 s",
     "cut_ringing": "a socket was closed that had waited for `start` for `start_without_token_s`."

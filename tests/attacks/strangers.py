@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import socket
 import subprocess
@@ -106,15 +107,27 @@ class Bystanders:
         command = [sys.executable, "-m", "mediaserver", "simulate", "--json", "--figures-only"]
         command += ["--expect-echo", "--url", url, "--calls", str(n), "--seconds", str(seconds)]
         self._process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE)
+        self._server = server
         deadline = time.monotonic() + 20
         while json.loads(get(server.port, "/healthz")[1])["calls"] < n:
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
     def summary(self) -> dict[str, Any]:
-        """How they fared, when all have ended."""
+        """How they fared, when all have ended; ``missed``: frames that the server did not get.
+
+        What was ``lost`` on the way back may be the doing of a busy machine: an echo that is
+        later than the call is cut off by its end.
+        """
         told, _ = self._process.communicate(timeout=120)
-        summary: dict[str, Any] = json.loads(told)["summary"]
+        report = json.loads(told)
+        summary: dict[str, Any] = report["summary"]
+        log = self._server.log.read_text()
+        got = [
+            re.search(rf"call {each['call_control_id']} ended: .* frames_in (\d+)", log)
+            for each in report["calls"]
+        ]
+        summary["missed"] = summary["sent"] - sum(int(each[1]) for each in got if each)
         return summary
 
 

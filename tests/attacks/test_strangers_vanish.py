@@ -155,9 +155,9 @@ def test_a_stopped_peer_is_found_in_25_s(tmp_path: Path, workers: str) -> None:
                 time.sleep(0.1)
                 n_calls = json.loads(get(server.port, "/healthz")[1])["calls"]
                 n_sockets = established(server.port)
-                if not found_s and n_sockets == 30:
+                if not found_s and n_sockets <= 30:
                     found_s = time.monotonic() - stopped
-                if n_calls == 30:
+                if n_calls <= 30:
                     over_s = time.monotonic() - stopped
         finally:
             os.kill(peer.pid, signal.SIGCONT)
@@ -168,11 +168,13 @@ def test_a_stopped_peer_is_found_in_25_s(tmp_path: Path, workers: str) -> None:
             f"stopped peer, {workers} worker(s)",
             found_s=round(found_s, 1),
             over_s=round(over_s, 1),
+            missed=summary["missed"],
             lost=summary["lost"],
         )
+        assert summary["failed"] == 0
         assert 0 < found_s <= 25
         assert 0 < over_s <= 36
-        assert summary["lost"] == 0
+        assert summary["missed"] == 0
 
 
 def established(port: int) -> int:
@@ -212,10 +214,11 @@ def test_3000_start_and_vanish(tmp_path: Path, workers: str) -> None:
             took_s=round(took_s, 1),
             calls_at_once=most,
             left=left,
+            missed=summary["missed"],
             lost=summary["lost"],
             failed=summary["failed"],
             round_trip_ms=summary["round_trip_ms"],
         )
         assert left <= 31
         assert most < 200
-        assert summary["lost"] == 0
+        assert summary["missed"] == 0
