@@ -121,6 +121,7 @@ class Acceptor:
         """
         for listening in self._sockets:
             listening.listen(BACKLOG)
+        self._have_spare()
         self._tasks = [self._loop.create_task(self._serve(each)) for each in self._sockets]
 
     def close(self) -> None:
