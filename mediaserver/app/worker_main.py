@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 
 import msgspec
 
-from mediaserver.app.loop import loop_factory
+from mediaserver.app.loop import run_process
 from mediaserver.control import encoding
 from mediaserver.errors import ConfigurationError
 from mediaserver.processes import inside
@@ -36,8 +35,7 @@ def main(fd: int) -> None:
     within_s = setup.settings.handler_grace_s + ORPHAN_S
     inside.end_with_parent(end, within_s, f"mediaserver worker {setup.index}")
     try:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_work(setup, end))
+        run_process(_work(setup, end))
     except ConfigurationError as exc:
         inside.fail(end, str(exc))
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import sys
 
-from mediaserver.app import MediaServer, loop_factory
+from mediaserver.app import MediaServer, run_process
 from mediaserver.cli.options import add_flags, add_key_file, settings_of
 from mediaserver.settings import LOADER, Settings
 
@@ -59,8 +58,7 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(settings))
+    run_process(_serve(settings))
     return 0
 
 

@@ -37,7 +37,9 @@ class Heartbeat(msgspec.Struct, frozen=True, tag=True):
 
 
 class Shutdown(msgspec.Struct, frozen=True, tag=True):
-    """To a child: end now."""
+    """To a child: end now; ``hurry``: it is killed if it does not do so soon."""
+
+    hurry: bool = False
 
 
 FromChild = Hello | Ready | Failed | Heartbeat

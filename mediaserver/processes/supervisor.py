@@ -80,21 +80,30 @@ class Supervisor(Generic[C]):
             await self.close()
             raise
 
-    async def close(self) -> None:
-        """Have all end: by themselves in ``end_within_s``, what then is left at once."""
+    async def close(self, within_s: float | None = None) -> None:
+        """Have all end: by themselves in ``end_within_s``, what then is left at once.
+
+        ``within_s``: a shorter time, in a hurry.
+        """
         self._closing.set()
         for child in self.children:
-            child.channel.send(Shutdown())
+            child.channel.send(Shutdown(hurry=within_s is not None))
             if child.is_quiet or not child.is_ready:
                 child.kill()
         if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=self._end_within_s)
+            timeout = self._end_within_s if within_s is None else within_s
+            _, late = await asyncio.wait(self._tasks, timeout=timeout)
             for child in self.children:
                 child.kill()
             if late:
                 await asyncio.wait(late)
         if self._watch is not None:
             self._watch.cancel()
+
+    def kill(self) -> None:
+        """End all at once, and see to nothing else; from any thread."""
+        for child in self.children:
+            child.kill()
 
     async def _supervise_slot(self, index: int) -> None:
         """Have a child in this slot, one after the other."""

@@ -72,13 +72,13 @@ class Chain:
 
     Args:
         stages: in order.
-        failed: told of a stage that raised. It is bypassed from then on; the frame it
-            failed on passes it unchanged.
+        failed: told of a stage that raised, whatever it was. It is bypassed from then on; the
+            frame it failed on passes it unchanged.
     """
 
     __slots__ = ("_bypassed", "_failed", "_stages")
 
-    def __init__(self, stages: list[Stage], failed: Callable[[str, Exception], None]) -> None:
+    def __init__(self, stages: list[Stage], failed: Callable[[str, BaseException], None]) -> None:
         self._stages = stages
         self._bypassed: list[Stage] = []
         self._failed = failed
@@ -98,7 +98,7 @@ class Chain:
                         return
                     _check(following)
                     frame = following
-            except Exception as exc:  # the border to a user's code
+            except BaseException as exc:  # the border to a user's code: sys.exit() as well
                 self._fail(stage, exc)
 
     def close(self) -> None:
@@ -106,10 +106,10 @@ class Chain:
         for stage in (*self._stages, *self._bypassed):
             try:
                 stage.close()
-            except Exception as exc:  # the border to a user's code
+            except BaseException as exc:  # as above
                 self._failed(stage.name, exc)
 
-    def _fail(self, stage: Stage, exc: Exception) -> None:
+    def _fail(self, stage: Stage, exc: BaseException) -> None:
         self._failed(stage.name, exc)
         self._stages = [s for s in self._stages if s is not stage]
         self._bypassed.append(stage)

@@ -92,7 +92,10 @@ def _load(name: str) -> object:
         )
     try:
         module = _module_of_file(Path(place)) if place.endswith(".py") else _module(place)
-    except Exception as exc:  # the border to foreign code: whatever it raises is its fault
+    except (
+        Exception,
+        SystemExit,
+    ) as exc:  # the border to foreign code
         raise ConfigurationError(f"processor {name}: {type(exc).__name__}: {exc}") from exc
     found: object = module
     for part in attribute.split("."):

@@ -12,6 +12,9 @@ from mediaserver.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+# For handlers, where the server ends in a hurry.
+HURRY_S = 0.5
+
 
 class Service(Protocol):
     """The media side of a server; ``MediaServer.service`` is one."""
@@ -53,8 +56,14 @@ class Service(Protocol):
             ConfigurationError: the address cannot be listened on, or a worker does not start.
         """
 
-    async def close(self) -> None:
-        """End everything now; ``MediaServer`` does it."""
+    async def close(self, *, hurry: bool = False) -> None:
+        """End everything now; ``MediaServer`` does it.
+
+        ``hurry``: handlers have ``HURRY_S`` instead of their grace.
+        """
+
+    def abort(self) -> None:
+        """End all processes but this one, at once; from any thread."""
 
 
 class ServiceBase(ABC):

@@ -11,7 +11,7 @@ from websockets.server import ServerProtocol
 
 from mediaserver.observer import CallObserver, CallSummary
 from mediaserver.server.admission import AdmissionControl, Refused, Upgrade
-from mediaserver.server.base import ServiceBase
+from mediaserver.server.base import HURRY_S, ServiceBase
 from mediaserver.server.calls.connection import Answer, MediaConnection, StartLimits
 from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.runner import InlineRunner, MakeRunner
@@ -89,12 +89,15 @@ class SingleProcessService(ServiceBase):
         await self._calls.start()
         await self.listener.listen()
 
-    async def close(self) -> None:
+    async def close(self, *, hurry: bool = False) -> None:
         """End everything now: calls with 1001, connections, the listener."""
         self.draining = True
         self.listener.stop()
-        await self._calls.close()
+        await self._calls.close(HURRY_S if hurry else None)
         await self.listener.close()
+
+    def abort(self) -> None:
+        """See ``Service``: there are none."""
 
     # AdmissionHost: what is to be known of the calls.
 

@@ -21,6 +21,7 @@ from mediaserver.control.events import Event, MalformedEventError, normal_type, 
 from mediaserver.control.own_server import WEBHOOK_PATH
 from mediaserver.control.webhooks.delivery import Callback, CallEvents, SeenIds
 from mediaserver.control.webhooks.signature import Headers, SignatureError, Verifier, Version1Error
+from mediaserver.interrupts import is_operators
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ class WebhookReceiver:
     def _call_back(self, callback: Callback, event: Event) -> None:
         try:
             callback(event)
-        except Exception as error:  # a call's own trouble must not reach other calls
+        except BaseException as error:  # a call's own trouble must not reach other calls
             self._failed(event, error)
 
     async def _handle(self, handler: Handler, event: Event) -> None:
@@ -171,10 +172,15 @@ class WebhookReceiver:
             result = handler(event)
             if inspect.isawaitable(result):
                 await result
-        except Exception as error:  # a user's handler may raise anything
+        except BaseException as error:  # a user's handler may raise anything: sys.exit() as well
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
             self._failed(event, error)
 
-    def _failed(self, event: Event, error: Exception) -> None:
+    def _failed(self, event: Event, error: BaseException) -> None:
+        if is_operators(error):
+            raise error
         self.counts["handler_failed"] += 1
         where = (event.event_type, event.call_control_id)
         self._log("a handler of %s failed for call %s", *where, error=error)
@@ -185,7 +191,7 @@ class WebhookReceiver:
             self._told.add(message % values)
             log.warning(message, *values)
 
-    def _log(self, message: str, *values: object, error: Exception | None = None) -> None:
+    def _log(self, message: str, *values: object, error: BaseException | None = None) -> None:
         """One line a second at most: whoever sends rubbish must not fill the disk."""
         if self._clock() - self._logged_at >= _LOG_EVERY_S:
             self._logged_at = self._clock()

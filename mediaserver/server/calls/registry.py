@@ -202,13 +202,17 @@ class CallRegistry:
             self.hang_ups.start(session, after_playout=False, reason="shutdown")
         await self.hang_ups.closed()
 
-    async def close(self) -> None:
-        """End every call now."""
+    async def close(self, within_s: float | None = None) -> None:
+        """End every call now; handlers have so long, or the grace of the settings."""
         if self._watch is not None:
             self._watch.cancel()
         for session in list(self.sessions.values()):
             session.end("shutdown")
-        await self._idle.wait()
+        try:
+            await asyncio.wait_for(self._idle.wait(), within_s)
+        except TimeoutError:
+            for session in self._unfinished:
+                session.leave()
         await self.hang_ups.closed()
         if self._poller is not None:
             self._poller.close()

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Protocol
 
 from mediaserver.errors import CallEndedError
+from mediaserver.interrupts import is_operators
 from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Event, Stop
 from mediaserver.processors.chain import Chain, FilterStage
@@ -163,7 +164,7 @@ class InlineRunner:
     def _make_filter(self, view: CallView, choice: Chosen) -> None:
         try:
             stage = FilterStage(choice.spec.name, choice.spec.target(view, **choice.parameters))
-        except Exception as exc:  # the border to a user's code
+        except BaseException as exc:  # the border to a user's code: sys.exit() as well
             self._failed(choice.spec.name, exc)
         else:
             self._chain.add(stage)
@@ -172,10 +173,8 @@ class InlineRunner:
         failure: BaseException | None = None
         try:
             await choice.spec.target(view, **choice.parameters)
-        except Exception as exc:  # the border to a user's code
-            failure = exc
-        except asyncio.CancelledError as exc:  # of a task of its own, unless the call is over
-            if call.ended:
+        except BaseException as exc:  # the border to a user's code: sys.exit() as well
+            if _is_stopped(call, exc):
                 raise
             failure = exc
         self._n_running -= 1
@@ -189,7 +188,12 @@ class InlineRunner:
                 call.hang_up(reason="processor")
 
     def _failed(self, name: str, exc: BaseException) -> None:
-        """A processor raised: say so, and follow the policy."""
+        """A processor raised: say so, and follow the policy.
+
+        An asyncio task that lets a SystemExit or KeyboardInterrupt out ends the whole loop.
+        """
+        if is_operators(exc):
+            raise exc
         call = self._call
         assert call is not None
         logger.error("call %s: processor %s failed", call.facts.call_id, name, exc_info=exc)
@@ -202,6 +206,14 @@ class InlineRunner:
             asyncio.get_running_loop().call_soon(call.end, "processor")
         elif self._settings.on_error == "hangup":
             asyncio.get_running_loop().call_soon(partial(call.hang_up, reason="processor"))
+
+
+def _is_stopped(call: RunningCall, exc: BaseException) -> bool:
+    """Whether a handler did not fail, but was stopped from outside."""
+    if isinstance(exc, GeneratorExit):  # with its loop, which is over
+        return asyncio._get_running_loop() is None
+    # A handler may also be cancelled by a task of its own.
+    return isinstance(exc, asyncio.CancelledError) and call.ended
 
 
 def _is_end(failure: BaseException) -> bool:

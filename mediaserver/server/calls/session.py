@@ -232,6 +232,11 @@ class Session:
         self.runner.end(reason)
         self._finishing = self._loop.create_task(self._finish(), name=f"end of {self.call_id}")
 
+    def leave(self) -> None:
+        """Close the socket of a call that is over, though handlers still run."""
+        if self.line is not None:
+            self.line.close(1001)
+
     async def _finish(self) -> None:
         """Wait for the handlers, cancel what is left, close the socket, say so."""
         await self.runner.wait(self._host.settings.handler_grace_s)

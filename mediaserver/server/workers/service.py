@@ -19,7 +19,7 @@ from websockets.server import ServerProtocol
 from mediaserver.errors import ConfigurationError
 from mediaserver.observer import CallObserver, CallSummary
 from mediaserver.server.admission import AdmissionControl, Refused, Upgrade
-from mediaserver.server.base import ServiceBase
+from mediaserver.server.base import HURRY_S, ServiceBase
 from mediaserver.server.calls.connection import Answer, HandOff, MediaConnection, StartLimits
 from mediaserver.server.calls.selection import load_processors
 from mediaserver.server.listener import Listener
@@ -284,11 +284,15 @@ class MultiProcessService(ServiceBase):
         if self._hangups is not None:
             await self._hangups.hang_up_all(self._directory.live())
 
-    async def close(self) -> None:
+    async def close(self, *, hurry: bool = False) -> None:
         """End everything now: calls with 1001, workers, connections, the listener."""
         self.draining = True
         self.listener.stop()
-        await self._supervisor.close()
+        await self._supervisor.close(2 * HURRY_S if hurry else None)
         if self._hangups is not None:
             await self._hangups.close()
         await self.listener.close()
+
+    def abort(self) -> None:
+        """See ``Service``."""
+        self._supervisor.kill()

@@ -18,6 +18,7 @@ from mediaserver.observer import CallSummary
 from mediaserver.processes.channel import Channel
 from mediaserver.processes.inside import Heartbeats
 from mediaserver.server.admission import Upgrade
+from mediaserver.server.base import HURRY_S
 from mediaserver.server.calls.connection import Answer, MediaConnection, StartLimits
 from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.session import Session
@@ -86,6 +87,7 @@ class Worker:
         self._landing: set[asyncio.Task[None]] = set()
         self._n_quiet = 0
         self._over = asyncio.Event()
+        self._hurry = False
         self._empty = asyncio.Event()
         self._channel = Channel(end, ToWorker, self._received, self._parent_gone, "the server")
         self._heartbeats = Heartbeats(self._channel, setup.beat_s, self._at_beat)
@@ -100,7 +102,7 @@ class Worker:
             await asyncio.wait(self._landing)  # to be closed like the others
         for connection in list(self._connections):
             connection.close(1001, "server shuts down")
-        await self._calls.close()
+        await self._calls.close(HURRY_S if self._hurry else None)
         self._hangups.close("the worker ends")
         if self._connections:
             await _at_most(self._empty.wait(), FLUSH_WITHIN_S)
@@ -164,6 +166,7 @@ class Worker:
             case Drain():
                 self._calls.drain()
             case Shutdown():
+                self._hurry = message.hurry
                 self._over.set()
 
     def _parent_gone(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mediaserver.errors import AudioFormatError
+from mediaserver.interrupts import is_operators
 from mediaserver.media.frames import Int16Array
 from mediaserver.media.playout import Play, Playout
 from telephony_codecs import open_audio, resample_clip
@@ -90,8 +91,6 @@ class Sources:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._ending.discard(self._tasks.pop(task))
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("a play's source failed while it was closed", exc_info=task.exception())
         self._changed()
 
     async def _feed_iterator(
@@ -105,19 +104,36 @@ class Sources:
                 playout.feed(play, join.samples(chunk), monotonic())
                 self._changed()
                 await wait_below(playout, ahead_s)
-        except Exception:  # the border to a user's source
-            logger.exception("a play's source failed")
-            playout.fail(play, monotonic())
         except asyncio.CancelledError:  # ours, or of a task that the source waited for
             playout.fail(play, monotonic())  # which is nothing to a play that is over
             raise
+        except BaseException as exc:  # the border to a user's source: sys.exit() as well
+            playout.fail(play, monotonic())
+            _say("a play's source failed", exc)
         else:
             playout.end(play, monotonic())
         finally:
             self._ending.add(play)
-            aclose = getattr(source, "aclose", None)
-            if aclose is not None:
-                await aclose()
+            await _close(source)
+
+
+async def _close(source: object) -> None:
+    """Have a user's source let go."""
+    try:
+        aclose = getattr(source, "aclose", None)
+        if aclose is not None:
+            await aclose()
+    except asyncio.CancelledError:
+        raise
+    except BaseException as exc:  # as above
+        _say("a play's source failed while it was closed", exc)
+
+
+def _say(what: str, exc: BaseException) -> None:
+    """Log what a user's code raised, but for what an operator's signal did."""
+    if is_operators(exc):
+        raise exc
+    logger.error(what, exc_info=exc)
 
 
 class ByteJoiner:
@@ -155,7 +171,9 @@ async def _feed_file(
     """Open an audio file, then queue all of it."""
     try:
         samples = await asyncio.to_thread(samples_of_file, source, rate_hz)
-    except Exception as exc:  # a name may be none that a file can have, and more
+    except BaseException as exc:  # a name may be none that a file can have, and more
+        if is_operators(exc) or isinstance(exc, asyncio.CancelledError):
+            raise
         logger.warning("cannot play %s: %s", _name_of(source), exc)
         playout.fail(play, monotonic())
     else:

@@ -1,0 +1,99 @@
+"""What the attacks by faults share: servers as processes, and good calls beside.
+
+A small version of each runs with the other tests. ``ATTACKS=full`` asks for the whole one, with
+good calls in a process of their own, whose figures are printed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mediaserver.carrier import CallPlan
+from tests.cli.test_process import serve
+from tests.server.workers.crews import EchoCall
+
+FULL = os.environ.get("ATTACKS") == "full"
+BOTS = Path(__file__).parent / "faultbots.py"
+# Nothing is dropped for a busy machine's stalls.
+PATIENT = {
+    "MEDIASERVER_BACKLOG_MS": "30000",
+    "MEDIASERVER_CATCH_UP": "false",
+    "MEDIASERVER_LOG_LEVEL": "warning",
+}
+
+
+def bot(name: str, *allow: str) -> str:
+    """A processor of ``faultbots.py`` for a settings file; calls may set ``allow``."""
+    named = ", ".join(f'"{each}"' for each in allow)
+    return f'[[processors]]\nname = "{BOTS}:{name}"\nallow = [{named}]\n'
+
+
+@contextlib.contextmanager
+def server(
+    processors: str, workers: int, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server's process whose errors nobody needs to read, and its URL."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "settings.toml"
+        config.write_text(processors)
+        arguments = ("--config", str(config), "--workers", str(workers))
+        with serve(*arguments, environment={**PATIENT, **(environment or {})}) as (process, url):
+            assert process.stderr is not None
+            reader = threading.Thread(target=process.stderr.read)
+            reader.start()
+            try:
+                yield process, url
+            finally:
+                process.kill()
+                reader.join()
+
+
+def call_to(url: str, **parameters: str) -> EchoCall:
+    """A call by hand, its custom parameters beside."""
+    return EchoCall(url, CallPlan(seconds=600.0, custom_parameters=parameters))
+
+
+class GoodCalls:
+    """Calls of 50 frames/s in a process of their own.
+
+    Attributes:
+        report: what became of them; there once the ``async with`` has ended.
+    """
+
+    def __init__(self) -> None:
+        self.report: dict[str, Any] = {}
+
+    def figures(self) -> str:
+        """One line."""
+        return ", ".join(f"{name} {value}" for name, value in self.report["summary"].items())
+
+
+@contextlib.asynccontextmanager
+async def good_calls(url: str, n: int, seconds: float) -> AsyncIterator[GoodCalls]:
+    """Good calls beside what is done meanwhile; it waits for their end."""
+    good = GoodCalls()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mediaserver", "simulate", "--url", url, "--calls", str(n)),
+        *("--seconds", str(seconds), "--linger", "5", "--figures-only", "--json"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        await asyncio.sleep(2.0)  # all have begun
+        yield good
+        out, _ = await asyncio.wait_for(process.communicate(), seconds + 60)
+        good.report = json.loads(out)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

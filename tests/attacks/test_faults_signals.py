@@ -1,0 +1,83 @@
+"""A second signal ends the process within two seconds, whatever users' code does."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import time
+import urllib.request
+
+import pytest
+
+from tests.attacks.faultkit import FULL, bot, call_to, server
+from tests.cli.test_process import http_status
+from tests.cli.test_workers import all_gone, children
+
+HOWS = ("swallow", "block", "spin", "thread", "executor", "finally", "atexit")
+# The promise; the test's own limit is higher, for a busy machine.
+WITHIN_S = 2.0
+LIMIT_S = 20.0
+BLOCKS = ("block", "spin")
+
+
+async def until_draining(process: subprocess.Popen[str], url: str, how: str, workers: int) -> None:
+    """Wait until the first signal has been heard; of a loop that is blocked nobody can see it."""
+    if how in BLOCKS and workers == 1:
+        await asyncio.sleep(0.3)
+        return
+    while await asyncio.to_thread(http_status, url, "/readyz") != 503:
+        assert process.poll() is None
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("how", HOWS if FULL else ("swallow", "spin", "finally"))
+async def test_a_second_signal_ends_the_process(how: str, workers: int) -> None:
+    """No process is left of it, and none of its workers."""
+    with server(bot("stays", "how"), workers) as (process, url):
+        started = [process.pid, *children(process)]
+        async with call_to(url, param_how=how) as call:
+            await call.press("1")
+            await call.wait_until(lambda: bool(call.heard()), 20)
+            process.send_signal(signal.SIGTERM)
+            await until_draining(process, url, how, workers)
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            code = await asyncio.to_thread(process.wait, LIMIT_S)
+            await all_gone(started, LIMIT_S)
+            took_s = time.monotonic() - began
+        print(f"\n{how}, {workers} processes: ended in {took_s:.2f} s, exit code {code}")
+        assert took_s < LIMIT_S if not FULL else took_s <= WITHIN_S
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_second_signal_closes_sockets_well(workers: int) -> None:
+    """Where users' code lets it: 1001, exit code 0, and no handler's grace is waited for."""
+    with server(bot("stays"), workers) as (process, url):
+        async with call_to(url) as call:
+            await call.press("1")
+            await call.wait_until(lambda: bool(call.heard()), 20)
+            process.send_signal(signal.SIGINT)
+            await until_draining(process, url, "", workers)
+            process.send_signal(signal.SIGINT)
+            await call.wait_until(call.closed.is_set, LIMIT_S)
+            assert call.record.close_code == 1001
+        assert await asyncio.to_thread(process.wait, LIMIT_S) == 0
+
+
+async def test_a_handler_that_swallows_its_cancellation_is_left_alone() -> None:
+    """Its call ends behind the grace and a second more; the server ends when it is told twice."""
+    environment = {"MEDIASERVER_HANDLER_GRACE_S": "0.1"}
+    with server(bot("stays", "how"), 1, environment) as (process, url):
+        call = call_to(url, param_how="swallow")
+        async with call:
+            await call.press("1")
+            await call.wait_until(lambda: bool(call.heard()), 20)
+        while b'"calls":0' not in await asyncio.to_thread(health, url):
+            assert process.poll() is None
+
+
+def health(url: str) -> bytes:
+    address = url.replace("ws://", "http://").replace("/media", "/healthz")
+    with urllib.request.urlopen(address) as got:
+        return bytes(got.read())
