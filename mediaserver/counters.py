@@ -29,6 +29,8 @@ COUNTERS: dict[str, str] = {
     "refused_takeover": "sockets refused because their call was live on another socket",
     "refused_no_worker": "sockets or calls refused because no worker could take them",
     "refused_no_descriptor": "sockets that did not reach their worker: too many files are open",
+    "placed_again": "sockets given to another worker, because theirs hung or died before it"
+    " took them",
     "lost_with_worker": "calls that ended because their worker died",
     "webhook_not_told": "webhooks about a call that could not be passed on to its worker",
     "refused.*": "messages of a stream that were refused, by kind",

@@ -47,7 +47,7 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         callee: the called number or None.
         started_at: when its first ``start`` came, in unix seconds.
         duration_s: from there to the end of its media.
-        reason: why it ended, as in ``Stop``.
+        reason: why it ended, as in ``Stop``; ``worker``: its worker died, and it with that.
         codec: what the caller's audio came in.
         rate_hz: its sample rate.
         send_codec: what went back.

@@ -96,6 +96,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         play_ahead_s: how far ahead of the caller's ear iterators are pulled.
         keepalive: send silence while nothing plays.
         workers: processes that carry the calls; 1: the server itself does.
+        worker_hung_s: a worker that gives no sign of life for so long is killed and replaced. It
+            gets no new calls after a second.
+        on_parent_loss: when the server's main process dies, its workers carry their calls to
+            their end (``finish``), or end them at once (``end``).
         auth_token: what a stream must present; None admits all.
         max_calls: calls at once; more are refused, with 503 or 1013.
         connected_within_s: time from the upgrade to ``connected``.
@@ -153,6 +157,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     play_ahead_s: NonNegative = 1.0
     keepalive: bool = False
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
+    worker_hung_s: Annotated[float, Meta(ge=1.5)] = 4.0
+    on_parent_loss: Literal["finish", "end"] = "finish"
     auth_token: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
     max_calls: Annotated[int, Meta(ge=1)] = 1000
     connected_within_s: Annotated[float, Meta(gt=0)] = 10.0

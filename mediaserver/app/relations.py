@@ -103,10 +103,13 @@ class Relations:
         followed = self._followed.get(call_id)
         if self._webhooks is not None and followed is not None and followed.webhook is not None:
             self._webhooks.detach(call_id, followed.webhook)
-        if summary.reason == "lost" and self._restarter is not None:
+        if summary.reason in ("lost", "worker") and self._restarter is not None:
             # The restarter still needs to know what to ask for, and nothing of the session.
             if followed is not None:
                 self._followed[call_id] = _Followed(followed.request, None)
+            if summary.reason == "worker":
+                # Nothing is left that the carrier could reconnect to: no grace.
+                self._restarter.failed(call_id)
             return
         self._forget(call_id)
         if self._restarter is not None:

@@ -26,6 +26,7 @@ class Supervisor(Generic[C]):
         spawn: starts the child of a slot; an OSError says that the system cannot.
         lost: told of each child that is gone, before it is replaced.
         limits: how patient to be.
+        looked: called at every beat, behind the look at all of them.
         end_within_s: how long ``close`` waits for children to end by themselves.
 
     Attributes:
@@ -40,11 +41,13 @@ class Supervisor(Generic[C]):
         limits: ChildLimits,
         *,
         end_within_s: float,
+        looked: Callable[[], None] = lambda: None,
     ) -> None:
         self.n = n
         self._spawn = spawn
         self._lost = lost
         self._limits = limits
+        self._looked = looked
         self._end_within_s = end_within_s
         self._slots: dict[int, C] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -164,3 +167,4 @@ class Supervisor(Generic[C]):
                 child.kill()
         self._due = now + beat_s
         self._watch = asyncio.get_running_loop().call_later(beat_s, self._look)
+        self._looked()

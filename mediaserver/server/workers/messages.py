@@ -23,6 +23,8 @@ __all__ = [
     "VERSION",
     "CallClosed",
     "CallOpened",
+    "Claim",
+    "Claimed",
     "Drain",
     "Failed",
     "FromWorker",
@@ -42,7 +44,7 @@ __all__ = [
     "WebhookReported",
 ]
 
-VERSION = 2
+VERSION = 3
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
@@ -140,7 +142,11 @@ def _replaced(
 class HandOver(msgspec.Struct, frozen=True, tag=True):
     """To a worker, with the socket: a stream whose ``start`` was just read.
 
+    It is not the worker's yet: while it was silent, another one may have got it. So it asks
+    by ``Claim``, and touches the socket once ``Claimed`` says that it is its own.
+
     Attributes:
+        number: of this message.
         call_id: what the call is known by.
         admission: how it was admitted.
         path: the upgrade request's, without the token.
@@ -150,6 +156,7 @@ class HandOver(msgspec.Struct, frozen=True, tag=True):
         behind: octets that were read behind ``start``.
     """
 
+    number: int
     call_id: str
     admission: Admission
     path: str
@@ -157,6 +164,13 @@ class HandOver(msgspec.Struct, frozen=True, tag=True):
     start: bytes
     violations: Mapping[str, int]
     behind: bytes
+
+
+class Claimed(msgspec.Struct, frozen=True, tag=True):
+    """To a worker: whether the socket of a ``HandOver`` is its own."""
+
+    number: int
+    granted: bool
 
 
 class WebhookReported(msgspec.Struct, frozen=True, tag=True):
@@ -187,6 +201,12 @@ class HungUp(msgspec.Struct, frozen=True, tag=True):
 
     request: int
     error: bytes | None = None
+
+
+class Claim(msgspec.Struct, frozen=True, tag=True):
+    """From a worker: it has a ``HandOver`` and its socket, and could go on with it."""
+
+    number: int
 
 
 class HandedOver(msgspec.Struct, frozen=True, tag=True):
@@ -237,5 +257,7 @@ class QuietCalls(msgspec.Struct, frozen=True, tag=True):
     n: int
 
 
-ToWorker = HandOver | WebhookReported | Drain | HungUp | Shutdown
-FromWorker = HandedOver | CallOpened | SocketLost | CallClosed | SocketClosed | QuietCalls | HangUp
+ToWorker = HandOver | Claimed | WebhookReported | Drain | HungUp | Shutdown
+FromWorker = (
+    Claim | HandedOver | CallOpened | SocketLost | CallClosed | SocketClosed | QuietCalls | HangUp
+)

@@ -28,6 +28,7 @@ from mediaserver.server.workers import messages
 from mediaserver.server.workers.directory import Directory
 from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
 from mediaserver.server.workers.hangup import HangUpAnswers
+from mediaserver.server.workers.placement import Placement
 from mediaserver.server.workers.process import WorkerLimits, WorkerProcess, WorkerSupervisor
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import Start
@@ -78,8 +79,12 @@ class MultiProcessService(ServiceBase):
                 raise TypeError("hangup needs encode_error")
             self._hangups = HangUpAnswers(hangup, encode_error)
         self._supervisor = WorkerSupervisor(
-            settings, self, limits or WorkerLimits(), can_hang_up=hangup is not None
+            settings,
+            self,
+            limits or WorkerLimits(hung_s=settings.worker_hung_s),
+            can_hang_up=hangup is not None,
         )
+        self._placement = Placement(self._supervisor, self._directory, self.count)
         self.listener = Listener(settings, self, self._admission, self._arrive, routes)
 
     @property
@@ -100,7 +105,8 @@ class MultiProcessService(ServiceBase):
     @property
     def n_connections(self) -> int:
         """Media connections, here and in the workers."""
-        return len(self.listener.connections) + sum(w.n_sockets for w in self.workers)
+        in_workers = sum(worker.n_sockets for worker in self.workers)
+        return len(self.listener.connections) + in_workers + self._placement.n_waiting
 
     @property
     def port(self) -> int:
@@ -184,7 +190,9 @@ class MultiProcessService(ServiceBase):
     def _hand_over(self, arrival: Arrival, hand_off: HandOff) -> None:
         """Give a call's socket to its worker: the one that has the call, else the least busy."""
         call_id = hand_off.call_id
-        worker = self._directory.worker_of(call_id) or self._supervisor.least_loaded()
+        worker = self._directory.worker_of(call_id)
+        if worker is None or worker.gone.is_set():
+            worker = self._supervisor.least_loaded()
         if worker is None or not worker.has_room:
             self._refuse(arrival, call_id, "no worker can take the call")
             return
@@ -195,11 +203,12 @@ class MultiProcessService(ServiceBase):
             self._refuse(arrival, call_id, f"its socket cannot be handed over: {exc.strerror}")
             return
         self.listener.forget(connection)
-        self._directory.handed_over(call_id, worker)
         violations = dict(connection.stream.violations)
-        worker.handed_over(call_id)
-        worker.channel.send(
+        self._directory.handed_over(call_id, worker)
+        self._placement.send(
+            worker,
             messages.HandOver(
+                0,
                 call_id,
                 hand_off.admission,
                 connection.path,
@@ -223,6 +232,8 @@ class MultiProcessService(ServiceBase):
         match message:
             case messages.Heartbeat():
                 self.counters.update(message.counts)
+            case messages.Claim():
+                self._placement.claimed(worker, message.number)
             case messages.SocketClosed():
                 worker.socket_closed()
             case messages.QuietCalls():
@@ -263,13 +274,19 @@ class MultiProcessService(ServiceBase):
 
     def worker_gone(self, worker: WorkerProcess) -> None:
         """A worker has ended: its calls are lost, and over."""
-        for call_id in self._directory.worker_gone(worker):
+        on_their_way = self._placement.worker_gone(worker)
+        for call_id in self._directory.worker_gone(worker, on_their_way):
             self.count("lost_with_worker")
             if self._observer is not None:
                 self._observer.lost(call_id)
                 self._observer.closed(
-                    CallSummary(call_id=call_id, reason="lost", worker=worker.index)
+                    CallSummary(call_id=call_id, reason="worker", worker=worker.index)
                 )
+        self._placement.look()
+
+    def workers_looked_at(self) -> None:
+        """A beat: sockets on their way to a worker that hangs are given to another one."""
+        self._placement.look()
 
     # The end.
 
@@ -289,6 +306,7 @@ class MultiProcessService(ServiceBase):
         self.draining = True
         self.listener.stop()
         await self._supervisor.close(2 * HURRY_S if hurry else None)
+        self._placement.close()
         if self._hangups is not None:
             await self._hangups.close()
         await self.listener.close()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
 from collections.abc import Awaitable
 from time import monotonic
@@ -27,6 +28,8 @@ from mediaserver.server.workers.hangup import ControlDecoder, HangUpRequests
 from mediaserver.server.workers.messages import (
     CallClosed,
     CallOpened,
+    Claim,
+    Claimed,
     Drain,
     HandedOver,
     HandOver,
@@ -84,7 +87,11 @@ class Worker:
         hangup = self._hangups.hangup if setup.can_hang_up else None
         self._calls = CallRegistry(self.settings, self, hangup=hangup, worker=setup.index)
         self._connections: set[MediaConnection] = set()
+        self._unclaimed: dict[int, tuple[HandOver, int | None]] = {}
+        self._answered = asyncio.Event()  # no claim of those is without its answer
+        self._answered.set()
         self._landing: set[asyncio.Task[None]] = set()
+        self._finishing: asyncio.Task[None] | None = None
         self._n_quiet = 0
         self._over = asyncio.Event()
         self._hurry = False
@@ -93,11 +100,12 @@ class Worker:
         self._heartbeats = Heartbeats(self._channel, setup.beat_s, self._at_beat)
 
     async def run(self) -> None:
-        """Carry calls until the parent says that it is over, or is gone itself."""
+        """Carry calls until the parent says that it is over; what if it is gone, a setting says."""
         await self._calls.start()
         self._channel.send(Ready())
         self._heartbeats.start()
         await self._over.wait()
+        await _at_most(self._answered.wait(), FLUSH_WITHIN_S)
         if self._landing:
             await asyncio.wait(self._landing)  # to be closed like the others
         for connection in list(self._connections):
@@ -154,7 +162,9 @@ class Worker:
     def _received(self, message: Any, fd: int | None) -> None:
         match message:
             case HandOver():
-                self._land(message, fd)
+                self._arrived(message, fd)
+            case Claimed():
+                self._land(message)
             case WebhookReported():
                 session = self._calls.sessions.get(message.call_id)
                 if session is not None:
@@ -171,6 +181,23 @@ class Worker:
 
     def _parent_gone(self) -> None:
         self._hangups.close("the server's main process is gone")
+        for _, fd in self._unclaimed.values():
+            _close(fd)
+        self._unclaimed.clear()
+        self._answered.set()
+        if self.settings.on_parent_loss == "end":
+            self._over.set()
+        else:
+            self._finishing = asyncio.get_running_loop().create_task(self._finish_alone())
+
+    async def _finish_alone(self) -> None:
+        """Carry the calls to their end, as in a drain; a signal ends them."""
+        logger.warning("the server's main process is gone: live calls go on to their end")
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._over.set)
+        self._calls.drain()
+        await _at_most(self._calls.emptied(), self.settings.drain_s)
         self._over.set()
 
     def _report(self, message: msgspec.Struct) -> None:
@@ -198,7 +225,18 @@ class Worker:
 
     # Sockets.
 
-    def _land(self, land: HandOver, fd: int | None) -> None:
+    def _arrived(self, land: HandOver, fd: int | None) -> None:
+        self._unclaimed[land.number] = land, fd
+        self._answered.clear()
+        self._channel.send(Claim(land.number))
+
+    def _land(self, answer: Claimed) -> None:
+        land, fd = self._unclaimed.pop(answer.number)
+        if not self._unclaimed:
+            self._answered.set()
+        if not answer.granted:  # this process was silent for too long
+            _close(fd)
+            return
         if fd is None:
             logger.error("call %s: its socket did not get here: too many are open", land.call_id)
             self.count("refused_no_descriptor")
@@ -258,6 +296,11 @@ class Landing(asyncio.Protocol):
             transport.abort()
 
 
-async def _at_most(wait: Awaitable[object], timeout_s: float) -> None:
+def _close(fd: int | None) -> None:
+    if fd is not None:
+        os.close(fd)
+
+
+async def _at_most(wait: Awaitable[object], timeout_s: float | None) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(wait, timeout_s)

@@ -19,16 +19,17 @@ from mediaserver.server.workers.messages import Setup
 from mediaserver.settings import ProcessorSetting, Settings
 from mediaserver.tokens import Admission
 
-# Every message as it goes over the channel in version 2. A change here wants a new VERSION.
-VERSION = 2
+# Every message as it goes over the channel in version 3. A change here wants a new VERSION.
+VERSION = 3
 REQUEST = StreamRequest("PCMU", 8000, "rtp", None, {"p": "v"})
 SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
     (
         messages.HandOver(
-            "c", Admission.PER_CALL, "/media", {"q": "v"}, b"{}", {"binary": 2}, b"\x81"
+            7, "c", Admission.PER_CALL, "/media", {"q": "v"}, b"{}", {"binary": 2}, b"\x81"
         ),
         {
             "type": "HandOver",
+            "number": 7,
             "call_id": "c",
             "admission": "a per-call token",
             "path": "/media",
@@ -44,7 +45,9 @@ SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
     ),
     (messages.Drain(), {"type": "Drain"}),
     (messages.HungUp(3, b"{}"), {"type": "HungUp", "request": 3, "error": b"{}"}),
-    (Shutdown(), {"type": "Shutdown"}),
+    (messages.Claimed(7, True), {"type": "Claimed", "number": 7, "granted": True}),
+    (Shutdown(hurry=True), {"type": "Shutdown", "hurry": True}),
+    (messages.Claim(7), {"type": "Claim", "number": 7}),
     (messages.HandedOver("c"), {"type": "HandedOver", "call_id": "c"}),
     (
         messages.CallOpened("c", REQUEST),
@@ -74,7 +77,10 @@ SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
     (messages.HangUp(3, "c"), {"type": "HangUp", "request": 3, "call_id": "c"}),
     (Ready(), {"type": "Ready"}),
     (Failed("why"), {"type": "Failed", "reason": "why"}),
-    (Heartbeat({"calls": 1}), {"type": "Heartbeat", "counts": {"calls": 1}}),
+    (
+        Heartbeat({"calls": 1}, 0.5),
+        {"type": "Heartbeat", "counts": {"calls": 1}, "lag_s": 0.5},
+    ),
 ]
 
 
