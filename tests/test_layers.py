@@ -27,6 +27,7 @@ BASE = {
     "observer",
     "settings",
     "sources",
+    "steady",
     "tokens",
 }
 WITHOUT_BASE = {"carrier", "carrier.rest", "telephony_codecs", "processes"}
@@ -36,6 +37,7 @@ MAY: dict[str, set[str]] = {
     "counters": set(),
     "errors": set(),
     "interrupts": set(),
+    "steady": set(),
     "tokens": set(),
     "conversion": {"errors"},
     "sources": {"conversion", "errors"},

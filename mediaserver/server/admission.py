@@ -26,6 +26,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from websockets.http11 import Request
 
 from mediaserver.settings import Settings
+from mediaserver.steady import SteadyClock
 from mediaserver.tokens import Admission, TokenGate
 from mediaserver.wire.messages import TOKEN_KEY, TOKEN_PARAMETER, Start
 
@@ -104,6 +105,7 @@ class AdmissionControl:
         self._settings = settings
         self._host = host
         self._prefix = settings.path_prefix
+        self._now = SteadyClock()
         self._gate = TokenGate(settings.auth_token, grace_s=settings.reconnect_grace_s)
 
     def judge_upgrade(self, request: Request) -> Upgrade | tuple[http.HTTPStatus, str]:
@@ -129,19 +131,19 @@ class AdmissionControl:
 
         Without one it may go on: ``start`` may bring it as a custom parameter.
         """
-        return token is not None and not self._gate.looks_valid(token, time.time())
+        return token is not None and not self._looks_valid(token)
 
     def judge_start(self, token: str | None, start: Start) -> Admitted | Refused:
         """Whether the call that starts may come in."""
         call_id = start.start.call_control_id or start.stream_id or str(uuid.uuid4())
         token = token or start.start.parameters.get(TOKEN_PARAMETER)
         # Room first: who finds none has not claimed a token, which is good the next time.
-        if not self._host.has_call(call_id) and self._gate.looks_valid(token, time.time()):
+        if not self._host.has_call(call_id) and self._looks_valid(token):
             refused = self._no_new_call()
             if refused is not None:
                 logger.warning("call %s refused: %s", call_id, refused.reason)
                 return refused
-        admission = self._gate.admit(token, call_id, time.time())
+        admission = self._gate.admit(token, call_id, self._now(), time.time())
         if admission.admitted:
             return Admitted(call_id, admission)
         self._host.count("refused_token")
@@ -150,7 +152,10 @@ class AdmissionControl:
 
     def call_over(self, call_id: str) -> None:
         """The call has ended: its tokens have their grace, and then are refused."""
-        self._gate.call_ended(call_id, time.time())
+        self._gate.call_ended(call_id, self._now())
+
+    def _looks_valid(self, token: str | None) -> bool:
+        return self._gate.looks_valid(token, self._now(), time.time())
 
     def _no_new_call(self) -> Refused | None:
         """Why no new call can come in now; counted."""

@@ -14,15 +14,19 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import pytest
 
 from mediaserver.carrier import CallPlan
 from tests.cli.test_process import serve
 from tests.server.workers.crews import EchoCall
 
 FULL = os.environ.get("ATTACKS") == "full"
+whole = pytest.mark.skipif(not FULL, reason="of the whole attacks: ATTACKS=full")
 BOTS = Path(__file__).parent / "faultbots.py"
 # Nothing is dropped for a busy machine's stalls.
 PATIENT = {
@@ -30,6 +34,20 @@ PATIENT = {
     "MEDIASERVER_CATCH_UP": "false",
     "MEDIASERVER_LOG_LEVEL": "warning",
 }
+
+
+# What servers wrote to stderr, and when, by their process.
+SAID: dict[int, list[tuple[float, str]]] = {}
+
+
+def _read(stream: IO[str], lines: list[tuple[float, str]]) -> None:
+    with contextlib.suppress(ValueError):  # closed
+        lines.extend((time.monotonic(), line) for line in stream)
+
+
+def said_at(pid: int, text: str) -> float | None:
+    """When a server first wrote a line with this."""
+    return next((at for at, line in SAID[pid] if text in line), None)
 
 
 def bot(name: str, *allow: str) -> str:
@@ -40,22 +58,23 @@ def bot(name: str, *allow: str) -> str:
 
 @contextlib.contextmanager
 def server(
-    processors: str, workers: int, environment: Mapping[str, str] | None = None
+    processors: str, workers: int, environment: Mapping[str, str] | None = None, port: str = "0"
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server's process whose errors nobody needs to read, and its URL."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "settings.toml"
         config.write_text(processors)
-        arguments = ("--config", str(config), "--workers", str(workers))
+        arguments = ("--config", str(config), "--workers", str(workers), "--port", port)
         with serve(*arguments, environment={**PATIENT, **(environment or {})}) as (process, url):
             assert process.stderr is not None
-            reader = threading.Thread(target=process.stderr.read)
+            lines = SAID[process.pid] = []
+            reader = threading.Thread(target=_read, args=(process.stderr, lines), daemon=True)
             reader.start()
             try:
                 yield process, url
             finally:
                 process.kill()
-                reader.join()
+                reader.join(10)
 
 
 def call_to(url: str, **parameters: str) -> EchoCall:
@@ -79,12 +98,15 @@ class GoodCalls:
 
 
 @contextlib.asynccontextmanager
-async def good_calls(url: str, n: int, seconds: float) -> AsyncIterator[GoodCalls]:
+async def good_calls(
+    url: str, n: int, seconds: float, token: str | None = None
+) -> AsyncIterator[GoodCalls]:
     """Good calls beside what is done meanwhile; it waits for their end."""
     good = GoodCalls()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "mediaserver", "simulate", "--url", url, "--calls", str(n)),
         *("--seconds", str(seconds), "--linger", "5", "--figures-only", "--json"),
+        *(("--token", token) if token is not None else ()),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )

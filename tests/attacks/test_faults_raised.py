@@ -17,7 +17,7 @@ from mediaserver.control.webhooks.receiver import WebhookReceiver
 from mediaserver.server.service import SingleProcessService
 from mediaserver.settings import Settings
 from tests.attacks.faultbots import FILTER_PLACES, PLACES, RAISES
-from tests.attacks.faultkit import FULL, bot, call_to, good_calls, server
+from tests.attacks.faultkit import FULL, bot, call_to, good_calls, server, whole
 from tests.cli.test_process import http_status
 from tests.cli.test_workers import children
 from tests.server.workers.crews import EchoCall, echoes
@@ -40,8 +40,15 @@ async def attack(url: str, hows: list[str]) -> None:
         await asyncio.gather(*(bad_call(url, how) for how in hows[begin : begin + 8]))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize(("name", "hows"), [("fails", HANDLERS), ("Fails", FILTERS)])
+@pytest.mark.parametrize(
+    ("name", "hows", "workers"),
+    [
+        ("fails", HANDLERS, 2),
+        ("Fails", FILTERS, 1),
+        pytest.param("fails", HANDLERS, 1, marks=whole),
+        pytest.param("Fails", FILTERS, 2, marks=whole),
+    ],
+)
 async def test_what_a_processor_raises_ends_no_other_call(
     name: str, hows: list[str], workers: int
 ) -> None:
@@ -70,7 +77,7 @@ async def test_what_a_processor_raises_ends_no_other_call(
 async def test_what_a_webhooks_handler_raises_is_counted() -> None:
     """Plain and async handlers, and a live call's callback; the others are called all the same."""
     receiver = WebhookReceiver(["MCowBQYDK2VwAyEAAAAAAAAAAAAAAAAAAAAAAAAAAAA="])
-    seen = []
+    seen: list[object] = []
     for fail in RAISES.values():
 
         async def later(_: object, fail: object = fail) -> None:
@@ -108,7 +115,7 @@ async def test_what_a_route_of_ones_own_raises_is_its_answer() -> None:
         await service.close()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=whole)])
 async def test_the_operators_ctrl_c_ends_the_server(workers: int) -> None:
     """Also after a processor has raised one of its own."""
     with server(bot("fails", "how"), workers) as (process, url):

@@ -142,7 +142,8 @@ async def test_a_second_signal_ends_now() -> None:
 
 async def test_a_killed_parent_leaves_no_worker() -> None:
     """``kill -9`` of the parent: live calls are closed with 1001, and the workers end."""
-    with serve("--processor", "echo", "--workers", "2") as (process, url):
+    environment = {"MEDIASERVER_ON_PARENT_LOSS": "end"}
+    with serve("--processor", "echo", "--workers", "2", environment=environment) as (process, url):
         workers = children(process)
         async with FakeCall.connect(url, CallPlan(seconds=30.0)) as call:
             await call.send_payload(b"\xff" * 160)

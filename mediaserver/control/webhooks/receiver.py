@@ -22,6 +22,7 @@ from mediaserver.control.own_server import WEBHOOK_PATH
 from mediaserver.control.webhooks.delivery import Callback, CallEvents, SeenIds
 from mediaserver.control.webhooks.signature import Headers, SignatureError, Verifier, Version1Error
 from mediaserver.interrupts import is_operators
+from mediaserver.steady import SteadyClock
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class WebhookReceiver:
         self._running: set[asyncio.Task[None]] = set()
         self._max_running = max_running
         self._clock, self._wall_clock = clock, wall_clock
+        self._steady_clock = SteadyClock(wall_clock, clock)
         self._logged_at = float("-inf")
         self._told: set[str] = set()
 
@@ -144,7 +146,8 @@ class WebhookReceiver:
 
     def _judge(self, headers: Headers, body: bytes) -> Verdict:
         try:
-            self._verifier.verify(headers, body, self._wall_clock())
+            now, steady = self._wall_clock(), self._steady_clock()
+            signed_at = self._verifier.verify(headers, body, now, steady)
             event = self._calls.joined(parse_event(body))
         except Version1Error as error:
             self.tell_once("webhook refused: %s", error)
@@ -157,7 +160,7 @@ class WebhookReceiver:
             return Verdict(HTTPStatus.BAD_REQUEST, "malformed")
         if len(self._running) >= self._max_running:
             return Verdict(HTTPStatus.SERVICE_UNAVAILABLE, "busy")
-        if not self._seen.is_new(event.id, self._clock()):
+        if not self._seen.is_new(event.id, self._clock(), signed_at):
             return Verdict(HTTPStatus.OK, "duplicate")
         return Verdict(HTTPStatus.OK, "accepted", event)
 
