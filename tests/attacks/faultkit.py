@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ import pytest
 
 from mediaserver.carrier import CallPlan
 from tests.cli.test_process import serve
+from tests.cli.test_workers import children
 from tests.server.workers.crews import EchoCall
 
 FULL = os.environ.get("ATTACKS") == "full"
@@ -73,8 +75,10 @@ def server(
             try:
                 yield process, url
             finally:
-                process.kill()
-                reader.join(10)
+                # Workers would carry their calls to the end, and keep stderr open.
+                for pid in [*children(process), process.pid] if process.poll() is None else []:
+                    os.kill(pid, signal.SIGKILL)
+                reader.join(60)
 
 
 def call_to(url: str, **parameters: str) -> EchoCall:

@@ -81,8 +81,11 @@ async def test_a_worker_that_hangs_loses_no_new_call(how: str) -> None:
             f" at most {took[-1]:.2f} s; the worker replaced in {replaced_s:.1f} s"
         )
         if beside is not None:
-            print(f"good calls, half of them that worker's: {beside.figures()}")
-            assert beside.report["summary"]["failed"] <= 15
+            others = [call for call in beside.report["calls"] if call["problem"] is None]
+            lost = sum(call["sent"] - call["returned"] for call in others)
+            print(f"good calls of the other worker: {len(others)}, frames lost {lost}")
+            assert lost == 0
+            assert len(others) >= 15
 
 
 async def test_a_parent_that_was_stopped_blames_no_worker() -> None:
@@ -177,10 +180,10 @@ async def test_streams_of_a_dead_worker_start_again_at_once(how: str, tmp_path: 
             calls = await c.dial(n)
             os.kill(victim, signal.SIGKILL if how == "killed" else signal.SIGSTOP)
             began = time.monotonic()
-            lost = await until(lambda: not all(is_heard(call) for call in calls))
+            first_s = await until(lambda: c.n_starts > n)
             await until(lambda: all(is_heard(call) for call in calls))
             took_s = time.monotonic() - began
-            print(f"\n{how}: first stream lost after {lost:.2f} s, all again in {took_s:.2f} s")
+            print(f"\n{how}: first start after {first_s:.2f} s, all heard again in {took_s:.2f} s")
             assert n < c.n_starts <= 2 * n
             for call in calls:
                 await c.client.calls.actions.hangup(call.call_control_id)
