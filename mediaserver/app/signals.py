@@ -17,7 +17,7 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 # After the second signal, for all that can end by itself.
-END_WITHIN_S = 1.5
+END_WITHIN_S = 1.3
 _NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
 

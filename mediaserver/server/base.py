@@ -13,7 +13,7 @@ from mediaserver.settings import Settings
 logger = logging.getLogger(__name__)
 
 # For handlers, where the server ends in a hurry.
-HURRY_S = 0.5
+HURRY_S = 0.4
 
 
 class Service(Protocol):

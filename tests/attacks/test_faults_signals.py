@@ -32,7 +32,7 @@ async def until_draining(process: subprocess.Popen[str], url: str, how: str, wor
 
 @pytest.mark.parametrize(
     ("how", "workers"),
-    itertools.product(HOWS, (1, 2)) if FULL else [("swallow", 2), ("spin", 1)],
+    list(itertools.product(HOWS, (1, 2))) if FULL else [("swallow", 2), ("spin", 1)],
 )
 async def test_a_second_signal_ends_the_process(how: str, workers: int) -> None:
     """No process is left of it, and none of its workers."""

@@ -22,7 +22,7 @@ from mediaserver.server.calls.facts import CallFacts
 from mediaserver.server.calls.hangups import HangUps
 from mediaserver.server.calls.runner import InlineRunner, MakeRunner
 from mediaserver.server.calls.selection import load_processors, request_of, select
-from mediaserver.server.calls.session import Session
+from mediaserver.server.calls.session import STOOD_STILL_S, Session
 from mediaserver.server.calls.watching.summary import summary_of
 from mediaserver.server.sockets import poller
 from mediaserver.server.sockets.media_socket import Connection, MediaSocket, make_media_socket
@@ -92,6 +92,8 @@ class CallRegistry:
         self._specs = load_processors(settings)
         self._poller: SocketPoller | None = None
         self._watch: asyncio.TimerHandle | None = None
+        self._look_due = monotonic()
+        self._awake_since = float("-inf")
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -106,6 +108,9 @@ class CallRegistry:
     def _look(self) -> None:
         """Once a second: let every call say what looks wrong about it."""
         now = monotonic()
+        if now - self._look_due > STOOD_STILL_S:
+            self._awake_since = now
+        self._look_due = now + 1.0
         for session in list(self.sessions.values()):
             session.look(now)
         self._watch = asyncio.get_running_loop().call_later(1.0, self._look)
@@ -122,7 +127,7 @@ class CallRegistry:
         """Calls that anybody with the shared token could take over: their socket is gone, or
         has brought no media for a while."""
         now = monotonic()
-        return sum(_is_quiet(session, now) for session in self.sessions.values())
+        return sum(self._is_quiet(session, now) for session in self.sessions.values())
 
     def make_socket(
         self, protocol: ServerProtocol, transport: asyncio.Transport, connection: Connection
@@ -233,7 +238,7 @@ class CallRegistry:
         gone, or has brought no media for a while: else anybody who knows the shared token
         and an id could take a live call.
         """
-        if not _is_quiet(session, now) and admission is not Admission.PER_CALL:
+        if not self._is_quiet(session, now) and admission is not Admission.PER_CALL:
             self.count("refused_takeover")
             return Refused(1008, "the call is live on another socket")
         # All that can be refused comes first: then nothing needs to be put back.
@@ -275,7 +280,7 @@ class CallRegistry:
         session.begin()
         return Opened(session)
 
-
-def _is_quiet(session: Session, now: float) -> bool:
-    """Its socket is gone, or has brought no media for a while."""
-    return session.line is None or now - session.inbound.heard_at > TAKEOVER_QUIET_S
+    def _is_quiet(self, session: Session, now: float) -> bool:
+        """Its socket is gone, or has brought no media for a while in which it was read."""
+        heard_at = max(session.inbound.heard_at, self._awake_since)
+        return session.line is None or now - heard_at > TAKEOVER_QUIET_S

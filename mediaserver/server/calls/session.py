@@ -25,6 +25,9 @@ from mediaserver.wire.messages import ErrorBody, Start
 
 logger = logging.getLogger(__name__)
 
+# A loop that is so late for a timer has read nothing meanwhile.
+STOOD_STILL_S = 0.5
+
 
 class SessionHost(Protocol):
     """Who owns the sessions."""
@@ -152,7 +155,7 @@ class Session:
         self.outbound.renew(
             make_playout(self.facts.formats, self._host.settings, DetachedSink()), blocked=True
         )
-        self._grace = self._loop.call_later(grace_s, self.end, "lost")
+        self._await_line(grace_s)
 
     def take_over(
         self, line: Line, start: Start, formats: Formats, parts: Parts, now: float
@@ -245,6 +248,19 @@ class Session:
         if self.line is not None:
             self.line.close(1001 if self.end_reason == "shutdown" else 1000)
         self._host.session_ended(self)
+
+    def _await_line(self, for_s: float) -> None:
+        """End the call when so much time is over; time in which nothing was read is no time."""
+        due = monotonic() + for_s
+
+        def over() -> None:
+            stood_still_s = monotonic() - due
+            if stood_still_s > STOOD_STILL_S:  # the next socket may wait to be read
+                self._await_line(min(stood_still_s, for_s))
+            else:
+                self.end("lost")
+
+        self._grace = self._loop.call_later(for_s, over)
 
     def _leave_line(self) -> Line | None:
         line, self.line = self.line, None

@@ -67,6 +67,11 @@ class HandedOverConnection(MediaConnection):
         )
         self.hand_over = hand_over
 
+    def _odd(self, name: str) -> None:
+        """Counted by the parent for ``start``, which is the only message without a session."""
+        if self.session is not None:
+            super()._odd(name)
+
 
 class Worker:
     """The calls of a worker, and what their parent is told of them.
