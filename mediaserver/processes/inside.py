@@ -25,6 +25,9 @@ from mediaserver.processes.messages import Failed, Heartbeat, Hello
 
 M = TypeVar("M", bound=msgspec.Struct)
 
+# Of the lag of one beat, in the next one: a loop that is often late is not late at each beat.
+LAG_KEPT = 0.75
+
 
 class _Pulse:
     """When the loop of this process last showed that it runs, in monotonic seconds."""
@@ -110,15 +113,17 @@ class Heartbeats:
         self._take_counts = take_counts
         self._next: asyncio.TimerHandle | None = None
         self._due: float | None = None
+        self._lag_s = 0.0
 
     def start(self) -> None:
         """Send one now, and then regularly; a parent that reads nothing is spared more of them."""
         now = _PULSE.at = time.monotonic()
-        lag_s = 0.0 if self._due is None else max(0.0, now - self._due)
+        if self._due is not None:
+            self._lag_s = max(now - self._due, LAG_KEPT * self._lag_s)
         self._due = now + self._every_s
         self._next = asyncio.get_running_loop().call_later(self._every_s, self.start)
         if self._channel.is_flushed:
-            self._channel.send(Heartbeat(self._take_counts(), lag_s))
+            self._channel.send(Heartbeat(self._take_counts(), self._lag_s))
 
     def stop(self) -> None:
         """Send no more."""

@@ -35,7 +35,8 @@ class Heartbeat(msgspec.Struct, frozen=True, tag=True):
 
     Attributes:
         counts: by name.
-        lag_s: by how much its loop was late for this; None where it was sent out of turn.
+        lag_s: by how much its loop was late for this, or for those before, which fade; None
+            where it was sent out of turn.
     """
 
     counts: Mapping[str, int] = {}

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
 
@@ -65,6 +66,39 @@ async def test_a_second_signal_closes_sockets_well(workers: int) -> None:
             assert call.record.close_code == 1001
         # 1: the machine was too busy for its two seconds.
         assert await asyncio.to_thread(process.wait, LIMIT_S) in (0, 1)
+
+
+BLOCKED = """
+import asyncio, sys
+from mediaserver.app import MediaServer
+from mediaserver.settings import Settings
+
+def block():
+    print("blocked", flush=True)
+    while True:
+        pass
+
+async def main():
+    async with MediaServer(Settings(port=0, workers=2)) as server:
+        await server.run(lambda: asyncio.get_running_loop().call_later(0.1, block))
+
+asyncio.run(main())
+"""
+
+
+def test_a_program_whose_loop_is_blocked_ends_with_its_workers() -> None:
+    """It serves with workers, and blocks by code of its own: nobody is left of it."""
+    command = [sys.executable, "-c", BLOCKED]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"blocked\n"
+        workers = children(process)
+        assert len(workers) == 2
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)  # else the two might be taken for one
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LIMIT_S) == 1
+        asyncio.run(all_gone(workers, LIMIT_S))
 
 
 @whole

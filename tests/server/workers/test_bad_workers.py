@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import msgspec
@@ -248,13 +249,19 @@ async def test_a_call_on_its_way_to_a_silent_worker_is_placed_again(serving: Ser
 
 async def test_a_worker_that_is_late_gets_no_new_call(serving: Serving) -> None:
     """While there is another one; its heartbeats say by how much it is late."""
-    async with serving("echo", workers=2, limits=PATIENT) as server:
-        late, other = crew(server).workers
-        late.lag_s = 0.06
-        async with call_to(server) as first, call_to(server) as second:
-            assert await echoes(first, 0x3D)
-            assert await echoes(second, 0x3E)
-            assert len(other.calls) == 2
+    async with serving(bot("drags"), "echo", workers=2, limits=PATIENT) as server:
+        async with AsyncExitStack() as stack:
+            bad = await stack.enter_async_context(call_to(server))
+            assert await echoes(bad, 0x3D)
+            late = worker_of(server, bad)
+            (other,) = [worker for worker in crew(server).workers if worker is not late]
+            await bad.press("1")
+            await soon(lambda: late.lag_s > 0.2)
+            for code in (0x3E, 0x3F, 0x40):
+                call = await stack.enter_async_context(call_to(server))
+                assert await echoes(call, code)
+                await soon(lambda: late.lag_s > 0.1 > other.lag_s)
+            assert len(other.calls) == 3
 
 
 async def test_without_a_worker_there_are_no_calls(serving: Serving) -> None:
