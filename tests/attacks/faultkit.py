@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -86,6 +87,13 @@ def call_to(url: str, **parameters: str) -> EchoCall:
     return EchoCall(url, CallPlan(seconds=600.0, custom_parameters=parameters))
 
 
+def n_calls(url: str) -> int:
+    """How many calls a server says that it has."""
+    address = url.replace("ws://", "http://").replace("/media", "/healthz")
+    with urllib.request.urlopen(address) as got:
+        return int(json.load(got)["calls"])
+
+
 class GoodCalls:
     """Calls of 50 frames/s in a process of their own.
 
@@ -115,7 +123,9 @@ async def good_calls(
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        await asyncio.sleep(2.0)  # all have begun
+        async with asyncio.timeout(60):
+            while await asyncio.to_thread(n_calls, url) < n:  # noqa: ASYNC110  # another process
+                await asyncio.sleep(0.05)
         yield good
         out, _ = await asyncio.wait_for(process.communicate(), seconds + 60)
         good.report = json.loads(out)

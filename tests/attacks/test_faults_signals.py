@@ -8,11 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 
 import pytest
 
-from tests.attacks.faultkit import FULL, bot, call_to, server, whole
+from tests.attacks.faultkit import FULL, bot, call_to, n_calls, server, whole
 from tests.cli.test_process import http_status
 from tests.cli.test_workers import all_gone, children
 
@@ -52,7 +51,8 @@ async def test_a_second_signal_ends_the_process(how: str, workers: int) -> None:
         print(f"\n{how}, {workers} processes: ended in {took_s:.2f} s, exit code {code}")
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=whole)])
+@whole
+@pytest.mark.parametrize("workers", [1, 2])
 async def test_a_second_signal_closes_sockets_well(workers: int) -> None:
     """Where users' code lets it: 1001, and no handler's grace is waited for."""
     with server(bot("stays"), workers) as (process, url):
@@ -86,12 +86,14 @@ asyncio.run(main())
 """
 
 
+@whole
 def test_a_program_whose_loop_is_blocked_ends_with_its_workers() -> None:
     """It serves with workers, and blocks by code of its own: nobody is left of it."""
     command = [sys.executable, "-c", BLOCKED]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    out, err = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(command, text=True, stdout=out, stderr=err) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"blocked\n"
+        assert process.stdout.readline() == "blocked\n"
         workers = children(process)
         assert len(workers) == 2
         process.send_signal(signal.SIGTERM)
@@ -110,11 +112,5 @@ async def test_a_handler_that_swallows_its_cancellation_is_left_alone() -> None:
         async with call:
             await call.press("1")
             await call.wait_until(lambda: bool(call.heard()), 20)
-        while b'"calls":0' not in await asyncio.to_thread(health, url):
+        while await asyncio.to_thread(n_calls, url):
             assert process.poll() is None
-
-
-def health(url: str) -> bytes:
-    address = url.replace("ws://", "http://").replace("/media", "/healthz")
-    with urllib.request.urlopen(address) as got:
-        return bytes(got.read())
