@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -40,8 +41,9 @@ def run_process(main: Coroutine[Any, Any, None]) -> None:
                 if task.done() or is_operators(exc):
                     raise
                 logger.error("a task or callback of users' code failed", exc_info=exc)
+        code = 1 if task.cancelled() or task.exception() else 0
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, lambda *_: os._exit(code))
         task.result()
 
 
