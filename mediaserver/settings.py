@@ -83,6 +83,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         send_mode: ``rtp``, or ``mp3`` for whole files; as the stream was started.
         l16_byte_order: ``little``, ``big`` or ``auto``.
         amr_packing: how AMR-WB payloads are packed, or ``auto``.
+        max_payload_s: how much audio one media message of the caller's may hold; longer ones are
+            refused before they are decoded.
         chunk_numbering: whether chunk numbers count ``per_track``, ``shared``, or ``auto``;
             ``arrival`` ignores them.
         reorder_wait_ms: how long a gap waits for its chunk at first; then the wait follows
@@ -144,6 +146,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     send_mode: Literal["rtp", "mp3"] = "rtp"
     l16_byte_order: Literal["little", "big", "auto"] = "little"
     amr_packing: Literal["auto", "be", "oa", "storage"] = "auto"
+    max_payload_s: Annotated[float, Meta(ge=0.12, le=30)] = 1.0
     chunk_numbering: Literal["auto", "per_track", "shared", "arrival"] = "auto"
     reorder_wait_ms: NonNegative = 60.0
     lead_ms: NonNegative | None = 200.0

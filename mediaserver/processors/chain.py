@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-import numpy as np
-
-from mediaserver.media.frames import Frame
+from mediaserver.media.frames import Frame, is_audio
 from mediaserver.processors.api import Filter
 from telephony_codecs import Resampler
+
+# What a filter may return; the stages behind it can resample it.
+MIN_RATE_HZ, MAX_RATE_HZ = 4000, 192_000
 
 
 class Stage(Protocol):
@@ -118,8 +119,9 @@ class Chain:
 def _check(result: object) -> None:
     if not isinstance(result, Frame):
         raise BadFrameError(f"a filter must return a Frame or None, not {type(result).__name__}")
-    samples = result.samples
-    if not isinstance(samples, np.ndarray) or samples.dtype != np.int16 or samples.ndim != 1:
+    if not is_audio(result.samples):
         raise BadFrameError("a frame's samples must be int16 of shape (n,)")
-    if result.rate <= 0:
-        raise BadFrameError("a frame's rate must be positive")
+    if not isinstance(result.rate, int) or not MIN_RATE_HZ <= result.rate <= MAX_RATE_HZ:
+        raise BadFrameError(f"a frame's rate must be {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
+    if result.track not in ("inbound", "outbound"):
+        raise BadFrameError("a frame's track must be inbound or outbound")

@@ -43,6 +43,9 @@ TOKEN_KEY = "x-telnyx-streaming-auth-token"
 # The custom parameter that stands for it where a stream can be given nothing else (TeXML).
 TOKEN_PARAMETER = "token"
 
+MAX_PARAMETERS = 100
+"""Custom parameters that are read; of a stream that has more, the rest is left out."""
+
 # What older text calls the codecs; keys are lower case.
 _ENCODING_ALIASES = {
     "audio/x-mulaw": "PCMU",
@@ -113,7 +116,8 @@ class StartBody(msgspec.Struct, rename={"from_": "from"}):
 
     @property
     def parameters(self) -> dict[str, str]:
-        """Custom parameters by name, from the object or the array shape."""
+        """Custom parameters by name, from the object or the array shape; the first
+        ``MAX_PARAMETERS`` of them."""
         given = self.custom_parameters
         if isinstance(given, list):
             pairs = [(p.get("name"), p.get("value")) for p in given if isinstance(p, dict)]
@@ -123,7 +127,7 @@ class StartBody(msgspec.Struct, rename={"from_": "from"}):
             pairs = []
         return {
             str(name): value if isinstance(value, str) else msgspec.json.encode(value).decode()
-            for name, value in pairs
+            for name, value in pairs[:MAX_PARAMETERS]
             if name is not None and value is not None
         }
 

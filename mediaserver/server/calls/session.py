@@ -61,6 +61,9 @@ class Line(PlayoutSink, Protocol):
     def refuse(self, kind: str) -> None:
         """Count a message whose content turned out to be of no use."""
 
+    def look(self, n_media: int, now: float) -> None:
+        """Once a second: so many media messages have come on it so far."""
+
     def close(self, code: int, reason: str = "") -> None:
         """Close the socket."""
 
@@ -188,6 +191,8 @@ class Session:
         """Once a second: say what looks wrong, and end what has lasted too long."""
         if not self.ended:
             self._watch.look(self, now)
+            if self.line is not None:
+                self.line.look(self.inbound.reorder.received, now)
 
     # What processors and their runner ask for.
 

@@ -36,6 +36,9 @@ class Connection(Protocol):
     def text_received(self, data: bytes, now: float) -> None:
         """One complete text message."""
 
+    def long_text_received(self, data: bytes, now: float) -> None:
+        """One complete text message of more than ``LONG_TEXT_BYTES``."""
+
     def binary_received(self, now: float) -> None:
         """One complete binary message."""
 
@@ -109,6 +112,10 @@ class MediaSocket(asyncio.Protocol):
         """Begin the closing handshake; the socket is gone within 5 s."""
         self._frames.close(code, reason)
         self._abort_later()
+
+    def fail(self, code: int, reason: str) -> None:
+        """Close for the peer's fault: what it still sends is not looked at."""
+        self._frames.fail(code, reason)
 
     def release(self) -> None:
         """Let go of the connection, which goes on elsewhere: no deadline, no end from here."""

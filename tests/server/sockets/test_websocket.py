@@ -33,6 +33,9 @@ class Heard:
     def text_received(self, data: bytes, now: float) -> None:
         self.events.append(("text", data))
 
+    def long_text_received(self, data: bytes, now: float) -> None:
+        self.events.append(("text", data))
+
     def binary_received(self, now: float) -> None:
         self.events.append(("binary", b""))
 

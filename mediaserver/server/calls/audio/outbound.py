@@ -10,7 +10,7 @@ from time import monotonic
 import numpy as np
 
 from mediaserver.errors import AudioFormatError, CallEndedError
-from mediaserver.media.frames import Int16Array
+from mediaserver.media.frames import Int16Array, check_audio
 from mediaserver.media.playout import NOTHING_SENT, Cause, Outcome, Play, Playout, Tally
 from mediaserver.processors.api import AudioSource, PlayReason, PlayState
 from mediaserver.server.calls.audio.alarm import Alarm
@@ -204,10 +204,11 @@ class Outbound:
     async def _whole(self, source: AudioSource, rate: int | None) -> tuple[Int16Array, int | None]:
         """A source as one array, as only that can be gone on with."""
         if isinstance(source, bytes) and rate is not None and not is_audio_file(source):
-            return samples_of_bytes(source), rate
+            source = samples_of_bytes(source)
         if isinstance(source, Path | str | bytes):
             return await asyncio.to_thread(samples_of_file, source, self.rate_hz), self.rate_hz
         if isinstance(source, np.ndarray):
+            check_audio(source, rate or self.rate_hz)
             return source.copy() if source.flags.writeable else source, rate
         raise AudioFormatError("resume takes an array, a file or bytes, no iterator")
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from mediaserver.errors import AudioFormatError
-from mediaserver.media.frames import Int16Array
+from mediaserver.media.frames import Int16Array, check_audio, check_length
 from mediaserver.media.playout import Play, Playout
+from mediaserver.wire.rates import Bucket, Limit
 from telephony_codecs import open_audio, resample_clip
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,10 @@ logger = logging.getLogger(__name__)
 # For a source that was stopped to clean up.
 LET_GO_WITHIN_S = 1.0
 LOOK_EVERY_S = 0.01
+# How much faster than it is heard live audio may come from an iterator, before it is waited for.
+LIVE_AHEAD_S = 2.0
+# Chunks without any audio: who gives them waits between them, or gives nothing else.
+EMPTY_CHUNKS = Limit(per_s=200, burst=1000)
 
 # Bit rates of MPEG layer III, by "is MPEG-1" (ISO 11172-3 and 13818-3).
 _MP3_KBPS = {
@@ -97,13 +102,16 @@ class Sources:
     async def _feed_iterator(
         self, playout: Playout, play: Play, source: AsyncIterable[Chunk], ahead_s: float
     ) -> None:
-        join = ByteJoiner()
+        chunks = Chunks(play.rate_hz, live=play.live)
         try:
             async for chunk in source:
                 if not play.is_open:  # cleared or cancelled: nobody wants the rest
                     break
-                playout.feed(play, join.samples(chunk), monotonic())
+                now = monotonic()
+                playout.feed(play, chunks.samples(chunk, now), now)
                 self._changed()
+                # A source need not wait for anything, and other calls must have their turn.
+                await asyncio.sleep(max(chunks.ahead_s(now) - LIVE_AHEAD_S, 0.0))
                 await wait_below(playout, ahead_s)
         except Exception:  # the border to a user's source
             logger.exception("a play's source failed")
@@ -120,19 +128,48 @@ class Sources:
                 await aclose()
 
 
-class ByteJoiner:
+class Chunks:
     """Chunks of a source as samples: arrays as they are, octets as int16 little-endian.
 
     A sample may be cut between two chunks of octets; an octet left at the end is dropped.
+
+    Args:
+        rate_hz: their sample rate.
+        live: what is late of them is dropped.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rate_hz: int, *, live: bool = False) -> None:
+        self._rate_hz = rate_hz
+        self._live = live
         self._odd = b""
+        self._empty = Bucket(EMPTY_CHUNKS)
+        self._heard_at = 0.0
 
-    def samples(self, chunk: Chunk) -> Int16Array:
-        """The samples of one more chunk."""
-        if not isinstance(chunk, bytes | bytearray | memoryview):
-            return chunk
+    def samples(self, chunk: Chunk, now: float) -> Int16Array:
+        """The samples of one more chunk.
+
+        Raises:
+            AudioFormatError: it is no audio, too long, or the last of too many empty ones.
+        """
+        if isinstance(chunk, bytes | bytearray | memoryview):
+            check_length(memoryview(chunk).nbytes // 2, self._rate_hz)
+            samples = self._joined(chunk)
+        else:
+            check_audio(chunk, self._rate_hz)
+            samples = chunk
+        if not len(samples) and not self._empty.take(now):
+            raise AudioFormatError(
+                f"the source has given nothing for {EMPTY_CHUNKS.burst:.0f} chunks, and does not"
+                " wait between them"
+            )
+        self._heard_at = max(self._heard_at, now) + len(samples) / self._rate_hz
+        return samples
+
+    def ahead_s(self, now: float) -> float:
+        """How far ahead of being heard live audio has come; of other audio the queue tells."""
+        return self._heard_at - now if self._live else 0.0
+
+    def _joined(self, chunk: bytes | bytearray | memoryview) -> Int16Array:
         octets = self._odd + bytes(chunk)
         whole = len(octets) & ~1
         self._odd = octets[whole:]
@@ -202,7 +239,14 @@ def _mp3_frame_length(head: bytes) -> int:
 
 
 def samples_of_file(source: Path | str | bytes, rate_hz: int) -> Int16Array:
-    """An audio file as samples at ``rate_hz``; takes its time."""
+    """An audio file as samples at ``rate_hz``; takes its time.
+
+    Raises:
+        AudioFormatError: no such file, or nothing that can be played.
+    """
+    # A pipe or a device may never end, nor let go of the thread that reads it.
+    if not isinstance(source, bytes) and Path(source).exists() and not Path(source).is_file():
+        raise AudioFormatError("it is not a regular file")
     samples, from_hz = open_audio(source)
     return resample_clip(samples, from_hz, rate_hz)
 
