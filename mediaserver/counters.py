@@ -20,6 +20,7 @@ COUNTERS: dict[str, str] = {
     "stream_errors": "`error` messages from Telnyx",
     "own_messages": "messages of their own that processors sent by `call.send`",
     "processor_errors": "handlers and filters that raised",
+    "recordings_stopped": "recordings that could not be written any more, as on a full disk",
     "abandoned_handlers": "handlers that did not end although they were cancelled",
     "refused_token": "sockets or calls refused because their auth token was missing or wrong",
     "refused_full": "sockets refused because `max_calls` were there",

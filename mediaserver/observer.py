@@ -7,6 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from mediaserver.shown import shown
+
 
 class ReportedEvent(Protocol):
     """What Telnyx reported about a call: any event of ``control.events``."""
@@ -160,4 +162,4 @@ def _states(states: Mapping[str, int]) -> str:
 
 def _masked(number: str | None) -> str:
     """The end of a long number: enough to recognise it, too little to call."""
-    return "" if not number else f"…{number[-2:]}" if len(number) > 7 else "…"
+    return "" if not number else f"…{shown(number[-2:])}" if len(number) > 7 else "…"

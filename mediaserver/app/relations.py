@@ -16,6 +16,7 @@ from mediaserver.control.rest.fields import (
 )
 from mediaserver.control.rest.streams import StartStreamingOptions
 from mediaserver.observer import CallSummary, ReportedEvent, StreamRequest
+from mediaserver.shown import shown
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,9 @@ class Relations:
             return
         for call_id, request in (await self._store.live()).items():
             if call_id not in self._followed:
-                logger.info("call %s was live when the server died: its stream starts", call_id)
+                logger.info(
+                    "call %s was live when the server died: its stream starts", shown(call_id)
+                )
                 self._followed[call_id] = _Followed(request, None)
                 self._restarter.watch(call_id)
                 self._restarter.failed(call_id)

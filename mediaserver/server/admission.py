@@ -26,6 +26,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from websockets.http11 import Request
 
 from mediaserver.settings import Settings
+from mediaserver.shown import shown
 from mediaserver.tokens import Admission, TokenGate
 from mediaserver.wire.messages import TOKEN_KEY, TOKEN_PARAMETER, Start
 
@@ -139,13 +140,13 @@ class AdmissionControl:
         if not self._host.has_call(call_id) and self._gate.looks_valid(token, time.time()):
             refused = self._no_new_call()
             if refused is not None:
-                logger.warning("call %s refused: %s", call_id, refused.reason)
+                logger.warning("call %s refused: %s", shown(call_id), refused.reason)
                 return refused
         admission = self._gate.admit(token, call_id, time.time())
         if admission.admitted:
             return Admitted(call_id, admission)
         self._host.count("refused_token")
-        logger.warning("call %s refused: %s", call_id, admission.value)
+        logger.warning("call %s refused: %s", shown(call_id), admission.value)
         return Refused(1008, admission.value)
 
     def call_over(self, call_id: str) -> None:

@@ -20,6 +20,10 @@ from mediaserver.errors import PeerError
 # A counter of the wire; the bound keeps hostile digits out of arithmetic.
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
 
+# What names something: Telnyx' own are below 100 characters. A longer one is left out, as any odd
+# value is.
+Name = Annotated[str, Meta(max_length=512)]
+
 # Messages say inbound and outbound; requests say it longer, and who mixes them is understood.
 TrackWord = Literal["inbound", "outbound", "inbound_track", "outbound_track"]
 
@@ -104,11 +108,11 @@ class MediaFormat(msgspec.Struct):
 class StartBody(msgspec.Struct, rename={"from_": "from"}):
     """Who calls whom, and in which format the audio comes."""
 
-    user_id: str | None = None
-    call_control_id: str | None = None
-    call_session_id: str | None = None
-    from_: str | None = None
-    to: str | None = None
+    user_id: Name | None = None
+    call_control_id: Name | None = None
+    call_session_id: Name | None = None
+    from_: Name | None = None
+    to: Name | None = None
     tags: list[Any] | None = None
     client_state: str | None = None
     custom_parameters: Any = None
@@ -137,7 +141,7 @@ class Start(msgspec.Struct, tag_field="event", tag="start"):
 
     start: StartBody
     sequence_number: Count | None = None
-    stream_id: str | None = None
+    stream_id: Name | None = None
 
     @property
     def media_format(self) -> MediaFormat:
@@ -193,7 +197,7 @@ class Dtmf(msgspec.Struct, tag_field="event", tag="dtmf"):
     """The caller pressed a key; order by ``occurred_at``, not by arrival."""
 
     dtmf: DtmfBody
-    occurred_at: str | None = None
+    occurred_at: Name | None = None
     sequence_number: Count | None = None
     stream_id: str | None = None
 

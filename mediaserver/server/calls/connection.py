@@ -15,6 +15,7 @@ from mediaserver.server.sockets.deadline import Deadline
 from mediaserver.server.sockets.media_socket import MediaSocket
 from mediaserver.server.sockets.websocket import text_head
 from mediaserver.settings import Settings
+from mediaserver.shown import shown
 from mediaserver.tokens import Admission
 from mediaserver.wire.messages import (
     CLEAR,
@@ -212,7 +213,7 @@ class MediaConnection:
         if self.stream.violations:
             logger.warning(
                 "stream %s: refused messages: %s",
-                self.stream.stream_id,
+                shown(self.stream.stream_id),
                 dict(self.stream.violations),
             )
         self._host.connection_closed(self)
@@ -315,7 +316,7 @@ class MediaConnection:
         if self.socket is not None and not self._closed_here:
             self._closed_here = True
             logger.warning(
-                "stream %s: too many messages: its socket is closed", self.stream.stream_id
+                "stream %s: too many messages: its socket is closed", shown(self.stream.stream_id)
             )
             self.socket.fail(1008, "too many messages")
 
@@ -324,7 +325,7 @@ class MediaConnection:
         if self.stream.odd_fields[name] == 1:
             logger.warning(
                 "stream %s: the field %s is of a wrong type: read as text, or left out",
-                self.stream.stream_id,
+                shown(self.stream.stream_id),
                 name,
             )
 

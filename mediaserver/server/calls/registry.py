@@ -28,6 +28,7 @@ from mediaserver.server.sockets import poller
 from mediaserver.server.sockets.media_socket import Connection, MediaSocket, make_media_socket
 from mediaserver.server.sockets.poller import SocketPoller
 from mediaserver.settings import Settings
+from mediaserver.shown import shown
 from mediaserver.tokens import Admission
 from mediaserver.wire.messages import Start
 from telephony_codecs import status
@@ -149,7 +150,7 @@ class CallRegistry:
         except (UnsupportedFormatError, ConfigurationError) as exc:
             unsupported = isinstance(exc, UnsupportedFormatError)
             self.count("refused_format" if unsupported else "refused_processor")
-            logger.warning("call %s refused: %s", call_id, exc)
+            logger.warning("call %s refused: %s", shown(call_id), shown(exc))
             return Refused(1003 if unsupported else 1008, str(exc))
 
     def connection_closed(self, connection: MediaConnection) -> None:
@@ -178,7 +179,7 @@ class CallRegistry:
         if over:
             del self.sessions[session.call_id]
         summary = self.summary_of(session)
-        logger.info("call %s ended: %s", session.call_id, summary.line())
+        logger.info("call %s ended: %s", shown(session.call_id), summary.line())
         self._follower.call_closed(summary, over=over)
         self._unfinished.discard(session)
         if not self._unfinished:
@@ -266,7 +267,7 @@ class CallRegistry:
         self._unfinished.add(session)
         self._idle.clear()
         self.count("calls")
-        logger.info("call %s: %s in, %s out", call_id, formats.codec, formats.send_codec)
+        logger.info("call %s: %s in, %s out", shown(call_id), formats.codec, formats.send_codec)
         self._follower.call_opened(session)
         session.begin()
         return Opened(session)

@@ -21,6 +21,7 @@ from mediaserver.server.calls.event_hub import EventHub
 from mediaserver.server.calls.selection import Chosen
 from mediaserver.server.calls.view import CallView, ViewedCall
 from mediaserver.settings import Settings
+from mediaserver.shown import shown
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +155,7 @@ class InlineRunner:
         if self._handlers:
             await asyncio.wait(self._handlers, timeout=CANCELLED_WITHIN_S)
         for task in self._handlers:
-            logger.error("handler %s does not end: it is left alone", task.get_name())
+            logger.error("handler %s does not end: it is left alone", shown(task.get_name()))
             _ABANDONED.add(task)  # else it may be collected while it runs
             task.add_done_callback(_ABANDONED.discard)
             if self._call is not None:
@@ -192,7 +193,7 @@ class InlineRunner:
         """A processor raised: say so, and follow the policy."""
         call = self._call
         assert call is not None
-        logger.error("call %s: processor %s failed", call.facts.call_id, name, exc_info=exc)
+        logger.error("call %s: processor %s failed", shown(call.facts.call_id), name, exc_info=exc)
         self.n_errors += 1
         call.count("processor_errors")
         if call.ended:

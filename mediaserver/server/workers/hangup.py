@@ -14,6 +14,7 @@ from typing import Protocol
 
 from mediaserver.observer import ReportedEvent
 from mediaserver.server.workers.messages import HangUp, HungUp
+from mediaserver.shown import shown
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ class HangUpAnswers:
             try:
                 await self._hangup(call_id)
             except Exception as exc:  # whatever the client raises: nobody else is told
-                logger.error("call %s could not be hung up: %s", call_id, exc)
+                logger.error("call %s could not be hung up: %s", shown(call_id), shown(exc, 400))
 
         tasks = [asyncio.create_task(hang_up(call_id)) for call_id in call_ids]
         if tasks:

@@ -30,6 +30,7 @@ from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
 from mediaserver.server.workers.hangup import HangUpAnswers
 from mediaserver.server.workers.process import WorkerLimits, WorkerProcess, WorkerSupervisor
 from mediaserver.settings import Settings
+from mediaserver.shown import shown
 from mediaserver.wire.messages import Start
 
 logger = logging.getLogger(__name__)
@@ -213,7 +214,7 @@ class MultiProcessService(ServiceBase):
 
     def _refuse(self, arrival: Arrival, call_id: str, why: str) -> None:
         self.count("refused_no_worker")
-        logger.warning("call %s refused: %s", call_id, why)
+        logger.warning("call %s refused: %s", shown(call_id), why)
         arrival.refuse(1013, "try again later")
 
     # WorkersOwner: what workers report.

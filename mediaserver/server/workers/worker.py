@@ -40,6 +40,7 @@ from mediaserver.server.workers.messages import (
     ToWorker,
     WebhookReported,
 )
+from mediaserver.shown import shown
 from mediaserver.wire.messages import Start
 
 logger = logging.getLogger(__name__)
@@ -197,7 +198,9 @@ class Worker:
 
     def _land(self, land: HandOver, fd: int | None) -> None:
         if fd is None:
-            logger.error("call %s: its socket did not get here: too many are open", land.call_id)
+            logger.error(
+                "call %s: its socket did not get here: too many are open", shown(land.call_id)
+            )
             self.count("refused_no_descriptor")
             self._report(HandedOver(land.call_id))
             self._report(SocketClosed())
@@ -221,7 +224,7 @@ class Worker:
             if connection.socket is not None:
                 connection.socket.read_by_poller()
         except (OSError, RuntimeError) as exc:  # gone in the meantime; uvloop's is no OSError
-            logger.info("call %s: its socket cannot be used: %s", land.call_id, exc)
+            logger.info("call %s: its socket cannot be used: %s", shown(land.call_id), exc)
             if end is None:  # not even its kind could be asked for, as where it was reset
                 os.close(fd)
             else:
@@ -251,7 +254,7 @@ class Landing(asyncio.Protocol):
             if given.behind:
                 media_socket.data_received(given.behind)
         except Exception:  # what a transport does where data_received() raises
-            logger.exception("call %s failed at its start", given.call_id)
+            logger.exception("call %s failed at its start", shown(given.call_id))
             transport.abort()
 
 

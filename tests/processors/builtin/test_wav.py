@@ -22,12 +22,14 @@ def test_playable_at_every_moment(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     file = WavFile(path, 16000)
     assert read(path) == (16000, [])
-    file.append(np.array([1, -2], np.int16))
+    file.write_at(0, np.array([1, -2], np.int16))
     assert read(path) == (16000, [1, -2])
-    file.append(np.array([32767, -32768], np.int16))
+    file.write_at(2, np.array([32767, -32768], np.int16))
     assert read(path) == (16000, [1, -2, 32767, -32768])
+    file.write_at(6, np.array([5], np.int16))
+    assert read(path)[1] == [1, -2, 32767, -32768, 0, 0, 5]
     file.close()
-    assert read(path)[1] == [1, -2, 32767, -32768]
+    assert read(path)[1] == [1, -2, 32767, -32768, 0, 0, 5]
 
 
 def test_never_overwrites(tmp_path: Path) -> None:

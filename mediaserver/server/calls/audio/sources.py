@@ -14,6 +14,7 @@ import numpy as np
 from mediaserver.errors import AudioFormatError
 from mediaserver.media.frames import Int16Array, check_audio, check_length
 from mediaserver.media.playout import Play, Playout
+from mediaserver.shown import shown
 from mediaserver.wire.rates import Bucket, Limit
 from telephony_codecs import open_audio, resample_clip
 
@@ -193,7 +194,7 @@ async def _feed_file(
     try:
         samples = await asyncio.to_thread(samples_of_file, source, rate_hz)
     except Exception as exc:  # a name may be none that a file can have, and more
-        logger.warning("cannot play %s: %s", _name_of(source), exc)
+        logger.warning("cannot play %s: %s", shown(_name_of(source)), shown(exc, 400))
         playout.fail(play, monotonic())
     else:
         playout.feed(play, samples, monotonic())

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from mediaserver.media.playout.ledger import Ledger
 from mediaserver.processors.api import Hint
 from mediaserver.server.calls.audio.inbound import Inbound
+from mediaserver.shown import shown
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class Diagnostics:
         order = inbound.l16_byte_order
         if order is not None and not self._byte_order_said:
             self._byte_order_said = True
-            logger.info("call %s: L16 is read as %s-endian", call_id, order)
+            logger.info("call %s: L16 is read as %s-endian", shown(call_id), order)
 
     def say_error(self, call_id: str, code: int | None, meaning: str) -> None:
         """Log what Telnyx refused: once a call and code, for it may refuse every message."""
@@ -53,7 +54,7 @@ class Diagnostics:
             self._said.add(f"error {code}")
             logger.warning(
                 "call %s: Telnyx says %s %s; more of the same is only counted",
-                call_id,
+                shown(call_id),
                 code,
                 meaning,
             )

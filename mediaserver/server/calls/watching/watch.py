@@ -21,6 +21,7 @@ from mediaserver.server.calls.audio.outbound import Outbound
 from mediaserver.server.calls.runner import Runner
 from mediaserver.server.calls.watching.diagnostics import Diagnostics
 from mediaserver.settings import Settings
+from mediaserver.shown import shown
 from mediaserver.wire.messages import ERROR_MEANINGS, ErrorBody
 
 logger = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ class Watch:
         due_at = self._due.get(limit)
         if due_at is None:
             self._due[limit] = now + NOTICE_S
-            logger.info("call %s has reached %s", call.call_id, limit)
+            logger.info("call %s has reached %s", shown(call.call_id), limit)
             call.runner.publish(LimitReached(limit, NOTICE_S))
         elif now >= due_at:
             call.hang_up(reason=limit.removesuffix("_s"))
@@ -134,5 +135,5 @@ class Watch:
         return level > max(floor + SPEECH_ABOVE_DB, QUIETEST_DBFS)
 
     def _hint(self, call: WatchedCall, hint: Hint) -> None:
-        logger.warning("call %s: %s", call.call_id, hint.text)
+        logger.warning("call %s: %s", shown(call.call_id), hint.text)
         call.runner.publish(hint)
