@@ -9,7 +9,7 @@ ENDS ?= 500
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
-.PHONY: venv demo test pytest again churn lint types bench docs release-notes clean
+.PHONY: venv demo test pytest again attacks churn lint types bench docs release-notes clean
 
 venv: $(STAMP)
 
@@ -45,6 +45,11 @@ again: venv
 churn: venv
 	CHURN=$(CALLS) $(BIN)/python -m pytest -q -s --show-capture=no tests/server/test_churn.py
 	ENDS=$(ENDS) $(BIN)/python -m pytest -q --show-capture=no tests/app/test_all_ends.py
+
+# Attacks in the size in which they were found, with 30 good calls beside; prints figures.
+# `make pytest` runs small ones.
+attacks: venv
+	ATTACKS=full $(BIN)/python -m pytest -q -s -n 0 tests/attacks
 
 lint: venv
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import sys
 
@@ -67,4 +68,10 @@ def run(args: argparse.Namespace) -> int:
 async def _serve(settings: Settings) -> None:
     async with MediaServer(settings) as server:
         line = f"mediaserver ready on {server.url}"
-        await server.run(lambda: print(line, file=sys.stderr, flush=True))
+        await server.run(lambda: _say(line))
+
+
+def _say(line: str) -> None:
+    """Print a line; a log on a full disk is no reason not to serve."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)

@@ -32,7 +32,8 @@ LONG_TEXT_BYTES = (1 << 16) - 1
 MAX_FRAGMENTS = 256
 PINGS_PER_SECOND = 20
 
-_TEXT_FIN = 0x81
+_BINARY_FIN = 0x82
+_WHOLE = (0x81, _BINARY_FIN)  # text and binary, in one frame
 _MASKED_126 = 0xFE
 _MASKED_127 = 0xFF
 # The first four octets of a frame as one number: a masked text frame whose length stands in
@@ -160,8 +161,8 @@ class WebSocketFrames:
             data, self._held = self._held, bytearray()  # handed on, not copied: it may be 1 MiB
         at, end = 0, len(data)
         while at < end:
-            if self._fast and data[at] == _TEXT_FIN:
-                after = self._text_frame(data, at, end, now)
+            if self._fast and data[at] in _WHOLE:
+                after = self._whole_frame(data, at, end, now)
                 if after:
                     at = after
                     continue
@@ -213,8 +214,8 @@ class WebSocketFrames:
         """
         self._fail(code, reason.encode()[:123].decode(errors="ignore"))
 
-    def _text_frame(self, data: bytes | bytearray, at: int, end: int, now: float) -> int:
-        """Deliver the plain text frame at ``at``; its end, or 0 if it is none."""
+    def _whole_frame(self, data: bytes | bytearray, at: int, end: int, now: float) -> int:
+        """Deliver the message in one frame at ``at``; its end, or 0 if it is none."""
         if end - at < 8:
             return 0
         n = data[at + 1]
@@ -232,6 +233,9 @@ class WebSocketFrames:
         after = body + n
         if after > end or n > MAX_MESSAGE_BYTES:
             return 0
+        if data[at] == _BINARY_FIN:
+            self._on_binary(now)
+            return after
         if n > LONG_TEXT_BYTES:  # a view: a copy more of what may be 1 MiB counts
             masked: bytes | bytearray | memoryview = memoryview(data)[body:after]
         else:
