@@ -9,6 +9,8 @@ import pytest
 from tests.attacks.attacking import flood, good_calls, sized, wait_until
 from tests.server.rawclient import PONG, TEXT, RawCall, Server, frame, text
 
+pytestmark = pytest.mark.xdist_group("attacks")  # they share a server
+
 
 def many(message: object) -> Callable[[int], bytes]:
     octets = text(message)

@@ -106,6 +106,8 @@ def test_no_file_stays_where_not_even_its_head_fits(tmp_path: Path) -> None:
     program = f"""
 import errno, pathlib, resource
 from mediaserver.processors.builtin.wav import WavFile
+
+pytestmark = pytest.mark.xdist_group("attacks")  # they share a server
 resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
 try:
     WavFile(pathlib.Path({str(tmp_path / "a.wav")!r}), 8000)

@@ -10,6 +10,8 @@ import pytest
 from tests.attacks.attacking import FULL, SPOKEN, leave, sized
 from tests.server.rawclient import TEXT, RawCall, Server, frame, serving
 
+pytestmark = pytest.mark.xdist_group("attacks")  # they share a server
+
 MIB = 1 << 20
 MOST_KIB = 5_000
 BODIES = {

@@ -13,6 +13,8 @@ from telephony_codecs.amrwb_framing import PACKINGS, pack, unpack
 from tests.attacks.attacking import FULL, flood, good_calls, leave, sized, wait_until
 from tests.server.rawclient import TEXT, RawCall, Server, frame
 
+pytestmark = pytest.mark.xdist_group("attacks")  # they share a server
+
 RATES = {"PCMU": 8000, "PCMA": 8000, "G722": 16000, "L16": 16000, "OPUS": 16000, "AMR-WB": 16000}
 NO_DATA = b"\x7c"
 MIB = 1 << 20

@@ -14,6 +14,8 @@ from tests.attacks.attacking import good_calls, wait_until
 from tests.attacks.conftest import SOURCE_BOT
 from tests.server.rawclient import RawCall, Server
 
+pytestmark = pytest.mark.xdist_group("attacks")  # they share a server
+
 
 def test_odd_sources_fail_and_calls_go_on(server: Server) -> None:
     """Each ends as failed by its source, or goes on in its time; no other call is harmed."""
