@@ -101,24 +101,6 @@ def test_what_was_given_up_is_silence(tmp_path: Path) -> None:
     assert (heard[20 * 8000 :] == 7).all()
 
 
-def test_no_file_stays_where_not_even_its_head_fits(tmp_path: Path) -> None:
-    """An empty file would be one that nothing can play."""
-    program = f"""
-import errno, pathlib, resource
-from mediaserver.processors.builtin.wav import WavFile
-
-pytestmark = pytest.mark.xdist_group("attacks")  # they share a server
-resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
-try:
-    WavFile(pathlib.Path({str(tmp_path / "a.wav")!r}), 8000)
-except OSError as exc:
-    print(errno.errorcode[exc.errno])
-"""
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert said.stdout == "EFBIG\n", said.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
 async def test_the_state_file_is_written_later(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -19,6 +19,14 @@ BODIES = {
     "list": b"[" + b"[]," * (MIB // 3 - 10) + b"[]]",
     "tags": b'{"event":"start","start":{"tags":[' + b"[]," * (MIB // 3 - 30) + b"[]]}}",
     "binary": b"",
+    "fragments": b"",
+}
+# What is no single text frame.
+FRAMES = {
+    "binary": frame(2, bytes(MIB - 10)),
+    "fragments": frame(TEXT, b" ", fin=False)
+    + frame(0, b" " * 4_100, fin=False) * 253
+    + frame(0, b" "),
 }
 
 
@@ -42,7 +50,7 @@ def test_a_megabyte_in_one_message(fresh: Server, name: str) -> None:
         assert call.echoed(SPOKEN) == SPOKEN
         before = fresh.memory_kib("VmRSS")
         reset_peak(fresh)
-        octets = frame(2, bytes(MIB - 10)) if name == "binary" else frame(TEXT, BODIES[name])
+        octets = FRAMES.get(name) or frame(TEXT, BODIES[name])
         for _ in range(sized(3, 100)):
             call.send(octets)
         assert call.echoed(SPOKEN) == SPOKEN

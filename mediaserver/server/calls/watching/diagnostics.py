@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 NO_MARK_AFTER_S = 5.0
 EARLY_MARKS = 2
+# Telnyx has four codes; a peer that makes up others is not followed for ever.
+MAX_SAID = 32
 CHECK_MODE = (
     "the caller may hear nothing; is stream_bidirectional_mode rtp, and"
     " stream_bidirectional_target_legs right?"
@@ -50,7 +52,7 @@ class Diagnostics:
 
     def say_error(self, call_id: str, code: int | None, meaning: str) -> None:
         """Log what Telnyx refused: once a call and code, for it may refuse every message."""
-        if f"error {code}" not in self._said:
+        if f"error {code}" not in self._said and len(self._said) < MAX_SAID:
             self._said.add(f"error {code}")
             logger.warning(
                 "call %s: Telnyx says %s %s; more of the same is only counted",
