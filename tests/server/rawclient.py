@@ -30,6 +30,15 @@ ABNORMAL = 1006
 
 _numbers = itertools.count(1)
 
+# The server with all lines of its log: tests read in it what was counted for a stream.
+_SERVE = """\
+import sys
+from mediaserver import logs
+logs.BURST = 1_000_000
+from mediaserver.cli import main
+sys.exit(main())
+"""
+
 
 def frame(
     opcode: int, body: bytes, *, fin: bool = True, rsv: int = 0, masked: bool = True
@@ -284,7 +293,7 @@ def serving(log: Path, *arguments: str, **settings: str) -> Iterator[Server]:
         settings: further ones that have no flag.
     """
     port = free_port()
-    command = [sys.executable, "-m", "mediaserver", "serve", "--port", str(port)]
+    command = [sys.executable, "-c", _SERVE, "serve", "--port", str(port)]
     environment = {f"MEDIASERVER_{name.upper()}": value for name, value in settings.items()}
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -254,7 +254,12 @@ class Playout(Sender):
         """What was sent, and what became of plays and marks."""
         ledger = self.ledger
         return Tally(
-            ledger.n_messages, self.dropped_s, Counter(ledger.plays), Counter(ledger.marks)
+            ledger.n_messages,
+            self.dropped_s,
+            Counter(ledger.plays),
+            Counter(ledger.marks),
+            self._too_late_s,
+            self._underruns,
         )
 
     def queued_s(self, now: float) -> float:

@@ -44,7 +44,7 @@ class RecordedCall(Call, Protocol):
         """One more of the server's counter ``name``."""
 
 
-@processor
+@processor(tap=True)
 async def record(call: RecordedCall, directory: Path = Path("recordings")) -> None:
     """Write ``<directory>/<call>-<track>.wav``; holds become silence, so tracks stay aligned."""
     tapes: dict[str, TrackWriter] = {}

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from pybase64 import b64encode
 
+from mediaserver.logs import LimitedLog
 from mediaserver.server.admission import Refused, Upgrade
 from mediaserver.server.calls.session import Session
 from mediaserver.server.sockets.deadline import Deadline
@@ -36,6 +37,7 @@ from mediaserver.wire.rates import Rates
 from mediaserver.wire.stream import State, Stream
 
 logger = logging.getLogger(__name__)
+limited = LimitedLog(logger)
 
 
 _WENT_AWAY = (1000, 1001, 1005, 1006)
@@ -111,6 +113,7 @@ class MediaConnection:
     """
 
     __slots__ = (
+        "_call_id",
         "_closed_here",
         "_host",
         "_limits",
@@ -163,6 +166,7 @@ class MediaConnection:
         self._closed_here = False
         self._rates = Rates()
         self._n_media = 0
+        self._call_id = ""  # of the call that starts, for logs
 
     def opened(self, socket: MediaSocket) -> None:
         """The handshake is done; the peer has until ``stream.start_by`` for its start."""
@@ -211,7 +215,8 @@ class MediaConnection:
         elif code not in (1000, 1001):
             self._host.count(f"closed.{code}")
         if self.stream.violations:
-            logger.warning(
+            limited.warning(
+                "streams with refused messages",
                 "stream %s: refused messages: %s",
                 shown(self.stream.stream_id),
                 dict(self.stream.violations),
@@ -248,7 +253,7 @@ class MediaConnection:
             self.token = self.token or message.auth_token
             if self._host.must_refuse(self.token):
                 self._host.count("refused_token")
-                self.close(1008, "auth token missing or wrong")
+                self.refused(1008, "auth token missing or wrong")
             else:
                 is_proven = self.token is not None
                 limits = self._limits
@@ -258,6 +263,7 @@ class MediaConnection:
                 self._await_start()
         elif isinstance(message, Start):
             self._stop_start_timer()
+            self._call_id = message.start.call_control_id or message.stream_id or ""
             self.answered(self._host.open_session(self, message, now))
         elif self.session is not None:
             self._session_received(self.session, message, now)
@@ -288,7 +294,16 @@ class MediaConnection:
             self.session = answer.session
             self._media_received = self.session.inbound.receive
         elif isinstance(answer, Refused):
-            self.close(answer.code, answer.reason)
+            self.refused(answer.code, answer.reason)
+
+    def refused(self, code: int, reason: str) -> None:
+        """Close a socket whose call may not come in, and say whose it was."""
+        peer = "an unknown address" if self.socket is None else self.socket.peer
+        call = f"call {shown(self._call_id)}" if self._call_id else "a call"
+        limited.warning(
+            f"calls refused with {code}", "%s from %s refused: %s", call, peer, shown(reason, 300)
+        )
+        self.close(code, reason)
 
     @property
     def n_refused(self) -> int:
@@ -323,7 +338,8 @@ class MediaConnection:
     def _odd(self, name: str) -> None:
         self._host.count("odd_field")
         if self.stream.odd_fields[name] == 1:
-            logger.warning(
+            limited.warning(
+                "fields of a wrong type",
                 "stream %s: the field %s is of a wrong type: read as text, or left out",
                 shown(self.stream.stream_id),
                 name,
@@ -339,7 +355,7 @@ class MediaConnection:
     def _start_missing(self) -> None:
         self._host.count("start_missing")
         missing = "connected" if self.stream.state is State.OPENED else "start"
-        self.close(1002, f"no {missing} message came")
+        self.refused(1002, f"no {missing} message came")
 
     def _stop_start_timer(self) -> None:
         if self._start_timer is not None:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from mediaserver.server.calls.audio.outbound import Outbound
 from mediaserver.shown import shown
 
 logger = logging.getLogger(__name__)
+
+Perform = Callable[[str, str, Sequence[Any], Mapping[str, Any]], Awaitable[Any]]
+"""Commands a phone call by REST: its id, the control client's method, what that is given.
+
+What comes back, and what is raised, are the control client's.
+"""
 
 # At the server's end: for commands under way.
 COMMANDS_WITHIN_S = 5.0

@@ -12,6 +12,7 @@ from typing import Protocol
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from mediaserver.logs import address
 from mediaserver.server.sockets.deadline import Deadline
 from mediaserver.server.sockets.poller import SocketPoller
 from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, WebSocketFrames
@@ -102,6 +103,11 @@ class MediaSocket(asyncio.Protocol):
     def is_open(self) -> bool:
         """Messages can be sent."""
         return self._frames.is_open
+
+    @property
+    def peer(self) -> str:
+        """The peer's address, for logs."""
+        return address(self._transport.get_extra_info("peername"))
 
     def read_by_poller(self) -> None:
         """Let the poller read, if there is one; not before the transport reads itself."""

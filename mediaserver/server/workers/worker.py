@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, cast
 
@@ -20,17 +20,18 @@ from mediaserver.processes.inside import Heartbeats
 from mediaserver.server.admission import Upgrade
 from mediaserver.server.calls.connection import Answer, MediaConnection, StartLimits
 from mediaserver.server.calls.registry import CallRegistry
+from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.calls.session import Session
 from mediaserver.server.sockets.media_socket import SocketMaker, make_protocol
-from mediaserver.server.workers.hangup import ControlDecoder, HangUpRequests
+from mediaserver.server.workers.commands import CommandRequests, ControlEncoding
 from mediaserver.server.workers.messages import (
     CallClosed,
     CallOpened,
+    Commanded,
     Drain,
     HandedOver,
     HandOver,
     Heartbeat,
-    HungUp,
     QuietCalls,
     Ready,
     Setup,
@@ -40,6 +41,7 @@ from mediaserver.server.workers.messages import (
     ToWorker,
     WebhookReported,
 )
+from mediaserver.settings import Settings
 from mediaserver.shown import shown
 from mediaserver.wire.messages import Start
 
@@ -71,18 +73,27 @@ class Worker:
     Args:
         setup: the parent's first message.
         end: this side of the channel.
-        control: reads what the parent's control client sends.
+        control: encodes and reads what goes to and comes from the parent's control client.
+        runners_for: what makes the runners of its calls, by the settings.
 
     Raises:
         ConfigurationError: a setting or a processor cannot be used here.
     """
 
-    def __init__(self, setup: Setup, end: socket.socket, control: ControlDecoder) -> None:
-        self.settings = setup.whole_settings()
+    def __init__(
+        self,
+        setup: Setup,
+        end: socket.socket,
+        control: ControlEncoding,
+        runners_for: Callable[[Settings], Runners] = lambda _: InlineRunners(),
+    ) -> None:
+        self.settings = settings = setup.whole_settings()
         self._control = control
-        self._hangups = HangUpRequests(self._report, control)
-        hangup = self._hangups.hangup if setup.can_hang_up else None
-        self._calls = CallRegistry(self.settings, self, hangup=hangup, worker=setup.index)
+        self._commands = CommandRequests(self._report, control)
+        perform = self._commands.perform if setup.has_client else None
+        self._calls = CallRegistry(
+            settings, self, perform=perform, runners=runners_for(settings), worker=setup.index
+        )
         self._connections: set[MediaConnection] = set()
         self._landing: set[asyncio.Task[None]] = set()
         self._n_quiet = 0
@@ -102,7 +113,7 @@ class Worker:
         for connection in list(self._connections):
             connection.close(1001, "server shuts down")
         await self._calls.close()
-        self._hangups.close("the worker ends")
+        self._commands.close("the worker ends")
         if self._connections:
             await _at_most(self._empty.wait(), FLUSH_WITHIN_S)
         self._report_counts()
@@ -160,15 +171,15 @@ class Worker:
                     session.webhook_received(
                         self._control.decode_event(message.event_type, message.event)
                     )
-            case HungUp():
-                self._hangups.answered(message)
+            case Commanded():
+                self._commands.answered(message)
             case Drain():
                 self._calls.drain()
             case Shutdown():
                 self._over.set()
 
     def _parent_gone(self) -> None:
-        self._hangups.close("the server's main process is gone")
+        self._commands.close("the server's main process is gone")
         self._over.set()
 
     def _report(self, message: msgspec.Struct) -> None:

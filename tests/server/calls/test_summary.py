@@ -102,7 +102,7 @@ async def test_the_figures_are_those_of_what_was_sent(
     assert summary.worker in ({None} if workers == 1 else {0, 1})
     assert (round(summary.peak_dbfs or 0, 2), round(summary.level_dbfs or 0, 2)) == (-6.02, -6.02)
     own = {"worker": None, "started_at": 0.0, "duration_s": 0.0, "frames_out": 0}
-    own |= {"peak_dbfs": None, "level_dbfs": None}
+    own |= {"peak_dbfs": None, "level_dbfs": None, "stalled_s": 0.0}
     assert msgspec.structs.replace(summary, **own) == expected(plan)
 
 

@@ -303,6 +303,11 @@ class Inbound:
         """What became of the chunks of all sockets so far."""
         return self._earlier.plus(self.reorder)
 
+    @property
+    def stalled_s(self) -> float:
+        """The longest time for which audio was held back, and then came at once."""
+        return self._timeline.stalled_s
+
     def restart(self, parts: Parts, now: float) -> None:
         """A new socket took over: its numbering starts where it likes, its codecs anew."""
         self.drain(now)

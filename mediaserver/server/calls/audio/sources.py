@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 
 from mediaserver.errors import AudioFormatError
+from mediaserver.logs import LimitedLog
 from mediaserver.media.frames import Int16Array, check_audio, check_length
 from mediaserver.media.playout import Play, Playout
+from mediaserver.processors.api import AudioSource
 from mediaserver.shown import shown
 from mediaserver.wire.rates import Bucket, Limit
 from telephony_codecs import open_audio, resample_clip
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 # For a source that was stopped to clean up.
 LET_GO_WITHIN_S = 1.0
@@ -42,19 +44,21 @@ class Sources:
 
     Args:
         changed: told that a playout's deadline may have moved.
+        call_id: of the call, for logs.
     """
 
-    __slots__ = ("_changed", "_ending", "_tasks")
+    __slots__ = ("_call_id", "_changed", "_ending", "_tasks")
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[], None], call_id: str) -> None:
         self._changed = changed
+        self._call_id = call_id
         self._tasks: dict[asyncio.Task[None], Play] = {}
         self._ending: set[Play] = set()
 
     def open_file(self, playout: Playout, source: Path | str | bytes, rate_hz: int) -> Play:
         """A play of an audio file of any kind, opened off the loop."""
         play = playout.open_clip(rate_hz, monotonic())
-        self._start(play, _feed_file(playout, play, source, rate_hz))
+        self._start(play, self._feed_file(playout, play, source, rate_hz))
         return play
 
     def open_iterator(
@@ -65,9 +69,11 @@ class Sources:
         *,
         live: bool,
         ahead_s: float,
+        clip: bool = False,
     ) -> Play:
         """A play of a source that is pulled at most ``ahead_s`` ahead of the ear."""
-        play = playout.open(rate_hz, monotonic(), live=live)
+        now = monotonic()
+        play = playout.open_clip(rate_hz, now) if clip else playout.open(rate_hz, now, live=live)
         self._start(play, self._feed_iterator(playout, play, source, ahead_s))
         return play
 
@@ -97,7 +103,7 @@ class Sources:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._ending.discard(self._tasks.pop(task))
         if not task.cancelled() and task.exception() is not None:
-            logger.error("a play's source failed while it was closed", exc_info=task.exception())
+            self._say("its source failed while it was closed", task.exception())
         self._changed()
 
     async def _feed_iterator(
@@ -114,8 +120,8 @@ class Sources:
                 # A source need not wait for anything, and other calls must have their turn.
                 await asyncio.sleep(max(chunks.ahead_s(now) - LIVE_AHEAD_S, 0.0))
                 await wait_below(playout, ahead_s)
-        except Exception:  # the border to a user's source
-            logger.exception("a play's source failed")
+        except Exception as exc:  # the border to a user's source
+            self._say("its source failed", exc)
             playout.fail(play, monotonic())
         except asyncio.CancelledError:  # ours, or of a task that the source waited for
             playout.fail(play, monotonic())  # which is nothing to a play that is over
@@ -127,6 +133,29 @@ class Sources:
             aclose = getattr(source, "aclose", None)
             if aclose is not None:
                 await aclose()
+
+    async def _feed_file(
+        self, playout: Playout, play: Play, source: Path | str | bytes, rate_hz: int
+    ) -> None:
+        """Open an audio file, then queue all of it."""
+        try:
+            samples = await asyncio.to_thread(samples_of_file, source, rate_hz)
+        except Exception as exc:  # a name may be none that a file can have, and more
+            limited.warning(
+                "files that cannot be played",
+                "call %s: cannot play %s: %s",
+                shown(self._call_id),
+                shown(_name_of(source), 300),
+                exc,
+            )
+            playout.fail(play, monotonic())
+        else:
+            playout.feed(play, samples, monotonic())
+            playout.end(play, monotonic())
+
+    def _say(self, what: str, exc: BaseException | None) -> None:
+        text = "call %s: a play failed: %s"
+        limited.error("plays that failed", text, shown(self._call_id), what, exc_info=exc)
 
 
 class Chunks:
@@ -177,6 +206,42 @@ class Chunks:
         return np.frombuffer(octets[:whole], "<i2").astype(np.int16, copy=False)
 
 
+def check_resumable(*, live: bool, resume: bool) -> None:
+    """Refuse what cannot be asked for together.
+
+    Raises:
+        AudioFormatError: live audio that is to be resumed.
+    """
+    if resume and live:
+        raise AudioFormatError("live audio happens now: it cannot be resumed")
+
+
+def no_source(source: object) -> AudioFormatError:
+    """The error of what ``play()`` was given in the place of audio."""
+    return AudioFormatError(
+        "play() takes an int16 array, an async iterator of arrays or bytes, a path, or"
+        f" bytes, not {type(source).__name__}"
+    )
+
+
+async def whole(
+    source: AudioSource, rate: int | None, rate_hz: int
+) -> tuple[Int16Array, int | None]:
+    """A source as one array, as only that can be resumed; a file's at ``rate_hz``.
+
+    Raises:
+        AudioFormatError: it is none that has an end.
+    """
+    if isinstance(source, bytes) and rate is not None and not is_audio_file(source):
+        source = samples_of_bytes(source)
+    if isinstance(source, Path | str | bytes):
+        return await asyncio.to_thread(samples_of_file, source, rate_hz), rate_hz
+    if isinstance(source, np.ndarray):
+        check_audio(source, rate or rate_hz)
+        return source.copy() if source.flags.writeable else source, rate
+    raise AudioFormatError("resume takes an array, a file or bytes, no iterator")
+
+
 async def wait_below(playout: Playout, limit_s: float) -> None:
     """Wait while more than ``limit_s`` of audio is queued."""
     while not playout.is_closed:
@@ -185,20 +250,6 @@ async def wait_below(playout: Playout, limit_s: float) -> None:
             break
         # While the peer takes nothing the rest stands still, and may be tiny.
         await asyncio.sleep(max(ahead_s, LOOK_EVERY_S))
-
-
-async def _feed_file(
-    playout: Playout, play: Play, source: Path | str | bytes, rate_hz: int
-) -> None:
-    """Open an audio file, then queue all of it."""
-    try:
-        samples = await asyncio.to_thread(samples_of_file, source, rate_hz)
-    except Exception as exc:  # a name may be none that a file can have, and more
-        logger.warning("cannot play %s: %s", shown(_name_of(source)), shown(exc, 400))
-        playout.fail(play, monotonic())
-    else:
-        playout.feed(play, samples, monotonic())
-        playout.end(play, monotonic())
 
 
 def samples_of_bytes(octets: bytes) -> Int16Array:
