@@ -138,7 +138,7 @@ async def test_an_iterator_is_pulled_so_far_ahead(ahead_s: float, n_pulled: int)
     await half.play(seconds(), 8000, ahead_s=ahead_s)
     await asyncio.sleep(0.1)
     assert pulled == n_pulled
-    half.clear()
+    half.clear_now()
     await half.closed()
     assert pulled == n_pulled, "clear() stops the source at once"
 
