@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import http
+import ipaddress
+import logging
 import socket
 from collections.abc import Sequence
 from typing import Protocol
@@ -18,6 +20,8 @@ from mediaserver.server.sockets.first_bytes import FirstBytes
 from mediaserver.server.sockets.http import Health, HttpHost, make_app
 from mediaserver.server.sockets.media_socket import SocketMaker
 from mediaserver.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 class ListenerHost(Health, Protocol):
@@ -94,6 +98,17 @@ class Listener:
             await self._server.start_serving()
         except OSError as exc:
             raise self._no_address(exc) from exc
+        if self._settings.auth_token is None and self._is_reachable():
+            logger.warning(
+                "the server is open to anybody who reaches port %d of this machine: set auth_token",
+                self.port,
+            )
+
+    def _is_reachable(self) -> bool:
+        """It listens where others than this machine can come from."""
+        assert self._server is not None
+        hosts = {each.getsockname()[0].partition("%")[0] for each in self._server.sockets}
+        return not all(ipaddress.ip_address(host).is_loopback for host in hosts)
 
     def _no_address(self, exc: OSError) -> ConfigurationError:
         where = f"{self._settings.host}:{self._settings.port}"

@@ -95,7 +95,7 @@ def test_many_calls_lose_nothing() -> None:
         assert len(children(process)) == 3
         ran = run(
             *("simulate", "--url", url, "--calls", "60", "--seconds", "3", "--linger", "30"),
-            *("--expect-echo", "--json"),
+            *("--expect-echo", "--json", "--max-late", "60000"),
         )
     assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr
     report = json.loads(ran.stdout)

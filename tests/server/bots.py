@@ -133,7 +133,7 @@ async def drags(call: Call) -> None:
     """Echoes; holds up its process again and again, once a key was pressed."""
     async for event in call.events():
         while isinstance(event, Dtmf) and event.digit == "1":
-            time.sleep(0.3)  # noqa: ASYNC251  # on purpose
+            time.sleep(0.5)  # noqa: ASYNC251  # on purpose
             await asyncio.sleep(0.001)
 
 

@@ -104,6 +104,12 @@ class WebhookReceiver:
 
         return register
 
+    def off(self, handler: Handler) -> None:
+        """Call a handler no more, whatever it was registered for, if for anything."""
+        for handlers in self._handlers.values():
+            while handler in handlers:
+                handlers.remove(handler)
+
     def attach(self, call_control_id: str, callback: Callback) -> None:
         """Have a plain function called with each event of a call, in order of arrival.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 from mediaserver.media.playout import PlayoutSink
 from mediaserver.observer import CallSummary, ReportedEvent
@@ -41,6 +42,11 @@ class SessionHost(Protocol):
     def hang_ups(self) -> HangUps:
         """What ends phone calls."""
 
+    async def perform(
+        self, call_id: str, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """Command a phone call."""
+
     def summary_of(self, session: Session) -> CallSummary:
         """The session's facts and figures."""
 
@@ -63,6 +69,9 @@ class Line(PlayoutSink, Protocol):
 
     def refuse(self, kind: str) -> None:
         """Count a message whose content turned out to be of no use."""
+
+    def look(self, n_media: int, now: float) -> None:
+        """Once a second: so many media messages have come on it so far."""
 
     def close(self, code: int, reason: str = "") -> None:
         """Close the socket."""
@@ -105,7 +114,9 @@ class Session:
         self._n_refused = 0
         self._watch = Watch(host.settings, now)
         self._alarm = Alarm(self._tick)
-        self.outbound = Outbound(parts.playout, self._alarm, host.settings.play_ahead_s)
+        self.outbound = Outbound(
+            parts.playout, self._alarm, host.settings.play_ahead_s, facts.call_id
+        )
         self.dtmf = DtmfEvents(runner.publish, self._alarm)
         self.inbound = Inbound(parts, runner.run, now, self._refuse, self._alarm)
 
@@ -191,6 +202,8 @@ class Session:
         """Once a second: say what looks wrong, and end what has lasted too long."""
         if not self.ended:
             self._watch.look(self, now)
+            if self.line is not None:
+                self.line.look(self.inbound.reorder.received, now)
 
     # What processors and their runner ask for.
 
@@ -198,8 +211,12 @@ class Session:
         """See ``Call.hangup``."""
         await self._host.hang_ups.hang_up(self, after_playout=after_playout, reason="hangup")
 
+    async def perform(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """A command of ``call.control``."""
+        return await self._host.perform(self.call_id, method, args, kwargs)
+
     def hang_up(self, *, after_playout: bool = False, reason: str = "hangup") -> None:
-        """The same, without waiting; what goes wrong is logged."""
+        """As ``hangup``, without waiting; what goes wrong is logged."""
         self._host.hang_ups.start(self, after_playout=after_playout, reason=reason)
 
     def count(self, name: str) -> None:
@@ -210,7 +227,7 @@ class Session:
         """Its facts and figures as they are now."""
         return self._host.summary_of(self)
 
-    def send_text(self, data: bytes) -> bool:
+    async def send_text(self, data: bytes) -> bool:
         """Send a message of the processors' own; False where there is no socket."""
         if self.line is not None:
             self.line.send_text(data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import http
+import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import Protocol, cast
@@ -16,6 +17,7 @@ from typing import Protocol, cast
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from mediaserver.logs import LimitedLog, address, shown
 from mediaserver.server.sockets.deadline import Deadline
 from mediaserver.server.sockets.media_socket import (
     Connection,
@@ -23,6 +25,8 @@ from mediaserver.server.sockets.media_socket import (
     make_media_socket,
     make_protocol,
 )
+
+limited = LimitedLog(logging.getLogger(__name__))
 
 HEAD_WITHIN_S = 5.0
 MAX_HEAD_BYTES = 64 * 1024
@@ -67,6 +71,7 @@ class FirstBytes(asyncio.Protocol):
         # uvloop's transports have the interface without the base class.
         self._transport = transport = cast(asyncio.Transport, transport)
         if len(self._waiting) >= MAX_WAITING:
+            self._say("closed at once", "too many connections have not sent their request")
             transport.abort()
             return
         self._waiting.add(self)
@@ -108,6 +113,7 @@ class FirstBytes(asyncio.Protocol):
     def _refuse(self, status: http.HTTPStatus) -> None:
         """Answer and close; what still comes is read by nobody."""
         assert self._transport is not None
+        self._say(f"refused with {status:d}", f"its head is longer than {MAX_HEAD_BYTES} bytes")
         self._head.clear()
         self._transport.pause_reading()
         self._transport.write(
@@ -149,14 +155,24 @@ class FirstBytes(asyncio.Protocol):
         assert isinstance(request, Request)
         response = protocol.accept(request)
         if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
+            self._say(f"refused with {response.status_code}", str(protocol.handshake_exc))
             protocol.send_response(response)
             return None
         admitted = self._gatekeeper.admit(request, monotonic())
         if isinstance(admitted, tuple):
-            protocol.send_response(protocol.reject(*admitted))
+            status, why = admitted
+            self._say(f"refused with {status:d}", why)
+            protocol.send_response(protocol.reject(status, why))
             return None
         protocol.send_response(response)
         return admitted
+
+    def _say(self, how: str, why: str) -> None:
+        """Log a connection that was turned away."""
+        assert self._transport is not None
+        peer = address(self._transport.get_extra_info("peername"))
+        text = "a connection from %s was %s: %s"
+        limited.warning(f"connections {how}", text, peer, how, shown(why.strip(), 300))
 
 
 def wants_websocket(head: bytes) -> bool:

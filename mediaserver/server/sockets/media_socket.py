@@ -12,6 +12,7 @@ from typing import Protocol
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from mediaserver.logs import address
 from mediaserver.server.sockets.deadline import Deadline
 from mediaserver.server.sockets.poller import SocketPoller
 from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, WebSocketFrames
@@ -35,6 +36,9 @@ class Connection(Protocol):
 
     def text_received(self, data: bytes, now: float) -> None:
         """One complete text message."""
+
+    def long_text_received(self, data: bytes, now: float) -> None:
+        """One complete text message of more than ``LONG_TEXT_BYTES``."""
 
     def binary_received(self, now: float) -> None:
         """One complete binary message."""
@@ -100,6 +104,11 @@ class MediaSocket(asyncio.Protocol):
         """Messages can be sent."""
         return self._frames.is_open
 
+    @property
+    def peer(self) -> str:
+        """The peer's address, for logs."""
+        return address(self._transport.get_extra_info("peername"))
+
     def read_by_poller(self) -> None:
         """Let the poller read, if there is one; not before the transport reads itself."""
         if self._poller is not None and not self._transport.is_closing():
@@ -109,6 +118,10 @@ class MediaSocket(asyncio.Protocol):
         """Begin the closing handshake; the socket is gone within 5 s."""
         self._frames.close(code, reason)
         self._abort_later()
+
+    def fail(self, code: int, reason: str) -> None:
+        """Close for the peer's fault: what it still sends is not looked at."""
+        self._frames.fail(code, reason)
 
     def release(self) -> None:
         """Let go of the connection, which goes on elsewhere: no deadline, no end from here."""

@@ -128,17 +128,17 @@ class WorkerSupervisor(Supervisor[WorkerProcess]):
         settings: what they serve with, and how many.
         owner: hears of them.
         limits: how patient to be.
-        can_hang_up: their requests to hang up are answered.
+        has_client: their commands are carried out.
 
     Raises:
         ConfigurationError: another process cannot be given these settings.
     """
 
     def __init__(
-        self, settings: Settings, owner: WorkersOwner, limits: WorkerLimits, *, can_hang_up: bool
+        self, settings: Settings, owner: WorkersOwner, limits: WorkerLimits, *, has_client: bool
     ) -> None:
         def setup(index: int) -> messages.Setup:
-            return messages.Setup.of(index, settings, limits.beat_s, can_hang_up=can_hang_up)
+            return messages.Setup.of(index, settings, limits.beat_s, has_client=has_client)
 
         setup(0)  # what is wrong with them is found here
         self._next = 0

@@ -8,13 +8,14 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, cast
 
 import msgspec
 from websockets.protocol import State as SocketState
 
+from mediaserver.logs import shown
 from mediaserver.observer import CallSummary
 from mediaserver.processes.channel import Channel
 from mediaserver.processes.inside import Heartbeats
@@ -22,19 +23,20 @@ from mediaserver.server.admission import Upgrade
 from mediaserver.server.base import HURRY_S
 from mediaserver.server.calls.connection import Answer, MediaConnection, StartLimits
 from mediaserver.server.calls.registry import CallRegistry
+from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.calls.session import Session
 from mediaserver.server.sockets.media_socket import SocketMaker, make_protocol
-from mediaserver.server.workers.hangup import ControlDecoder, HangUpRequests
+from mediaserver.server.workers.commands import CommandRequests, ControlEncoding
 from mediaserver.server.workers.messages import (
     CallClosed,
     CallOpened,
     Claim,
     Claimed,
+    Commanded,
     Drain,
     HandedOver,
     HandOver,
     Heartbeat,
-    HungUp,
     QuietCalls,
     Ready,
     Setup,
@@ -44,6 +46,7 @@ from mediaserver.server.workers.messages import (
     ToWorker,
     WebhookReported,
 )
+from mediaserver.settings import Settings
 from mediaserver.wire.messages import Start
 
 logger = logging.getLogger(__name__)
@@ -79,18 +82,27 @@ class Worker:
     Args:
         setup: the parent's first message.
         end: this side of the channel.
-        control: reads what the parent's control client sends.
+        control: encodes and reads what goes to and comes from the parent's control client.
+        runners_for: what makes the runners of its calls, by the settings.
 
     Raises:
         ConfigurationError: a setting or a processor cannot be used here.
     """
 
-    def __init__(self, setup: Setup, end: socket.socket, control: ControlDecoder) -> None:
-        self.settings = setup.whole_settings()
+    def __init__(
+        self,
+        setup: Setup,
+        end: socket.socket,
+        control: ControlEncoding,
+        runners_for: Callable[[Settings], Runners] = lambda _: InlineRunners(),
+    ) -> None:
+        self.settings = settings = setup.whole_settings()
         self._control = control
-        self._hangups = HangUpRequests(self._report, control)
-        hangup = self._hangups.hangup if setup.can_hang_up else None
-        self._calls = CallRegistry(self.settings, self, hangup=hangup, worker=setup.index)
+        self._commands = CommandRequests(self._report, control)
+        perform = self._commands.perform if setup.has_client else None
+        self._calls = CallRegistry(
+            settings, self, perform=perform, runners=runners_for(settings), worker=setup.index
+        )
         self._connections: set[MediaConnection] = set()
         self._unclaimed: dict[int, tuple[HandOver, int | None]] = {}
         self._answered = asyncio.Event()  # no claim of those is without its answer
@@ -116,7 +128,7 @@ class Worker:
         for connection in list(self._connections):
             connection.close(1001, "server shuts down")
         await self._calls.close(HURRY_S if self._hurry else None)
-        self._hangups.close("the worker ends")
+        self._commands.close("the worker ends")
         if self._connections:
             await _at_most(self._empty.wait(), FLUSH_WITHIN_S)
         self._report_counts()
@@ -176,8 +188,8 @@ class Worker:
                     session.webhook_received(
                         self._control.decode_event(message.event_type, message.event)
                     )
-            case HungUp():
-                self._hangups.answered(message)
+            case Commanded():
+                self._commands.answered(message)
             case Drain():
                 self._calls.drain()
             case Shutdown():
@@ -185,7 +197,7 @@ class Worker:
                 self._over.set()
 
     def _parent_gone(self) -> None:
-        self._hangups.close("the server's main process is gone")
+        self._commands.close("the server's main process is gone")
         for _, fd in self._unclaimed.values():
             _close(fd)
         self._unclaimed.clear()
@@ -243,7 +255,9 @@ class Worker:
             _close(fd)
             return
         if fd is None:
-            logger.error("call %s: its socket did not get here: too many are open", land.call_id)
+            logger.error(
+                "call %s: its socket did not get here: too many are open", shown(land.call_id)
+            )
             self.count("refused_no_descriptor")
             self._report(HandedOver(land.call_id))
             self._report(SocketClosed())
@@ -267,7 +281,7 @@ class Worker:
             if connection.socket is not None:
                 connection.socket.read_by_poller()
         except (OSError, RuntimeError) as exc:  # gone in the meantime; uvloop's is no OSError
-            logger.info("call %s: its socket cannot be used: %s", land.call_id, exc)
+            logger.info("call %s: its socket cannot be used: %s", shown(land.call_id), exc)
             if end is None:  # not even its kind could be asked for, as where it was reset
                 os.close(fd)
             else:
@@ -297,7 +311,7 @@ class Landing(asyncio.Protocol):
             if given.behind:
                 media_socket.data_received(given.behind)
         except Exception:  # what a transport does where data_received() raises
-            logger.exception("call %s failed at its start", given.call_id)
+            logger.exception("call %s failed at its start", shown(given.call_id))
             transport.abort()
 
 

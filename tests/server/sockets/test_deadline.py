@@ -49,6 +49,9 @@ class Heard:
     def text_received(self, data: bytes, now: float) -> None:
         self.n_texts += 1
 
+    def long_text_received(self, data: bytes, now: float) -> None:
+        self.n_texts += 1
+
     def binary_received(self, now: float) -> None:
         """Nothing to do."""
 

@@ -34,8 +34,7 @@ async def test_without_a_parent_calls_go_on_to_their_end() -> None:
         await peer.send(STOP)
         assert await peer.close_code() == 1000
         await asyncio.wait_for(p.work, 10)
-    (bots,) = [m for n, m in sys.modules.items() if n.startswith("mediaserver_processor_bots")]
-    seen = [type(event).__name__ for event in bots.SEEN["worker-alone"]]
+    seen = [type(event).__name__ for event in sys.modules["bots"].SEEN["worker-alone"]]
     assert seen == ["Draining", "Stop"]
 
 
@@ -67,7 +66,7 @@ async def test_a_socket_that_another_worker_got_is_left_alone() -> None:
 async def test_a_hang_up_ends_with_the_parent(caplog: pytest.LogCaptureFixture) -> None:
     """Nobody is left to answer: an error, at once."""
     async with parent(
-        bot("hangs_up"), can_hang_up=True, handler_grace_s=60, on_parent_loss="end"
+        bot("hangs_up"), has_client=True, handler_grace_s=60, on_parent_loss="end"
     ) as p:
         peer = await p.land("x")
         await speak(peer, 5)
