@@ -9,7 +9,8 @@ ENDS ?= 500
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
-.PHONY: venv demo test pytest again churn lint types bench docs release-notes clean
+.PHONY: venv demo test pytest again attacks churn lint types bench docs wheel try-wheel lowest \
+  versions release-notes clean
 
 venv: $(STAMP)
 
@@ -46,6 +47,11 @@ churn: venv
 	CHURN=$(CALLS) $(BIN)/python -m pytest -q -s --show-capture=no tests/server/test_churn.py
 	ENDS=$(ENDS) $(BIN)/python -m pytest -q --show-capture=no tests/app/test_all_ends.py
 
+# Attacks in the size in which they were found, with 30 good calls beside; prints figures.
+# `make pytest` runs small ones.
+attacks: venv
+	ATTACKS=full $(BIN)/python -m pytest -q -s -n 0 tests/attacks
+
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -60,6 +66,30 @@ bench: venv
 # What the pages in docs/ take from the code.
 docs: venv
 	$(BIN)/python tools/generate_docs.py
+
+# The wheel, in dist.
+wheel: venv
+	@rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+# The wheel as users get it, without constraints in a fresh environment: with the newest of
+# everything, then with the lowest versions allowed. The commands are run, and the demo.
+try-wheel: wheel
+	$(PYTHON) tools/try_wheel.py install .venv-newest
+	$(PYTHON) tools/try_wheel.py run .venv-newest
+
+# On Python 3.11: newer ones have no wheels of the lowest versions.
+lowest: wheel
+	$(PYTHON) tools/try_wheel.py install .venv-lowest --lowest
+	$(PYTHON) tools/try_wheel.py run .venv-lowest
+	$(PYTHON) tools/try_wheel.py test .venv-lowest
+
+# What is used of uvicorn, websockets, starlette and PyAV, with several versions of each: prints
+# the rows of docs/versions.md, about ten minutes. And whether a newer Python has all wheels.
+versions: wheel
+	$(PYTHON) tools/try_wheel.py install .venv-versions
+	$(PYTHON) tools/try_wheel.py versions .venv-versions
+	$(PYTHON) tools/try_wheel.py resolve 3.14
 
 # Gathers changes/ into CHANGELOG.md.
 release-notes: venv

@@ -22,6 +22,8 @@ EXPLAINED = {
     " If that was an outgoing call that still rang, set `auth_token`: then it may ring for"
     " `start_within_s`",
 }
+# For handlers, where the server ends in a hurry.
+HURRY_S = 0.4
 
 
 class Service(Protocol):
@@ -64,8 +66,14 @@ class Service(Protocol):
             ConfigurationError: the address cannot be listened on, or a worker does not start.
         """
 
-    async def close(self) -> None:
-        """End everything now; ``MediaServer`` does it."""
+    async def close(self, *, hurry: bool = False) -> None:
+        """End everything now; ``MediaServer`` does it.
+
+        ``hurry``: handlers have ``HURRY_S`` instead of their grace.
+        """
+
+    def abort(self) -> None:
+        """End all processes but this one, at once; from any thread."""
 
 
 class ServiceBase(ABC):

@@ -129,6 +129,17 @@ class Listener:
             self._acceptor.listen()
         except OSError as exc:
             raise self._no_address(exc) from exc
+        if self._settings.auth_token is None and self._is_reachable():
+            logger.warning(
+                "the server is open to anybody who reaches port %d of this machine: set auth_token",
+                self.port,
+            )
+
+    def _is_reachable(self) -> bool:
+        """It listens where others than this machine can come from."""
+        assert self._acceptor is not None
+        hosts = {host.partition("%")[0] for host in self._acceptor.hosts}
+        return not all(ipaddress.ip_address(host).is_loopback for host in hosts)
 
     def _no_address(self, exc: OSError) -> ConfigurationError:
         where = f"{self._settings.host}:{self._settings.port}"

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from pybase64 import b64encode
 
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.server.admission import Refused, Upgrade
 from mediaserver.server.calls.session import Session
 from mediaserver.server.sockets.deadline import Deadline
@@ -31,9 +32,11 @@ from mediaserver.wire.messages import (
     Stop,
     mark_text,
 )
+from mediaserver.wire.rates import Rates
 from mediaserver.wire.stream import State, Stream
 
 logger = logging.getLogger(__name__)
+limited = LimitedLog(logger)
 
 
 UNPROVEN_BYTES = 16 * 1024
@@ -86,6 +89,8 @@ class StartLimits(NamedTuple):
 class StreamHost(Protocol):
     """Who owns the calls."""
 
+    settings: Settings
+
     def must_refuse(self, token: str | None) -> bool:
         """Whether a stream that presented ``token`` must be refused."""
 
@@ -118,10 +123,13 @@ class MediaConnection:
     """
 
     __slots__ = (
+        "_call_id",
         "_closed_here",
         "_host",
         "_limits",
         "_media_received",
+        "_n_media",
+        "_rates",
         "_send_text",
         "_start_timer",
         "_write",
@@ -168,6 +176,9 @@ class MediaConnection:
         self._write: Callable[[bytes], object] = _nowhere
         self._start_timer: Deadline | None = None
         self._closed_here = False
+        self._rates = Rates()
+        self._n_media = 0
+        self._call_id = ""  # of the call that starts, for logs
 
     def opened(self, socket: MediaSocket) -> None:
         """The handshake is done; the peer has until ``stream.start_by`` for its start."""
@@ -185,6 +196,13 @@ class MediaConnection:
             media_received(message.media, now)
         elif message is not None:
             self._control_received(message, now)
+
+    def long_text_received(self, data: bytes, now: float) -> None:
+        """From the socket: one message that is longer than a call's are, at most rates."""
+        if len(data) > longest_text(self._host.settings.max_payload_s):
+            self.stream.refuse("too_long")
+        else:
+            self.text_received(data, now)
 
     def binary_received(self, now: float) -> None:
         """From the socket: Telnyx sends none; counted, and no reason to end a call."""
@@ -223,9 +241,10 @@ class MediaConnection:
         elif code not in (1000, 1001):
             self._host.count(f"closed.{code}")
         if self.stream.violations:
-            logger.warning(
+            limited.warning(
+                "streams with refused messages",
                 "stream %s: refused messages: %s",
-                self.stream.stream_id,
+                shown(self.stream.stream_id),
                 dict(self.stream.violations),
             )
         self._host.connection_closed(self)
@@ -265,34 +284,56 @@ class MediaConnection:
             self.token = self.token or message.auth_token
             if self._host.must_refuse(self.token):
                 self._host.count("refused_token")
-                self.close(1008, "auth token missing or wrong")
+                self.refused(1008, "auth token missing or wrong")
             elif self.token is not None or not self._limits.needs_token:
                 self._prove(BEFORE_START_BYTES)
                 self.stream.start_within(now, self._limits.start_s)
                 self._await_start()
         elif isinstance(message, Start):
             self._stop_start_timer()
+            self._call_id = message.start.call_control_id or message.stream_id or ""
             self.answered(self._host.open_session(self, message, now))
-        elif self.session is None:
-            return
-        elif isinstance(message, Mark):
-            self.session.outbound.mark_returned(message.mark.name, now)
+        elif self.session is not None:
+            self._session_received(self.session, message, now)
+
+    def _session_received(self, session: Session, message: Message, now: float) -> None:
+        allow = self._rates.allow
+        if isinstance(message, Mark):
+            if allow("mark", now):
+                session.outbound.mark_returned(message.mark.name, now)
+            else:
+                self.refuse("too_many_marks")
         elif isinstance(message, Dtmf):
-            self.session.dtmf.received(message, now)
+            if allow("dtmf", now):
+                session.dtmf.received(message, now)
+            else:
+                self.refuse("too_many_dtmf")
         elif isinstance(message, Error):
-            self.session.error_received(message.body)
+            if allow("error", now):
+                session.error_received(message.body)
+            else:
+                self.refuse("too_many_errors")
         elif isinstance(message, Stop):
-            self.session.end("stop")
+            session.end("stop")
 
     def answered(self, answer: Answer) -> None:
         """The call that starts is here, or refused, or goes on elsewhere."""
         if isinstance(answer, Refused):
-            self.close(answer.code, answer.reason)
+            self.refused(answer.code, answer.reason)
             return
         self._prove(MAX_MESSAGE_BYTES)
         if isinstance(answer, Opened):
             self.session = answer.session
             self._media_received = self.session.inbound.receive
+
+    def refused(self, code: int, reason: str) -> None:
+        """Close a socket whose call may not come in, and say whose it was."""
+        peer = "an unknown address" if self.socket is None else self.socket.peer
+        call = f"call {shown(self._call_id)}" if self._call_id else "a call"
+        limited.warning(
+            f"calls refused with {code}", "%s from %s refused: %s", call, peer, shown(reason, 300)
+        )
+        self.close(code, reason)
 
     def _prove(self, max_message_bytes: int) -> None:
         """It is no stranger's: it may send longer messages, and need not make room."""
@@ -311,15 +352,34 @@ class MediaConnection:
         """Count a message whose content turned out to be of no use."""
         self.stream.refuse(kind)
 
+    def look(self, n_media: int, now: float) -> None:
+        """Once a second: ``n_media`` media messages have come so far; too many end the socket."""
+        n_new, self._n_media = n_media - self._n_media, n_media
+        if n_new and not self._rates.allow("media", now, n_new):
+            self.refuse("too_many_media")
+            self._flooded()
+
     def _refused(self, kind: str) -> None:
         self._host.count(f"refused.{kind}")
+        if not self._rates.allow("refused", monotonic()):
+            self._flooded()
+
+    def _flooded(self) -> None:
+        """The peer takes time from other calls: hear no more of it."""
+        if self.socket is not None and not self._closed_here:
+            self._closed_here = True
+            logger.warning(
+                "stream %s: too many messages: its socket is closed", shown(self.stream.stream_id)
+            )
+            self.socket.fail(1008, "too many messages")
 
     def _odd(self, name: str) -> None:
         self._host.count("odd_field")
         if self.stream.odd_fields[name] == 1:
-            logger.warning(
+            limited.warning(
+                "fields of a wrong type",
                 "stream %s: the field %s is of a wrong type: read as text, or left out",
-                self.stream.stream_id,
+                shown(self.stream.stream_id),
                 name,
             )
 
@@ -335,12 +395,18 @@ class MediaConnection:
         missing = "connected" if self.stream.state is State.OPENED else "start"
         if missing == "start" and not self._limits.needs_token:
             self._host.count("cut_ringing")
-        self.close(1002, f"no {missing} message came")
+        self.refused(1002, f"no {missing} message came")
 
     def _stop_start_timer(self) -> None:
         if self._start_timer is not None:
             self._start_timer.cancel()
             self._start_timer = None
+
+
+def longest_text(max_payload_s: float) -> int:
+    """The most octets of a message that holds audio: L16 at 48 kHz in base64, and what is
+    around it."""
+    return 4096 + int(max_payload_s * 48_000 * 2 * 4 / 3)
 
 
 def _nobody(body: MediaBody, now: float) -> None:

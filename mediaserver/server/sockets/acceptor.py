@@ -81,6 +81,11 @@ class Acceptor:
         return port
 
     @property
+    def hosts(self) -> list[str]:
+        """The addresses it listens on, once bound."""
+        return [each.getsockname()[0] for each in self._sockets]
+
+    @property
     def is_short(self) -> bool:
         """Hardly any descriptor was left a moment ago."""
         return monotonic() < self._short_until

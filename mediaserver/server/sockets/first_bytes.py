@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import http
+import logging
 from time import monotonic
 from typing import NamedTuple, Protocol, cast
 
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from mediaserver.logs import LimitedLog, address, shown
 from mediaserver.server.sockets.deadline import Deadline
 from mediaserver.server.sockets.heads import (
     MAX_HEAD_BYTES,
@@ -31,6 +33,8 @@ from mediaserver.server.sockets.heads import (
 )
 from mediaserver.server.sockets.http import BoundedProtocol
 from mediaserver.server.sockets.media_socket import Connection, make_protocol
+
+limited = LimitedLog(logging.getLogger(__name__))
 
 HEAD_WITHIN_S = 5.0
 
@@ -123,6 +127,7 @@ class FirstBytes(asyncio.Protocol):
             head = bytes(self._head[:end])
             if self.peer.is_late and not asks_only(head):
                 self._gatekeeper.count("refused_no_descriptor")
+                self._say("refused with 503", "no descriptors are left")
                 self._answer(http.HTTPStatus.SERVICE_UNAVAILABLE, "No descriptors are left.")
             elif wants_websocket(head):
                 self._become_websocket(head, bytes(self._head[end:]))
@@ -154,6 +159,8 @@ class FirstBytes(asyncio.Protocol):
         """Answer and close; what still comes is read by nobody."""
         self._leave()
         self._gatekeeper.refused(self.peer, problem)
+        if problem.status is not None and not problem.advice:
+            self._say(f"refused with {problem.status:d}", problem.reason)
         self._answer(problem.status, problem.reason)
 
     def _answer(self, status: http.HTTPStatus | None, reason: str) -> None:
@@ -202,14 +209,24 @@ class FirstBytes(asyncio.Protocol):
         """Have the request accepted or refused; None when it was refused."""
         response = protocol.accept(request)
         if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
+            self._say(f"refused with {response.status_code}", str(protocol.handshake_exc))
             protocol.send_response(response)
             return None
         admitted = self._gatekeeper.admit(request, self.peer, monotonic())
         if isinstance(admitted, tuple):
-            protocol.send_response(protocol.reject(*admitted))
+            status, why = admitted
+            self._say(f"refused with {status:d}", why)
+            protocol.send_response(protocol.reject(status, why))
             return None
         protocol.send_response(response)
         return admitted
+
+    def _say(self, how: str, why: str) -> None:
+        """Log a connection that was turned away."""
+        assert self._transport is not None
+        peer = address(self._transport.get_extra_info("peername"))
+        text = "a connection from %s was %s: %s"
+        limited.warning(f"connections {how}", text, peer, how, shown(why.strip(), 300))
 
 
 def answer_of(status: http.HTTPStatus, reason: str) -> bytes:

@@ -1,8 +1,8 @@
 """HTTP on the media port: health for machines, and whatever routes are added.
 
 uvicorn's ``H11Protocol`` is made here by hand, on a connection whose first bytes were
-no upgrade. It is no public API: the minor version is pinned and a contract test holds
-what is used of it.
+no upgrade. It is no public API: ``tests/server/sockets/test_http.py`` holds what is used of
+it, and ``make versions`` runs that with older versions.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def make_app(
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route("/media", media),
-        Route("/media/{token}", media),
+        Route("/media/{name_or_token:path}", media),
         *routes,
     ]
     return Starlette(routes=[*plain, *([Mount(prefix, routes=plain)] if prefix else [])])

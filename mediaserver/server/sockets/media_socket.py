@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from mediaserver.logs import address
 from mediaserver.server.sockets.deadline import Deadline
 from mediaserver.server.sockets.poller import SocketPoller
 from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, WebSocketFrames
@@ -64,6 +65,9 @@ class Connection(Protocol):
 
     def text_received(self, data: bytes, now: float) -> None:
         """One complete text message."""
+
+    def long_text_received(self, data: bytes, now: float) -> None:
+        """One complete text message of more than ``LONG_TEXT_BYTES``."""
 
     def binary_received(self, now: float) -> None:
         """One complete binary message."""
@@ -139,6 +143,11 @@ class MediaSocket(asyncio.Protocol):
         return self._frames.is_open
 
     @property
+    def peer(self) -> str:
+        """The peer's address, for logs."""
+        return address(self._transport.get_extra_info("peername"))
+
+    @property
     def has_ponged(self) -> bool:
         """The peer answers pings."""
         return self._frames.has_ponged
@@ -165,6 +174,10 @@ class MediaSocket(asyncio.Protocol):
     def abort(self) -> None:
         """End the connection now, without a word."""
         self._transport.abort()
+
+    def fail(self, code: int, reason: str) -> None:
+        """Close for the peer's fault: what it still sends is not looked at."""
+        self._frames.fail(code, reason)
 
     def release(self) -> None:
         """Let go of the connection, which goes on elsewhere: no deadline, no end from here."""

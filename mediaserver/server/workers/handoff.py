@@ -147,7 +147,7 @@ class Arrival(asyncio.Protocol):
     def refuse(self, code: int, reason: str) -> None:
         """Close the connection, as nobody can take it."""
         self._done = True
-        self.connection.close(code, reason)
+        self.connection.refused(code, reason)
         self._read_on()
 
     def _go_on(self) -> None:

@@ -60,6 +60,9 @@ class Heard:
     def pings_unanswered(self) -> None:
         self.n_unanswered += 1
 
+    def long_text_received(self, data: bytes, now: float) -> None:
+        self.n_texts += 1
+
     def binary_received(self, now: float) -> None:
         """Nothing to do."""
 

@@ -51,8 +51,8 @@ class Reluctant:
         self.protocol = protocol
 
     def get_extra_info(self, name: str) -> Any:
-        assert name == "socket"
-        return self
+        assert name in ("socket", "peername")
+        return self if name == "socket" else ("192.0.2.7", 5060)
 
     def fileno(self) -> int:
         return 0  # any that is open
