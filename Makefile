@@ -11,7 +11,8 @@ FUZZ ?= 600
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
-.PHONY: venv demo test pytest again churn soak fuzz autobahn lint types bench docs release-notes clean
+.PHONY: venv demo test pytest again attacks churn soak fuzz autobahn lint types bench docs wheel \
+  try-wheel lowest versions release-notes clean
 
 venv: $(STAMP)
 
@@ -64,6 +65,11 @@ fuzz: venv
 autobahn: venv
 	$(BIN)/python -m tests.attacks.autobahn $(if $(PYTHON2),--python2 $(PYTHON2))
 
+# Attacks in the size in which they were found, with 30 good calls beside; prints figures.
+# `make pytest` runs small ones.
+attacks: venv
+	ATTACKS=full $(BIN)/python -m pytest -q -s -n 0 tests/attacks
+
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -78,6 +84,30 @@ bench: venv
 # What the pages in docs/ take from the code.
 docs: venv
 	$(BIN)/python -m tools.generate_docs
+
+# The wheel, in dist.
+wheel: venv
+	@rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+# The wheel as users get it, without constraints in a fresh environment: with the newest of
+# everything, then with the lowest versions allowed. The commands are run, and the demo.
+try-wheel: wheel
+	$(PYTHON) tools/try_wheel.py install .venv-newest
+	$(PYTHON) tools/try_wheel.py run .venv-newest
+
+# On Python 3.11: newer ones have no wheels of the lowest versions.
+lowest: wheel
+	$(PYTHON) tools/try_wheel.py install .venv-lowest --lowest
+	$(PYTHON) tools/try_wheel.py run .venv-lowest
+	$(PYTHON) tools/try_wheel.py test .venv-lowest
+
+# What is used of uvicorn, websockets, starlette and PyAV, with several versions of each: prints
+# the rows of docs/versions.md, about ten minutes. And whether a newer Python has all wheels.
+versions: wheel
+	$(PYTHON) tools/try_wheel.py install .venv-versions
+	$(PYTHON) tools/try_wheel.py versions .venv-versions
+	$(PYTHON) tools/try_wheel.py resolve 3.14
 
 # Gathers changes/ into CHANGELOG.md.
 release-notes: venv

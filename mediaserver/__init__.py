@@ -16,6 +16,7 @@ from mediaserver.errors import (
     MediaServerError,
 )
 from mediaserver.media.frames import Frame
+from mediaserver.observer import CallSummary
 from mediaserver.processors.api import (
     Call,
     Draining,
@@ -25,16 +26,22 @@ from mediaserver.processors.api import (
     LimitReached,
     Mark,
     Play,
+    ProcessorRestarted,
     Reconnected,
     Stop,
     StreamError,
     Webhook,
     processor,
 )
+from mediaserver.processors.api import Event as CallEvent
+from mediaserver.processors.control import CallControl
 
 if TYPE_CHECKING:
     from mediaserver.app import MediaServer, client_from
     from mediaserver.control import (
+        ActionResult,
+        BoundActions,
+        DialedCall,
         RetryPolicy,
         TelnyxClient,
         WebhookReceiver,
@@ -51,6 +58,7 @@ if TYPE_CHECKING:
         NetworkError,
         NotFoundError,
         PermissionDeniedError,
+        Problem,
         RateLimitError,
         ServerError,
         UnprocessableError,
@@ -65,6 +73,7 @@ if TYPE_CHECKING:
         Event,
         ForkStarted,
         ForkStopped,
+        MalformedEventError,
         PlaybackEnded,
         PlaybackStarted,
         RecordingSaved,
@@ -75,25 +84,32 @@ if TYPE_CHECKING:
         StreamingStopped,
         Transcription,
     )
+    from mediaserver.control.webhooks.signature import SignatureError
     from mediaserver.settings import ProcessorSetting, Settings
     from mediaserver.settings import load as load_settings
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActionResult",
     "ApiError",
     "AudioFormatError",
     "AuthenticationError",
     "BadRequestError",
+    "BoundActions",
     "Call",
     "CallAnswered",
     "CallBridged",
+    "CallControl",
     "CallEndedError",
+    "CallEvent",
     "CallHangup",
     "CallInitiated",
+    "CallSummary",
     "CommandTimeoutError",
     "ConfigurationError",
     "ControlError",
+    "DialedCall",
     "Draining",
     "Dtmf",
     "DtmfReceived",
@@ -105,6 +121,7 @@ __all__ = [
     "Hint",
     "InvalidFieldError",
     "LimitReached",
+    "MalformedEventError",
     "Mark",
     "MediaServer",
     "MediaServerError",
@@ -114,6 +131,8 @@ __all__ = [
     "Play",
     "PlaybackEnded",
     "PlaybackStarted",
+    "Problem",
+    "ProcessorRestarted",
     "ProcessorSetting",
     "RateLimitError",
     "Reconnected",
@@ -121,6 +140,7 @@ __all__ = [
     "RetryPolicy",
     "ServerError",
     "Settings",
+    "SignatureError",
     "SpeakEnded",
     "SpeakStarted",
     "Stop",
@@ -146,6 +166,9 @@ __all__ = [
 _LATER = {
     "mediaserver.app": ("MediaServer", "client_from"),
     "mediaserver.control": (
+        "ActionResult",
+        "BoundActions",
+        "DialedCall",
         "RetryPolicy",
         "TelnyxClient",
         "WebhookReceiver",
@@ -162,6 +185,7 @@ _LATER = {
         "NetworkError",
         "NotFoundError",
         "PermissionDeniedError",
+        "Problem",
         "RateLimitError",
         "ServerError",
         "UnprocessableError",
@@ -181,11 +205,13 @@ _LATER = {
         "Event",
         "ForkStarted",
         "ForkStopped",
+        "MalformedEventError",
         "StreamingFailed",
         "StreamingStarted",
         "StreamingStopped",
         "Transcription",
     ),
+    "mediaserver.control.webhooks.signature": ("SignatureError",),
     "mediaserver.settings": ("ProcessorSetting", "Settings"),
 }
 _MODULE_OF = {name: module for module, names in _LATER.items() for name in names}

@@ -40,6 +40,26 @@ class WrongValueError(ConfigurationError):
         return f"{shown_path(self.path)}: {self.problem}" if self.path else self.problem
 
 
+class WrongSettingError(ConfigurationError):
+    """A setting that cannot be used.
+
+    Attributes:
+        path: where in the settings, from the outside in.
+        problem: what is wrong, in words.
+        where: the flag, variable, or file and line it is written in; empty: not known.
+    """
+
+    def __init__(self, path: KeyPath, problem: str, where: str = "") -> None:
+        super().__init__(path, problem, where)
+        self.path = path
+        self.problem = problem
+        self.where = where
+
+    def __str__(self) -> str:
+        where = f" ({self.where})" if self.where else ""
+        return f"wrong setting {shown_path(self.path)}{where}: {self.problem}"
+
+
 def convert(value: Any, kind: Any, *, secret: bool = False) -> Any:
     """``value`` as a ``kind``.
 
@@ -259,5 +279,6 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
 
     ``prefix`` is put before it: names that all begin alike are compared without that.
     """
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {prefix + near[0]!r}?" if near else ""
+    alike = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), list(alike), 1)
+    return f"; did you mean {prefix + alike[near[0]]!r}?" if near else ""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from mediaserver.conversion import WrongValueError
-from mediaserver.sources import Loader
+from mediaserver.conversion import KeyPath, WrongValueError
+from mediaserver.errors import ConfigurationError
+from mediaserver.sources import File, Loader, read_json
 
 NonNegative = Annotated[float, Meta(ge=0)]
 Text = Annotated[str, Meta(min_length=1)]
@@ -34,12 +37,16 @@ class ProcessorSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         parameters: its typed parameters.
         allow: parameters that a call may set as custom parameter ``param_<name>``.
         alias: what a call selects it by; ``name`` if empty.
+        isolate: ``process`` runs it, and the chain it is in, in a process apart; ``none`` leaves
+            it here unless another one of its chain moves it; as the setting ``isolate`` says if
+            not given.
     """
 
     name: Named
     parameters: dict[str, Any] = {}
     allow: tuple[str, ...] = ()
     alias: str = ""
+    isolate: Literal["process", "none"] | None = None
 
     @property
     def selected_by(self) -> str:
@@ -62,11 +69,35 @@ class ProcessorSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return cls(name.strip(), {n: v[0] if len(v) == 1 else v for n, v in given.items()})
 
 
+class RouteSetting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The chain of some calls: those for which all is true that is given here.
+
+    Attributes:
+        processors: the chain.
+        path: the stream's URL ends in ``/media/`` and this name.
+        to: the called number is one of these.
+        parameters: the stream has these custom parameters, or its URL these parameters.
+    """
+
+    processors: tuple[ProcessorSetting, ...]
+    path: Text | None = None
+    to: tuple[Text, ...] | None = None
+    parameters: dict[str, str] | None = None
+
+
 def name_of(processor: str | Callable[..., Any]) -> str:
     """A processor's name, as logs and errors have it."""
     if isinstance(processor, str):
         return processor
+    processor = without_partial(processor)
     return getattr(processor, "__name__", type(processor).__name__)
+
+
+def without_partial(processor: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of a ``functools.partial``; anything else as it is."""
+    while isinstance(processor, partial):
+        processor = processor.func
+    return processor
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,13 +107,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         host: address to listen on.
         port: TCP port; 0 takes a free one.
         public_url: how Telnyx reaches this server, ``https://…``.
-        processors: the chain of every call that does not select one itself.
-        offer: processors that a call may select by name, beside those of the chain.
+        processors: the chain of every call that no route fits.
+        routes: the chains of other calls, by path, called number or custom parameter; of those
+            that fit, the first.
+        offer: processors that a call may select by name, beside those of its chain.
         send_codec: codec of what goes into the call, unless the call says otherwise.
         send_rate: its rate in Hz; None is the codec's default.
         send_mode: ``rtp``, or ``mp3`` for whole files; as the stream was started.
         l16_byte_order: ``little``, ``big`` or ``auto``.
         amr_packing: how AMR-WB payloads are packed, or ``auto``.
+        max_payload_s: how much audio one media message of the caller's may hold; longer ones are
+            refused before they are decoded.
         chunk_numbering: whether chunk numbers count ``per_track``, ``shared``, or ``auto``;
             ``arrival`` ignores them.
         reorder_wait_ms: how long a gap waits for its chunk at first; then the wait follows
@@ -96,9 +131,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         play_ahead_s: how far ahead of the caller's ear iterators are pulled.
         keepalive: send silence while nothing plays.
         workers: processes that carry the calls; 1: the server itself does.
+        worker_hung_s: a worker that gives no sign of life for so long is killed and replaced. It
+            gets no new calls after a second.
+        on_parent_loss: when the server's main process dies, its workers carry their calls to
+            their end (``finish``), or end them at once (``end``).
         auth_token: what a stream must present; None admits all.
+        allowed_origins: web pages that may connect, as ``https://app.example.com``; others are
+            refused. What is no browser has no origin, and is not concerned.
+        trusted_proxies: networks of proxies in front of this server, whose ``X-Forwarded-For``
+            says who connects.
         max_calls: calls at once; more are refused, with 503 or 1013.
-        connected_within_s: time from the upgrade to ``connected``.
+        connected_within_s: time from the upgrade to ``connected``, and to ``start`` for a socket
+            without a right token where one is asked for.
+        ping_every_s: between two pings on each media socket.
+        ping_timeout_s: a peer that has answered pings before, and of which nothing has come for so
+            long behind one, is gone; one that never answered is when nothing has come for 60 s.
         start_within_s: time from there to ``start``, where the auth token was right: a call that
             is dialled with a stream rings all the while, up to 600 s.
         start_without_token_s: the same where no ``auth_token`` is set, so that nobody holds
@@ -116,6 +163,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         on_error: a processor that raised is bypassed (``bypass``), ends its call's stream
             (``end``), or hangs the call up (``hangup``); ``auto`` bypasses a filter, and hangs
             up when the last handler has failed.
+        isolate: processors run in processes apart from the server, so that one that blocks or
+            crashes harms only the calls beside it there.
+        calls_per_host: calls that share such a process; 1 gives each call its own.
+        host_memory_mb: memory such a process may have resident, in MiB; one that has more is
+            replaced.
+        host_silent_s: how long it may block; then it is replaced. Before its first frame it has
+            at least 30 s, to load what it needs.
+        host_env: names of variables of the environment that look like secrets and that such a
+            process gets all the same.
+        on_host_loss: a call whose process was lost gets a fresh chain (``restart``), at most
+            three times a minute; or follows a word of ``on_error``.
+        budget_ms: how long a filter may take for one frame.
+        on_budget: a filter that repeatedly takes longer is named in the log (``warn``), or
+            follows a word of ``on_error``.
         on_return: a call whose handlers have all returned goes on (``stay``) or is
             hung up (``hangup``).
         api_key: Telnyx API key for the control client.
@@ -127,6 +188,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             was killed starts their streams again; None: none.
         allow_insecure: let plain http and ws leave this machine.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
+        log_config: where the log goes, here and in workers: a TOML or JSON file, or a table, as
+            Python's ``logging.config.dictConfig`` takes it; None: to stderr.
     """
 
     @property
@@ -134,16 +197,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The path of ``public_url``: a proxy may pass it on or take it away."""
         return urlsplit(self.public_url or "").path.rstrip("/")
 
+    @property
+    def path_names(self) -> frozenset[str]:
+        """The names that may stand behind ``/media/``."""
+        return frozenset(route.path for route in self.routes if route.path is not None)
+
+    def named(self) -> Iterator[tuple[KeyPath, ProcessorSetting]]:
+        """Every processor that is named in the settings, and where."""
+        yield from ((("processors", n), each) for n, each in enumerate(self.processors))
+        yield from ((("offer", n), each) for n, each in enumerate(self.offer))
+        for at, route in enumerate(self.routes):
+            for n, each in enumerate(route.processors):
+                yield ("routes", at, "processors", n), each
+
     host: Text = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     public_url: Text | None = None
     processors: tuple[ProcessorSetting, ...] = ()
+    routes: tuple[RouteSetting, ...] = ()
     offer: tuple[ProcessorSetting, ...] = ()
     send_codec: Text = "PCMU"
     send_rate: Annotated[int, Meta(ge=8000, le=48000)] | None = None
     send_mode: Literal["rtp", "mp3"] = "rtp"
     l16_byte_order: Literal["little", "big", "auto"] = "little"
     amr_packing: Literal["auto", "be", "oa", "storage"] = "auto"
+    max_payload_s: Annotated[float, Meta(ge=0.12, le=30)] = 1.0
     chunk_numbering: Literal["auto", "per_track", "shared", "arrival"] = "auto"
     reorder_wait_ms: NonNegative = 60.0
     lead_ms: NonNegative | None = 200.0
@@ -153,11 +231,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     play_ahead_s: NonNegative = 1.0
     keepalive: bool = False
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
+    worker_hung_s: Annotated[float, Meta(ge=1.5)] = 4.0
+    on_parent_loss: Literal["finish", "end"] = "finish"
     auth_token: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
+    allowed_origins: tuple[Text, ...] = ()
+    trusted_proxies: tuple[Text, ...] = ("127.0.0.0/8", "::1/128")
     max_calls: Annotated[int, Meta(ge=1)] = 1000
     connected_within_s: Annotated[float, Meta(gt=0)] = 10.0
     start_within_s: Annotated[float, Meta(gt=0)] = 660.0
     start_without_token_s: Annotated[float, Meta(gt=0)] = 30.0
+    ping_every_s: Annotated[float, Meta(gt=0)] = 10.0
+    ping_timeout_s: Annotated[float, Meta(gt=0)] = 10.0
     reconnect_grace_s: NonNegative = 10.0
     handler_grace_s: NonNegative = 5.0
     max_call_s: Annotated[float, Meta(gt=0)] | None = None
@@ -166,6 +250,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     drain_s: NonNegative | None = None
     drain_end: Literal["hangup", "leave"] = "hangup"
     on_error: Literal["auto", "bypass", "end", "hangup"] = "auto"
+    isolate: bool = False
+    calls_per_host: Annotated[int, Meta(ge=1, le=1000)] = 8
+    host_memory_mb: Annotated[int, Meta(ge=64)] = 1024
+    host_silent_s: Annotated[float, Meta(ge=0.5)] = 5.0
+    host_env: tuple[Text, ...] = ()
+    on_host_loss: Literal["restart", "auto", "bypass", "end", "hangup"] = "restart"
+    budget_ms: Annotated[float, Meta(gt=0)] = 5.0
+    on_budget: Literal["warn", "auto", "bypass", "end", "hangup"] = "warn"
     on_return: Literal["stay", "hangup"] = "stay"
     api_key: Text | None = None
     api_base_url: Text = "https://api.telnyx.com/v2"
@@ -175,6 +267,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     state_file: str | None = None
     allow_insecure: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_config: dict[str, Any] | None = None
 
 
 def _processors(written: Any) -> Any:
@@ -186,6 +279,34 @@ def _processors(written: Any) -> Any:
     return written
 
 
+def _listed(written: Any) -> Any:
+    """Of texts with commas between them, a list."""
+    return [each.strip() for each in written.split(",")] if isinstance(written, str) else written
+
+
+def _routes(written: Any) -> Any:
+    """Routes, with the processors in each read as those of the settings are."""
+    if not isinstance(written, list):
+        return written
+    return [
+        {**each, "processors": _processors(each["processors"])}
+        if isinstance(each, dict) and "processors" in each
+        else each
+        for each in written
+    ]
+
+
+def _log_config(written: Any) -> Any:
+    """Of a file's name, what is in it; a table is left alone."""
+    if not isinstance(written, str) or written == "null":
+        return written
+    path = Path(written)
+    try:
+        return read_json(path) if path.suffix == ".json" else dict(File.read(path).values)
+    except ConfigurationError as exc:
+        raise WrongValueError((), str(exc)) from exc
+
+
 LOADER = Loader(
     kind=Settings,
     prefix="MEDIASERVER_",
@@ -194,7 +315,14 @@ LOADER = Loader(
     others=(CARRIER_TABLE,),
     flags={"processors": "processor"},
     secrets=("api_key", "auth_token"),
-    readers={"processors": _processors, "offer": _processors},
+    readers={
+        "processors": _processors,
+        "offer": _processors,
+        "allowed_origins": _listed,
+        "trusted_proxies": _listed,
+        "routes": _routes,
+        "log_config": _log_config,
+    },
 )
 """How the server's settings are written."""
 

@@ -6,6 +6,7 @@ A program describes its own with a ``Loader``; the server's are in ``mediaserver
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 import math
 import re
@@ -20,11 +21,11 @@ import msgspec
 
 from mediaserver.conversion import (
     KeyPath,
+    WrongSettingError,
     WrongValueError,
     convert,
     did_you_mean,
     shown,
-    shown_path,
 )
 from mediaserver.errors import ConfigurationError
 
@@ -71,13 +72,9 @@ class File:
         Raises:
             ConfigurationError: it cannot be read, or is not TOML.
         """
+        text = _text_of(path)
         try:
-            text = path.read_text(encoding="utf-8")
             return cls(path, text, tomllib.loads(text))
-        except OSError as exc:
-            raise ConfigurationError(f"cannot read {path}: {exc.strerror}") from exc
-        except UnicodeDecodeError as exc:
-            raise ConfigurationError(f"cannot read {path}: it is not UTF-8 text") from exc
         except tomllib.TOMLDecodeError as exc:
             found = re.fullmatch(r"(.*) \(at (?:line (\d+).*|end of document)\)", str(exc))
             said, line = (found[1], found[2]) if found else (str(exc), None)
@@ -92,7 +89,12 @@ class File:
         return self.where((*base, *path))
 
     def where(self, path: KeyPath) -> str:
-        """The place of a key, with the line that its statement begins in."""
+        """The place of a key, with the line that its statement begins in.
+
+        Of one that was read out of a text, or is left out, it is that of the key around it.
+        """
+        while path and not _has(self.values, path):
+            path = path[:-1]
         lines = self.text.splitlines(keepends=True)
         begin = 0
         for n in range(1, len(lines) + 1):
@@ -104,6 +106,30 @@ class File:
                 return f"{self.path}, line {begin + 1}"
             begin = n
         return str(self.path)
+
+
+def read_json(path: Path) -> Any:
+    """What is in a JSON file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is not JSON.
+    """
+    text = _text_of(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        line = f", line {exc.lineno}" if isinstance(exc, json.JSONDecodeError) else ""
+        said = exc.msg if isinstance(exc, json.JSONDecodeError) else str(exc)
+        raise ConfigurationError(f"{path}{line}: this is not JSON: {said}") from exc
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise ConfigurationError(f"cannot read {path}: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigurationError(f"cannot read {path}: it is not UTF-8 text") from exc
 
 
 def _named(place: str, _: KeyPath) -> str:
@@ -162,6 +188,36 @@ class Loader(Generic[T]):
         Raises:
             ConfigurationError: an unreadable file, an unknown key, a wrong value.
         """
+        given = self._given(flags, environment, config)
+        for name in self._unknown(environment):
+            known = [each.removeprefix(self.prefix) for each in self._variables()]
+            guess = did_you_mean(name.removeprefix(self.prefix), known, self.prefix)
+            warn(f"unknown variable {name}{guess}")
+        types = get_type_hints(self.kind, include_extras=True)
+        return self.kind(
+            **{name: self._value(name, types[name], each) for name, each in given.items()}
+        )
+
+    def where(
+        self,
+        path: KeyPath,
+        flags: Mapping[str, Any],
+        environment: Mapping[str, str],
+        config: Path | None = None,
+    ) -> str:
+        """The flag, variable, or file and line that a setting is written in.
+
+        Args:
+            path: where in the settings, from the outside in.
+            flags: as for ``load``; so are the others.
+        """
+        given = self._given(flags, environment, config).get(str(path[0]))
+        return "" if given is None else given.where(path[1:])
+
+    def _given(
+        self, flags: Mapping[str, Any], environment: Mapping[str, str], config: Path | None
+    ) -> dict[str, Given]:
+        """What is written for each setting, and where."""
         if config is None and environment.get(CONFIG_VARIABLE):
             config = Path(environment[CONFIG_VARIABLE])
         given = self._of_file(File.read(config)) if config is not None else {}
@@ -172,14 +228,7 @@ class Loader(Generic[T]):
             if value is not None
         }
         self._check_names(given)
-        for name in self._unknown(environment):
-            known = [each.removeprefix(self.prefix) for each in self._variables()]
-            guess = did_you_mean(name.removeprefix(self.prefix), known, self.prefix)
-            warn(f"unknown variable {name}{guess}")
-        types = get_type_hints(self.kind, include_extras=True)
-        return self.kind(
-            **{name: self._value(name, types[name], each) for name, each in given.items()}
-        )
+        return given
 
     def flag(self, name: str) -> str:
         """How a setting is written as a flag."""
@@ -209,10 +258,8 @@ class Loader(Generic[T]):
         base: KeyPath = (self.table,) if self.table else ()
         values = file.values.get(self.table, {}) if self.table else file.values
         if not isinstance(values, dict):
-            raise ConfigurationError(
-                f"wrong setting {self.table} ({file.where(base)}):"
-                f" expected a table, not {shown(values)}"
-            )
+            problem = f"expected a table, not {shown(values)}"
+            raise WrongSettingError((self.table,), problem, file.where(base))
         given = {
             name: Given(value, partial(file.where_in, (*base, name)))
             for name, value in values.items()
@@ -245,8 +292,6 @@ class Loader(Generic[T]):
             if isinstance(value, float) and not math.isfinite(value):
                 raise WrongValueError((), f"expected a finite number, not {shown(given.value)}")
         except WrongValueError as exc:
-            what = shown_path((name, *exc.path))
-            raise ConfigurationError(
-                f"wrong setting {what} ({given.where(exc.path)}): {exc.problem}"
-            ) from exc
+            path = (name, *exc.path)
+            raise WrongSettingError(path, exc.problem, given.where(exc.path)) from exc
         return value

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from mediaserver import logs
 from mediaserver.errors import MediaServerError
 
 # Parts of the keys and tokens that tests use; a test with another one plants it.
@@ -104,6 +105,12 @@ def pytest_testnodedown(node: Any) -> None:
     """Take over what leaked in another test process, which has ended."""
     leaks = getattr(node, "workeroutput", {}).get("leaks", [])  # none of one that crashed
     node.config.stash[WATCH].outside += leaks
+
+
+@pytest.fixture(autouse=True)
+def _no_lines_yet() -> None:
+    """Log lines of a kind are few in a time: what other tests logged does not count."""
+    logs.forget_all()
 
 
 @pytest.fixture

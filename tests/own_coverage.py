@@ -35,7 +35,9 @@ NAMED = (
     "mediaserver.processors.api",
     "mediaserver.processors.spec",
     "mediaserver.processors.chain",
+    "mediaserver.processors.control",
     "mediaserver.processors.parameters",
+    "mediaserver.processors.routing",
     "mediaserver.processors.builtin.wav",
     "mediaserver.server.sockets.websocket",
 )

@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from typing import Literal, get_type_hints
 
 import pytest
 
 import mediaserver
 from mediaserver import (
+    ActionResult,
     ApiError,
     AudioFormatError,
+    Call,
+    CallControl,
+    CallEvent,
     CallHangup,
     ConfigurationError,
     ControlError,
     Event,
+    MalformedEventError,
+    Mark,
     MediaServerError,
+    Play,
+    SignatureError,
     load_settings,
 )
 from mediaserver.control import errors, events
 from mediaserver.settings import load
 
 NAMES = """
-ApiError AudioFormatError AuthenticationError BadRequestError Call CallAnswered CallBridged
-CallEndedError CallHangup CallInitiated CommandTimeoutError ConfigurationError ControlError
-Draining Dtmf DtmfReceived Event Filter ForkStarted ForkStopped Frame Hint InvalidFieldError
-LimitReached Mark MediaServer MediaServerError NetworkError NotFoundError PermissionDeniedError
-Play PlaybackEnded PlaybackStarted ProcessorSetting RateLimitError Reconnected RecordingSaved
-RetryPolicy ServerError Settings SpeakEnded SpeakStarted Stop StreamError StreamingFailed
-StreamingStarted StreamingStopped TelnyxClient Transcription UnprocessableError
-UnreadableReplyError Webhook WebhookReceiver __version__ answer_incoming client_from
-load_settings processor webhook_route
+ActionResult ApiError AudioFormatError AuthenticationError BadRequestError BoundActions Call
+CallAnswered CallBridged CallControl CallEndedError CallEvent CallHangup CallInitiated CallSummary
+CommandTimeoutError ConfigurationError ControlError DialedCall Draining Dtmf DtmfReceived Event
+Filter ForkStarted ForkStopped Frame Hint InvalidFieldError LimitReached MalformedEventError Mark
+MediaServer MediaServerError NetworkError NotFoundError PermissionDeniedError Play PlaybackEnded
+PlaybackStarted Problem ProcessorRestarted ProcessorSetting RateLimitError Reconnected
+RecordingSaved RetryPolicy ServerError Settings SignatureError SpeakEnded SpeakStarted Stop
+StreamError StreamingFailed StreamingStarted StreamingStopped TelnyxClient Transcription
+UnprocessableError UnreadableReplyError Webhook WebhookReceiver __version__ answer_incoming
+client_from load_settings processor webhook_route
 """
 
 
@@ -57,6 +69,20 @@ def test_errors_and_events_are_complete() -> None:
     for each in (ControlError, AudioFormatError, ConfigurationError):
         assert issubclass(each, MediaServerError)
     assert load_settings == load
+
+
+def test_what_a_receiver_of_webhooks_raises_can_be_caught() -> None:
+    """``receiver.verify`` and the reading of an event say what is wrong by these."""
+    for each in (SignatureError, MalformedEventError):
+        assert issubclass(each, MediaServerError)
+
+
+def test_what_is_annotated_can_be_named() -> None:
+    """The types of what a bot holds, and of what its commands give back."""
+    assert get_type_hints(Call.events)["return"] == AsyncIterator[CallEvent]
+    assert get_type_hints(Play.finished)["return"] == Literal["played", "cleared", "failed"]
+    assert get_type_hints(Mark.finished)["return"] == Literal["played", "cleared"]
+    assert inspect.signature(CallControl.speak).return_annotation == ActionResult.__name__
 
 
 def test_settings_load_no_http_client() -> None:

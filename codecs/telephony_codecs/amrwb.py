@@ -1,23 +1,22 @@
 """AMR-WB: ITU-T G.722.2 in the packings of RFC 4867, audio at 16 kHz in 20 ms frames.
 
-Decoding is PyAV's ``libopencore_amrwb``: unlike FFmpeg's own decoder it plays comfort
-noise. Encoding needs the system's libvo-amrwbenc: no wheel carries an encoder.
+Decoding is PyAV's (``amrwb_cores``). Encoding needs the system's libvo-amrwbenc: no wheel
+carries an encoder.
 """
 
 from __future__ import annotations
 
 import ctypes
-import importlib
 import weakref
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
+from telephony_codecs.amrwb_cores import RATE_HZ, find_core
 from telephony_codecs.amrwb_framing import (
     FRAME_SAMPLES,
     MAX_FRAMES,
     PACKINGS,
-    SPEECH_LOST,
     STORAGE_MAGIC,
     Packing,
     likely_packings,
@@ -26,8 +25,14 @@ from telephony_codecs.amrwb_framing import (
     unpack,
 )
 from telephony_codecs.concealment import ConcealingDecoder
-from telephony_codecs.contract import Codec, Int16Array, check_length, check_samples
-from telephony_codecs.errors import AudioFormatError, CodecUnavailableError, PayloadError
+from telephony_codecs.contract import (
+    MAX_PAYLOAD_S,
+    Codec,
+    Int16Array,
+    check_length,
+    check_samples,
+)
+from telephony_codecs.errors import AudioFormatError, PayloadError
 from telephony_codecs.libraries import load_amrwb_encoder
 
 __all__ = [
@@ -44,10 +49,7 @@ __all__ = [
 
 PackingOption = Literal["auto", "be", "oa", "storage"]
 
-RATE_HZ = 16000
 MAX_SAMPLES = MAX_FRAMES * FRAME_SAMPLES
-QUALITY_BIT = 0x04
-LOST_FRAME = bytes([SPEECH_LOST << 3 | QUALITY_BIT])
 # One octet and 477 bits, the longest frame.
 FRAME_ROOM = 61
 
@@ -56,7 +58,8 @@ class AmrWbDecoder(ConcealingDecoder):
     """Payloads of one or more frames in, 320 samples a frame out.
 
     Options: ``packing`` "be" (bandwidth-efficient), "oa" (octet-aligned), "storage", or
-    "auto", which takes what fits, and what fitted last where several do.
+    "auto", which takes what fits, and what fitted last where several do; ``max_payload_s``,
+    what one payload may last.
 
     Attributes:
         packing: the packing of the newest payload; None before the first.
@@ -65,26 +68,39 @@ class AmrWbDecoder(ConcealingDecoder):
     codec = "AMR-WB"
     delay_samples = 0
 
-    def __init__(self, rate_hz: int, packing: PackingOption = "auto") -> None:
+    def __init__(
+        self,
+        rate_hz: int,
+        packing: PackingOption = "auto",
+        max_payload_s: float = MAX_PAYLOAD_S,
+    ) -> None:
         if packing not in get_args(PackingOption):
             raise AudioFormatError(f"AMR-WB packing {packing!r}, must be auto, be, oa or storage")
         super().__init__(rate_hz)
         self._option: PackingOption = packing
+        self._max_frames = int(max_payload_s * RATE_HZ) // FRAME_SAMPLES
         self.packing: Packing | None = None
-        self._av = load_av()
+        self._new_core = find_core()
         self._core = self._new_core()
 
     def decode(self, payload: bytes) -> Int16Array:
         """Return 320 samples per frame, read-only; comfort noise where it says so.
 
         Raises:
-            PayloadError: it fits no packing (of those allowed), or the decoder refuses it.
+            PayloadError: it is too long, fits no packing (of those allowed), or the decoder
+                refuses it.
         """
         parts = [self._synthesise(frame) for frame in self._unpack(payload)]
-        samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if len(parts) == 1:
+            return parts[0]
+        samples = np.concatenate(parts)
         samples.flags.writeable = False
-        self._recent.append(samples)
         return samples
+
+    @property
+    def core(self) -> str:
+        """The decoder in use, as PyAV names it: ``libopencore_amrwb``, or FFmpeg's ``amrwb``."""
+        return self._core.name
 
     def reset(self) -> None:
         """Forget all history, as if new."""
@@ -94,14 +110,14 @@ class AmrWbDecoder(ConcealingDecoder):
 
     def _unpack(self, payload: bytes) -> list[bytes]:
         if self._option != "auto":
-            frames = unpack(payload, self._option)
+            frames = unpack(payload, self._option, self._max_frames)
             self.packing = self._option
             return frames
         first = () if self.packing is None else (self.packing,)
         refusal: PayloadError | None = None
         for packing in (*first, *likely_packings(payload)):
             try:
-                frames = unpack(payload, packing)
+                frames = unpack(payload, packing, self._max_frames)
             except PayloadError as error:
                 refusal = refusal or error
             else:
@@ -110,38 +126,13 @@ class AmrWbDecoder(ConcealingDecoder):
         raise PayloadError("AMR-WB", "it fits no packing of RFC 4867") from refusal
 
     def _synthesise(self, frame: bytes) -> Int16Array:
-        """Return the 320 samples of one frame; a frame marked as damaged counts as lost."""
-        if not frame[0] & QUALITY_BIT:
-            frame = LOST_FRAME
-        try:
-            # Never an empty packet: it ends a PyAV decoder for good.
-            decoded = self._core.decode(self._av.Packet(frame))
-        except self._av.FFmpegError as error:
-            self._core = self._new_core()
-            raise PayloadError("AMR-WB", "the decoder refuses a frame") from error
-        samples: Int16Array = decoded[0].to_ndarray()[0]
+        """Return the 320 samples of one frame, concealed where it is lost."""
+        samples = self._core.decode(frame)
+        if samples is None:
+            return self.conceal(FRAME_SAMPLES)
+        samples.flags.writeable = False
+        self._recent.append(samples)
         return samples
-
-    def _new_core(self) -> Any:
-        core = self._av.CodecContext.create("libopencore_amrwb", "r")
-        core.sample_rate = RATE_HZ
-        core.layout = "mono"
-        return core
-
-
-def load_av() -> Any:
-    """Return PyAV; CodecUnavailableError if it, or its AMR-WB decoder, is missing."""
-    try:
-        av = importlib.import_module("av")
-    except ImportError as error:
-        raise CodecUnavailableError(
-            "AMR-WB", "decode", "PyAV does not import", "pip install av"
-        ) from error
-    if "libopencore_amrwb" not in av.codecs_available:
-        raise CodecUnavailableError(
-            "AMR-WB", "decode", "this PyAV is built without opencore-amr", "install PyAV's wheel"
-        )
-    return av
 
 
 class AmrWbEncoder:

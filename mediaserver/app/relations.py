@@ -15,6 +15,7 @@ from mediaserver.control.rest.fields import (
     BidirectionalRate,
 )
 from mediaserver.control.rest.streams import StartStreamingOptions
+from mediaserver.logs import shown
 from mediaserver.observer import CallSummary, ReportedEvent, StreamRequest
 
 logger = logging.getLogger(__name__)
@@ -64,14 +65,20 @@ class Relations:
             return
         for call_id, request in (await self._store.live()).items():
             if call_id not in self._followed:
-                logger.info("call %s was live when the server died: its stream starts", call_id)
+                logger.info(
+                    "call %s was live when the server died: its stream starts", shown(call_id)
+                )
                 self._followed[call_id] = _Followed(request, None)
                 self._restarter.watch(call_id)
                 self._restarter.failed(call_id)
 
     async def aclose(self) -> None:
-        """Start no more streams."""
+        """Start no more streams, and hear of no more webhooks."""
+        if self._webhooks is not None:  # which may outlive this server
+            self._webhooks.off(self._hung_up)
         if self._restarter is not None:
+            if self._webhooks is not None:
+                self._webhooks.off(self._restarter.on_event)
             await self._restarter.aclose()
         if self._store is not None:
             await self._store.aclose()
@@ -103,10 +110,13 @@ class Relations:
         followed = self._followed.get(call_id)
         if self._webhooks is not None and followed is not None and followed.webhook is not None:
             self._webhooks.detach(call_id, followed.webhook)
-        if summary.reason == "lost" and self._restarter is not None:
+        if summary.reason in ("lost", "worker") and self._restarter is not None:
             # The restarter still needs to know what to ask for, and nothing of the session.
             if followed is not None:
                 self._followed[call_id] = _Followed(followed.request, None)
+            if summary.reason == "worker":
+                # Nothing is left that the carrier could reconnect to: no grace.
+                self._restarter.failed(call_id)
             return
         self._forget(call_id)
         if self._restarter is not None:
@@ -137,6 +147,10 @@ class Relations:
         options: StartStreamingOptions = {}
         if followed is not None:
             request = followed.request
+            base = self._client.server.media_url
+            if request.path and base is not None:
+                options["stream_url"] = f"{base}/{request.path}"
+            options["custom_parameters"] = dict(request.matched) or None
             options["processor"] = request.processor
             options["processor_parameters"] = dict(request.parameters) or None
             options["stream_bidirectional_mode"] = cast(BidirectionalMode, request.send_mode)

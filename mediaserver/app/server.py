@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import cast
@@ -13,18 +13,23 @@ from typing import cast
 from mediaserver.app.call_store import CallStore
 from mediaserver.app.loop import loop_factory
 from mediaserver.app.relations import Relations
+from mediaserver.app.runners import runners_for
+from mediaserver.app.signals import StopSignals
 from mediaserver.control import (
     RestartLimits,
     WebhookReceiver,
     answer_incoming,
+    encoding,
     webhook_route,
 )
 from mediaserver.control.client import client_from
-from mediaserver.control.encoding import encode_error
 from mediaserver.control.events import Event
+from mediaserver.control.rest.actions.bound import perform
 from mediaserver.control.rest.fields import BidirectionalCodec, BidirectionalRate
 from mediaserver.errors import ConfigurationError
+from mediaserver.observer import masked
 from mediaserver.processors.discovery import check_importable
+from mediaserver.processors.routing import silences, told
 from mediaserver.server.base import Service
 from mediaserver.server.service import SingleProcessService
 from mediaserver.server.workers.process import WorkerLimits
@@ -34,6 +39,9 @@ from mediaserver.settings import Settings
 __all__ = ["MediaServer", "client_from", "loop_factory"]
 
 logger = logging.getLogger(__name__)
+
+# At the server's end, for handlers of webhooks.
+WEBHOOKS_WITHIN_S = 5.0
 
 
 class MediaServer:
@@ -47,25 +55,32 @@ class MediaServer:
     Args:
         settings: see ``Settings``.
         limits: how long workers may be silent; tests are less patient.
+        webhooks: a receiver of the program's own, which its own web application serves by
+            ``webhook_route``, on this event loop; this server serves none then.
 
     Attributes:
         service: the media side: its port, calls and counters; see ``Service``.
         client: the control client; None without an API key.
-        webhooks: what Telnyx reports, ``@server.webhooks.on("call.hangup")``; None without
-            a public key.
+        webhooks: what Telnyx reports, ``@server.webhooks.on("call.hangup")``: the receiver that
+            was given, or one of its own; None where neither that nor a public key is given.
 
     Raises:
         ConfigurationError: a setting cannot be used; from here and from entering.
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, limits: WorkerLimits | None = None
+        self,
+        settings: Settings | None = None,
+        *,
+        limits: WorkerLimits | None = None,
+        webhooks: WebhookReceiver | None = None,
     ) -> None:
         self.settings = settings = settings or Settings()
         self.client = client_from(settings)
-        self.webhooks: WebhookReceiver | None = None
-        if settings.public_keys:
-            self.webhooks = WebhookReceiver(
+        self.webhooks = webhooks
+        self._own_webhooks: WebhookReceiver | None = None
+        if settings.public_keys and webhooks is None:
+            self.webhooks = self._own_webhooks = WebhookReceiver(
                 key.strip() for key in settings.public_keys.split(",") if key.strip()
             )
         store = CallStore(Path(settings.state_file)) if settings.state_file else None
@@ -73,21 +88,27 @@ class MediaServer:
         if settings.answer:
             self._answer_calls()
         self.service = self._make_service(limits)
+        self._signals: StopSignals | None = None
 
     def _make_service(self, limits: WorkerLimits | None) -> Service:
-        routes = [webhook_route(self.webhooks)] if self.webhooks is not None else []
-        hangup = self.client.calls.actions.hangup if self.client is not None else None
+        own = self._own_webhooks
+        routes = [webhook_route(own)] if own is not None else []
+        commands = partial(perform, self.client.calls.actions) if self.client is not None else None
         if self.settings.workers == 1:
             return SingleProcessService(
-                self.settings, routes=routes, hangup=hangup, observer=self._relations
+                self.settings,
+                routes=routes,
+                perform=commands,
+                observer=self._relations,
+                runners=runners_for(self.settings),
             )
-        for setting in (*self.settings.processors, *self.settings.offer):
+        for _, setting in self.settings.named():
             check_importable(setting.name)
         return MultiProcessService(
             self.settings,
             routes=routes,
-            hangup=hangup,
-            encode_error=encode_error,
+            perform=commands,
+            encoding=encoding,
             observer=self._relations,
             limits=limits,
         )
@@ -102,6 +123,11 @@ class MediaServer:
 
     async def __aenter__(self) -> MediaServer:
         await self.service.start()
+        if self.settings.routes:
+            for line in told(self.settings, masked):
+                logger.info("%s", line)
+        for line in silences(self.settings):
+            logger.warning("%s", line)
         await self._relations.restore()
         return self
 
@@ -111,42 +137,37 @@ class MediaServer:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.service.close()
+        signals = self._signals
+        hurry = signals is not None and signals.now.is_set()
+        await self.service.close(hurry=hurry)
         await self._relations.aclose()
+        if self._own_webhooks is not None:
+            await self._own_webhooks.aclose(0.0 if hurry else WEBHOOKS_WITHIN_S)
         if self.webhooks is not None:
-            await self.webhooks.aclose()
+            self.webhooks.off(self._answer)
         if self.client is not None:
             await self.client.aclose()
+        if signals is not None:
+            signals.close()
 
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once.
+        """Serve until SIGTERM or SIGINT, then drain.
 
-        ``ready`` is called when signals are heard.
+        A second signal ends the server now, and within two seconds the process, whatever
+        users' code does. ``ready`` is called when signals are heard.
         """
-        loop = asyncio.get_running_loop()
-        stop, now = asyncio.Event(), asyncio.Event()
-
-        def signalled() -> None:
-            if stop.is_set():
-                now.set()
-            stop.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, signalled)
-        try:
-            ready()
-            await stop.wait()
-            self.service.drain()
-            waits = [
-                asyncio.create_task(self.service.drained()),
-                asyncio.create_task(now.wait()),
-            ]
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            for wait in waits:
-                wait.cancel()
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
+        signals = self._signals = StopSignals(self.service.abort)
+        signals.listen()
+        ready()
+        await signals.stop.wait()
+        self.service.drain()
+        waits = [
+            asyncio.create_task(self.service.drained()),
+            asyncio.create_task(signals.now.wait()),
+        ]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
     async def _answer(self, event: Event) -> None:
         assert self.client is not None

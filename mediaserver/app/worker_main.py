@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import socket
 
 import msgspec
 
-from mediaserver.app.loop import loop_factory
+from mediaserver.app.log_setup import set_up_logging
+from mediaserver.app.loop import run_process
+from mediaserver.app.runners import runners_for
 from mediaserver.control import encoding
 from mediaserver.errors import ConfigurationError
 from mediaserver.processes import inside
@@ -29,18 +29,14 @@ def main(fd: int) -> None:
     except msgspec.MsgspecError as exc:
         inside.fail(end, f"its settings cannot be read: {exc}")
         return
-    logging.basicConfig(
-        level=setup.settings.log_level.upper(),
-        format=f"%(asctime)s %(levelname)s worker {setup.index} %(name)s: %(message)s",
-    )
     within_s = setup.settings.handler_grace_s + ORPHAN_S
     inside.end_with_parent(end, within_s, f"mediaserver worker {setup.index}")
     try:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_work(setup, end))
+        set_up_logging(setup.settings.log_level, setup.log_config(), f"worker {setup.index}")
+        run_process(_work(setup, end))
     except ConfigurationError as exc:
         inside.fail(end, str(exc))
 
 
 async def _work(setup: Setup, end: socket.socket) -> None:
-    await Worker(setup, end, encoding).run()
+    await Worker(setup, end, encoding, runners_for).run()

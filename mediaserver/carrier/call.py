@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import NamedTuple, Self
 
+import numpy as np
 from pybase64 import b64encode
 
 from mediaserver.carrier.intake import Intake
@@ -17,12 +18,17 @@ from mediaserver.carrier.plan import TRACKS, CallPlan
 from mediaserver.carrier.record import Record, SentChunk
 from mediaserver.carrier.report import CallReport
 from mediaserver.carrier.script import Cue, as_text, cues, media_s, voices
+from mediaserver.carrier.turns import Caller
 from telephony_codecs import Encoder, Int16Array, codec
 
 # Calls placed together start this far apart: no multiple of it is near 20 ms for long, so
 # their frames spread over the 20 ms as those of unrelated calls do.
 SPACING_S = 0.0073
 _PROGRESS_EVERY = 25
+SHORT_MESSAGE = 16_000
+"""Octets; below the write limit of ``websockets``."""
+TOO_SLOW = "this machine was too slow for the calls"
+"""The error of calls that gave up because their own caller was late."""
 
 
 class Progress(NamedTuple):
@@ -51,6 +57,13 @@ class FakeCall(Line):
         self._sequences: list[int] = []
         self._by_hand: dict[str, int] = {}
         self._encoder: Encoder | None = None
+        self._spoken: list[str] = []
+        self._n_marks_seen = 0
+        self._held_until_s = 0.0
+        if plan.turns is not None:
+            rate_hz = plan.in_rate_hz
+            caller = Caller(plan.turns, self.intake.heard, plan.quiet_s, rate_hz)
+            self.record.caller = caller
 
     @classmethod
     def connect(cls, url: str, plan: CallPlan | None = None, *, greet: bool = True) -> Self:
@@ -72,9 +85,12 @@ class FakeCall(Line):
 
     async def send_audio(self, samples: Int16Array, track: str = "inbound") -> None:
         """Encode and send one message of audio now, with the track's next chunk number."""
+        await self.send_payload(self._encode(samples), track)
+
+    def _encode(self, samples: Int16Array) -> bytes:
         if self._encoder is None:
             self._encoder = codec(self.plan.codec).encoder(self.plan.in_rate_hz)
-        await self.send_payload(self._encoder.encode(samples), track)
+        return self._encoder.encode(samples)
 
     async def send_payload(self, payload: bytes, track: str = "inbound") -> None:
         """Send one encoded message now, with the track's next chunk number.
@@ -111,7 +127,8 @@ class FakeCall(Line):
         with suppress(TimeoutError):
             async with asyncio.timeout(None if until_s is None else until_s - self.now()):
                 await self._say(on_progress)
-                await self._linger()
+                if self.plan.turns is None:
+                    await self._linger()
 
     async def _say(self, on_progress: OnProgress | None) -> None:
         """Keep the schedule; what is late is sent at once, so the clock never drifts."""
@@ -136,13 +153,44 @@ class FakeCall(Line):
 
     async def _send_chunk(self, cue: Cue) -> None:
         await self._on_line.wait()
+        # Before the chunk's own sequence number: a key pressed now has a smaller one.
+        payload = await self._payload(cue)
         sequence = self._sequence_of(cue.order)
         if cue.dropped:
             return
-        lap = self._payloads[cue.track]
-        late_s = max(0.0, self.now() - cue.at_s)
+        now = self.now()
+        # What the server did not take yet is no fault of this side.
+        late_s = max(0.0, now - max(cue.at_s, self._held_until_s))
+        if self.plan.give_up_s is not None and late_s > self.plan.give_up_s:
+            self.record.error = TOO_SLOW
+            self._end()
+            return
         sent = SentChunk(cue.track, cue.position, cue.at_s, late_s)
-        await self._send_media(sequence, cue.chunk, sent, lap[cue.position % len(lap)])
+        # Octets of earlier chunks are left only where the server does not read. A short message
+        # behind none of them never waits.
+        n_left = self._ws.transport.get_write_buffer_size()
+        is_held = n_left > 0 or len(payload) > SHORT_MESSAGE
+        await self._send_media(sequence, cue.chunk, sent, payload)
+        if is_held:
+            self._held_until_s = self.now()
+            self.record.held_s += self._held_until_s - now
+
+    async def _payload(self, cue: Cue) -> str:
+        caller = self.record.caller
+        if caller is None:
+            lap = self._payloads[cue.track]
+            return lap[cue.position % len(lap)]
+        n_samples = self.plan.in_rate_hz * self.plan.chunk_ms // 1000
+        while len(self._spoken) <= cue.position:
+            due_s = len(self._spoken) * self.plan.chunk_ms / 1000
+            marks = self.record.marks[self._n_marks_seen :]
+            self._n_marks_seen += len(marks)
+            reached = [mark.name for mark in marks if not mark.cleared]
+            keys, samples = caller.step(due_s, self.now(), reached, n_samples)
+            self._spoken.append(b64encode(self._encode(samples)).decode())
+            for key in keys:
+                await self.press(key)
+        return self._spoken[cue.position]
 
     def _sequence_of(self, order: int) -> int:
         """Number chunks in the order they were meant to have, whatever order they go in."""
@@ -167,6 +215,9 @@ def check(plan: CallPlan) -> None:
     """
     voices(plan)
     Intake(plan)
+    if plan.turns is not None:
+        n_samples = plan.in_rate_hz * plan.chunk_ms // 1000
+        codec(plan.codec).encoder(plan.in_rate_hz).encode(np.zeros(n_samples, np.int16))
 
 
 async def place_call(
@@ -185,6 +236,7 @@ async def place_calls(
     url: str,
     plans: Sequence[CallPlan],
     *,
+    first_s: float = 0.0,
     spacing_s: float = SPACING_S,
     on_progress: Callable[[int, Progress], None] | None = None,
 ) -> list[CallReport]:
@@ -193,6 +245,7 @@ async def place_calls(
     Args:
         url: where all of them go.
         plans: one per call.
+        first_s: the first one starts in so long.
         spacing_s: each starts so much later than the one before.
         on_progress: told which call, counted from 0, has come how far.
 
@@ -201,7 +254,7 @@ async def place_calls(
     """
 
     async def hold(number: int, call: FakeCall) -> Record:
-        await asyncio.sleep(number * spacing_s)
+        await asyncio.sleep(first_s + number * spacing_s)
         return await _hold(call, partial(on_progress, number) if on_progress else None)
 
     calls = [FakeCall.connect(url, plan) for plan in plans]

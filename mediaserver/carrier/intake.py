@@ -32,6 +32,7 @@ from mediaserver.carrier.messages import (
     parse,
 )
 from mediaserver.carrier.plan import Audio, CallPlan, at_rate
+from mediaserver.carrier.turns import Heard
 from telephony_codecs import CodecError, Int16Array
 
 MIN_MESSAGE_S = 0.020
@@ -96,6 +97,7 @@ class Intake:
 
     Attributes:
         ear: what the caller hears.
+        heard: when that was audible; kept for a caller who takes turns, else empty.
         arrivals: the audio accepted.
         received: every message that could be read; of media only if the plan keeps all.
         silent: messages swallowed without a complaint, by reason.
@@ -103,6 +105,8 @@ class Intake:
 
     def __init__(self, plan: CallPlan) -> None:
         self.ear = Ear(plan.out_rate_hz)
+        self.heard = Heard(plan.out_rate_hz)
+        self._listens = plan.turns is not None
         self.arrivals = Arrivals()
         self.received: list[Received] = []
         self.silent: Counter[str] = Counter()
@@ -133,6 +137,7 @@ class Intake:
                 return _NOTHING
             case ClearIn():
                 # The decoder keeps its state: nothing says that Telnyx resets its own.
+                self.heard.cut(now)
                 return Answer(self.ear.clear(now), None)
 
     def _play(self, payload_base64: str, now: float) -> Answer:
@@ -141,6 +146,8 @@ class Intake:
             samples = self._mp3_audio(payload, now) if self._mp3 else self._raw_audio(payload)
         except _RefusedError as refused:
             return Answer([], refused.complaint)
+        if self._listens:
+            self.heard.feed(samples, max(now, self.ear.end_s))
         if self._keep == "figures":
             samples = _silence(len(samples))
         self.ear.feed(samples, now)

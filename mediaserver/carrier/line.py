@@ -161,7 +161,7 @@ class Line:
 
     async def hang_up(self) -> None:
         """End the call as Telnyx does: ``stop``, then close. Does nothing once it is over."""
-        self.over.set()
+        self._end()
         if self.closed.is_set():
             return
         self.record.hung_up = True
@@ -172,7 +172,7 @@ class Line:
 
     def cut(self) -> None:
         """End the call as a broken network does: neither stop nor close."""
-        self.over.set()
+        self._end()
         self.record.hung_up = True
         self._ws.transport.abort()
 
@@ -265,8 +265,13 @@ class Line:
             self.record.close_code = self._ws.close_code
             self.record.close_reason = self._ws.close_reason or ""
             self.closed.set()
-            self.over.set()
+            self._end()
             self._look()
+
+    def _end(self) -> None:
+        if self.record.ended_s is None:
+            self.record.ended_s = self.now()
+        self.over.set()
 
     async def _take(self, message: str | bytes) -> None:
         ear = self.intake.ear

@@ -13,6 +13,7 @@ from mediaserver.carrier.messages import ClearIn
 from mediaserver.carrier.plan import TRACKS, Audio, CallPlan, at_rate
 from mediaserver.carrier.record import Integers, Record, Seconds
 from mediaserver.carrier.report import CallReport, Milliseconds
+from mediaserver.carrier.turns import Caller, Taken
 from telephony_codecs import CodecError, Int16Array, codec
 
 MAX_LAG_S = 0.5
@@ -23,25 +24,22 @@ _LAG_WINDOW_S = 10
 
 def measure(record: Record) -> CallReport:
     """Return what the events of a call amount to."""
-    plan, intake = record.plan, record.intake
-    main = TRACKS[plan.tracks][0]
-    positions, due_s = record.sent.of(main)
-    trips_ms = round_trips_ms(positions, due_s, plan, intake)
-    n_chunks = int(positions.max(initial=-1)) + 1
-    returned = intake.arrivals.audio()
-    likeness = _likeness(record, main, n_chunks, returned)
+    plan, intake, caller = record.plan, record.intake, record.caller
+    ended_s = math.inf if record.ended_s is None else record.ended_s
+    echo = _echo(record) if caller is None else _Echo()
     return CallReport(
         plan,
         sent=len(record.sent),
-        sent_s=n_chunks * plan.chunk_ms / 1000,
+        sent_s=echo.sent_s if caller is None else len(record.sent) * plan.chunk_ms / 1000,
         returned=len(intake.arrivals.at_s),
-        returned_s=len(returned) / intake.ear.rate_hz,
-        round_trips_ms=trips_ms[np.isfinite(trips_ms)],
+        returned_s=intake.ear.n_fed / intake.ear.rate_hz,
+        round_trips_ms=echo.trips_ms[np.isfinite(echo.trips_ms)],
         late_ms=1000 * np.array(record.sent.late_s),
-        lost=int(np.count_nonzero(np.isinf(trips_ms))),
-        lag_ms=likeness.lag_ms,
-        snr_db=likeness.snr_db,
-        bit_exact=likeness.snr_db == math.inf if _comparable(plan) else None,
+        held_s=record.held_s,
+        lost=int(np.count_nonzero(np.isinf(echo.trips_ms))),
+        lag_ms=echo.likeness.lag_ms,
+        snr_db=echo.likeness.snr_db,
+        bit_exact=echo.likeness.snr_db == math.inf if _comparable(plan) else None,
         marks=sum(not mark.cleared for mark in record.marks),
         cleared_marks=sum(mark.cleared for mark in record.marks),
         clears=sum(isinstance(r.command, ClearIn) for r in intake.received),
@@ -53,12 +51,47 @@ def measure(record: Record) -> CallReport:
         close_code=record.close_code,
         close_reason=record.close_reason,
         hung_up=record.hung_up,
+        ended_s=record.ended_s,
+        taken=() if caller is None else _taken(caller, ended_s),
+        waiting=() if caller is None else tuple(turn.name for turn in caller.waiting),
+        heard_at_s=intake.heard.until(ended_s),
         error=record.error,
         heard=intake.ear,
     )
 
 
+def _taken(caller: Caller, ended_s: float) -> tuple[Taken, ...]:
+    return tuple(each._replace(to_s=min(each.to_s, ended_s)) for each in caller.taken)
+
+
+class Likeness(NamedTuple):
+    """How well returned audio resembles the sent one; None: it cannot be said."""
+
+    lag_ms: float | None
+    snr_db: float | None
+
+
+class _Echo(NamedTuple):
+    """What is known where the server is to send everything back."""
+
+    sent_s: float = 0.0
+    trips_ms: Milliseconds = np.zeros(0)
+    likeness: Likeness = Likeness(None, None)
+
+
+def _echo(record: Record) -> _Echo:
+    plan, intake = record.plan, record.intake
+    main = TRACKS[plan.tracks][0]
+    positions, due_s = record.sent.of(main)
+    trips_ms = round_trips_ms(positions, due_s, plan, intake)
+    n_chunks = int(positions.max(initial=-1)) + 1
+    likeness = _likeness(record, main, n_chunks, intake.arrivals.audio())
+    return _Echo(n_chunks * plan.chunk_ms / 1000, trips_ms, likeness)
+
+
 def _comparable(plan: CallPlan) -> bool:
+    if plan.turns is not None:
+        return False
     same = (plan.codec, plan.in_rate_hz) == (plan.out_codec, plan.out_rate_hz)
     return same and plan.keep != "figures"
 
@@ -79,13 +112,6 @@ def round_trips_ms(
     which = np.searchsorted(ends, wanted_s * intake.ear.rate_hz)
     back_at_s = np.append(np.array(arrivals.at_s), math.inf)[which]
     return np.asarray(1000 * (back_at_s - due_s), np.float64)
-
-
-class Likeness(NamedTuple):
-    """How well returned audio resembles the sent one; None: it cannot be said."""
-
-    lag_ms: float | None
-    snr_db: float | None
 
 
 def _likeness(record: Record, track: str, n_chunks: int, returned: Int16Array) -> Likeness:

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from mediaserver.carrier.messages import ErrorShape
+from mediaserver.carrier.turns import Turn
 from telephony_codecs import CodecUnavailableError, Int16Array, codec, resample_clip
 from telephony_codecs.amrwb_framing import pack, read_storage
 
@@ -137,6 +138,11 @@ class CallPlan:
         hang_up_at_s: the call ends then; None: when the audio has been sent and has had
             ``linger_s`` to come back.
         linger_s: the longest wait for audio to come back.
+        turns: what a caller says and presses who talks with a bot: else silent, until the bot
+            hangs up, or ``seconds`` are over (30 where None); None: ``audio`` all the time.
+        quiet_s: a bot that was heard has fallen silent when it is quiet for so long.
+        expect_hangup: of a call with ``turns``: it fails unless the bot hangs up.
+        give_up_s: the call ends when its own caller is late by more; None: never.
         reconnect_at_s: the socket is lost then, and a second one opened for the same call.
         reconnect_stream_id: stream id on the second one; None: the same.
         reconnect_numbering: whether chunks go on counting there or start again.
@@ -172,6 +178,10 @@ class CallPlan:
     dtmf: Sequence[tuple[float, str]] = ()
     hang_up_at_s: float | None = None
     linger_s: float = 0.5
+    turns: Sequence[Turn] | None = None
+    quiet_s: float = 1.0
+    expect_hangup: bool = False
+    give_up_s: float | None = None
     reconnect_at_s: float | None = None
     reconnect_stream_id: str | None = None
     reconnect_numbering: Literal["restart", "continue"] = "restart"
@@ -191,6 +201,8 @@ class CallPlan:
             raise PlanError("chunk_ms and seconds must be positive")
         if self.ring_s < 0:
             raise PlanError("ring_s must not be negative")
+        if self.turns is not None and self.tracks != "inbound":
+            raise PlanError(f"a caller who takes turns has the track inbound, not {self.tracks}")
 
     def again(self, seed: int) -> CallPlan:
         """Return the plan of another call just like it, with ids of its own."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from mediaserver.carrier.intake import Complaint, Intake
 from mediaserver.carrier.plan import CallPlan
 from mediaserver.carrier.script import Voices
+from mediaserver.carrier.turns import Caller
 
 Integers = npt.NDArray[np.int64]
 
@@ -26,7 +27,7 @@ class SentChunk(NamedTuple):
         track: its track.
         position: which chunk of the track's audio, counted from 0.
         due_s: when it was to be sent.
-        late_s: how much later it was.
+        late_s: how much later it was, by the sender's own fault.
     """
 
     track: str
@@ -86,6 +87,9 @@ class Record:
         sent: each media message.
         marks: each mark given back.
         complaints: each error sent.
+        caller: who takes turns; None: nobody does.
+        held_s: how long the server took nothing, so that sending had to wait.
+        ended_s: when the call ended; None: it has not.
     """
 
     plan: CallPlan
@@ -94,6 +98,9 @@ class Record:
     sent: SentLog = field(default_factory=SentLog)
     marks: list[ReturnedMark] = field(default_factory=list)
     complaints: list[Complaint] = field(default_factory=list)
+    caller: Caller | None = None
+    held_s: float = 0.0
+    ended_s: float | None = None
     dtmf: str = ""
     reconnects: int = 0
     setup_s: float | None = None

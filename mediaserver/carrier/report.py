@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from mediaserver.carrier.ear import Ear
 from mediaserver.carrier.plan import CallPlan
+from mediaserver.carrier.turns import Taken
 
 Milliseconds = npt.NDArray[np.float64]
 
@@ -60,7 +61,8 @@ class CallReport:
         returned_s: seconds of audio in them.
         round_trips_ms: per chunk, from when it was due to be sent until as much audio had
             come back; what codecs and resamplers delay is in ``lag_ms`` instead.
-        late_ms: per chunk, by how much it was sent later than due.
+        late_ms: per chunk, by how much it was sent later than due by this side's own fault.
+        held_s: how long the server took nothing, so that sending had to wait.
         lost: chunks sent for which no audio came back.
         lag_ms: by how much the audio is delayed within what came back; negative: the
             beginning is missing.
@@ -77,6 +79,10 @@ class CallReport:
         close_code: of the WebSocket; None: it was cut.
         close_reason: as given by whoever closed.
         hung_up: the call ended from this side.
+        ended_s: when it ended.
+        taken: of a caller who takes turns: those taken, and when.
+        waiting: the turns whose moment never came.
+        heard_at_s: of a caller who takes turns: ``(from_s, to_s)`` of all that was audible.
         error: why the call failed as a whole; None: it did not.
         heard: the timeline of what the caller heard; None: there was no call.
     """
@@ -88,6 +94,7 @@ class CallReport:
     returned_s: float = 0.0
     round_trips_ms: Milliseconds = field(default_factory=_no_times, repr=False)
     late_ms: Milliseconds = field(default_factory=_no_times, repr=False)
+    held_s: float = 0.0
     lost: int = 0
     lag_ms: float | None = None
     snr_db: float | None = None
@@ -103,6 +110,10 @@ class CallReport:
     close_code: int | None = None
     close_reason: str = ""
     hung_up: bool = False
+    ended_s: float | None = None
+    taken: tuple[Taken, ...] = ()
+    waiting: tuple[str, ...] = ()
+    heard_at_s: tuple[tuple[float, float], ...] = ()
     error: str | None = None
     heard: Ear | None = field(default=None, repr=False)
 
@@ -112,42 +123,82 @@ class CallReport:
         return Spread.of(self.round_trips_ms)
 
     @property
+    def bot_hung_up(self) -> bool:
+        """Whether the bot ended the call in order."""
+        return not self.hung_up and self.close_code == NORMAL_CLOSE
+
+    @property
     def problem(self) -> str | None:
         """What was wrong with the call in a few words; None: all was well."""
         if self.error is not None:
             return self.error
-        if not self.hung_up:
-            return f"the server closed: {self.close_code} {self.close_reason}".rstrip()
+        if not self.hung_up and not self.bot_hung_up:
+            return self._closed
         if self.errors:
             return "errors " + ", ".join(f"{code}" for code in sorted(set(self.errors)))
+        return None if self.plan.turns is None else self._bot_problem
+
+    @property
+    def _closed(self) -> str:
+        return f"the server closed: {self.close_code} {self.close_reason}".rstrip()
+
+    @property
+    def _bot_problem(self) -> str | None:
+        if not self.heard_at_s:
+            return "the bot was silent" + (" and hung up" if self.bot_hung_up else "")
+        if self.waiting:
+            why = "the bot hung up before" if self.bot_hung_up else "its moment never came:"
+            return f"{why} {self.waiting[0]}"
+        if self.plan.expect_hangup and not self.bot_hung_up:
+            return "the bot did not hang up"
         return None
 
     @property
     def echo_problem(self) -> str | None:
         """The same, where the server was expected to send everything back."""
-        if self.problem is not None or not self.sent:
+        if self.problem is not None:
             return self.problem
+        if self.bot_hung_up:
+            return self._closed
+        if not self.sent:
+            return None
         if not self.returned:
             return "nothing came back"
         return f"{self.lost} chunks lost" if self.lost else None
 
+    def without_audio(self) -> CallReport:
+        """Return the report without what the caller heard: it may be large."""
+        return replace(self, heard=None)
+
     def as_json(self, *, expect_echo: bool = False) -> dict[str, Any]:
-        """Return the figures as plain data; an infinite ratio is the string ``inf``."""
+        """Return the figures as plain data; an infinite ratio is the string ``inf``.
+
+        What has no meaning is left out: of a caller who takes turns the comparison of what
+        came back with what was sent, of any other one the turns.
+        """
+        left_out = _OF_TURNS if self.plan.turns is None else _OF_ECHO
         plain = {name: getattr(self, name) for name in _PLAIN}
-        return {
+        everything = {
             "call_control_id": self.plan.call_control_id,
             "codec": self.plan.codec,
             "rate_hz": self.plan.in_rate_hz,
             "send_codec": self.plan.out_codec,
             "send_rate_hz": self.plan.out_rate_hz,
             **plain,
+            "taken": [each._asdict() for each in self.taken],
+            "heard_at_s": [[round(at_s, 3) for at_s in each] for each in self.heard_at_s],
+            "bot_hung_up": self.bot_hung_up,
             "snr_db": "inf" if self.snr_db == math.inf else self.snr_db,
             "round_trip_ms": _spread_json(self.round_trip_ms),
             "late_ms": _spread_json(Spread.of(self.late_ms)),
             "problem": self.echo_problem if expect_echo else self.problem,
         }
+        return {name: value for name, value in everything.items() if name not in left_out}
 
 
+NORMAL_CLOSE = 1000
+_OF_ECHO = {"lost", "lag_ms", "snr_db", "bit_exact", "round_trip_ms"}
+_OF_TURNS = {"taken", "waiting", "heard_at_s"}
 _APART = {"plan", "round_trips_ms", "late_ms", "snr_db", "heard", "error"}
 _PLAIN = [name for name in CallReport.__dataclass_fields__ if name not in _APART]
 

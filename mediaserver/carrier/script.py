@@ -24,6 +24,8 @@ from mediaserver.carrier.plan import (
 from telephony_codecs import codec
 
 Lap = tuple[bytes, ...]
+TURNS_S = 30.0
+"""How long a caller who takes turns stays, unless told otherwise."""
 Voices = dict[str, Lap]
 
 
@@ -54,10 +56,14 @@ class Cue(NamedTuple):
 def voices(plan: CallPlan) -> Voices:
     """Return the payloads of one lap of each track's audio; a call repeats them.
 
+    A caller who takes turns has none: what they say is made while they talk.
+
     Raises:
         CodecError: the codec cannot encode here, or not this rate or chunk length.
         PlanError: there is no audio.
     """
+    if plan.turns is not None:
+        return {}
     if plan.payloads is not None:
         return {track: _some(tuple(plan.payloads)) for track in TRACKS[plan.tracks]}
     if plan.codec == "AMR-WB" and plan.audio is None:
@@ -106,6 +112,8 @@ def media_s(plan: CallPlan, voices: Voices) -> float:
     """Return how many seconds of media the call sends."""
     if plan.seconds is not None:
         return plan.seconds
+    if plan.turns is not None:
+        return TURNS_S
     return max(len(lap) for lap in voices.values()) * plan.chunk_ms / 1000
 
 

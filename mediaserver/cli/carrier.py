@@ -7,6 +7,8 @@ import asyncio
 import contextlib
 import functools
 import signal
+from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -15,7 +17,7 @@ from msgspec import Meta
 from mediaserver.carrier.rest.api import FakeTelnyx
 from mediaserver.carrier.rest.habits import Habits
 from mediaserver.carrier.rest.streams import SPEECH_S, default_plan
-from mediaserver.carrier.rest.webhooks import WebhookFaults
+from mediaserver.carrier.rest.webhooks import WebhookFaults, trusting
 from mediaserver.cli.options import add_flags, loaded
 from mediaserver.errors import ConfigurationError
 from mediaserver.settings import CARRIER_TABLE
@@ -36,6 +38,8 @@ class CarrierSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         answer_after: how long a number rings.
         speech: how long a stream speaks.
         ring: one call comes in at once.
+        webhook_ca: file of an authority that vouches for a receiver behind https, beside the
+            public ones or those of ``SSL_CERT_FILE``.
         webhook_copies: how often each webhook is delivered.
         webhook_delay: how late webhooks are.
         webhook_scatter: how much later still, at most, by chance.
@@ -48,6 +52,7 @@ class CarrierSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     answer_after: NonNegative = 1.0
     speech: NonNegative = SPEECH_S
     ring: bool = False
+    webhook_ca: Path | None = None
     webhook_copies: Annotated[int, Meta(ge=1)] = 1
     webhook_delay: NonNegative = 0.0
     webhook_scatter: NonNegative = 0.0
@@ -76,6 +81,13 @@ def run(args: argparse.Namespace) -> int:
     """Run until interrupted or terminated; exit code 0."""
     settings = loaded(LOADER, args)
     try:
+        trusting(settings.webhook_ca)
+    except OSError as error:
+        where = settings.webhook_ca or "SSL_CERT_FILE"
+        raise ConfigurationError(
+            f"{where} holds no certificate of an authority: {error}"
+        ) from error
+    try:
         asyncio.run(_serve(settings))
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
@@ -96,6 +108,8 @@ async def _serve(settings: CarrierSettings) -> None:
         ),
         host=settings.host,
         port=settings.port,
+        webhook_ca=settings.webhook_ca,
+        tell=_tell,
     )
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -107,6 +121,11 @@ async def _serve(settings: CarrierSettings) -> None:
         if settings.ring:
             print(f"call in:    {fake.ring().call_control_id}", flush=True)
         await ended.wait()
+
+
+def _tell(line: str) -> None:
+    now = datetime.now()
+    print(f"{now:%H:%M:%S}.{now.microsecond // 1000:03} {line}", flush=True)
 
 
 def _introduce(fake: FakeTelnyx, settings: CarrierSettings) -> None:

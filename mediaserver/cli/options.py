@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from mediaserver.conversion import WrongSettingError
 from mediaserver.errors import ConfigurationError
 from mediaserver.settings import LOADER, Settings
 from mediaserver.sources import CONFIG_VARIABLE, Loader, meanings
@@ -72,6 +74,21 @@ def loaded(loader: Loader[T], args: argparse.Namespace, **given: Any) -> T:
     """Settings from flags, environment and file; what is odd about them is told on stderr."""
     flags = {name: getattr(args, name) for name in args.set_by_flags}
     return loader.load({**flags, **given}, os.environ, args.config, warn)
+
+
+@contextlib.contextmanager
+def places_named(args: argparse.Namespace, **given: Any) -> Iterator[None]:
+    """Say of a setting that turns out to be wrong in here where it is written, too.
+
+    Raises:
+        WrongSettingError: with that place.
+    """
+    try:
+        yield
+    except WrongSettingError as exc:
+        flags = {**{name: getattr(args, name) for name in args.set_by_flags}, **given}
+        where = LOADER.where(exc.path, flags, os.environ, args.config)
+        raise WrongSettingError(exc.path, exc.problem, exc.where or where) from exc
 
 
 def warn(line: str) -> None:

@@ -1,12 +1,15 @@
-"""``mediaserver processors``: what is available, and why not."""
+"""``mediaserver processors``: what is available, where it runs, and why not."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from mediaserver.cli.options import loaded
 from mediaserver.errors import ConfigurationError
-from mediaserver.processors.discovery import find, names
-from mediaserver.processors.parameters import parameters_of
+from mediaserver.processors.discovery import find, is_isolated, names
+from mediaserver.processors.parameters import bind, parameters_of
+from mediaserver.settings import LOADER, ProcessorSetting, Settings
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -15,18 +18,34 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "name", nargs="*", help="these as well: module:attribute, file.py:attribute"
     )
-    parser.set_defaults(run=run)
+    parser.add_argument("--config", type=Path, metavar="F.toml", help="and those of these settings")
+    parser.set_defaults(run=run, set_by_flags=())
 
 
 def run(args: argparse.Namespace) -> int:
-    """One line each; exit code 0."""
-    for name in [*names(), *args.name]:
-        try:
-            spec = find(name)
-        except ConfigurationError as exc:
-            print(f"{name:12} not available: {exc}")
-            continue
-        kind = "filter" if spec.is_filter else "handler"
-        parameters = ", ".join(str(p) for p in parameters_of(spec).values()) or "no parameters"
-        print(f"{name:12} {kind:8} {parameters}")
-    return 0
+    """One line each; exit code 1 if one that the settings or the command name cannot be used."""
+    settings = loaded(LOADER, args)
+    named = [*settings.processors, *settings.offer, *map(ProcessorSetting, args.name)]
+    known = {str(setting.name) for setting in named}
+    failed = False
+    for setting in [*(ProcessorSetting(n) for n in names() if n not in known), *named]:
+        line, usable = _line(setting, settings)
+        print(line)
+        failed |= setting in named and not usable
+    return int(failed)
+
+
+def _line(setting: ProcessorSetting, settings: Settings) -> tuple[str, bool]:
+    """What is to be said of a processor, and whether it can be used."""
+    name = setting.selected_by
+    try:
+        spec = find(setting.name)
+        if setting.parameters:
+            bind(spec, setting.parameters)
+    except ConfigurationError as exc:
+        return f"{name:12} not available: {exc}", False
+    kind = "filter" if spec.is_filter else "handler"
+    parameters = ", ".join(str(p) for p in parameters_of(spec).values()) or "no parameters"
+    isolated = is_isolated(setting, settings) or (settings.isolate and not spec.tap)
+    where = "processor host" if isolated else "server (tap)" if spec.tap else "server"
+    return f"{name:12} {kind:8} {where:15} {parameters}", True

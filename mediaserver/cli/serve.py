@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import logging
+import contextlib
 import sys
 
-from mediaserver.app import MediaServer, loop_factory
-from mediaserver.cli.options import add_flags, add_key_file, settings_of
+from mediaserver.app import MediaServer, run_process, set_up_logging
+from mediaserver.cli.options import add_flags, add_key_file, places_named, settings_of, warn
+from mediaserver.processors.routing import silences, told
 from mediaserver.settings import LOADER, Settings
 
 # What is set by flags, by the settings' names; everything else by file or environment.
@@ -27,7 +27,11 @@ _FLAGS = (
     "drain_s",
     "on_error",
     "on_return",
+    "isolate",
+    "calls_per_host",
+    "on_host_loss",
     "log_level",
+    "log_config",
     "keepalive",
     "answer",
     "auto_restart",
@@ -48,6 +52,11 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--offer", action="append", metavar="NAME", help="a processor that calls may select"
     )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="say which calls would get which processors, and end; exit code 2: a wrong setting",
+    )
     add_flags(parser, LOADER, _FLAGS)
     add_key_file(parser)
     parser.set_defaults(run=run)
@@ -55,16 +64,32 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; exit code 0."""
-    settings = settings_of(args, processors=args.processor, offer=args.offer)
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(settings))
+    named = {"processors": args.processor, "offer": args.offer}
+    settings = settings_of(args, **named)
+    set_up_logging(settings.log_level, settings.log_config)
+    with places_named(args, **named):
+        if args.check:
+            return _check(settings)
+        run_process(_serve(settings))
+    return 0
+
+
+def _check(settings: Settings) -> int:
+    MediaServer(settings)  # refuses what cannot be used
+    for line in told(settings):
+        print(line)
+    for line in silences(settings):
+        warn(line)
     return 0
 
 
 async def _serve(settings: Settings) -> None:
     async with MediaServer(settings) as server:
         line = f"mediaserver ready on {server.url}"
-        await server.run(lambda: print(line, file=sys.stderr, flush=True))
+        await server.run(lambda: _say(line))
+
+
+def _say(line: str) -> None:
+    """Print a line; a log on a full disk is no reason not to serve."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)

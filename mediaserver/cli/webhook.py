@@ -12,6 +12,7 @@ from mediaserver.cli.options import add_flags, loaded
 from mediaserver.control.events import MalformedEventError, parse_event
 from mediaserver.control.webhooks.signature import TIMESTAMP_HEADER, SignatureError, Verifier
 from mediaserver.errors import ConfigurationError
+from mediaserver.logs import shown
 from mediaserver.settings import LOADER
 
 KEY_VARIABLE = LOADER.aliases["public_keys"]
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     except (SignatureError, MalformedEventError) as error:
         print(f"mediaserver: refused: {error}", file=sys.stderr)
         return 1
-    print(f"good: {event.event_type} {event.id}")
+    print(f"good: {shown(event.event_type)} {shown(event.id)}")
     return 0
 
 

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from mediaserver.control.answer import answer_incoming
     from mediaserver.control.client import TelnyxClient
     from mediaserver.control.rest.actions.bound import BoundActions
-    from mediaserver.control.rest.actions.sender import ActionResult
     from mediaserver.control.rest.commands import DialedCall
     from mediaserver.control.rest.retry import RetryPolicy
     from mediaserver.control.restart import RestartLimits, StreamRestarter
+    from mediaserver.control.results import ActionResult
     from mediaserver.control.webhooks.receiver import WebhookReceiver, webhook_route
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _LATER = {
-    "ActionResult": "mediaserver.control.rest.actions.sender",
+    "ActionResult": "mediaserver.control.results",
     "BoundActions": "mediaserver.control.rest.actions.bound",
     "DialedCall": "mediaserver.control.rest.commands",
     "RestartLimits": "mediaserver.control.restart",

@@ -16,11 +16,11 @@ from typing import Any, Unpack
 from mediaserver.control.client import TelnyxClient
 from mediaserver.control.errors import UnprocessableError
 from mediaserver.control.events import CallInitiated, Event
-from mediaserver.control.rest.actions.sender import ActionResult
 from mediaserver.control.rest.streams import (
     AnswerIncomingOptions,
     StartStreamingOptions,
 )
+from mediaserver.control.results import ActionResult
 
 _NOT_ANSWERED = "90034"
 UP_WITHIN_S = 10.0

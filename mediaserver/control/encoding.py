@@ -1,11 +1,12 @@
-"""Events and errors as octets, for another process of the same program.
+"""Commands, their results, events and errors as octets, for another process of the program.
 
 What comes out is equal to what went in. Light to import: a worker does, and has no client.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -26,6 +27,7 @@ from mediaserver.control.errors import (
     UnreadableReplyError,
 )
 from mediaserver.control.events import Event, event_class
+from mediaserver.control.results import ActionResult
 
 _API = {
     kind.__name__: kind
@@ -70,6 +72,10 @@ class _Plain(msgspec.Struct, frozen=True, tag=True):
     text: str
 
 
+# MessagePack, for octets stay octets.
+_ARGUMENTS = msgspec.msgpack.Encoder()
+_ALLOWED = "text, octets, a number of 64 bits, true, false, or a list or an object of these"
+
 _Record = _Api | _Network | _Field | _Plain
 
 
@@ -80,6 +86,39 @@ def decode_event(event_type: str, encoded: bytes) -> Event:
         msgspec.MsgspecError: it was not.
     """
     return msgspec.json.decode(encoded, type=event_class(event_type))
+
+
+def encode_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+    """What a command is given.
+
+    Raises:
+        InvalidFieldError: what no command takes, and no other process could be given.
+    """
+    named = {name: _sendable(name, value) for name, value in kwargs.items()}
+    return _ARGUMENTS.encode(([_sendable("an argument", value) for value in args], named))
+
+
+def decode_arguments(encoded: bytes) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments, and the named ones, that were encoded.
+
+    Raises:
+        msgspec.MsgspecError: they were not.
+    """
+    return msgspec.msgpack.decode(encoded, type=tuple[list[Any], dict[str, Any]])
+
+
+def encode_result(result: ActionResult) -> bytes:
+    """What a command has come to."""
+    return msgspec.json.encode(result)
+
+
+def decode_result(encoded: bytes) -> ActionResult:
+    """The result that was encoded.
+
+    Raises:
+        msgspec.MsgspecError: it was not.
+    """
+    return msgspec.json.decode(encoded, type=ActionResult)
 
 
 def encode_error(error: Exception) -> bytes:
@@ -114,6 +153,28 @@ def decode_error(encoded: bytes) -> ControlError:
 def no_answer(reason: str) -> NetworkError:
     """The error where the process with the client gave no answer."""
     return NetworkError(reason, sent=True)
+
+
+def _sendable(field: str, value: object) -> object:
+    """A value as it can be sent; whether the field may hold it is the client's to say."""
+    try:
+        plain = _plain(value)
+        _ARGUMENTS.encode(plain)
+    except (TypeError, ValueError, OverflowError, RecursionError) as exc:
+        raise InvalidFieldError(field, _ALLOWED) from exc
+    return plain
+
+
+def _plain(value: object) -> object:
+    """A copy of what commands hold, of the plainest types; so that nothing else looks like it."""
+    match value:
+        case None | bool() | int() | float() | str() | bytes():
+            return value
+        case Mapping() if all(isinstance(name, str) for name in value):
+            return {name: _plain(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+    raise TypeError(f"a {type(value).__name__}")
 
 
 def _record(error: Exception) -> _Record:

@@ -44,12 +44,14 @@ class _Pause:
         since: when the lag rose, or last fell: from then on it has stayed.
         stayed_s: the lag at that time.
         wait_s: how long it must stay.
+        rose_s: the lag when it rose.
     """
 
-    __slots__ = ("low_s", "since", "stayed_s", "wait_s")
+    __slots__ = ("low_s", "rose_s", "since", "stayed_s", "wait_s")
 
     def __init__(self, lag_s: float, now: float, wait_s: float) -> None:
         self.low_s = lag_s
+        self.rose_s = lag_s
         self.stayed_s = lag_s
         self.since = now
         self.wait_s = wait_s
@@ -70,6 +72,7 @@ class TrackClock:
         next_s: stream time at which the next frame begins, if it follows without a pause.
         held_s: how far holds have moved the track, in all.
         lost_s: audio made up for what was lost, in all.
+        stalled_s: the longest stall, by the audio that it held back.
     """
 
     __slots__ = (
@@ -82,6 +85,7 @@ class TrackClock:
         "held_s",
         "lost_s",
         "next_s",
+        "stalled_s",
     )
 
     def __init__(self, track: Track, origin: float) -> None:
@@ -98,6 +102,7 @@ class TrackClock:
         self.next_s = 0.0
         self.held_s = 0.0
         self.lost_s = 0.0
+        self.stalled_s = 0.0
 
     @property
     def came_s(self) -> float:
@@ -171,6 +176,8 @@ class TrackClock:
         lowest = pauses.pop()
         while pauses and pauses[-1].low_s > lag_s:
             lowest = pauses.pop()
+        if lowest.wait_s == SETTLE_S:
+            self.stalled_s = max(self.stalled_s, lowest.rose_s - max(lag_s, 0.0))
         if lag_s > LATE_S:
             lowest.fall(lag_s, now)
             pauses.append(lowest)
@@ -185,6 +192,7 @@ class TrackClock:
                 higher = pauses[at + 1 :]
                 for each in higher:
                     each.low_s -= moved_s
+                    each.rose_s -= moved_s
                     each.stayed_s -= moved_s
                 pauses[:] = [each for each in higher if each.low_s > LATE_S]
                 return moved_s
@@ -204,3 +212,8 @@ class Timeline:
     def clock(self, track: Track) -> TrackClock:
         """Return where this track stands."""
         return self._clocks[track]
+
+    @property
+    def stalled_s(self) -> float:
+        """The longest stall of a track."""
+        return max(clock.stalled_s for clock in self._clocks.values())

@@ -274,6 +274,23 @@ def receive_blocking(end: socket.socket, types: Any) -> Any:
     return msgspec.msgpack.decode(_exactly(end, n), type=types)
 
 
+def receive_with_fd(end: socket.socket, types: Any) -> tuple[Any, int | None]:
+    """The next message and the descriptor that came with it, waited for; see ``Channel``.
+
+    Raises:
+        EOFError: the other side is gone.
+        msgspec.MsgspecError: it is no message of ``types``.
+    """
+    # A descriptor comes with the first octet of its message.
+    head, rights, _, _ = end.recvmsg(1, socket.CMSG_SPACE(4), _CLOEXEC)
+    if not head:
+        raise EOFError
+    came = _fds(rights)
+    n, _ = _HEAD.unpack(head + _exactly(end, _HEAD.size - 1))
+    message = msgspec.msgpack.decode(_exactly(end, n), type=types)
+    return message, came[0] if came else None
+
+
 def _exactly(end: socket.socket, size: int) -> bytes:
     data = bytearray()
     while len(data) < size:

@@ -7,7 +7,16 @@ says what it can do.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+import logging
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Mapping,
+)
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, overload
 
@@ -15,8 +24,12 @@ import msgspec
 
 from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.observer import CallSummary
+from mediaserver.processors.control import CallControl
 
+ResultT = TypeVar("ResultT", covariant=True)
 PlayState = Literal["queued", "playing", "played", "cleared", "failed"]
+PlayEnd = Literal["played", "cleared", "failed"]
+MarkEnd = Literal["played", "cleared"]
 PlayReason = Literal[
     "finished", "barge_in", "cancelled", "socket", "ended", "source", "unconfirmed"
 ]
@@ -86,7 +99,26 @@ class Webhook(msgspec.Struct, frozen=True):
     event: Any
 
 
-Event = Dtmf | StreamError | Stop | Draining | Reconnected | Hint | LimitReached | Webhook
+class ProcessorRestarted(msgspec.Struct, frozen=True):
+    """The process this chain ran in was lost, and ``why``; this is a fresh chain.
+
+    It is the first event of the new chain. What the old one had queued was cleared.
+    """
+
+    why: str
+
+
+Event = (
+    Dtmf
+    | StreamError
+    | Stop
+    | Draining
+    | Reconnected
+    | ProcessorRestarted
+    | Hint
+    | LimitReached
+    | Webhook
+)
 
 
 class Play(Protocol):
@@ -109,7 +141,7 @@ class Play(Protocol):
     def heard(self) -> float:
         """Seconds of it the caller has heard, as far as known."""
 
-    async def finished(self) -> PlayState:
+    async def finished(self) -> PlayEnd:
         """Wait for its end: ``played``, ``cleared`` or ``failed``."""
 
     def cancel(self) -> None:
@@ -123,8 +155,21 @@ class Mark(Protocol):
     def state(self) -> PlayState:
         """``queued`` until it ends as ``played`` or ``cleared``."""
 
-    async def finished(self) -> PlayState:
-        """Wait for its end."""
+    async def finished(self) -> MarkEnd:
+        """Wait for its end: ``played`` or ``cleared``."""
+
+
+class Task(Protocol[ResultT]):
+    """A running task: await it for its result."""
+
+    def __await__(self) -> Generator[Any, Any, ResultT]:
+        """Wait for its end; raises what it raised."""
+
+    def cancel(self) -> bool:
+        """Ask it to end."""
+
+    def done(self) -> bool:
+        """Whether it has ended."""
 
 
 class Call(Protocol):
@@ -139,9 +184,10 @@ class Call(Protocol):
         client_state_raw: the same as it came, base64.
         parameters: the stream's custom parameters, without the token.
         query: the parameters of the stream's URL, without the token.
-        path: the path of the stream's URL, without the token: ``/media``.
+        path: the path of the stream's URL, without the token: ``/media``, ``/media/NAME``.
         codec: what the caller's audio arrives in, such as ``PCMU``.
-        rate: its sample rate in Hz.
+        rate: the sample rate of this processor's frames in Hz: the one it declares, else the
+            one in which the caller's audio arrives.
         send_codec: what goes back.
         send_rate: its sample rate in Hz.
     """
@@ -169,6 +215,13 @@ class Call(Protocol):
         """How the caller's L16 is read.
 
         None for other codecs, before the first media, and while ``auto`` listens.
+        """
+
+    @property
+    def control(self) -> CallControl:
+        """Telnyx's commands to this call: ``await call.control.transfer("+13125550100")``.
+
+        They need the server's API key; in workers they go through the process that has it.
         """
 
     def frames(self, track: Track | None = "inbound") -> AsyncIterator[Frame]:
@@ -203,7 +256,8 @@ class Call(Protocol):
             source: int16 array ``(n,)``; an async iterator of such, or of raw int16
                 little-endian bytes cut anywhere; a path or the bytes of an audio file;
                 with ``rate``, bytes are raw int16 little-endian audio.
-            rate: of arrays and raw bytes, in Hz; the call's ``send_rate`` if None.
+            rate: of arrays and raw bytes, in Hz. If None, arrays and iterators have the rate of
+                this processor's frames, which is ``call.rate``.
             live: audio that happens now (an echo, a bridge): what falls behind by
                 more than the backlog limit is dropped instead of played late.
             ahead_s: how far ahead of the ear an iterator is pulled; the setting
@@ -212,19 +266,21 @@ class Call(Protocol):
                 there from what was heard, instead of ending as cleared. Of an array, a file or
                 bytes; a file that cannot be read is raised here then.
 
-        A file that cannot be read, and an iterator that raises, end the play as ``failed``.
+        A file that cannot be read, and an iterator that raises, gives what is no audio, or gives
+        nothing without ever waiting, end the play as ``failed``. An array or a chunk may hold an
+        hour; more is given by an iterator or a file.
 
         Raises:
             CallEndedError: the call is over.
-            AudioFormatError: not one-dimensional int16, or a rate there is not.
+            AudioFormatError: not one-dimensional int16, too long, or a rate there is not.
             ConfigurationError: live audio or an iterator in mode mp3, which plays whole clips.
         """
 
     def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
         """Send audio that happens now, without waiting: for filters that echo or bridge.
 
-        Like ``play(…, live=True)``, but there is nothing to wait for or to cancel; after
-        the call's end it does nothing.
+        Like ``play(…, live=True)``, also in its ``rate``, but there is nothing to wait for or to
+        cancel; after the call's end it does nothing.
         """
 
     async def clear(self) -> dict[Play, float]:
@@ -244,6 +300,19 @@ class Call(Protocol):
         Raises:
             CallEndedError: the call is over.
             ValueError: no such object, or too long.
+        """
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger, ``mediaserver.call``, each of whose lines begins with the call's id."""
+
+    def spawn(
+        self, coroutine: Coroutine[Any, Any, ResultT], *, name: str | None = None
+    ) -> Task[ResultT]:
+        """Run ``coroutine`` as a task that ends with the call.
+
+        It is cancelled when the call is over and its handlers have returned, or had their
+        grace. An error of it is logged, and follows ``on_error`` as one of the processor's does.
         """
 
     async def hangup(self, *, after_playout: bool = False) -> None:
@@ -267,10 +336,12 @@ class Filter:
     Class attributes:
         rate: the sample rate frames are wanted at, in Hz; None takes them as they are.
         requires: importable packages the filter needs.
+        tap: it only listens: where its chain runs in a process apart, it stays with the server.
     """
 
     rate: int | None = None
     requires: tuple[str, ...] = ()
+    tap: bool = False
 
     def __init__(self, call: Call) -> None:
         self.call = call
@@ -291,10 +362,15 @@ HandlerT = TypeVar("HandlerT", bound=Handler)
 def processor(handler: HandlerT, /) -> HandlerT: ...
 @overload
 def processor(
-    *, rate: int | None = None, requires: tuple[str, ...] = ()
+    *, rate: int | None = None, requires: tuple[str, ...] = (), tap: bool = False
 ) -> Callable[[HandlerT], HandlerT]: ...
 def processor(
-    handler: HandlerT | None = None, /, *, rate: int | None = None, requires: tuple[str, ...] = ()
+    handler: HandlerT | None = None,
+    /,
+    *,
+    rate: int | None = None,
+    requires: tuple[str, ...] = (),
+    tap: bool = False,
 ) -> Any:
     """Declare a coroutine function as a call handler.
 
@@ -302,6 +378,7 @@ def processor(
         handler: ``async def handler(call, **parameters)``, one run a call.
         rate: the sample rate its frames are wanted at, in Hz.
         requires: importable packages it needs.
+        tap: it only listens: where its chain runs in a process apart, it stays with the server.
     """
 
     def mark(function: Handler) -> Handler:
@@ -309,6 +386,7 @@ def processor(
             raise TypeError(f"@processor needs an async function, got {function!r}")
         marked: Any = function
         marked.mediaserver_rate, marked.mediaserver_requires = rate, requires
+        marked.mediaserver_tap = tap
         return function
 
     return mark if handler is None else mark(handler)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-import numpy as np
-
-from mediaserver.media.frames import Frame
+from mediaserver.media.frames import Frame, is_audio
 from mediaserver.processors.api import Filter
 from telephony_codecs import Resampler
+
+# What a filter may return; the stages behind it can resample it.
+MIN_RATE_HZ, MAX_RATE_HZ = 4000, 192_000
 
 
 class Stage(Protocol):
@@ -31,10 +33,11 @@ class BadFrameError(TypeError):
 class FilterStage:
     """A user's filter, its input resampled as it declares."""
 
-    __slots__ = ("_convert", "_filter", "close", "name", "process")
+    __slots__ = ("_convert", "_filter", "call", "close", "name", "process")
 
     def __init__(self, name: str, filter_: Filter) -> None:
         self.name = name
+        self.call = getattr(filter_, "call", None)
         self.process = filter_.process
         self.close = filter_.close
         if filter_.rate is not None:
@@ -67,49 +70,103 @@ class RateConverter:
         )
 
 
+# A stage is over its budget once so many frames took it longer, within so many seconds.
+TOO_OFTEN = 4
+WITHIN_S = 1.0
+
+
+class Budget:
+    """How long a stage may take for a frame, and who is told when it repeatedly takes longer.
+
+    Args:
+        limit_s: in seconds.
+        over: told of the stage's name and its longest time.
+    """
+
+    __slots__ = ("_longest_s", "_over", "_times", "limit_s")
+
+    def __init__(self, limit_s: float, over: Callable[[str, float], None]) -> None:
+        self.limit_s = limit_s
+        self._over = over
+        self._times: dict[Stage, deque[float]] = {}
+        self._longest_s = 0.0
+
+    def exceeded(self, stage: Stage, seconds: float, now: float) -> None:
+        """A stage has taken longer."""
+        times = self._times.setdefault(stage, deque(maxlen=TOO_OFTEN))
+        times.append(now)
+        self._longest_s = max(self._longest_s, seconds)
+        if len(times) == TOO_OFTEN and now - times[0] <= WITHIN_S:
+            longest_s, self._longest_s = self._longest_s, 0.0
+            times.clear()
+            self._over(stage.name, longest_s)
+
+
 class Chain:
     """Stages run in order on each frame.
 
     Args:
         stages: in order.
-        failed: told of a stage that raised. It is bypassed from then on; the frame it
-            failed on passes it unchanged.
+        failed: told of a stage that raised, whatever it was. It is bypassed from then on; the
+            frame it failed on passes it unchanged.
+        budget: of each filter's time for a frame; None: nothing is timed.
+        clock: seconds, for the budget.
     """
 
-    __slots__ = ("_bypassed", "_failed", "_stages")
+    __slots__ = ("_budget", "_bypassed", "_clock", "_failed", "_limit_s", "_stages")
 
-    def __init__(self, stages: list[Stage], failed: Callable[[str, Exception], None]) -> None:
+    def __init__(
+        self,
+        stages: list[Stage],
+        failed: Callable[[str, BaseException], None],
+        budget: Budget | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._stages = stages
         self._bypassed: list[Stage] = []
         self._failed = failed
+        self._budget = budget
+        self._limit_s = float("inf") if budget is None else budget.limit_s
+        self._clock = clock
 
     def add(self, stage: Stage) -> None:
         """Append a stage."""
         self._stages = [*self._stages, stage]
 
+    def bypass(self, name: str) -> None:
+        """Run the stages of this name no more."""
+        self._bypassed += [stage for stage in self._stages if stage.name == name]
+        self._stages = [stage for stage in self._stages if stage.name != name]
+
     def run(self, frame: Frame) -> None:
         """Send one frame through; what a stage returns is validated."""
+        clock, limit_s = self._clock, self._limit_s
         for stage in self._stages:
             process = stage.process
+            began = clock()
             try:
                 following = process(frame)
-                if following is not frame:
-                    if following is None:
-                        return
+                if following is not frame and following is not None:
                     _check(following)
-                    frame = following
-            except Exception as exc:  # the border to a user's code
+            except BaseException as exc:  # the border to a user's code: sys.exit() as well
                 self._fail(stage, exc)
+                continue
+            now = clock()
+            if now - began > limit_s and self._budget is not None:
+                self._budget.exceeded(stage, now - began, now)
+            if following is None:
+                return
+            frame = following
 
     def close(self) -> None:
         """Close every stage; one that raises does not keep the others from it."""
         for stage in (*self._stages, *self._bypassed):
             try:
                 stage.close()
-            except Exception as exc:  # the border to a user's code
+            except BaseException as exc:  # as above
                 self._failed(stage.name, exc)
 
-    def _fail(self, stage: Stage, exc: Exception) -> None:
+    def _fail(self, stage: Stage, exc: BaseException) -> None:
         self._failed(stage.name, exc)
         self._stages = [s for s in self._stages if s is not stage]
         self._bypassed.append(stage)
@@ -118,8 +175,9 @@ class Chain:
 def _check(result: object) -> None:
     if not isinstance(result, Frame):
         raise BadFrameError(f"a filter must return a Frame or None, not {type(result).__name__}")
-    samples = result.samples
-    if not isinstance(samples, np.ndarray) or samples.dtype != np.int16 or samples.ndim != 1:
+    if not is_audio(result.samples):
         raise BadFrameError("a frame's samples must be int16 of shape (n,)")
-    if result.rate <= 0:
-        raise BadFrameError("a frame's rate must be positive")
+    if not isinstance(result.rate, int) or not MIN_RATE_HZ <= result.rate <= MAX_RATE_HZ:
+        raise BadFrameError(f"a frame's rate must be {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
+    if result.track not in ("inbound", "outbound"):
+        raise BadFrameError("a frame's track must be inbound or outbound")

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
+import os
 import pickle
 import sys
+import zlib
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -17,7 +20,9 @@ from typing import Any
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.processors.spec import Spec, spec_of
-from mediaserver.settings import name_of
+from mediaserver.settings import ProcessorSetting, Settings, name_of, without_partial
+
+logger = logging.getLogger(__name__)
 
 GROUP = "mediaserver.processors"
 BUILT_IN = {
@@ -56,7 +61,7 @@ def check_importable(processor: str | Callable[..., Any]) -> None:
     """
     if isinstance(processor, str):
         return
-    module = getattr(processor, "__module__", None) or ""
+    module = getattr(without_partial(processor), "__module__", None) or ""
     try:
         pickle.dumps(processor)
         importable = module != "__main__" and _can_be_found(module.partition(".")[0])
@@ -67,6 +72,25 @@ def check_importable(processor: str | Callable[..., Any]) -> None:
             f"processor {name_of(processor)}: workers cannot import it; define it at the top"
             " level of a module other than the program itself, or set workers to 1"
         )
+
+
+def _is_found(path: Path) -> bool:
+    """Whether an import by the file's name finds this very file."""
+    if not path.stem.isidentifier():
+        return False
+    try:
+        spec = importlib.util.find_spec(path.stem)
+    except ValueError:  # of a module that is being run
+        return False
+    return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == path
+
+
+def is_isolated(setting: ProcessorSetting, settings: Settings) -> bool:
+    """Whether it runs in a process apart, and is loaded nowhere else."""
+    if setting.isolate is not None:
+        return setting.isolate == "process"
+    # What comes with the package does no harm where it is loaded, and some of it listens only.
+    return settings.isolate and setting.name not in BUILT_IN
 
 
 def _can_be_found(package: str) -> bool:
@@ -92,7 +116,8 @@ def _load(name: str) -> object:
         )
     try:
         module = _module_of_file(Path(place)) if place.endswith(".py") else _module(place)
-    except Exception as exc:  # the border to foreign code: whatever it raises is its fault
+    # The border to foreign code: whatever it raises is its fault, also that it wants to exit.
+    except (Exception, SystemExit) as exc:
         raise ConfigurationError(f"processor {name}: {type(exc).__name__}: {exc}") from exc
     found: object = module
     for part in attribute.split("."):
@@ -103,17 +128,40 @@ def _load(name: str) -> object:
 
 
 def _module(place: str) -> object:
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # as `python -m` would
+    if "" not in sys.path:
+        _search(Path.cwd())  # as `python -m` would
     return importlib.import_module(place)
 
 
+def _search(folder: Path) -> None:
+    """Have modules looked for in a folder too, behind all others."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+        importlib.invalidate_caches()
+
+
 def _module_of_file(path: Path) -> object:
+    """The module in a file, by the name under which a process of its own finds it too.
+
+    Its folder is searched for modules, as where Python runs a file: so it may import what lies
+    beside it, and a process that it starts (``ProcessPoolExecutor``) can import it. Where its
+    name is that of another module already, it gets one that only this process knows.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    name = f"mediaserver_processor_{path.stem}_{abs(hash(path.resolve()))}"
+    path = path.resolve()
+    _search(path.parent)
+    if _is_found(path):
+        return importlib.import_module(path.stem)
+    name = f"{path.stem}_{zlib.crc32(os.fsencode(path)):08x}"
     if name in sys.modules:
         return sys.modules[name]
+    logger.warning(
+        "%s: there is another module %r: processes that it starts cannot import it, unless the"
+        " file is renamed",
+        path,
+        path.stem,
+    )
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

@@ -6,9 +6,26 @@ import inspect
 from collections.abc import Collection, Mapping
 from typing import Any, get_type_hints
 
-from mediaserver.conversion import WrongValueError, convert, shown_path
+from mediaserver.conversion import KeyPath, WrongValueError, convert, did_you_mean, shown_path
 from mediaserver.errors import ConfigurationError
 from mediaserver.processors.spec import Spec
+
+
+class ParameterError(ConfigurationError):
+    """A processor was given a wrong parameter.
+
+    Attributes:
+        path: which, and where in its value; empty: one is missing.
+        problem: what is wrong, in words.
+    """
+
+    def __init__(self, path: KeyPath, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return self.problem
 
 
 def parameters_of(spec: Spec) -> dict[str, inspect.Parameter]:
@@ -25,18 +42,18 @@ def bind(
     Values of parameters ``from_outside`` are not quoted in errors.
 
     Raises:
-        ConfigurationError: unknown name, missing value, or a value of the wrong type.
+        ParameterError: unknown name, missing value, or a value of the wrong type.
     """
     known = parameters_of(spec)
     for name in given:
         if name not in known:
             names = ", ".join(known) or "none"
-            raise ConfigurationError(
-                f"processor {spec.name}: unknown parameter {name!r} (it has: {names})"
-            )
+            guess = did_you_mean(name, known)
+            problem = f"processor {spec.name}: unknown parameter {name!r} (it has: {names}){guess}"
+            raise ParameterError((name,), problem)
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in given:
-            raise ConfigurationError(f"processor {spec.name}: parameter {name!r} is missing")
+            raise ParameterError((), f"processor {spec.name}: parameter {name!r} is missing")
     hints = _hints(spec)
     return {
         name: _convert(spec, name, value, hints.get(name), secret=name in from_outside)
@@ -66,7 +83,6 @@ def _convert(spec: Spec, name: str, value: Any, hint: Any, *, secret: bool) -> A
     try:
         return convert(value, hint, secret=secret)
     except WrongValueError as exc:
-        where = shown_path((name, *exc.path))
-        raise ConfigurationError(
-            f"processor {spec.name}: parameter {where!r}: {exc.problem}"
-        ) from exc
+        path = (name, *exc.path)
+        problem = f"processor {spec.name}: parameter {shown_path(path)!r}: {exc.problem}"
+        raise ParameterError(path, problem) from exc

@@ -19,12 +19,14 @@ class Spec(msgspec.Struct, frozen=True):
         target: the handler coroutine function or the ``Filter`` class.
         rate: frames are resampled to it, in Hz; None leaves them.
         requires: importable packages it needs.
+        tap: it only listens, and stays in the server's process where its chain is isolated.
     """
 
     name: str
     target: Callable[..., Any]
     rate: int | None = None
     requires: tuple[str, ...] = ()
+    tap: bool = False
 
     @property
     def is_filter(self) -> bool:
@@ -36,7 +38,7 @@ def spec_of(name: str, target: object) -> Spec | None:
     """The processor ``target`` is, or None if it is none."""
     if isinstance(target, type):
         if issubclass(target, Filter) and target.process is not Filter.process:
-            return Spec(name, target, target.rate, target.requires)
+            return Spec(name, target, target.rate, target.requires, target.tap)
         return None
     if inspect.iscoroutinefunction(target):
         return Spec(
@@ -44,5 +46,6 @@ def spec_of(name: str, target: object) -> Spec | None:
             target,
             getattr(target, "mediaserver_rate", None),
             getattr(target, "mediaserver_requires", ()),
+            getattr(target, "mediaserver_tap", False),
         )
     return None

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from starlette.routing import BaseRoute
 from websockets.server import ServerProtocol
 
 from mediaserver.observer import CallObserver, CallSummary
 from mediaserver.server.admission import AdmissionControl, Refused, Upgrade
-from mediaserver.server.base import ServiceBase
+from mediaserver.server.base import HURRY_S, ServiceBase
 from mediaserver.server.calls.connection import Answer, MediaConnection, StartLimits
+from mediaserver.server.calls.hangups import Perform
 from mediaserver.server.calls.registry import CallRegistry
-from mediaserver.server.calls.runner import InlineRunner, MakeRunner
+from mediaserver.server.calls.runner import Runners
 from mediaserver.server.calls.session import Session
 from mediaserver.server.listener import Listener
 from mediaserver.server.sockets.media_socket import Connection, MediaSocket
@@ -28,9 +29,9 @@ class SingleProcessService(ServiceBase):
     Args:
         settings: see ``Settings``.
         routes: further HTTP routes on the same port.
-        hangup: ends a phone call by REST; None where there is no control client.
+        perform: commands a phone call by REST; None where there is no control client.
         observer: told of calls that open, lose their socket, and close.
-        make_runner: makes what runs a call's processors.
+        runners: make what runs a call's processors; inline ones if None.
 
     Raises:
         ConfigurationError: a processor named in the settings cannot be used.
@@ -43,13 +44,15 @@ class SingleProcessService(ServiceBase):
         settings: Settings,
         *,
         routes: Sequence[BaseRoute] = (),
-        hangup: Callable[[str], Awaitable[object]] | None = None,
+        perform: Perform | None = None,
         observer: CallObserver | None = None,
-        make_runner: MakeRunner = InlineRunner,
+        runners: Runners | None = None,
     ) -> None:
         super().__init__(settings)
         self._observer = observer
-        self._calls = CallRegistry(settings, self, hangup=hangup, make_runner=make_runner)
+        self._calls = CallRegistry(settings, self, perform=perform, runners=runners)
+        needs_token = settings.auth_token is not None
+        self._start_limits = StartLimits.of(settings, needs_token=needs_token)
         self._admission = AdmissionControl(settings, self)
         self.listener = Listener(settings, self, self._admission, self._make_socket, routes)
 
@@ -57,6 +60,11 @@ class SingleProcessService(ServiceBase):
     def sessions(self) -> dict[str, Session]:
         """The live calls by their id."""
         return self._calls.sessions
+
+    @property
+    def runners(self) -> Runners:
+        """Where the calls' processors run."""
+        return self._calls.runners
 
     @property
     def counters(self) -> Counter[str]:
@@ -86,15 +94,22 @@ class SingleProcessService(ServiceBase):
     async def start(self) -> None:
         """See ``Service``."""
         await self.listener.bind()
-        await self._calls.start()
-        await self.listener.listen()
+        try:
+            await self._calls.start()
+        except BaseException:  # a cancellation as well: the port is given back
+            await self.close()
+            raise
+        self.listener.listen()
 
-    async def close(self) -> None:
+    async def close(self, *, hurry: bool = False) -> None:
         """End everything now: calls with 1001, connections, the listener."""
         self.draining = True
         self.listener.stop()
-        await self._calls.close()
+        await self._calls.close(HURRY_S if hurry else None)
         await self.listener.close()
+
+    def abort(self) -> None:
+        """See ``Service``: there are none."""
 
     # AdmissionHost: what is to be known of the calls.
 
@@ -105,8 +120,8 @@ class SingleProcessService(ServiceBase):
 
     @property
     def n_unstarted(self) -> int:
-        """Connections whose ``start`` has not come."""
-        return sum(connection.session is None for connection in self.listener.connections)
+        """Proven connections whose ``start`` has not come."""
+        return sum(each.is_proven and each.session is None for each in self.listener.connections)
 
     @property
     def n_quiet(self) -> int:
@@ -121,7 +136,7 @@ class SingleProcessService(ServiceBase):
 
     def connection(self, upgrade: Upgrade, now: float) -> MediaConnection:
         """What an admitted upgrade becomes."""
-        return MediaConnection(self, upgrade, now, limits=StartLimits.of(self.settings))
+        return MediaConnection(self, upgrade, now, limits=self._start_limits)
 
     def _make_socket(
         self, protocol: ServerProtocol, transport: asyncio.Transport, connection: Connection
@@ -144,6 +159,10 @@ class SingleProcessService(ServiceBase):
             self._admission.call_over(judged.call_id)
         return answer
 
+    def proven(self, connection: MediaConnection) -> None:
+        """It has shown by now that it is no stranger's."""
+        self.listener.proven(connection)
+
     def connection_closed(self, connection: MediaConnection) -> None:
         """The socket is gone."""
         self.listener.forget(connection)
@@ -152,6 +171,7 @@ class SingleProcessService(ServiceBase):
     def count(self, name: str) -> None:
         """One more of ``name``."""
         self._calls.count(name)
+        self.explain(name)
 
     # CallsFollower: what becomes of the calls.
 

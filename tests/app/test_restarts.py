@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mediaserver.carrier.rest.api import FakeTelnyx
 from mediaserver.carrier.rest.calls import Habits
+from mediaserver.settings import ProcessorSetting, RouteSetting
 from tests.control.test_end_to_end import KEY, SECRET, World, world
 from tests.ports import free_port
 from tests.server.workers.crews import soon
@@ -68,6 +69,29 @@ async def test_a_failure_ends_the_grace() -> None:
         assert time.monotonic() - began < 2.5
         await asyncio.sleep(1.5)
         assert starts(w) == 2
+
+
+async def test_a_routed_stream_comes_back_to_its_route() -> None:
+    """The start that is asked for has the name behind ``/media/``, and what routed it."""
+    echo = (ProcessorSetting("echo"),)
+    routes = (
+        RouteSetting(path="a", parameters={"bot": "x"}, processors=echo),
+        RouteSetting(path="a", processors=()),
+    )
+    async with world(reconnect_grace_s=0, echo=False, routes=routes) as w:
+        call = await w.dialled()
+        url = f"{w.client.server.media_url}/a"
+        await w.actions.start_streaming(call, stream_url=url, custom_parameters={"bot": "x"})
+        await w.until_event("streaming.started")
+        await w.until_heard(call)
+        line = w.stream(call).line
+        assert line is not None
+        line.cut()
+        await soon(lambda: starts(w) == 2)
+        await w.until_heard(call)
+    again = [each.body for each in w.fake.commanded if each.command == "streaming_start"][-1]
+    assert again["stream_url"] == url
+    assert {"name": "bot", "value": "x"} in again["custom_parameters"]
 
 
 @asynccontextmanager

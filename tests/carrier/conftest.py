@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -70,6 +71,28 @@ async def listen(server: Server, socket: ServerConnection) -> None:
         pass
 
 
+async def bot(server: Server, socket: ServerConnection) -> None:
+    """Greet, set the mark ``said``, wait for an answer, thank, wait for a key and hang up."""
+    await _speak(socket, 0.3)
+    await socket.send('{"event":"mark","mark":{"name":"said"}}')
+    async for message in server.messages(socket):
+        if message["event"] == "media":
+            payload = base64.b64decode(message["media"]["payload"])
+            if set(payload) - {0x7F, 0xFF}:  # the two codes of silence
+                break
+    await _speak(socket, 0.1)
+    async for message in server.messages(socket):
+        if message["event"] == "dtmf":
+            break
+    await socket.close(1000)
+
+
+async def _speak(socket: ServerConnection, seconds: float) -> None:
+    """As loud as PCMU can, in one message."""
+    payload = base64.b64encode(b"\x80" * round(seconds * 8000)).decode()
+    await socket.send(f'{{"event":"media","media":{{"payload":"{payload}"}}}}')
+
+
 ServerAt = Callable[..., Any]
 
 
@@ -81,7 +104,7 @@ def server_at() -> ServerAt:
     async def start(
         handler: Callable[[Server, ServerConnection], Awaitable[None]] | str = "echo",
     ) -> AsyncIterator[Server]:
-        named = {"echo": echo, "listen": listen}
+        named = {"echo": echo, "listen": listen, "bot": bot}
         server = Server(named[handler] if isinstance(handler, str) else handler)
         async with serve(server, "127.0.0.1", 0, compression=None) as listening:
             port = next(iter(listening.sockets)).getsockname()[1]

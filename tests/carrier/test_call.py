@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
 from base64 import b64decode, b64encode
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from mediaserver.carrier import CallPlan, FakeCall, Faults, Progress, place_call, place_calls
+from mediaserver.carrier.call import TOO_SLOW
 from mediaserver.carrier.plan import PlanError
 from mediaserver.carrier.script import voices
 
@@ -350,6 +352,38 @@ async def test_a_server_that_does_not_read_makes_calls_late(server_at: ServerAt)
     async with server_at("echo") as server:
         report = await place_call(server.url, CallPlan(seconds=0.3, faults=stall, linger_s=5))
     assert (report.sent, report.lost, report.bit_exact) == (15, 0, True)
+
+
+async def test_a_caller_far_behind_gives_up(server_at: ServerAt) -> None:
+    """A call whose own sender is late by more than its plan allows ends, and says why."""
+
+    def stall(_: Progress) -> None:
+        time.sleep(0.3)
+
+    async with server_at("listen") as server:
+        plan = CallPlan(seconds=5, give_up_s=0.1)
+        report = await place_call(server.url, plan, on_progress=stall)
+    assert report.problem == TOO_SLOW
+    assert report.sent < 50
+
+
+async def test_a_server_that_takes_nothing_is_not_the_callers_lateness(server_at: ServerAt) -> None:
+    """The time that sending had to wait is on record apart."""
+
+    async def deaf(server: Server, socket: ServerConnection) -> None:
+        socket.transport.pause_reading()
+        await asyncio.sleep(1)
+        socket.transport.resume_reading()
+        async for _ in server.messages(socket):
+            pass
+
+    async with server_at(deaf) as server:
+        # Far more than the buffers of a socket hold.
+        plan = CallPlan(payloads=[b"\xff" * 600_000], seconds=0.4, linger_s=0)
+        report = await place_call(server.url, plan)
+    assert report.sent == 20
+    assert report.held_s > 0.1
+    assert report.late_ms.max() < 1000 * report.held_s
 
 
 async def test_an_error_in_progress_surfaces(server_at: ServerAt) -> None:

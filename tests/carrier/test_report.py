@@ -41,7 +41,7 @@ def call(**figures: Any) -> CallReport:
         ),
         (
             call(hung_up=False, close_code=1000),
-            "the server closed: 1000",
+            None,
             "the server closed: 1000",
         ),
     ],

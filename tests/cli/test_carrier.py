@@ -42,15 +42,16 @@ def test_the_carrier_runs_alone_until_it_is_terminated(key: str | None) -> None:
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment
     )
     assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(5)]
+    lines = [process.stdout.readline() for _ in range(6)]
     process.send_signal(signal.SIGTERM)
     rest = process.stdout.read()
     process.stdout.close()
     assert process.wait(20) == 0
     assert lines[0].startswith("base URL:   http://127.0.0.1:")
-    assert lines[4].startswith("call in:    v3:")
-    assert rest == ""
-    assert KEY not in "".join(lines)
+    assert "webhook call.initiated is not sent: there is no webhook URL" in lines[4]
+    assert lines[5].startswith("call in:    v3:")
+    assert "webhook call.hangup is not sent" in rest
+    assert KEY not in "".join([*lines, rest])
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,8 @@ def test_the_carrier_runs_alone_until_it_is_terminated(key: str | None) -> None:
         (["--port", "70000"], "a whole number from 0 to 65535, not '70000'"),
         (["--webhook-copies", "0"], "a whole number of at least 1, not '0'"),
         (["--speech", "-1"], "a number of at least 0, not '-1'"),
+        (["--webhook-ca", "no-such.pem"], "no-such.pem holds no certificate of an authority"),
+        (["--webhook-ca", __file__], "test_carrier.py holds no certificate of an authority"),
     ],
 )
 def test_a_carrier_that_cannot_run_says_why(arguments: list[str], said: str) -> None:

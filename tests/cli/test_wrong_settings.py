@@ -71,11 +71,13 @@ FLAGS = [
     ),
     (
         ["--processor", "echo", "--processor", "examples/gain_filter.py:Gain?db=loud"],
-        "processor examples/gain_filter.py:Gain: parameter 'db': expected a number, not 'loud'",
+        "wrong setting processors[1].parameters.db (--processor): processor"
+        " examples/gain_filter.py:Gain: parameter 'db': expected a number, not 'loud'",
     ),
     (
         ["--processor", "examples/gain_filter.py:Gain?db=1&db=2"],
-        "processor examples/gain_filter.py:Gain: parameter 'db': expected a number, not a list",
+        "wrong setting processors[0].parameters.db (--processor): processor"
+        " examples/gain_filter.py:Gain: parameter 'db': expected a number, not a list",
     ),
     (["--config", "/nowhere.toml"], "cannot read /nowhere.toml: No such file or directory"),
     (["--config", "/"], "cannot read /: Is a directory"),
@@ -286,6 +288,122 @@ def test_a_file_that_is_no_toml(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "f.toml").write_bytes(raw)
     assert said(capsys, "serve", "--config", "f.toml") == line
+
+
+GAIN = "processor examples/gain_filter.py:Gain:"
+ROUTES = """\
+processors = ["echo"]
+
+[[routes]]
+path = "a"
+processors = "echo"
+
+[[routes]]
+path = "{path}"
+processors = [
+  {{ name = "echo" }},
+  {{ name = "examples/gain_filter.py:Gain", parameters = {{ {parameter} = {value} }} }},
+]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            '[[processors]]\nname = "examples/gain_filter.py:Gain"\n\n'
+            '[processors.parameters]\ndb = "x"\n',
+            f"wrong setting processors[0].parameters.db (F, line 5): {GAIN} parameter 'db':"
+            " expected a number, not 'x'",
+        ),
+        (
+            'port = 1\nprocessors = ["echo", "examples/gain_filter.py:Gain?dB=1"]\n',
+            f"wrong setting processors[1].parameters.dB (F, line 2): {GAIN}"
+            " unknown parameter 'dB' (it has: db); did you mean 'db'?",
+        ),
+        (
+            'port = 1\n[[offer]]\nname = "bogus"\n',
+            "wrong setting offer[0] (F, line 2): unknown processor 'bogus' (there are: echo,"
+            " record; or module:attribute, or file.py:attribute)",
+        ),
+        (
+            ROUTES.format(path="b", parameter="db", value="true"),
+            f"wrong setting routes[1].processors[1].parameters.db (F, line 9): {GAIN}"
+            " parameter 'db': expected a number, not true",
+        ),
+        (
+            ROUTES.format(path="a", parameter="db", value="1"),
+            "wrong setting routes[1] (F, line 7): this route (path a) can never match: route 1"
+            " (path a) before it takes all its calls",
+        ),
+        (
+            ROUTES.format(path="a/b", parameter="db", value="1"),
+            "wrong setting routes[1].path (F, line 8): this route can never match: expected one"
+            " name of letters, digits and . _ ~ -, as in /media/NAME",
+        ),
+        (
+            '[[routes]]\npth = "a"\nprocessors = "echo"\n',
+            "wrong setting routes[0].pth (F, line 2): unknown key; did you mean 'path'?",
+        ),
+        (
+            '[[routes]]\npath = "a"\n',
+            "wrong setting routes[0] (F, line 1): the key 'processors' is missing",
+        ),
+        (
+            '[[routes]]\nto = 5\nprocessors = "echo"\n',
+            "wrong setting routes[0].to (F, line 2): expected a list or null, not 5",
+        ),
+    ],
+)
+def test_a_wrong_processor_or_route_of_a_file(
+    text: str,
+    line: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The file and the line are named also where only the processor can tell what is wrong."""
+    monkeypatch.chdir(REPOSITORY)
+    file = tmp_path / "f.toml"
+    file.write_text(text)
+    for more in ([], ["--check"], ["--workers", "2"]):
+        got = said(capsys, "serve", "--config", str(file), *more)
+        assert got.replace(str(file), "F") == line
+
+
+def test_a_wrong_processor_of_a_variable(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variable is named."""
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setenv("MEDIASERVER_PROCESSORS", "echo,examples/gain_filter.py:Gain?db=loud")
+    assert said(capsys, "serve") == (
+        f"wrong setting processors[1].parameters.db (MEDIASERVER_PROCESSORS): {GAIN}"
+        " parameter 'db': expected a number, not 'loud'"
+    )
+
+
+def test_check_says_who_gets_what(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line for each route, in the order in which they are tried; what is silent as warnings."""
+    file = tmp_path / "f.toml"
+    file.write_text(
+        '[[routes]]\npath = "support"\nto = "+13125550100"\nprocessors = "record,echo"\n'
+        '[[routes]]\nparameters = { bot = "sales" }\nprocessors = []\n'
+        '[[offer]]\nname = "echo"\n'
+    )
+    assert main(["serve", "--check", "--config", str(file)]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        "route 1: path support, to +13125550100: record + echo",
+        "route 2: bot=sales: no processor",
+        "other calls: no processor",
+        "offered: echo",
+    ]
+    assert err.splitlines() == [
+        "mediaserver: warning: route 2 has no processor: its calls will be silent",
+        "mediaserver: warning: no processor is set: calls that no route fits will be silent,"
+        " but for those that select one",
+    ]
 
 
 def test_an_unknown_variable_is_warned_about_once(

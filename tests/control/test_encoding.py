@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,11 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mediaserver.control import errors
-from mediaserver.control.encoding import decode_error, decode_event, encode_error, no_answer
-from mediaserver.control.errors import ControlError, NetworkError, Problem
+from mediaserver.control.encoding import (
+    decode_arguments,
+    decode_error,
+    decode_event,
+    decode_result,
+    encode_arguments,
+    encode_error,
+    encode_result,
+    no_answer,
+)
+from mediaserver.control.errors import ControlError, InvalidFieldError, NetworkError, Problem
 from mediaserver.control.events import Event, event_class, parse_event
 from mediaserver.control.events.parsing import _KINDS
 from mediaserver.control.rest.transport import TryTimeoutError
+from mediaserver.control.results import ActionResult
 
 
 def kinds(of: type[ControlError] = ControlError) -> Iterator[type[ControlError]]:
@@ -108,3 +119,56 @@ def test_the_class_of_an_event_is_known_by_its_type() -> None:
     """As ``parse_event`` chooses it."""
     assert event_class("call.hangup").__name__ == "CallHangup"
     assert event_class("call.of.another.kind") is Event
+
+
+@given(st.builds(ActionResult, texts, texts, st.booleans()))
+def test_every_result_comes_back_as_it_was(result: ActionResult) -> None:
+    """Each of its fields."""
+    assert decode_result(encode_result(result)) == result
+
+
+sendable = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 63), (1 << 64) - 1)
+    | st.floats(allow_nan=False)
+    | texts
+    | st.binary(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.lists(sendable, max_size=2), st.dictionaries(texts, sendable, max_size=4))
+def test_arguments_come_back_as_they_were(args: list[Any], kwargs: dict[str, Any]) -> None:
+    """Octets stay octets, and text stays text."""
+    again = decode_arguments(encode_arguments(args, kwargs))
+    assert again == (args, kwargs)
+    assert repr(again) == repr((args, kwargs))
+
+
+def test_any_mapping_and_sequence_is_sent_as_the_plain_one() -> None:
+    """A tuple, a table of one's own."""
+    given_ = {"headers": collections.ChainMap({"X-A": ("b", "c")})}
+    assert decode_arguments(encode_arguments((), given_)) == ([], {"headers": {"X-A": ["b", "c"]}})
+
+
+def nested(depth: int) -> list[Any]:
+    inner: list[Any] = []
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{1, 2}, object(), 1 << 64, [1 << 70], "\ud800", {"a": {3.5}}, {("a",): 1}, nested(100_000)],
+    ids=["set", "object", "long", "long in a list", "surrogate", "set in", "key", "deep"],
+)
+def test_what_no_command_takes_is_its_fields_error(value: object) -> None:
+    """As it would be without a second process: nothing else is made of it on the way."""
+    with pytest.raises(InvalidFieldError) as caught:
+        encode_arguments((), {"to": "+1", "extra": value})
+    assert caught.value.field == "extra"
+    with pytest.raises(InvalidFieldError, match=r"^an argument: "):
+        encode_arguments((value,), {})

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from mediaserver import (
-    Call, Dtmf, Event, MediaServer, NetworkError, Settings, Stop, StreamingFailed, TelnyxClient,
-    UnprocessableError, Webhook, WebhookReceiver
+    Call, ControlError, Dtmf, Event, MediaServer, NetworkError, Settings, Stop, StreamingFailed,
+    TelnyxClient, UnprocessableError, Webhook, WebhookReceiver
 )
 Int16Array = npt.NDArray[np.int16]
 def synthesize(text: str) -> AsyncIterator[bytes]: ...

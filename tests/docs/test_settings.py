@@ -49,5 +49,5 @@ def test_settings_files_are_good(
     config = tmp_path / "settings.toml"
     config.write_text(text)
     settings = load({}, {}, config)
-    for setting in (*settings.processors, *settings.offer):
+    for _, setting in settings.named():
         bind(find(setting.name), setting.parameters)

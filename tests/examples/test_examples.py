@@ -23,11 +23,24 @@ import pytest
 from mediaserver.app import MediaServer
 from mediaserver.carrier import Audio, CallPlan, FakeCall, place_call, place_calls
 from mediaserver.carrier.rest.api import FakeTelnyx
+from mediaserver.carrier.rest.faults import RestFault
+from mediaserver.carrier.rest.habits import Habits
+from mediaserver.carrier.turns import Turn
 from mediaserver.settings import ProcessorSetting, Settings
+from tests.control.test_end_to_end import world
 from tests.ports import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-TESTED = {"echo_bot", "prompt_bot", "gain_filter", "talk_over", "bridge", "embed"}
+TESTED = {
+    "attendant",
+    "bridge",
+    "echo_bot",
+    "embed",
+    "gain_filter",
+    "prompt_bot",
+    "talk_over",
+    "voicemail",
+}
 
 
 @asynccontextmanager
@@ -75,12 +88,16 @@ async def test_echo_bot() -> None:
 @pytest.fixture
 def prompt(tmp_path: Path) -> Path:
     """Twenty seconds of a square wave in a file."""
-    path = tmp_path / "prompt.wav"
+    return prompt_of(tmp_path, 20.0)
+
+
+def prompt_of(folder: Path, seconds: float) -> Path:
+    path = folder / "prompt.wav"
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(8000)
-        file.writeframes(steady(8000, 20.0).samples.astype("<i2").tobytes())
+        file.writeframes(steady(8000, seconds).samples.astype("<i2").tobytes())
     return path
 
 
@@ -158,6 +175,24 @@ async def test_talk_over(caplog: pytest.LogCaptureFixture) -> None:
         assert abs(figure - expected) < 0.25, told
 
 
+async def test_voicemail(tmp_path: Path) -> None:
+    """The caller speaks when the greeting is over, is thanked and hung up; the message is kept."""
+    said = Turn("message", "silence", samples=steady(8000).samples)
+    plan = CallPlan(turns=[said], expect_hangup=True, quiet_s=0.5, seconds=60.0)
+    bot = {"greeting": prompt_of(tmp_path, 1.0), "folder": tmp_path}
+    async with serving("voicemail.py:voicemail", **bot) as server:
+        report = await place_call(server.url, plan)
+    assert report.problem is None
+    assert report.bot_hung_up
+    (greeting, thanks) = report.heard_at_s
+    ((_, from_s, to_s),) = report.taken
+    assert greeting[1] < from_s < to_s < thanks[0]
+    (message,) = await asyncio.to_thread(lambda: list(tmp_path.glob("v3-*.wav")))
+    with wave.open(str(message)) as file:
+        loud = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+    assert abs(np.count_nonzero(np.abs(loud) > 4000) - 8000) < 200
+
+
 async def test_bridge() -> None:
     """Two calls of one room hear each other and not themselves; another room hears nothing."""
     levels = {"a": 2000, "b": 4000, "c": 6000}
@@ -186,8 +221,28 @@ async def test_bridge_keeps_a_third_caller_waiting() -> None:
     async with serving("bridge.py:Bridge") as server:
         reports = await place_calls(server.url, [CallPlan(seconds=0.5) for _ in range(3)])
     assert sum(report.returned > 0 for report in reports) == 2
-    rooms = [m for n, m in sys.modules.items() if n.startswith("mediaserver_processor_bridge")]
-    assert all(not calls for module in rooms for calls in module.ROOMS.values())
+    assert not any(sys.modules["bridge"].ROOMS.values())
+
+
+async def test_attendant() -> None:
+    """It records, speaks, speaks again when the transfer is refused, and then passes on."""
+    attendant = ProcessorSetting(f"{EXAMPLES / 'attendant.py'}:attendant", {"operator": "+1999"})
+    async with world(attendant, echo=False) as w:
+        w.fake._habits = Habits(answer_after_s=0.0, s_per_character=0.01)
+        call = await w.dialled()
+        await w.actions.start_streaming(call)
+        await w.until_event("call.speak.ended")
+        w.fake.faults.add(RestFault("status", "transfer", status=422, code="90034"))
+        w.fake.calls[call].press("1")
+        await w.until_event("call.speak.ended", 2)
+        w.fake.calls[call].press("1")
+        await w.until_event("call.bridged")
+        commands = [c for c in w.fake.commanded if c.call_control_id == call]
+        assert [c.command for c in commands if c.command != "streaming_start"] == [
+            *("record_start", "speak", "transfer", "speak", "transfer")
+        ]
+        assert commands[-1].body["to"] == "+1999"
+        assert w.server.service.counters["processor_errors"] == 0
 
 
 async def test_embed() -> None:

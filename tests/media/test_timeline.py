@@ -120,6 +120,25 @@ def test_what_holds_have_added_is_known() -> None:
     assert clock.room_s(6.0) == pytest.approx(0.0)
 
 
+@pytest.mark.parametrize(
+    ("name", "longest_s"),
+    [
+        ("two seconds come late", 2.0),
+        ("a hold", 0.0),
+        ("several stalls", 3.0),
+        ("a stall on a hold", 1.0),
+        ("a stall soon after a hold", 1.6),
+        ("a hold soon after a hold", 0.0),
+    ],
+)
+def test_the_longest_stall_is_known(name: str, longest_s: float) -> None:
+    """By the audio that came late; a hold is none."""
+    timeline = Timeline(100.0)
+    for _, came in CASES[name]:
+        timeline.clock("inbound").frame(FRAME, RATE_HZ, 100.0 + came)
+    assert timeline.stalled_s == pytest.approx(longest_s, abs=0.03)
+
+
 def test_lost_chunks_explain_a_gap() -> None:
     """A gap that lost chunks fill is no pause; one far longer than they are is."""
     timeline = Timeline(0.0)

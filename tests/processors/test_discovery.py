@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -96,3 +99,44 @@ def test_a_file_that_raises_is_its_own_fault(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(ConfigurationError, match="ZeroDivisionError"):
             find(f"{path}:x")
+
+
+def test_a_files_module_has_its_name(tmp_path: Path) -> None:
+    """So its logger has too; a process of its own can import it, and it what lies beside it."""
+    (tmp_path / "beside_it.py").write_text("NUMBER = 7")
+    path = tmp_path / "named_bot.py"
+    path.write_text(
+        "import beside_it\nasync def talk(call): ...\ndef work(): return beside_it.NUMBER"
+    )
+    target = find(f"{path}:talk").target
+    assert target.__module__ == "named_bot"
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        assert pool.submit(sys.modules["named_bot"].work).result(60) == 7
+
+
+@pytest.mark.parametrize("name", ["queue.py", "numpy.py", "a.b.py", "1bot.py"])
+def test_a_file_named_like_another_module(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is loaded all the same, the other module stays what it is, and a line says so."""
+    path = tmp_path / name
+    path.write_text("async def talk(call): ...")
+    module = find(f"{path}:talk").target.__module__
+    assert module.startswith(f"{path.stem}_")
+    assert find(f"{path}:talk").target.__module__ == module
+    assert len(caplog.records) == 1
+    import queue
+
+    assert not hasattr(queue, "talk")
+
+
+def test_two_files_of_one_name(tmp_path: Path) -> None:
+    """Each bot is its own, also where the folders alone tell them apart."""
+    names = []
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "same_name.py"
+        path.write_text(f"async def {folder}(call): ...")
+        names.append(find(f"{path}:{folder}").target.__module__)
+    assert names[0] == "same_name"
+    assert names[1].startswith("same_name_")

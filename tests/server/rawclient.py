@@ -30,6 +30,15 @@ ABNORMAL = 1006
 
 _numbers = itertools.count(1)
 
+# The server with all lines of its log: tests read in it what was counted for a stream.
+_SERVE = """\
+import sys
+from mediaserver import logs
+logs.BURST = 1_000_000
+from mediaserver.cli import main
+sys.exit(main())
+"""
+
 
 def frame(
     opcode: int, body: bytes, *, fin: bool = True, rsv: int = 0, masked: bool = True
@@ -275,18 +284,23 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(log: Path, *arguments: str) -> Iterator[Server]:
+def serving(log: Path, *arguments: str, **settings: str) -> Iterator[Server]:
     """A server process of its own, ready on a free port; ended on leaving.
 
     Args:
         log: where its output goes.
         arguments: further ones for ``serve``; ``--processor echo`` unless given.
+        settings: further ones that have no flag.
     """
     port = free_port()
-    command = [sys.executable, "-m", "mediaserver", "serve", "--port", str(port)]
+    command = [sys.executable, "-c", _SERVE, "serve", "--port", str(port)]
+    environment = {f"MEDIASERVER_{name.upper()}": value for name, value in settings.items()}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, *(arguments or ("--processor", "echo"))], stdout=output, stderr=output
+            [*command, *(arguments or ("--processor", "echo"))],
+            stdout=output,
+            stderr=output,
+            env=os.environ | environment,
         )
     try:
         server = Server(port, process.pid, log)

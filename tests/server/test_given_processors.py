@@ -48,6 +48,21 @@ async def test_a_handler_may_be_given_itself(serving: Serving) -> None:
     assert (report.error, report.returned, report.lost) == (None, 10, 0)
 
 
+async def test_a_partial_is_known_by_its_function(serving: Serving) -> None:
+    """A call selects it by that name; what was filled in holds."""
+    heard: list[str] = []
+
+    async def named(call: Call, what: str) -> None:
+        heard.append(what)
+
+    given = functools.partial(functools.partial(named), what="filled in")
+    async with serving("echo", offer=(ProcessorSetting(given),)) as server:
+        await place_call(
+            server.url, CallPlan(seconds=0.1, custom_parameters={"processor": "named"})
+        )
+    assert heard == ["filled in"]
+
+
 async def test_a_filter_class_may_be_given_itself(serving: Serving) -> None:
     """In a chain with a name."""
     async with serving(ProcessorSetting(Silent), "echo") as server:
@@ -87,8 +102,10 @@ async def test_what_is_no_processor_is_refused(serving: Serving, given: Any, nam
     with pytest.raises(ConfigurationError) as caught:
         async with serving(ProcessorSetting(given)):
             raise AssertionError("it started")
-    line = f"processor {name}: neither an async function nor a Filter with process()"
-    assert str(caught.value) == line
+    assert str(caught.value) == (
+        f"wrong setting processors[0]: processor {name}: neither an async function nor a Filter"
+        " with process()"
+    )
 
 
 async def test_an_error_names_the_function(serving: Serving) -> None:
@@ -96,7 +113,10 @@ async def test_an_error_names_the_function(serving: Serving) -> None:
     with pytest.raises(ConfigurationError) as caught:
         async with serving(ProcessorSetting(bot, {"loud": "maybe"})):
             raise AssertionError("it started")
-    line = "processor bot: parameter 'loud': expected yes or no, not 'maybe'"
+    line = (
+        "wrong setting processors[0].parameters.loud: processor bot: parameter 'loud':"
+        " expected yes or no, not 'maybe'"
+    )
     assert str(caught.value) == line
 
 
@@ -115,14 +135,12 @@ REMEDY = (
 
 @pytest.mark.parametrize(
     ("given", "name"),
-    [(bot_of([], "x"), "local"), (functools.partial(bot, loud=True), "partial")],
+    [(bot_of([], "x"), "local"), (functools.partial(bot_of([], "x"), loud=True), "local")],
 )
 async def test_workers_cannot_be_given_a_local_function(
     serving: Serving, given: Any, name: str
 ) -> None:
     """One clear line with the remedy, and nothing starts."""
-    if name == "partial":  # pickles, but of a function that only this process has
-        given.__module__ = "__main__"
     with pytest.raises(ConfigurationError) as caught:
         async with serving("echo", offer=(ProcessorSetting(given),), workers=2):
             raise AssertionError("it started")
@@ -153,6 +171,16 @@ HERE = "async def bot(call: Call): pass"
     ("module", "define", "line"),
     [
         ("", HERE, f"processor bot: {REMEDY}"),
+        (
+            "",
+            f"import functools\n{HERE}\ngiven = bot\nbot = functools.partial(given)",
+            f"processor bot: {REMEDY}",
+        ),
+        (
+            f"from mediaserver import Call\n{HERE}",
+            "import functools, bots\nbot = functools.partial(bots.bot)",
+            "started",
+        ),
         (f"from mediaserver import Call\n{HERE}", "from bots import bot", "started"),
         (
             f"import sys\nif 'mediaserver.app.worker_main' in sys.modules: raise OSError('no')\n"
@@ -161,7 +189,13 @@ HERE = "async def bot(call: Call): pass"
             "a processor or its parameters cannot be loaded: no",
         ),
     ],
-    ids=["of the program itself", "of a module beside it", "of a module that fails in workers"],
+    ids=[
+        "of the program itself",
+        "partly of the program itself",
+        "a partial of a module beside it",
+        "of a module beside it",
+        "of a module that fails in workers",
+    ],
 )
 def test_a_program_with_workers(module: str, define: str, line: str, tmp_path: Path) -> None:
     """What is beside the program is found by the workers; its own functions are not."""

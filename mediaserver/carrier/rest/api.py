@@ -9,6 +9,7 @@ import secrets
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,15 +20,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from mediaserver.carrier.rest import engines
 from mediaserver.carrier.rest import errors as refuse
+from mediaserver.carrier.rest.bodies import engines
+from mediaserver.carrier.rest.bodies.checks import RULES, check
 from mediaserver.carrier.rest.calls import PhoneCall
-from mediaserver.carrier.rest.checks import RULES, check
 from mediaserver.carrier.rest.errors import RefusalError, error_body
 from mediaserver.carrier.rest.faults import RateLimit, RestFault, RestFaults
 from mediaserver.carrier.rest.habits import Habits
 from mediaserver.carrier.rest.server import serving
-from mediaserver.carrier.rest.webhooks import WebhookFaults, WebhookSender
+from mediaserver.carrier.rest.tell import Tell, request_line, silent
+from mediaserver.carrier.rest.webhooks import WebhookFaults, WebhookSender, trusting
 
 REMEMBER_COMMANDS_S = 60.0
 """How long a repeated ``command_id`` is known (protocol.md 3)."""
@@ -55,6 +57,8 @@ class FakeTelnyx:
         rate_limit: requests it takes; None: a thousand a second.
         host: address to listen on.
         port: 0 takes a free one.
+        webhook_ca: file of an authority that vouches for a receiver behind https.
+        tell: told in a line of each request, webhook and stream; no secret is in it.
 
     Attributes:
         api_key: the one it accepts.
@@ -77,7 +81,10 @@ class FakeTelnyx:
         rate_limit: RateLimit | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        webhook_ca: Path | None = None,
+        tell: Tell = silent,
     ) -> None:
+        self.tell = tell
         self.api_key = api_key or f"KEY{secrets.token_hex(16)}"
         self.webhook_url = webhook_url
         self.base_url = ""
@@ -87,13 +94,18 @@ class FakeTelnyx:
         self.faults = RestFaults()
         self.rate_limit = rate_limit or RateLimit()
         self.webhooks = WebhookSender(
-            signing_key or SigningKey.generate(), webhook_faults or WebhookFaults()
+            signing_key or SigningKey.generate(),
+            webhook_faults or WebhookFaults(),
+            tls=trusting(webhook_ca),
+            tell=tell,
         )
         self.app = _app(self)
         self._habits = habits or Habits()
         self._address = host, port
         self._stack = AsyncExitStack()
         self._answers: dict[tuple[str | None, str], tuple[float, Body]] = {}
+        # Calls that came in, and when they end unless a command comes.
+        self._uncommanded: dict[str, asyncio.TimerHandle] = {}
 
     @property
     def public_key(self) -> str:
@@ -119,9 +131,13 @@ class FakeTelnyx:
         await self._stack.aclose()
 
     def ring(self, from_: str = "+13122010094", to: str = "+13122123456") -> PhoneCall:
-        """Somebody calls in: ``call.initiated`` is sent, and the call waits to be answered."""
+        """Somebody calls in: ``call.initiated`` is sent, and the call waits for a first command."""
         call = self._new_call("incoming", from_, to)
         call.begin()
+        wait_s, loop = self._habits.first_command_s, asyncio.get_running_loop()
+        self._uncommanded[call.call_control_id] = loop.call_later(
+            wait_s, call.hang_up, "unknown", "timeout"
+        )
         return call
 
     def carry_out(self, command: str, call_control_id: str | None, body: Any) -> Body:
@@ -146,7 +162,9 @@ class FakeTelnyx:
     def notify(self, call: PhoneCall, event_type: str, payload: Body) -> None:
         """See ``Exchange``."""
         url = call.webhook_url or self.webhook_url
-        if url is not None:
+        if url is None:
+            self.tell(f"webhook {event_type} is not sent: there is no webhook URL")
+        else:
             self.webhooks.send(url, event_type, payload)
 
     def new_leg(self, of: PhoneCall, body: Body) -> PhoneCall:
@@ -182,6 +200,9 @@ class FakeTelnyx:
 
     def _act(self, command: str, call_control_id: str | None, body: Body) -> Body:
         self.find(call_control_id or "").command(command, body)
+        first = self._uncommanded.pop(call_control_id or "", None)
+        if first is not None:
+            first.cancel()
         return {"result": "ok"}
 
     def _new_call(self, direction: Any, from_: str, to: str) -> PhoneCall:
@@ -221,16 +242,19 @@ def _app(fake: FakeTelnyx) -> Starlette:
         return await _answer(fake, request, request.path_params["action"], call_control_id)
 
     async def applications(request: Request) -> Response:
-        return _read(fake, request, list(fake.applications.values()))
+        found = list(fake.applications.values())
+        return _told(fake, request, None, _read(fake, request, found))
 
     async def application(request: Request) -> Response:
         found = fake.applications.get(request.path_params["id"])
-        return _read(fake, request, found)
+        return _told(fake, request, None, _read(fake, request, found))
 
     async def ring(request: Request) -> Response:
-        ends = await request.json() if await request.body() else {}
-        call = fake.ring(**{f"{'from_' if k == 'from' else k}": v for k, v in ends.items()})
-        return JSONResponse({"data": {"call_control_id": call.call_control_id}})
+        ends = await _json(request) if await request.body() else {}
+        return _told(fake, request, ends, _rung(fake, ends))
+
+    async def nothing(request: Request, _: Exception) -> Response:
+        return _told(fake, request, None, _refusal(fake, refuse.no_such_resource()))
 
     return Starlette(
         routes=[
@@ -240,7 +264,7 @@ def _app(fake: FakeTelnyx) -> Starlette:
             Route("/v2/call_control_applications/{id}", application, methods=["GET"]),
             Route("/fake/ring", ring, methods=["POST"]),
         ],
-        exception_handlers={404: lambda *_: _refusal(fake, refuse.no_such_resource())},
+        exception_handlers={404: nothing},
     )
 
 
@@ -279,12 +303,31 @@ async def _answer(
 ) -> Response:
     """Everything around a command: the key, the limit, the trouble, the record."""
     if not _has_key(fake, request):
-        return _refusal(fake, refuse.unauthorized())
+        return _told(fake, request, None, _refusal(fake, refuse.unauthorized()))
     body = await _json(request)
     fault = fake.faults.take(command)
     response = await _with_fault(fake, fault, command, call_control_id, body)
     fake.commanded.append(Commanded(command, call_control_id, body, response.status_code))
+    return _told(fake, request, body, response)
+
+
+def _told(fake: FakeTelnyx, request: Request, body: Any, response: Response) -> Response:
+    """The same response; what was asked and answered has been said."""
+    cut = isinstance(response, _Cut)
+    status, answer = response.status_code, bytes(response.body)
+    said = request_line(request.method, request.url.path, body, status, answer)
+    fake.tell(said + " (cut on demand)" * cut)
     return response
+
+
+def _rung(fake: FakeTelnyx, ends: Any) -> Response:
+    if not isinstance(ends, dict) or not set(ends) <= {"from", "to"}:
+        return _refusal(fake, refuse.invalid("body", "an object with from and to, or empty"))
+    for name, value in ends.items():
+        if not isinstance(value, str):
+            return _refusal(fake, refuse.invalid(name, "text"))
+    call = fake.ring(**{"from_" if name == "from" else name: end for name, end in ends.items()})
+    return JSONResponse({"data": {"call_control_id": call.call_control_id}})
 
 
 async def _with_fault(

@@ -30,6 +30,7 @@ from mediaserver.carrier.report import CallReport
 from mediaserver.carrier.rest import errors as refuse
 from mediaserver.carrier.rest.habits import Habits
 from mediaserver.carrier.rest.streams import MediaRequest, Stream, stream_fields
+from mediaserver.carrier.rest.tell import line
 from mediaserver.carrier.rest.voice import Recordings, Transcriber, Voice, now_text
 
 Body = dict[str, Any]
@@ -41,6 +42,9 @@ _STATS = {"jitter_max_variance": "5.52", "jitter_packet_count": "0", "mos": "4.5
 
 class Exchange(Protocol):
     """The carrier that a call belongs to."""
+
+    def tell(self, line: str) -> None:
+        """Say what the fake does."""
 
     def notify(self, call: PhoneCall, event_type: str, payload: Body) -> None:
         """Send a webhook about a call."""
@@ -144,6 +148,10 @@ class PhoneCall:
     def report(self, event_type: str, **fields: object) -> None:
         """Send a webhook about the call."""
         self.exchange.notify(self, event_type, self._ids() | fields)
+
+    def tell(self, what: str) -> None:
+        """Say in a line what becomes of the call's stream."""
+        self.exchange.tell(line(f"call {self.call_control_id}: {what}"))
 
     def begin(self, body: Body | None = None) -> None:
         """The call rings; a dialled one is answered by itself after a while, or never."""

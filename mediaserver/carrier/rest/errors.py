@@ -104,11 +104,15 @@ MISSING, NOT_IN_ENUM, OUT_OF_RANGE = "10004", "10032", "10033"
 MALFORMED = "10015"
 """Documented for a bad connection_id; which code other malformed values have is our guess."""
 
+NOT_E164 = "10016"
+"""Source: Telnyx' list of API error codes; that dial answers with it is our guess."""
+
 _TITLES = {
     MISSING: "Missing required parameter",
     NOT_IN_ENUM: "Value not in the enumeration",
     OUT_OF_RANGE: "Value out of range",
     MALFORMED: "Invalid parameter",
+    NOT_E164: "Phone number must be in +E.164 format",
 }
 
 

@@ -19,6 +19,7 @@ class Habits:
         answer: ``never``: a dialled number rings until its ``timeout_secs``.
         ring_s: and then so long instead, so that a test need not wait.
         up_after_s: how long it takes from the command ``answer`` until the call is answered.
+        first_command_s: how long a call that comes in waits for its first command.
         transcripts: what a transcription hears, again and again.
         transcript_every_s: how often it hears something.
         s_per_character: how long a character of a spoken text takes.
@@ -30,6 +31,7 @@ class Habits:
     answer: Literal["yes", "never"] = "yes"
     ring_s: float | None = None
     up_after_s: float = 0.0
+    first_command_s: float = 30.0
     transcripts: Sequence[str] = ("hello", "how can I help you")
     transcript_every_s: float = 0.25
     s_per_character: float = 0.06

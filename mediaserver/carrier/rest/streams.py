@@ -14,6 +14,7 @@ from mediaserver.carrier.call import FakeCall
 from mediaserver.carrier.line import CONNECT_ERRORS, no_connection
 from mediaserver.carrier.plan import CallPlan, PlanError
 from mediaserver.carrier.report import CallReport
+from mediaserver.carrier.rest.tell import shown_url
 from telephony_codecs import CodecError
 
 SPEECH_S = 120.0
@@ -119,6 +120,9 @@ class Owner(Protocol):
     def report(self, event_type: str, **fields: object) -> None:
         """Send a webhook about the call."""
 
+    def tell(self, what: str) -> None:
+        """Say in a line what becomes of the stream."""
+
 
 @dataclass
 class Stream:
@@ -169,7 +173,9 @@ class Stream:
         """Send the one webhook about its end; none if it never began."""
         url = self.request.url
         if self._is_unanswered:
+            self.owner.tell("its stream was cut: nobody answered")
             return
+        self.owner.tell(self._end_line())
         if self._failure is None:
             self.owner.report("streaming.stopped", stream_url=url)
             return
@@ -181,7 +187,20 @@ class Stream:
             stream_params={"stream_url": url, "track": self.request.track},
         )
 
+    def _end_line(self) -> str:
+        """What came of it; the URL may hold a token."""
+        if self._failure is not None:
+            why = self._failure.replace(self.request.url, shown_url(self.request.url))
+            code = "" if self.line is None else f" {self.line.record.close_code or ''}".rstrip()
+            return f"its stream to {shown_url(self.request.url)} failed: {why}{code}"
+        if self.line is None:
+            return "its stream ended"
+        ear = self.line.intake.ear
+        sent, heard_s = len(self.line.record.sent), ear.n_fed / ear.rate_hz
+        return f"its stream ended: {sent} messages sent, {heard_s:.1f} s of audio came back"
+
     async def _talk(self, line: StreamedCall) -> None:
+        self.owner.tell(f"streams to {shown_url(self.request.url)}")
         self.owner.report("streaming.started", stream_url=self.request.url)
         if not self.is_stopped:
             await line.speak()

@@ -117,13 +117,22 @@ class Voice:
             self.report(f"call.{what}.ended", status=status, **fields, **at_end)
 
         times_s = starts_s, self.ear.end_s
-        task = self.spawn(self._see_out(what, times_s, fields, end))
+        before = next(reversed(self._queued), None)
+        task = self.spawn(self._see_out(what, before, times_s, fields, end))
         self._queued[task] = end
 
     async def _see_out(
-        self, what: str, times_s: tuple[float, float], fields: Body, end: Callable[[str], None]
+        self,
+        what: str,
+        before: asyncio.Task[None] | None,
+        times_s: tuple[float, float],
+        fields: Body,
+        end: Callable[[str], None],
     ) -> None:
         starts_s, ends_s = times_s
+        if before is not None:
+            # It ends when this begins: two timers of one moment come in any order.
+            await asyncio.wait([before])
         await asyncio.sleep(starts_s - self.now())
         self.report(f"call.{what}.started", **fields)
         await asyncio.sleep(ends_s - self.now())

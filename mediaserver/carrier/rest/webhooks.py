@@ -7,14 +7,18 @@ import base64
 import hmac
 import json
 import random
+import ssl
 import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import httpx
 from nacl.signing import SigningKey
+
+from mediaserver.carrier.rest.tell import Tell, line, shown_url, silent
 
 _TIME_LIMIT_S = 2.0
 _MAX_ATTEMPTS = 3
@@ -66,18 +70,26 @@ class WebhookSender:
         faults: may be replaced at any time.
         retry_s: pause before a delivery is repeated.
         deliveries: every one tried so far.
+        tls: who is trusted behind https; None: as ``SSL_CERT_FILE`` says, else the public
+            authorities.
+        tell: told of each delivery.
     """
 
     key: SigningKey = field(default_factory=SigningKey.generate, repr=False)
     faults: WebhookFaults = field(default_factory=WebhookFaults)
     retry_s: float = 0.2
     deliveries: list[Delivery] = field(default_factory=list, repr=False)
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    tell: Tell = field(default=silent, repr=False)
     _tasks: set[asyncio.Task[None]] = field(init=False, repr=False, default_factory=set)
     _in_order: asyncio.Lock = field(init=False, repr=False, default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.faults.seed)
-        self._http = httpx.AsyncClient(timeout=_TIME_LIMIT_S, trust_env=False)
+        # No proxy of the environment: the receiver is on this machine, or a tunnel.
+        self._http = httpx.AsyncClient(
+            timeout=_TIME_LIMIT_S, trust_env=False, verify=self.tls or trusting()
+        )
 
     @property
     def public_key(self) -> str:
@@ -122,20 +134,30 @@ class WebhookSender:
 
     async def _attempt_all(self, url: str, event: dict[str, Any]) -> None:
         for attempt in range(1, _MAX_ATTEMPTS + 1):
-            status = await self._attempt(url, event, attempt)
+            came = await self._attempt(url, event, attempt)
+            status = came if isinstance(came, int) else None
             delivery = Delivery(event["event_type"], event["id"], attempt, status)
             self.deliveries.append(delivery)
-            if status is not None and 200 <= status < 300:
+            is_taken = status is not None and 200 <= status < 300
+            self._tell(url, delivery, came, is_last=is_taken or attempt == _MAX_ATTEMPTS)
+            if is_taken:
                 return
             await asyncio.sleep(self.retry_s)
 
-    async def _attempt(self, url: str, event: dict[str, Any], attempt: int) -> int | None:
+    def _tell(self, url: str, delivery: Delivery, came: int | str, *, is_last: bool) -> None:
+        attempt = "" if delivery.attempt == 1 else f", attempt {delivery.attempt}"
+        given_up = is_last and not (isinstance(came, int) and 200 <= came < 300)
+        what = f"webhook {delivery.event_type} to {shown_url(url)}{attempt} → {came}"
+        self.tell(line(what + (", given up" if given_up else "")))
+
+    async def _attempt(self, url: str, event: dict[str, Any], attempt: int) -> int | str:
+        """Deliver once; the status, or why there was no answer."""
         body = json.dumps(_shaped(event, self.faults.shape, attempt, url)).encode()
         headers = {"content-type": "application/json", **self._signed(body)}
         try:
             response = await self._http.post(url, content=body, headers=headers)
-        except httpx.HTTPError:
-            return None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return _why(error, url)
         return response.status_code
 
     def _signed(self, body: bytes) -> dict[str, str]:
@@ -149,6 +171,26 @@ class WebhookSender:
             "telnyx-signature-ed25519": base64.b64encode(signature).decode("ascii"),
             "telnyx-timestamp": at,
         }
+
+
+def trusting(authority: Path | None = None) -> ssl.SSLContext:
+    """Whom to trust behind https: those of ``SSL_CERT_FILE``, else the public ones; and this one.
+
+    Raises:
+        OSError: a file cannot be read, or holds no certificate.
+    """
+    context = httpx.create_ssl_context()
+    if authority is not None:
+        context.load_verify_locations(authority)
+    return context
+
+
+def _why(error: Exception, url: str) -> str:
+    """In a few words, why there was no answer; the URL may hold a token, and is left out."""
+    said = str(error).replace(url, "the URL") or type(error).__name__
+    if "CERTIFICATE_VERIFY_FAILED" in said:
+        return f"no answer: {said}: its authority is named by --webhook-ca or SSL_CERT_FILE"
+    return f"no answer: {said}"
 
 
 def _shaped(event: dict[str, Any], shape: str, attempt: int, url: str) -> dict[str, Any]:

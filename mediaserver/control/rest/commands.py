@@ -10,7 +10,7 @@ from mediaserver.control.errors import InvalidFieldError, UnreadableReplyError
 from mediaserver.control.own_server import OwnServer
 from mediaserver.control.rest.actions.media import MediaActions
 from mediaserver.control.rest.actions.options import CommonOptions, HangupOptions
-from mediaserver.control.rest.actions.sender import ActionResult, text_of
+from mediaserver.control.rest.actions.sender import text_of
 from mediaserver.control.rest.commander import Command, Commander, new_command_id
 from mediaserver.control.rest.engines import TranscriptionConfig
 from mediaserver.control.rest.fields import ForkStreamType, TranscriptionTracks
@@ -20,6 +20,7 @@ from mediaserver.control.rest.streams import (
     StartStreamingOptions,
     stream_body,
 )
+from mediaserver.control.results import ActionResult
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,13 @@ class Backlog:
         head = self.queue[0] if self.queue else None
         return head if isinstance(head, QueuedItem) and head.chunks else None
 
+    def unfinished(self) -> QueuedItem | None:
+        """Return the play that has begun and whose source is to bring more."""
+        head = self.queue[0] if self.queue else None
+        if isinstance(head, QueuedItem) and head.is_open and head.start >= 0 and not head.live:
+            return head
+        return None
+
     def add(self, item: QueuedItem, samples: Int16Array, now: float) -> None:
         """Append samples to a play; a copy of them if their owner may write them."""
         if len(samples):

@@ -258,6 +258,11 @@ class Ledger:
             segment.every = self._every
             segment.due_at = self.mark_at + self._every / self.rate_hz
 
+    @property
+    def n_awaited(self) -> int:
+        """Wire marks that have not come back."""
+        return len(self._outstanding)
+
     def mark_due(self, now: float) -> bool:
         """Whether enough was sent, or time passed, since the last mark to send the next."""
         segment = self.current

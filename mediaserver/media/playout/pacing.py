@@ -36,8 +36,11 @@ class Sender:
         "_keepalive",
         "_live",
         "_min",
+        "_n_silent",
         "_sink",
         "_sizes",
+        "_underruns",
+        "_unfinished",
         "ledger",
         "next_at",
     )
@@ -59,6 +62,7 @@ class Sender:
         self.ledger = Ledger(sink, encoder.rate_hz, mark_every_s, LIVE_MARK_EVERY_S)
         self._sizes = sizes = Sizes.of(encoder, lead_s, message_s, clip_message_s)
         self._keepalive = keepalive
+        self._n_silent = 0
         self._backlog = Backlog(self.ledger)
         self._min = sizes.least
         # One message per 20 ms play may skip the queue, if that is what live messages are.
@@ -72,9 +76,17 @@ class Sender:
         self._live: QueuedItem | None = None
         # Says what live audio to leave out; None: nothing.
         self._catch_up: CatchUp | None = None
+        # The play that had begun and was to bring more, when audio was last sent.
+        self._unfinished: QueuedItem | None = None
+        self._underruns = 0
         self._blocked = False
         self._closed = False
         self.next_at: float | None = float("-inf") if keepalive else None
+
+    @property
+    def has_played(self) -> bool:
+        """Anything but silence of ours was sent."""
+        return self.ledger.n_messages > self._n_silent
 
     @property
     def blocked(self) -> bool:
@@ -138,6 +150,7 @@ class Sender:
             return now >= self._rest_at() and self._send_rest(now)
         if self._keepalive and self.ledger.dry_at <= now:
             self._sink.send_media(self._encoder.silence(self._min))
+            self._n_silent += 1
             self.ledger.advance(self._min, now)
             return True
         return False
@@ -203,8 +216,12 @@ class Sender:
         return True
 
     def _emit(self, n_samples: int, now: float) -> None:
+        unfinished = self._unfinished
+        if unfinished is not None and self.ledger.dry_at < now:
+            self._underruns += not (unfinished.resolved or unfinished.end >= 0)
         self._sink.send_media(self._encoder.encode(self._backlog.take(n_samples)))
         self.ledger.advance(n_samples, now)
+        self._unfinished = self._backlog.unfinished()
         self._finish(now)
 
     def _finish(self, now: float) -> None:

@@ -16,12 +16,16 @@ class Tally(NamedTuple):
         dropped_s: seconds of live audio that came too late.
         plays: that ended and were no live audio, by final state.
         marks: the user's, by final state.
+        too_late_s: the part of ``dropped_s`` that waited for longer than live audio may.
+        underruns: times the far end had nothing to play while a play's source was to bring more.
     """
 
     n_messages: int
     dropped_s: float
     plays: Counter[State]
     marks: Counter[State]
+    too_late_s: float = 0.0
+    underruns: int = 0
 
     def plus(self, other: Tally) -> Tally:
         """Both together."""
@@ -30,6 +34,8 @@ class Tally(NamedTuple):
             self.dropped_s + other.dropped_s,
             self.plays + other.plays,
             self.marks + other.marks,
+            self.too_late_s + other.too_late_s,
+            self.underruns + other.underruns,
         )
 
 

@@ -16,6 +16,17 @@ class EventHub:
         self._subscribers: list[DropOldest[Event]] = []
         self._early: list[Event] | None = []
         self._closed = False
+        self._dropped = 0
+
+    @property
+    def dropped(self) -> int:
+        """Events that subscribers were too slow for."""
+        return self._dropped + sum(queue.dropped for queue in self._subscribers)
+
+    @property
+    def queued(self) -> int:
+        """Events that wait for the slowest subscriber."""
+        return max((queue.n_waiting for queue in self._subscribers), default=0)
 
     def subscribe(self) -> DropOldest[Event]:
         """Events from now on, until ``close``."""
@@ -43,5 +54,6 @@ class EventHub:
         """No more events come."""
         self._closed = True
         for queue in self._subscribers:
+            self._dropped += queue.dropped
             queue.close()
         self._subscribers = []

@@ -23,6 +23,7 @@ class CallFacts:
         request: what to ask for to have such a stream again.
         query: the stream URL's, without the token.
         path: the stream URL's, without the token.
+        route: what the route asks for that its chain is from; empty: no route.
         is_open: no token is asked for, so a parameter of that name is the user's own.
 
     Attributes:
@@ -38,6 +39,7 @@ class CallFacts:
         query: Mapping[str, str],
         path: str,
         *,
+        route: str = "",
         is_open: bool = True,
     ) -> None:
         self.call_id = call_id
@@ -48,6 +50,7 @@ class CallFacts:
         self.request = request
         self.query = query
         self.path = path
+        self.route = route
         self._is_open = is_open
 
     @property

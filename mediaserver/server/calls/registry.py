@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 from websockets.server import ServerProtocol
 
 from mediaserver.errors import ConfigurationError
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.observer import CallSummary
 from mediaserver.processors.api import Draining
 from mediaserver.server.admission import Refused
@@ -19,13 +20,19 @@ from mediaserver.server.calls.audio.formats import UnsupportedFormatError, forma
 from mediaserver.server.calls.audio.parts import parts_of
 from mediaserver.server.calls.connection import MediaConnection, Opened
 from mediaserver.server.calls.facts import CallFacts
-from mediaserver.server.calls.hangups import HangUps
-from mediaserver.server.calls.runner import InlineRunner, MakeRunner
-from mediaserver.server.calls.selection import load_processors, request_of, select
-from mediaserver.server.calls.session import Session
+from mediaserver.server.calls.hangups import HangUps, Perform
+from mediaserver.server.calls.runner import InlineRunners, Runners
+from mediaserver.server.calls.selection import Selection, load_processors, request_of, select
+from mediaserver.server.calls.session import STOOD_STILL_S, Session
+from mediaserver.server.calls.watching.blame import LoopWatch
 from mediaserver.server.calls.watching.summary import summary_of
 from mediaserver.server.sockets import poller
-from mediaserver.server.sockets.media_socket import Connection, MediaSocket, make_media_socket
+from mediaserver.server.sockets.media_socket import (
+    Connection,
+    MediaSocket,
+    Pings,
+    make_media_socket,
+)
 from mediaserver.server.sockets.poller import SocketPoller
 from mediaserver.settings import Settings
 from mediaserver.tokens import Admission
@@ -33,6 +40,7 @@ from mediaserver.wire.messages import Start
 from telephony_codecs import status
 
 logger = logging.getLogger(__name__)
+limited = LimitedLog(logger)
 
 # With a shared token only, a second socket takes a call over when the first is this quiet.
 TAKEOVER_QUIET_S = 2.0
@@ -57,14 +65,15 @@ class CallRegistry:
     Args:
         settings: see ``Settings``.
         follower: told what becomes of the calls.
-        hangup: ends a phone call by REST; None where there is no control client.
-        make_runner: makes what runs a call's processors.
+        perform: commands a phone call by REST; None where there is no control client.
+        runners: make what runs a call's processors; they are started and closed here.
         worker: the number of this process among its siblings; None where it is alone.
 
     Attributes:
         sessions: the live calls by their id.
         counters: what happened how often.
         hang_ups: ends phone calls.
+        runners: make what runs a call's processors.
 
     Raises:
         ConfigurationError: a setting or a processor cannot be used.
@@ -75,8 +84,8 @@ class CallRegistry:
         settings: Settings,
         follower: CallsFollower,
         *,
-        hangup: Callable[[str], Awaitable[object]] | None = None,
-        make_runner: MakeRunner = InlineRunner,
+        perform: Perform | None = None,
+        runners: Runners | None = None,
         worker: int | None = None,
     ) -> None:
         self.settings = settings
@@ -85,13 +94,17 @@ class CallRegistry:
         # With those that have ended, and whose handlers run, when a newer one has their place.
         self._unfinished: set[Session] = set()
         self._follower = follower
-        self.hang_ups = HangUps(hangup)
-        self._make_runner = make_runner
+        self._perform = perform
+        self.hang_ups = HangUps(None if perform is None else self._hang_up)
+        self.runners = runners or InlineRunners()
         self._worker = worker
         self._draining = False
         self._specs = load_processors(settings)
         self._poller: SocketPoller | None = None
         self._watch: asyncio.TimerHandle | None = None
+        self._look_due = monotonic()
+        self._awake_since = float("-inf")
+        self._loop_watch = LoopWatch(self._blamed)
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -99,6 +112,8 @@ class CallRegistry:
         """Be ready for calls."""
         # Loads every codec's library now: the first call of a codec must not wait for it.
         await asyncio.to_thread(status)
+        await self.runners.start()
+        self._loop_watch.start()
         if self.settings.poll_ms and poller.AVAILABLE:
             self._poller = SocketPoller(self.settings.poll_ms / 1000)
         self._look()
@@ -106,6 +121,9 @@ class CallRegistry:
     def _look(self) -> None:
         """Once a second: let every call say what looks wrong about it."""
         now = monotonic()
+        if now - self._look_due > STOOD_STILL_S:
+            self._awake_since = now
+        self._look_due = now + 1.0
         for session in list(self.sessions.values()):
             session.look(now)
         self._watch = asyncio.get_running_loop().call_later(1.0, self._look)
@@ -122,13 +140,19 @@ class CallRegistry:
         """Calls that anybody with the shared token could take over: their socket is gone, or
         has brought no media for a while."""
         now = monotonic()
-        return sum(_is_quiet(session, now) for session in self.sessions.values())
+        return sum(self._is_quiet(session, now) for session in self.sessions.values())
 
     def make_socket(
-        self, protocol: ServerProtocol, transport: asyncio.Transport, connection: Connection
+        self,
+        protocol: ServerProtocol,
+        transport: asyncio.Transport,
+        connection: Connection,
+        *,
+        has_ponged: bool = False,
     ) -> MediaSocket:
-        """The media socket of a connection whose handshake is done."""
-        return make_media_socket(protocol, transport, connection, self._poller)
+        """The media socket of a connection whose handshake is done; its peer may have ponged."""
+        pings = Pings.of(self.settings, answered=has_ponged)
+        return make_media_socket(protocol, transport, connection, self._poller, pings)
 
     def open(
         self,
@@ -149,7 +173,6 @@ class CallRegistry:
         except (UnsupportedFormatError, ConfigurationError) as exc:
             unsupported = isinstance(exc, UnsupportedFormatError)
             self.count("refused_format" if unsupported else "refused_processor")
-            logger.warning("call %s refused: %s", call_id, exc)
             return Refused(1003 if unsupported else 1008, str(exc))
 
     def connection_closed(self, connection: MediaConnection) -> None:
@@ -160,9 +183,30 @@ class CallRegistry:
 
     # SessionHost: what sessions need.
 
+    async def perform(
+        self, call_id: str, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """Command a phone call; see ``Perform``.
+
+        Raises:
+            ConfigurationError: there is no control client.
+        """
+        if self._perform is None:
+            raise ConfigurationError(
+                "call.control needs a Telnyx API key: set api_key (TELNYX_API_KEY)"
+            )
+        return await self._perform(call_id, method, args, kwargs)
+
+    async def _hang_up(self, call_id: str) -> None:
+        await self.perform(call_id, "hangup", (), {})
+
     def count(self, name: str) -> None:
         """One more of ``name``."""
         self.counters[name] += 1
+
+    def _blamed(self, name: str, *, call_id: str = "") -> None:
+        """Something held up the loop."""
+        self.count(name)
 
     def summary_of(self, session: Session) -> CallSummary:
         """The session's facts and figures as they are now."""
@@ -178,7 +222,7 @@ class CallRegistry:
         if over:
             del self.sessions[session.call_id]
         summary = self.summary_of(session)
-        logger.info("call %s ended: %s", session.call_id, summary.line())
+        logger.info("call %s ended: %s", shown(session.call_id), summary.line())
         self._follower.call_closed(summary, over=over)
         self._unfinished.discard(session)
         if not self._unfinished:
@@ -202,14 +246,20 @@ class CallRegistry:
             self.hang_ups.start(session, after_playout=False, reason="shutdown")
         await self.hang_ups.closed()
 
-    async def close(self) -> None:
-        """End every call now."""
+    async def close(self, within_s: float | None = None) -> None:
+        """End every call now; handlers have so long, or the grace of the settings."""
         if self._watch is not None:
             self._watch.cancel()
         for session in list(self.sessions.values()):
             session.end("shutdown")
-        await self._idle.wait()
+        try:
+            await asyncio.wait_for(self._idle.wait(), within_s)
+        except TimeoutError:
+            for session in self._unfinished:
+                session.leave()
         await self.hang_ups.closed()
+        await self.runners.close()
+        self._loop_watch.stop()
         if self._poller is not None:
             self._poller.close()
 
@@ -229,7 +279,7 @@ class CallRegistry:
         gone, or has brought no media for a while: else anybody who knows the shared token
         and an id could take a live call.
         """
-        if not _is_quiet(session, now) and admission is not Admission.PER_CALL:
+        if not self._is_quiet(session, now) and admission is not Admission.PER_CALL:
             self.count("refused_takeover")
             return Refused(1008, "the call is live on another socket")
         # All that can be refused comes first: then nothing needs to be put back.
@@ -249,29 +299,52 @@ class CallRegistry:
         now: float,
     ) -> Opened:
         formats = formats_of(start, connection.query, self.settings)
-        chosen = select(self._specs, self.settings, start, connection.query)
+        query, path = connection.query, connection.path
+        selection = select(self._specs, self.settings, start, query, path)
         parts = parts_of(formats, self.settings, connection)
         facts = CallFacts(
             call_id,
             start,
             formats,
-            request_of(start, connection.query, formats),
-            connection.query,
-            connection.path,
+            request_of(start, query, formats, path, selection.matched),
+            query,
+            path,
+            route=selection.route,
             is_open=admission is Admission.OPEN,
         )
-        runner = self._make_runner(chosen, self.settings)
+        runner = self.runners.make_runner(selection.chain, self.settings)
         session = Session(self, facts, connection, runner, parts, now)
         self.sessions[call_id] = session
         self._unfinished.add(session)
         self._idle.clear()
         self.count("calls")
-        logger.info("call %s: %s in, %s out", call_id, formats.codec, formats.send_codec)
+        self._say_opened(facts, selection)
         self._follower.call_opened(session)
         session.begin()
         return Opened(session)
 
+    def _is_quiet(self, session: Session, now: float) -> bool:
+        """Its socket is gone, or has brought no media for a while in which it was read."""
+        heard_at = max(session.inbound.heard_at, self._awake_since)
+        return session.line is None or now - heard_at > TAKEOVER_QUIET_S
 
-def _is_quiet(session: Session, now: float) -> bool:
-    """Its socket is gone, or has brought no media for a while."""
-    return session.line is None or now - session.inbound.heard_at > TAKEOVER_QUIET_S
+    def _say_opened(self, facts: CallFacts, selection: Selection) -> None:
+        call_id, formats = shown(facts.call_id), facts.formats
+        chain = "+".join(choice.spec.name for choice in selection.chain) or "no processor"
+        logger.info(
+            "call %s: %s in, %s out, %s%s",
+            call_id,
+            formats.codec,
+            formats.send_codec,
+            chain,
+            f" by the route {selection.route}" if selection.route else "",
+        )
+        for name, guess in selection.ignored:
+            self.count("parameter_ignored")
+            limited.warning(
+                "parameters ignored",
+                "call %s: the parameter param_%s is ignored: no allow of its processors names it%s",
+                call_id,
+                shown(name),
+                guess,
+            )

@@ -11,22 +11,26 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from time import monotonic
+from typing import Any, NamedTuple, Protocol
 
 from mediaserver.errors import CallEndedError
+from mediaserver.interrupts import is_operators
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Event, Stop
-from mediaserver.processors.chain import Chain, FilterStage
+from mediaserver.processors.chain import Budget, Chain, FilterStage
 from mediaserver.server.calls.event_hub import EventHub
 from mediaserver.server.calls.selection import Chosen
 from mediaserver.server.calls.view import CallView, ViewedCall
 from mediaserver.settings import Settings
 
 logger = logging.getLogger(__name__)
+limited = LimitedLog(logger)
 
 # How long a handler may take to notice that it is cancelled.
 CANCELLED_WITHIN_S = 1.0
-_ABANDONED: set[asyncio.Task[None]] = set()
+_ABANDONED: set[asyncio.Task[Any]] = set()
 
 
 class RunningCall(ViewedCall, Protocol):
@@ -40,6 +44,16 @@ class RunningCall(ViewedCall, Protocol):
 
     def hang_up(self, *, after_playout: bool = False, reason: str = "hangup") -> None:
         """End the phone call, or at least its stream; what goes wrong is logged."""
+
+
+class RunnerLoad(NamedTuple):
+    """How processors keep up; see ``CallSummary``."""
+
+    dropped_frames: int = 0
+    dropped_events: int = 0
+    queued_frames: int = 0
+    queued_events: int = 0
+    budget_overruns: int = 0
 
 
 class Runner(Protocol):
@@ -58,8 +72,8 @@ class Runner(Protocol):
         """The processors' names, in order."""
 
     @property
-    def dropped_frames(self) -> int:
-        """Frames that handlers were too slow for."""
+    def load(self) -> RunnerLoad:
+        """How its processors keep up."""
 
     @property
     def n_errors(self) -> int:
@@ -74,14 +88,28 @@ class Runner(Protocol):
     def end(self, reason: str) -> None:
         """No more frames and events come; ``Stop(reason)`` is the last."""
 
-    async def wait(self, timeout_s: float) -> None:
+    async def wait(self, timeout_s: float | None) -> None:
         """Give the handlers this long to return."""
 
     async def close(self) -> None:
         """Cancel the handlers that are left, and wait until they have ended."""
 
 
-MakeRunner = Callable[[Sequence[Chosen], Settings], Runner]
+class Runners(Protocol):
+    """Where the runners of a process's calls come from."""
+
+    async def start(self) -> None:
+        """Be ready for calls; before the first of them.
+
+        Raises:
+            ConfigurationError: a processor cannot be used.
+        """
+
+    def make_runner(self, chosen: Sequence[Chosen], settings: Settings) -> Runner:
+        """What runs a call's chain."""
+
+    async def close(self) -> None:
+        """Behind the last call's end."""
 
 
 class InlineRunner:
@@ -97,18 +125,28 @@ class InlineRunner:
         self.n_errors = 0
         self._chosen = chosen
         self._settings = settings
-        self._chain = Chain([], self._failed)
+        budget = Budget(settings.budget_ms / 1000, self._over_budget)
+        self._chain = Chain([], self._failed, budget, monotonic)
         self.run = self._chain.run
         self._events = EventHub()
         self._views: list[CallView] = []
-        self._handlers: set[asyncio.Task[None]] = set()
+        self._handlers: set[asyncio.Task[Any]] = set()
+        self._spawned: set[asyncio.Task[Any]] = set()
         self._n_running = 0
+        self._over: set[str] = set()
+        self._n_overruns = 0
         self._call: RunningCall | None = None
 
     @property
-    def dropped_frames(self) -> int:
+    def load(self) -> RunnerLoad:
         """See ``Runner``."""
-        return sum(view.dropped_frames for view in self._views)
+        return RunnerLoad(
+            sum(view.dropped_frames for view in self._views),
+            self._events.dropped,
+            max((view.queued_frames for view in self._views), default=0),
+            self._events.queued,
+            self._n_overruns,
+        )
 
     def begin(self, call: RunningCall) -> None:
         """See ``Runner``."""
@@ -116,15 +154,14 @@ class InlineRunner:
         loop = asyncio.get_running_loop()
         for choice in self._chosen:
             spec = choice.spec
-            rate_hz = None if spec.is_filter else spec.rate
-            view = CallView(call, self._events, spec.name, rate_hz)
+            view = CallView(call, self._events, spec.name, spec.rate, self._adopt)
             self._views.append(view)
             if spec.is_filter:
                 self._make_filter(view, choice)
                 continue
             self._chain.add(view)
             task = loop.create_task(
-                self._handle(call, view, choice), name=f"{spec.name} {call.facts.call_id}"
+                self.handle(call, view, choice), name=f"{spec.name} {call.facts.call_id}"
             )
             self._handlers.add(task)
             self._n_running += 1
@@ -142,40 +179,55 @@ class InlineRunner:
         self._events.publish(Stop(reason))
         self._events.close()
 
-    async def wait(self, timeout_s: float) -> None:
+    async def wait(self, timeout_s: float | None) -> None:
         """See ``Runner``."""
         if self._handlers:
             await asyncio.wait(self._handlers, timeout=timeout_s)
 
     async def close(self) -> None:
         """See ``Runner``; a handler that takes no notice is left alone, and named."""
-        for task in self._handlers:
+        tasks = self._handlers | self._spawned
+        for task in tasks:
             task.cancel()
-        if self._handlers:
-            await asyncio.wait(self._handlers, timeout=CANCELLED_WITHIN_S)
-        for task in self._handlers:
-            logger.error("handler %s does not end: it is left alone", task.get_name())
+        if tasks:
+            _, tasks = await asyncio.wait(tasks, timeout=CANCELLED_WITHIN_S)
+        for task in tasks:
+            logger.error("handler %s does not end: it is left alone", shown(task.get_name()))
             _ABANDONED.add(task)  # else it may be collected while it runs
             task.add_done_callback(_ABANDONED.discard)
             if self._call is not None:
                 self._call.count("abandoned_handlers")
 
+    def _adopt(self, view: CallView, task: asyncio.Task[Any]) -> None:
+        """A processor has started a task of its own: it ends with the handlers."""
+        self._spawned.add(task)
+        task.add_done_callback(self._spawned.discard)
+        task.add_done_callback(partial(self._task_done, view))
+
+    def _task_done(self, view: CallView, task: asyncio.Task[Any]) -> None:
+        failure = None if task.cancelled() else task.exception()
+        call = self._call
+        assert call is not None
+        if failure is not None and not (call.ended and _is_end(failure)):
+            self._failed(view.name, failure)
+
     def _make_filter(self, view: CallView, choice: Chosen) -> None:
         try:
-            stage = FilterStage(choice.spec.name, choice.spec.target(view, **choice.parameters))
-        except Exception as exc:  # the border to a user's code
+            filter_ = choice.spec.target(view, **choice.parameters)
+            view.takes(filter_.rate)
+            stage = FilterStage(choice.spec.name, filter_)
+        except BaseException as exc:  # the border to a user's code: sys.exit() as well
             self._failed(choice.spec.name, exc)
         else:
             self._chain.add(stage)
 
-    async def _handle(self, call: RunningCall, view: CallView, choice: Chosen) -> None:
+    async def handle(self, call: RunningCall, view: CallView, choice: Chosen) -> None:
+        """Run one handler to its end; by this name a stack tells whose code runs."""
         failure: BaseException | None = None
         try:
             await choice.spec.target(view, **choice.parameters)
-        except Exception as exc:  # the border to a user's code
-            failure = exc
-        except asyncio.CancelledError as exc:  # of a task of its own, unless the call is over
-            if call.ended:
+        except BaseException as exc:  # the border to a user's code: sys.exit() as well
+            if _is_stopped(call, exc):
                 raise
             failure = exc
         self._n_running -= 1
@@ -189,19 +241,69 @@ class InlineRunner:
                 call.hang_up(reason="processor")
 
     def _failed(self, name: str, exc: BaseException) -> None:
-        """A processor raised: say so, and follow the policy."""
+        """A processor raised: say so, and follow the policy.
+
+        An asyncio task that lets a SystemExit or KeyboardInterrupt out ends the whole loop.
+        """
+        if is_operators(exc):
+            raise exc
         call = self._call
         assert call is not None
-        logger.error("call %s: processor %s failed", call.facts.call_id, name, exc_info=exc)
+        limited.error(
+            "processors that failed",
+            "call %s: processor %s failed",
+            shown(call.facts.call_id),
+            name,
+            exc_info=exc,
+        )
         self.n_errors += 1
         call.count("processor_errors")
+        self._follow(call, self._settings.on_error)
+
+    def _over_budget(self, name: str, longest_s: float) -> None:
+        """A filter takes too long for its frames, repeatedly: follow the policy."""
+        call = self._call
+        assert call is not None
+        call.count("budget_overruns")
+        self._n_overruns += 1
+        word = self._settings.on_budget
+        if name not in self._over:
+            self._over.add(name)
+            logger.warning(
+                "call %s: processor %s takes up to %.1f ms for a frame; its budget is %.1f ms: %s",
+                call.facts.call_id,
+                name,
+                1000 * longest_s,
+                self._settings.budget_ms,
+                self._where(name),
+            )
+        if word != "warn":
+            if word in ("auto", "bypass"):
+                self._chain.bypass(name)
+            self._follow(call, word)
+
+    def _where(self, name: str) -> str:
+        """File and line of a filter's ``process``."""
+        target = next(choice.spec.target for choice in self._chosen if choice.spec.name == name)
+        code = getattr(getattr(target, "process", None), "__code__", None)
+        return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else name
+
+    def _follow(self, call: RunningCall, word: str) -> None:
         if call.ended:
             return
-        # Soon, not now: the failure may have come in the middle of a frame.
-        if self._settings.on_error == "end":
+        # Soon, not now: it may have come in the middle of a frame.
+        if word == "end":
             asyncio.get_running_loop().call_soon(call.end, "processor")
-        elif self._settings.on_error == "hangup":
+        elif word == "hangup":
             asyncio.get_running_loop().call_soon(partial(call.hang_up, reason="processor"))
+
+
+def _is_stopped(call: RunningCall, exc: BaseException) -> bool:
+    """Whether a handler did not fail, but was stopped from outside."""
+    if isinstance(exc, GeneratorExit):  # with its loop, which is over
+        return asyncio._get_running_loop() is None
+    # A handler may also be cancelled by a task of its own.
+    return isinstance(exc, asyncio.CancelledError) and call.ended
 
 
 def _is_end(failure: BaseException) -> bool:
@@ -209,3 +311,17 @@ def _is_end(failure: BaseException) -> bool:
     if isinstance(failure, BaseExceptionGroup):
         return failure.split(CallEndedError)[1] is None
     return isinstance(failure, CallEndedError)
+
+
+class InlineRunners:
+    """All chains run in the thread that carries the calls; ``Runners``."""
+
+    async def start(self) -> None:
+        """See ``Runners``."""
+
+    def make_runner(self, chosen: Sequence[Chosen], settings: Settings) -> Runner:
+        """See ``Runners``."""
+        return InlineRunner(chosen, settings)
+
+    async def close(self) -> None:
+        """See ``Runners``."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 from mediaserver.media.playout import PlayoutSink
 from mediaserver.observer import CallSummary, ReportedEvent
@@ -25,6 +26,9 @@ from mediaserver.wire.messages import ErrorBody, Start
 
 logger = logging.getLogger(__name__)
 
+# A loop that is so late for a timer has read nothing meanwhile.
+STOOD_STILL_S = 0.5
+
 
 class SessionHost(Protocol):
     """Who owns the sessions."""
@@ -37,6 +41,11 @@ class SessionHost(Protocol):
     @property
     def hang_ups(self) -> HangUps:
         """What ends phone calls."""
+
+    async def perform(
+        self, call_id: str, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """Command a phone call."""
 
     def summary_of(self, session: Session) -> CallSummary:
         """The session's facts and figures."""
@@ -60,6 +69,9 @@ class Line(PlayoutSink, Protocol):
 
     def refuse(self, kind: str) -> None:
         """Count a message whose content turned out to be of no use."""
+
+    def look(self, n_media: int, now: float) -> None:
+        """Once a second: so many media messages have come on it so far."""
 
     def close(self, code: int, reason: str = "") -> None:
         """Close the socket."""
@@ -102,7 +114,9 @@ class Session:
         self._n_refused = 0
         self._watch = Watch(host.settings, now)
         self._alarm = Alarm(self._tick)
-        self.outbound = Outbound(parts.playout, self._alarm, host.settings.play_ahead_s)
+        self.outbound = Outbound(
+            parts.playout, self._alarm, host.settings.play_ahead_s, facts.call_id
+        )
         self.dtmf = DtmfEvents(runner.publish, self._alarm)
         self.inbound = Inbound(parts, runner.run, now, self._refuse, self._alarm)
 
@@ -140,19 +154,19 @@ class Session:
             self._alarm.ring()
 
     def line_lost(self) -> None:
-        """The socket is gone without ``stop``: the call waits for another one, for a while."""
+        """The socket is gone without ``stop``: a call that had media waits for another one."""
         self._leave_line()
         grace_s = self._host.settings.reconnect_grace_s
         if self.ended:
             return
         self._host.session_lost(self)
-        if grace_s == 0:
+        if grace_s == 0 or not self.inbound.had_media:
             self.end("lost")
             return
         self.outbound.renew(
             make_playout(self.facts.formats, self._host.settings, DetachedSink()), blocked=True
         )
-        self._grace = self._loop.call_later(grace_s, self.end, "lost")
+        self._await_line(grace_s)
 
     def take_over(
         self, line: Line, start: Start, formats: Formats, parts: Parts, now: float
@@ -188,6 +202,8 @@ class Session:
         """Once a second: say what looks wrong, and end what has lasted too long."""
         if not self.ended:
             self._watch.look(self, now)
+            if self.line is not None:
+                self.line.look(self.inbound.reorder.received, now)
 
     # What processors and their runner ask for.
 
@@ -195,8 +211,12 @@ class Session:
         """See ``Call.hangup``."""
         await self._host.hang_ups.hang_up(self, after_playout=after_playout, reason="hangup")
 
+    async def perform(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """A command of ``call.control``."""
+        return await self._host.perform(self.call_id, method, args, kwargs)
+
     def hang_up(self, *, after_playout: bool = False, reason: str = "hangup") -> None:
-        """The same, without waiting; what goes wrong is logged."""
+        """As ``hangup``, without waiting; what goes wrong is logged."""
         self._host.hang_ups.start(self, after_playout=after_playout, reason=reason)
 
     def count(self, name: str) -> None:
@@ -207,7 +227,7 @@ class Session:
         """Its facts and figures as they are now."""
         return self._host.summary_of(self)
 
-    def send_text(self, data: bytes) -> bool:
+    async def send_text(self, data: bytes) -> bool:
         """Send a message of the processors' own; False where there is no socket."""
         if self.line is not None:
             self.line.send_text(data)
@@ -232,6 +252,11 @@ class Session:
         self.runner.end(reason)
         self._finishing = self._loop.create_task(self._finish(), name=f"end of {self.call_id}")
 
+    def leave(self) -> None:
+        """Close the socket of a call that is over, though handlers still run."""
+        if self.line is not None:
+            self.line.close(1001)
+
     async def _finish(self) -> None:
         """Wait for the handlers, cancel what is left, close the socket, say so."""
         await self.runner.wait(self._host.settings.handler_grace_s)
@@ -240,6 +265,19 @@ class Session:
         if self.line is not None:
             self.line.close(1001 if self.end_reason == "shutdown" else 1000)
         self._host.session_ended(self)
+
+    def _await_line(self, for_s: float) -> None:
+        """End the call when so much time is over; time in which nothing was read is no time."""
+        due = monotonic() + for_s
+
+        def over() -> None:
+            stood_still_s = monotonic() - due
+            if stood_still_s > STOOD_STILL_S:  # the next socket may wait to be read
+                self._await_line(min(stood_still_s, for_s))
+            else:
+                self.end("lost")
+
+        self._grace = self._loop.call_later(for_s, over)
 
     def _leave_line(self) -> Line | None:
         line, self.line = self.line, None

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
+from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 
@@ -15,18 +24,62 @@ from mediaserver.errors import CallEndedError
 from mediaserver.media.align import PairAligner
 from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.observer import CallSummary
-from mediaserver.processors.api import AudioSource, Event
+from mediaserver.processors.api import AudioSource, Event, Mark, Play, ResultT
 from mediaserver.processors.chain import RateConverter
-from mediaserver.server.calls.audio.inbound import Inbound
-from mediaserver.server.calls.audio.outbound import LiveMark, LivePlay, Outbound
+from mediaserver.processors.control import CallControl
 from mediaserver.server.calls.audio.queue import DropOldest
 from mediaserver.server.calls.event_hub import EventHub
 from mediaserver.server.calls.facts import CallFacts
 from telephony_codecs.l16 import ByteOrder
 
+_CALL_LOGGER = logging.getLogger("mediaserver.call")
 FRAMES_LIMIT = 500  # ten seconds at 20 ms
 MAX_OWN_BYTES = 64 * 1024
 OWN_MESSAGE_EVERY_S = 0.02
+
+
+class CallLogger(logging.LoggerAdapter[logging.Logger]):
+    """Begins each line with the id of its call, and gives it as ``call_id`` to formatters."""
+
+    def process(
+        self, msg: object, kwargs: MutableMapping[str, Any]
+    ) -> tuple[object, MutableMapping[str, Any]]:
+        """See ``LoggerAdapter``."""
+        assert self.extra is not None
+        kwargs["extra"] = {**kwargs.get("extra", {}), **self.extra}
+        return f"call {self.extra['call_id']}: {msg}", kwargs
+
+
+class ViewedInbound(Protocol):
+    """What a view shows of the caller's audio."""
+
+    @property
+    def l16_byte_order(self) -> ByteOrder | None:
+        """See ``Call.l16_byte_order``."""
+
+
+class ViewedOutbound(Protocol):
+    """What a view does with what goes out; see ``Call``."""
+
+    def play(
+        self,
+        source: AudioSource,
+        rate: int | None,
+        *,
+        live: bool = False,
+        ahead_s: float | None = None,
+        resume: bool = False,
+    ) -> Coroutine[Any, Any, Play]:
+        """See ``Call.play``."""
+
+    def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
+        """See ``Call.play_live``."""
+
+    def mark(self, name: str) -> Mark:
+        """See ``Call.mark``."""
+
+    async def clear(self) -> dict[Play, float]:
+        """See ``Call.clear``."""
 
 
 class ViewedCall(Protocol):
@@ -37,11 +90,11 @@ class ViewedCall(Protocol):
         """What is known of it."""
 
     @property
-    def inbound(self) -> Inbound:
+    def inbound(self) -> ViewedInbound:
         """Its inbound half."""
 
     @property
-    def outbound(self) -> Outbound:
+    def outbound(self) -> ViewedOutbound:
         """Its outbound half."""
 
     @property
@@ -51,11 +104,17 @@ class ViewedCall(Protocol):
     def stats(self) -> CallSummary:
         """Its facts and figures as they are now."""
 
-    def send_text(self, data: bytes) -> bool:
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
+
+    async def send_text(self, data: bytes) -> bool:
         """Send a message on its socket, if it has one."""
 
     async def hangup(self, *, after_playout: bool = False) -> None:
         """End the phone call, or at least its stream."""
+
+    async def perform(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Command the phone call; see ``CallControl``."""
 
 
 class CallView:
@@ -68,10 +127,19 @@ class CallView:
         events: the call's events.
         name: the processor's.
         rate_hz: the rate it wants frames at; None takes them as they are.
+        adopt: told of each task that it starts.
     """
 
-    def __init__(self, call: ViewedCall, events: EventHub, name: str, rate_hz: int | None) -> None:
+    def __init__(
+        self,
+        call: ViewedCall,
+        events: EventHub,
+        name: str,
+        rate_hz: int | None,
+        adopt: Callable[[CallView, asyncio.Task[Any]], None] = lambda _, __: None,
+    ) -> None:
         self._call = call
+        self._adopt = adopt
         self._events = events
         self.name = name
         self._rates = RateConverter(rate_hz) if rate_hz is not None else None
@@ -81,7 +149,8 @@ class CallView:
         self._early: deque[Frame] | None = deque(maxlen=FRAMES_LIMIT)
         self._rate_hz = rate_hz
         self._send_at = 0.0
-        self.play_live = call.outbound.play_live
+        self._play_live = call.outbound.play_live
+        self.count = call.count  # for the processors of the package
 
     @property
     def id(self) -> str:
@@ -159,10 +228,21 @@ class CallView:
         return self._call.inbound.l16_byte_order
 
     @property
+    def control(self) -> CallControl:
+        """See ``Call.control``."""
+        return CallControl(self._call.perform)
+
+    @property
     def dropped_frames(self) -> int:
         """Frames this processor was too slow for."""
         readers = (ref() for _, ref in self._readers)
         return self._dropped_frames + sum(reader.dropped for reader in readers if reader)
+
+    @property
+    def queued_frames(self) -> int:
+        """Frames that wait for its slowest reader."""
+        readers = (ref() for _, ref in self._readers)
+        return max((reader.n_waiting for reader in readers if reader), default=0)
 
     def frames(self, track: Track | None = "inbound") -> AsyncIterator[Frame]:
         """See ``Call.frames``."""
@@ -204,15 +284,27 @@ class CallView:
         live: bool = False,
         ahead_s: float | None = None,
         resume: bool = False,
-    ) -> Coroutine[None, None, LivePlay]:
+    ) -> Coroutine[Any, Any, Play]:
         """See ``Call.play``."""
+        # A file, or bytes without a rate, say themselves at which rate they are.
+        if rate is None and not isinstance(source, Path | str | bytes):
+            rate = self.rate
         return self._call.outbound.play(source, rate, live=live, ahead_s=ahead_s, resume=resume)
 
-    async def clear(self) -> dict[LivePlay, float]:
-        """See ``Call.clear``."""
-        return self._call.outbound.clear()
+    def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
+        """See ``Call.play_live``."""
+        play_live = self._play_live
+        play_live(samples, self.rate if rate is None else rate)
 
-    async def mark(self, name: str) -> LiveMark:
+    def takes(self, rate_hz: int | None) -> None:
+        """A filter's instance says at which rate it wants its frames."""
+        self._rate_hz = rate_hz
+
+    async def clear(self) -> dict[Play, float]:
+        """See ``Call.clear``."""
+        return await self._call.outbound.clear()
+
+    async def mark(self, name: str) -> Mark:
         """See ``Call.mark``."""
         return self._call.outbound.mark(name)
 
@@ -228,7 +320,22 @@ class CallView:
         await asyncio.sleep(self._send_at - now)
         if self._call.ended:
             raise CallEndedError("the call has ended")
-        return self._call.send_text(data)
+        return await self._call.send_text(data)
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """See ``Call.log``."""
+        return CallLogger(_CALL_LOGGER, {"call_id": self.id})
+
+    def spawn(
+        self, coroutine: Coroutine[Any, Any, ResultT], *, name: str | None = None
+    ) -> asyncio.Task[ResultT]:
+        """See ``Call.spawn``."""
+        task = asyncio.get_running_loop().create_task(
+            coroutine, name=name or f"{self.name} {self.id}"
+        )
+        self._adopt(self, task)
+        return task
 
     async def hangup(self, *, after_playout: bool = False) -> None:
         """See ``Call.hangup``."""

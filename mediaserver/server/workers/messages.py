@@ -6,32 +6,33 @@ server that runs, and its next worker is then of the new code.
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from mediaserver.errors import ConfigurationError
 from mediaserver.observer import CallSummary, StreamRequest
-from mediaserver.processes.channel import UnsendableError, encode
 from mediaserver.processes.messages import Failed, Heartbeat, Hello, Ready, Shutdown
-from mediaserver.settings import ProcessorSetting, Settings, name_of
+from mediaserver.server.handed_settings import HandedSettings
+from mediaserver.settings import Settings
 from mediaserver.tokens import Admission
 
 __all__ = [
     "VERSION",
+    "Abandoned",
     "CallClosed",
     "CallOpened",
+    "Claim",
+    "Claimed",
+    "Command",
+    "Commanded",
     "Drain",
     "Failed",
     "FromWorker",
     "HandOver",
     "HandedOver",
-    "HangUp",
     "Heartbeat",
     "Hello",
-    "HungUp",
     "QuietCalls",
     "Ready",
     "Setup",
@@ -42,7 +43,7 @@ __all__ = [
     "WebhookReported",
 ]
 
-VERSION = 2
+VERSION = 6
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
@@ -51,93 +52,48 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
     Attributes:
         index: its slot.
         beat_s: between two of its heartbeats.
-        can_hang_up: the parent has a control client, and takes ``HangUp``.
-        settings: without the secrets that only the parent needs, and without the
-            processors' parameters; a processor that was given itself has its name here.
-        pickled_processors: ``name`` and ``parameters`` of ``processors`` and of ``offer``, in
-            this order: pairs. Pickled, because a program that embeds the server may set any
-            Python value, and give a function or class itself.
+        has_client: the parent has a control client, and takes ``Command``.
+        handed: the settings, without the secrets that only the parent needs.
     """
 
     index: int
     beat_s: float
-    can_hang_up: bool
-    settings: Settings
-    pickled_processors: bytes
+    has_client: bool
+    handed: HandedSettings
 
     @classmethod
     def of(
-        cls, index: int, settings: Settings, beat_s: float, *, can_hang_up: bool = False
+        cls, index: int, settings: Settings, beat_s: float, *, has_client: bool = False
     ) -> Setup:
         """The message for a worker of a server with these settings.
 
         Raises:
             ConfigurationError: another process cannot be given them.
         """
-        named = (*settings.processors, *settings.offer)
-        try:
-            pickled = pickle.dumps([(each.name, each.parameters) for each in named])
-        except (pickle.PickleError, TypeError, AttributeError, RecursionError) as exc:
-            raise ConfigurationError(f"workers cannot be given these settings: {exc}") from exc
-        sent = msgspec.structs.replace(
-            settings,
-            processors=_replaced(settings.processors, map(_bare, settings.processors)),
-            offer=_replaced(settings.offer, map(_bare, settings.offer)),
-            api_key=None,
-            auth_token=None,
-            public_keys=None,
-        )
-        setup = cls(index, beat_s, can_hang_up, sent, pickled)
-        try:
-            # A program that embeds the server may have set what no other source can.
-            msgspec.convert(msgspec.to_builtins(sent), Settings)
-            encode(setup)
-        except (msgspec.MsgspecError, TypeError, UnsendableError) as exc:
-            raise ConfigurationError(f"workers cannot be given these settings: {exc}") from exc
-        return setup
+        return cls(index, beat_s, has_client, HandedSettings.of(settings, "workers"))
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as far as they need no user's code to be read."""
+        return self.handed.settings
 
     def whole_settings(self) -> Settings:
-        """The settings, each processor with its function and its parameters again.
+        """See ``HandedSettings.whole``."""
+        return self.handed.whole()
 
-        Raises:
-            ConfigurationError: a function or a parameter cannot be loaded in this process.
-        """
-        try:
-            # From this program's own parent, over the socket pair that it made.
-            pairs = pickle.loads(self.pickled_processors)
-        except Exception as exc:  # the border to users' code: their modules load themselves
-            raise ConfigurationError(
-                f"a processor or its parameters cannot be loaded: {exc}"
-            ) from exc
-        n = len(self.settings.processors)
-        return msgspec.structs.replace(
-            self.settings,
-            processors=_replaced(self.settings.processors, pairs[:n]),
-            offer=_replaced(self.settings.offer, pairs[n:]),
-        )
-
-
-Pair = tuple[str | Callable[..., Any], dict[str, Any]]
-
-
-def _bare(setting: ProcessorSetting) -> Pair:
-    """Name and parameters without what only pickle can carry."""
-    return name_of(setting.name), {}
-
-
-def _replaced(
-    named: tuple[ProcessorSetting, ...], pairs: Iterable[Pair]
-) -> tuple[ProcessorSetting, ...]:
-    return tuple(
-        msgspec.structs.replace(setting, name=name, parameters=parameters)
-        for setting, (name, parameters) in zip(named, pairs, strict=True)
-    )
+    def log_config(self) -> dict[str, Any] | None:
+        """See ``HandedSettings.log_config``."""
+        return self.handed.log_config()
 
 
 class HandOver(msgspec.Struct, frozen=True, tag=True):
     """To a worker, with the socket: a stream whose ``start`` was just read.
 
+    It is not the worker's yet: while it was silent, another one may have got it. So it asks
+    by ``Claim``, and touches the socket once ``Claimed`` says that it is its own.
+
     Attributes:
+        number: of this message.
         call_id: what the call is known by.
         admission: how it was admitted.
         path: the upgrade request's, without the token.
@@ -145,8 +101,10 @@ class HandOver(msgspec.Struct, frozen=True, tag=True):
         start: the ``start`` message as it came.
         violations: messages that were refused so far, by kind.
         behind: octets that were read behind ``start``.
+        has_ponged: the peer has answered a ping.
     """
 
+    number: int
     call_id: str
     admission: Admission
     path: str
@@ -154,6 +112,14 @@ class HandOver(msgspec.Struct, frozen=True, tag=True):
     start: bytes
     violations: Mapping[str, int]
     behind: bytes
+    has_ponged: bool = False
+
+
+class Claimed(msgspec.Struct, frozen=True, tag=True):
+    """To a worker: whether the socket of a ``HandOver`` is its own."""
+
+    number: int
+    granted: bool
 
 
 class WebhookReported(msgspec.Struct, frozen=True, tag=True):
@@ -174,16 +140,24 @@ class Drain(msgspec.Struct, frozen=True, tag=True):
     """To a worker: tell the calls that the server wants to end."""
 
 
-class HungUp(msgspec.Struct, frozen=True, tag=True):
-    """To a worker: how its ``HangUp`` ended.
+class Commanded(msgspec.Struct, frozen=True, tag=True):
+    """To a worker: how its ``Command`` ended.
 
     Attributes:
         request: its number.
-        error: why it failed, encoded by the control client's room; None: it did not.
+        result: what it has come to, encoded by the control client's room.
+        error: why it failed, encoded there; None: it did not.
     """
 
     request: int
+    result: bytes
     error: bytes | None = None
+
+
+class Claim(msgspec.Struct, frozen=True, tag=True):
+    """From a worker: it has a ``HandOver`` and its socket, and could go on with it."""
+
+    number: int
 
 
 class HandedOver(msgspec.Struct, frozen=True, tag=True):
@@ -221,11 +195,26 @@ class SocketClosed(msgspec.Struct, frozen=True, tag=True):
     """From a worker: one of its sockets is closed."""
 
 
-class HangUp(msgspec.Struct, frozen=True, tag=True):
-    """From a worker: end this phone call by REST; a ``HungUp`` of the same number answers."""
+class Command(msgspec.Struct, frozen=True, tag=True):
+    """From a worker: command a call by REST; a ``Commanded`` of the same number answers.
+
+    Attributes:
+        request: its number.
+        call_id: of the call.
+        method: the control client's name for it.
+        arguments: encoded by the control client's room.
+    """
 
     request: int
     call_id: str
+    method: str
+    arguments: bytes
+
+
+class Abandoned(msgspec.Struct, frozen=True, tag=True):
+    """From a worker: nobody waits for the ``Command`` of this number any more."""
+
+    request: int
 
 
 class QuietCalls(msgspec.Struct, frozen=True, tag=True):
@@ -234,5 +223,6 @@ class QuietCalls(msgspec.Struct, frozen=True, tag=True):
     n: int
 
 
-ToWorker = HandOver | WebhookReported | Drain | HungUp | Shutdown
-FromWorker = HandedOver | CallOpened | SocketLost | CallClosed | SocketClosed | QuietCalls | HangUp
+ToWorker = HandOver | Claimed | WebhookReported | Drain | Commanded | Shutdown
+Reported = HandedOver | CallOpened | SocketLost | CallClosed | SocketClosed | QuietCalls
+FromWorker = Claim | Reported | Command | Abandoned

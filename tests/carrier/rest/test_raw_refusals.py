@@ -34,6 +34,8 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("send_dtmf", {"digits": "x"}, "10015", "/digits"),
     ("transfer", {}, "10004", "/to"),
     ("transfer", {"to": "+2", "timeout_secs": 601}, "10033", "/timeout_secs"),
+    ("transfer", {"to": "nobody"}, "10016", "/to"),
+    ("transfer", {"to": "+2", "from": "nobody"}, "10016", "/from"),
     ("bridge", {}, "10004", "/call_control_id"),
     ("gather_using_speak", {"payload": "a"}, "10004", "/voice"),
     ("playback_start", {"audio_type": "ogg"}, "10032", "/audio_type"),
@@ -109,6 +111,17 @@ async def test_a_wrong_body_has_its_code_and_its_field(
         ({"from": "+1", "to": "+2"}, "10004", "/connection_id"),
         (DIAL | {"connection_id": ""}, "10015", "/connection_id"),
         (DIAL | {"to": []}, "10015", "/to"),
+        (DIAL | {"to": 5}, "10015", "/to"),
+        *(
+            (DIAL | {"to": to}, "10016", "/to")
+            for to in (
+                *("notanumber", "13122123456", "+1 312 212 3456", "+0312", "+", "(312) 212-3456"),
+                *("+1312212345678901", "+1312212345６", "+13122123456\n", "sip:", "sip:nobody"),
+                *("sip:a b@example.com", "mailto:a@example.com"),
+                *(["+13122123456", "notanumber"], ["sip:a@example.com", ""]),
+            )
+        ),
+        (DIAL | {"from": "me"}, "10016", "/from"),
         (DIAL | {"answering_machine_detection": "on"}, "10032", "/answering_machine_detection"),
         (
             DIAL | {"transcription_config": {"transcription_engine": "x"}},
@@ -118,11 +131,21 @@ async def test_a_wrong_body_has_its_code_and_its_field(
     ],
 )
 async def test_a_wrong_dial_has_its_code(body: dict[str, Any], code: str, pointer: str) -> None:
-    """10015 is a bad connection_id."""
+    """10015 is a bad connection_id, 10016 a number that is none."""
     async with raw() as r:
         status, answer = await r.post("/calls", body)
         error = answer["errors"][0]
         assert (status, error["code"], error["source"]) == (422, code, {"pointer": pointer})
+
+
+@pytest.mark.parametrize(
+    "to",
+    ["+13122123456", "sip:a@example.com", "sips:a@example.com;transport=tls", ["+2", "sip:a@b"]],
+)
+async def test_numbers_and_sip_uris_are_dialled(to: object) -> None:
+    """One or several of either."""
+    async with raw() as r:
+        assert await r.dial(to=to)
 
 
 async def test_an_unknown_call_is_422_and_90015() -> None:

@@ -56,6 +56,17 @@ async def test_a_caller_who_gives_up_cuts_it_too() -> None:
         assert r.wire == ["connected"]
 
 
+async def test_a_call_that_gets_no_command_is_hung_up() -> None:
+    """One that comes in, also where all commands were refused; one that was commanded is not."""
+    async with raw(habits=Habits(first_command_s=2.0)) as r:
+        commanded, refused = (r.fake.ring().call_control_id for _ in range(2))
+        await r.act(commanded, "answer")
+        assert await r.refused(refused, "speak", payload="a", voice="b") == (422, "90034")
+        hung_up = await r.until_event("call.hangup")
+        assert (hung_up["call_control_id"], hung_up["hangup_cause"]) == (refused, "timeout")
+        assert r.call(commanded).state == "answered"
+
+
 @pytest.mark.parametrize("timeout_secs", [5, 600])
 async def test_the_time_to_ring_has_limits(timeout_secs: int) -> None:
     """``timeout_secs`` is from 5 to 600."""

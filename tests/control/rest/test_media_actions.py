@@ -166,7 +166,7 @@ def test_fields_without_a_name_go_by_extra() -> None:
 
 UUID_LIKE = {"payload": "a", "voice": "b"}
 REFUSED: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
-    ("speak", (), {"voice": "female"}, "payload"),
+    ("speak", (), {"payload": None, "voice": "female"}, "payload"),
     ("speak", (), {"payload": "Hello"}, "voice"),
     ("speak", (), {"payload": None, "voice": "a"}, "payload"),
     ("speak", (), UUID_LIKE | {"payload_type": "html"}, "payload_type"),
@@ -187,10 +187,10 @@ REFUSED: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("start_recording", (), {"channels": "two", "format": "wav"}, "channels"),
     ("start_recording", (), {"channels": "dual", "format": "flac"}, "format"),
     ("start_recording", (), {"channels": "dual", "format": "wav", "max_length": -1}, "max_length"),
-    ("send_dtmf", (), {}, "digits"),
+    ("send_dtmf", (), {"digits": None}, "digits"),
     ("send_dtmf", (), {"digits": "1x"}, "digits"),
     ("send_dtmf", (), {"digits": ""}, "digits"),
-    ("transfer", (), {}, "to"),
+    ("transfer", (), {"to": None}, "to"),
     ("transfer", (), {"to": "+2", "timeout_secs": 4}, "timeout_secs"),
     ("transfer", (), {"to": "+2", "timeout_secs": 601}, "timeout_secs"),
     ("transfer", (), {"to": "+2", "custom_headers": [{"name": "a"}]}, "custom_headers"),
@@ -229,6 +229,7 @@ def test_bound_actions_have_every_method() -> None:
 BOUND: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("speak", (), {"payload": "Hello", "voice": "female"}, "speak"),
     ("transfer", (), {"to": "+2"}, "transfer"),
+    ("transfer", ("+2",), {}, "transfer"),
     ("bridge", ("v3:b",), {}, "bridge"),
     ("hangup", (), {}, "hangup"),
     ("command", ("refer",), {"sip_address": "sip:a@b"}, "refer"),

@@ -212,6 +212,15 @@ async def test_hints(serving: Serving) -> None:
     assert [e.name for e in seen(both) if isinstance(e, Hint)] == ["hears_itself"]
 
 
+async def test_a_bot_that_plays_nothing_does_not_hear_itself(serving: Serving) -> None:
+    """No hint where only silence of ours was sent: a recorder may well want both tracks."""
+    both = CallPlan(tracks="both", seconds=2.5)
+    async with serving(bot("events"), keepalive=True) as server:
+        report = await place_call(server.url, both)
+    assert report.returned > 0
+    assert [e for e in seen(both) if isinstance(e, Hint)] == []
+
+
 # How a call may end, and that it ends once.
 
 

@@ -102,7 +102,7 @@ async def test_the_figures_are_those_of_what_was_sent(
     assert summary.worker in ({None} if workers == 1 else {0, 1})
     assert (round(summary.peak_dbfs or 0, 2), round(summary.level_dbfs or 0, 2)) == (-6.02, -6.02)
     own = {"worker": None, "started_at": 0.0, "duration_s": 0.0, "frames_out": 0}
-    own |= {"peak_dbfs": None, "level_dbfs": None}
+    own |= {"peak_dbfs": None, "level_dbfs": None, "stalled_s": 0.0}
     assert msgspec.structs.replace(summary, **own) == expected(plan)
 
 
@@ -238,7 +238,7 @@ async def test_a_call_lost_with_its_worker_is_known_by_three_facts(
             await soon(lambda: bool(followed.summaries[lost.plan.call_control_id]))
             assert await echoes(other, 0x43)
         await soon(lambda: crew(server).n_calls == 0)
-    gone = CallSummary(call_id=lost.plan.call_control_id, reason="lost", worker=worker.index)
+    gone = CallSummary(call_id=lost.plan.call_control_id, reason="worker", worker=worker.index)
     assert followed.summary(lost.plan.call_control_id) == gone
     whole = followed.summary(other.plan.call_control_id)
     assert (whole.reason, whole.frames_in, whole.worker) == ("stop", 2, 1 - worker.index)

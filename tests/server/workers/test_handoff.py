@@ -51,8 +51,8 @@ class Reluctant:
         self.protocol = protocol
 
     def get_extra_info(self, name: str) -> Any:
-        assert name == "socket"
-        return self
+        assert name in ("socket", "peername")
+        return self if name == "socket" else ("192.0.2.7", 5060)
 
     def fileno(self) -> int:
         return 0  # any that is open
@@ -91,9 +91,9 @@ class Host:
         self.closed: list[ArrivingConnection] = []
         self.connection = ArrivingConnection(
             cast(Any, self),
-            Upgrade("/media", {}, None),
+            Upgrade("/media", {}, None, is_proven=False),
             asyncio.get_running_loop().time(),
-            limits=StartLimits(10, 30, 30),
+            limits=StartLimits(10, 30, needs_token=False),
         )
         self.arrival = Arrival(
             make_protocol(State.OPEN),
@@ -107,6 +107,9 @@ class Host:
 
     def open_session(self, connection: ArrivingConnection, start: Start, now: float) -> HandOff:
         return HandOff("x", Admission.OPEN)
+
+    def proven(self, connection: ArrivingConnection) -> None:
+        """Nobody waits for that here."""
 
     def connection_closed(self, connection: ArrivingConnection) -> None:
         self.closed.append(connection)

@@ -14,21 +14,23 @@ from mediaserver.errors import ConfigurationError
 from mediaserver.observer import CallSummary, StreamRequest
 from mediaserver.processes.messages import Failed, Heartbeat, Ready, Shutdown
 from mediaserver.processors.builtin.echo import Echo
+from mediaserver.server.handed_settings import HandedSettings
 from mediaserver.server.workers import messages
 from mediaserver.server.workers.messages import Setup
-from mediaserver.settings import ProcessorSetting, Settings
+from mediaserver.settings import ProcessorSetting, RouteSetting, Settings
 from mediaserver.tokens import Admission
 
-# Every message as it goes over the channel in version 2. A change here wants a new VERSION.
-VERSION = 2
-REQUEST = StreamRequest("PCMU", 8000, "rtp", None, {"p": "v"})
+# Every message as it goes over the channel in version 6. A change here wants a new VERSION.
+VERSION = 6
+REQUEST = StreamRequest("PCMU", 8000, "rtp", None, {"p": "v"}, "support", {"bot": "sales"})
 SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
     (
         messages.HandOver(
-            "c", Admission.PER_CALL, "/media", {"q": "v"}, b"{}", {"binary": 2}, b"\x81"
+            7, "c", Admission.PER_CALL, "/media", {"q": "v"}, b"{}", {"binary": 2}, b"\x81", True
         ),
         {
             "type": "HandOver",
+            "number": 7,
             "call_id": "c",
             "admission": "a per-call token",
             "path": "/media",
@@ -36,6 +38,7 @@ SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
             "start": b"{}",
             "violations": {"binary": 2},
             "behind": b"\x81",
+            "has_ponged": True,
         },
     ),
     (
@@ -43,8 +46,13 @@ SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
         {"type": "WebhookReported", "call_id": "c", "event_type": "call.hangup", "event": b"{}"},
     ),
     (messages.Drain(), {"type": "Drain"}),
-    (messages.HungUp(3, b"{}"), {"type": "HungUp", "request": 3, "error": b"{}"}),
-    (Shutdown(), {"type": "Shutdown"}),
+    (
+        messages.Commanded(3, b"", b"{}"),
+        {"type": "Commanded", "request": 3, "result": b"", "error": b"{}"},
+    ),
+    (messages.Claimed(7, True), {"type": "Claimed", "number": 7, "granted": True}),
+    (Shutdown(hurry=True), {"type": "Shutdown", "hurry": True}),
+    (messages.Claim(7), {"type": "Claim", "number": 7}),
     (messages.HandedOver("c"), {"type": "HandedOver", "call_id": "c"}),
     (
         messages.CallOpened("c", REQUEST),
@@ -57,6 +65,8 @@ SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
                 "send_mode": "rtp",
                 "processor": None,
                 "parameters": {"p": "v"},
+                "path": "support",
+                "matched": {"bot": "sales"},
             },
         },
     ),
@@ -71,10 +81,23 @@ SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
     ),
     (messages.QuietCalls(2), {"type": "QuietCalls", "n": 2}),
     (messages.SocketClosed(), {"type": "SocketClosed"}),
-    (messages.HangUp(3, "c"), {"type": "HangUp", "request": 3, "call_id": "c"}),
+    (
+        messages.Command(3, "c", "speak", b"\x90"),
+        {
+            "type": "Command",
+            "request": 3,
+            "call_id": "c",
+            "method": "speak",
+            "arguments": b"\x90",
+        },
+    ),
+    (messages.Abandoned(3), {"type": "Abandoned", "request": 3}),
     (Ready(), {"type": "Ready"}),
     (Failed("why"), {"type": "Failed", "reason": "why"}),
-    (Heartbeat({"calls": 1}), {"type": "Heartbeat", "counts": {"calls": 1}}),
+    (
+        Heartbeat({"calls": 1}, 0.5),
+        {"type": "Heartbeat", "counts": {"calls": 1}, "lag_s": 0.5},
+    ),
 ]
 
 
@@ -109,17 +132,19 @@ def test_settings_come_as_they_are_but_for_secrets() -> None:
     parameters = {"voice": Voice(Path("x"), (0.5, 1.0)), "names": {"a", "b"}}
     settings = Settings(
         processors=(ProcessorSetting("echo"), ProcessorSetting("say", parameters, ("voice",))),
+        routes=(RouteSetting(path="a", processors=(ProcessorSetting(Echo, {"n": 1 << 70}),)),),
         offer=(ProcessorSetting("other", {"n": 1 << 80}, alias="o"), ProcessorSetting(Echo)),
         reconnect_grace_s=3,
         api_key="KEY-canary",
         auth_token="token-canary",
         public_keys="public-canary",
         workers=2,
+        log_config={"formatters": {"f": {"()": Voice, "gains": (1.0,)}}},
     )
-    sent = msgspec.msgpack.encode(Setup.of(1, settings, 0.5, can_hang_up=True))
+    sent = msgspec.msgpack.encode(Setup.of(1, settings, 0.5, has_client=True))
     assert b"canary" not in sent
     setup = msgspec.msgpack.decode(sent, type=Setup)
-    assert (setup.index, setup.beat_s, setup.can_hang_up) == (1, 0.5, True)
+    assert (setup.index, setup.beat_s, setup.has_client) == (1, 0.5, True)
     gone = {"api_key": None, "auth_token": None, "public_keys": None}
     assert setup.whole_settings() == msgspec.structs.replace(settings, **gone)
 
@@ -143,6 +168,15 @@ def test_settings_that_cannot_be_sent_are_refused(settings: Settings) -> None:
 def test_parameters_that_cannot_be_loaded_are_a_clear_error() -> None:
     """As where a class is of the parent's own main program."""
     pickled = pickle.dumps([("echo", {"voice": Voice(Path("x"), ())})]).replace(b"Voice", b"Vocal")
-    setup = Setup(0, 0.5, False, Settings(processors=(ProcessorSetting("echo"),)), pickled)
+    echo = Settings(processors=(ProcessorSetting("echo"),))
+    setup = Setup(0, 0.5, False, HandedSettings(echo, pickled, pickle.dumps(None)))
     with pytest.raises(ConfigurationError, match=r"parameters cannot be loaded: .*Vocal"):
         setup.whole_settings()
+
+
+def test_a_log_config_that_cannot_be_loaded_is_a_clear_error() -> None:
+    """As where a formatter's class is of the parent's own main program."""
+    pickled = pickle.dumps({"formatters": {"f": {"()": Voice}}}).replace(b"Voice", b"Vocal")
+    setup = Setup(0, 0.5, False, HandedSettings(Settings(), pickle.dumps([]), pickled))
+    with pytest.raises(ConfigurationError, match="log_config cannot be loaded"):
+        setup.log_config()

@@ -16,6 +16,7 @@ import pytest
 from mediaserver.control import encoding
 from mediaserver.control.errors import NotFoundError
 from mediaserver.control.events import CallHangup, StreamingStarted
+from mediaserver.control.results import ActionResult
 from mediaserver.errors import ConfigurationError
 from mediaserver.observer import StreamRequest
 from mediaserver.processes.channel import Channel
@@ -23,13 +24,15 @@ from mediaserver.processes.messages import FromChild
 from mediaserver.server.workers.messages import (
     CallClosed,
     CallOpened,
+    Claim,
+    Claimed,
+    Command,
+    Commanded,
     Drain,
     FromWorker,
     HandedOver,
     HandOver,
-    HangUp,
     Heartbeat,
-    HungUp,
     QuietCalls,
     Ready,
     Setup,
@@ -47,6 +50,7 @@ from tests.server.rawclient import BINARY, CLOSE, TEXT, frame, text
 
 SPOKEN = b"\x35" * 160
 REQUEST = StreamRequest("PCMU", 8000, "rtp")
+DONE = encoding.encode_result(ActionResult("id"))
 STARTED = StreamingStarted(id="e", event_type="streaming.started", client_state=b"\xff")
 
 
@@ -62,7 +66,7 @@ class Parent:
     """A parent by hand, and a worker on this loop."""
 
     def __init__(
-        self, *processors: ProcessorSetting, can_hang_up: bool = False, **settings: Any
+        self, *processors: ProcessorSetting, has_client: bool = False, **settings: Any
     ) -> None:
         ours, theirs = socket.socketpair()
         chain = (*processors, ProcessorSetting("echo"))
@@ -74,8 +78,10 @@ class Parent:
             **settings,
         }
         serves = Settings(processors=chain, workers=2, **given)
-        setup = Setup.of(0, serves, 0.02, can_hang_up=can_hang_up)
+        setup = Setup.of(0, serves, 0.02, has_client=has_client)
         self.told: list[Any] = []
+        self.claims: list[Claim] = []
+        self.grants = True
         self.n_quiet = 0
         self.counts: dict[str, int] = {}
         types = FromWorker | FromChild
@@ -103,6 +109,7 @@ class Parent:
         message["start"].update(start)  # type: ignore[attr-defined]  # a dict, three words ago
         self.channel.send(
             HandOver(
+                len(self.claims),
                 call_id,
                 Admission.OPEN,
                 "/media",
@@ -123,6 +130,9 @@ class Parent:
         elif isinstance(message, Heartbeat):
             for name, n in message.counts.items():
                 self.counts[name] = self.counts.get(name, 0) + n
+        elif isinstance(message, Claim):
+            self.channel.send(Claimed(message.number, self.grants))
+            self.claims.append(message)
         else:
             self.told.append(message)
         self._changed.set()
@@ -222,7 +232,7 @@ async def test_refused_calls_are_told() -> None:
 async def test_a_lost_socket_and_the_next() -> None:
     """A call that lost its socket goes on with another one; the parent is told of each step."""
     async with parent(reconnect_grace_s=30) as p:
-        (await p.land("x")).end.close()
+        (await p.land("x", media(SPOKEN))).end.close()
         await p.until(CallOpened("x", REQUEST), HandedOver("x"), SocketLost("x"), SocketClosed())
         again = await p.land("x")
         await again.send(media(SPOKEN))
@@ -250,7 +260,7 @@ async def test_events_reach_processors() -> None:
         assert p.counts["refused.binary"] == 1
     import sys
 
-    (bots,) = [m for n, m in sys.modules.items() if n.startswith("mediaserver_processor_bots")]
+    bots = sys.modules["bots"]
     assert SEEN is not bots.SEEN
     events = bots.SEEN["worker-events"]
     assert [type(event).__name__ for event in events] == ["Draining", "Webhook", "Stop"]
@@ -260,8 +270,9 @@ async def test_events_reach_processors() -> None:
 @pytest.mark.parametrize("how", ["shutdown", "parent gone"])
 async def test_the_end_closes_calls_with_1001(how: str) -> None:
     """Told to shut down, or with nobody left to tell it: calls are closed, then it ends."""
-    async with parent() as p:
+    async with parent(on_parent_loss="end") as p:
         peer = await p.land("x")
+        await p.until(CallOpened("x", REQUEST), HandedOver("x"))
         late = await p.land("y")
         if how == "shutdown":
             p.channel.send(Shutdown())
@@ -281,25 +292,26 @@ async def speak(peer: Peer, n: int) -> None:
         await peer.send(media(SPOKEN, number))
 
 
-async def until_asked(p: Parent) -> HangUp:
+async def until_asked(p: Parent) -> Command:
     """The worker's request to hang up."""
     async with asyncio.timeout(10):
         while True:
             for message in p.told:
-                if isinstance(message, HangUp):
+                if isinstance(message, Command):
                     return message
             await asyncio.sleep(0.005)
 
 
 async def test_a_hang_up_is_asked_of_the_parent() -> None:
     """By a message; its answer lets the processor go on."""
-    async with parent(bot("hangs_up"), can_hang_up=True) as p:
+    async with parent(bot("hangs_up"), has_client=True) as p:
         peer = await p.land("x")
         await speak(peer, 5)
         asked = await until_asked(p)
-        assert asked.call_id == "x"
+        assert (asked.call_id, asked.method) == ("x", "hangup")
+        assert encoding.decode_arguments(asked.arguments) == ([], {})
         assert p.worker._calls.sessions["x"].ended, "its media is over before that"
-        p.channel.send(HungUp(asked.request))
+        p.channel.send(Commanded(asked.request, DONE))
         assert await peer.close_code() == 1000
         await p.until(Closed("x", "hangup", True), SocketClosed())
         assert "processor_errors" not in p.counts
@@ -310,11 +322,11 @@ async def test_a_hang_up_that_failed_is_the_processors_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The same class as in a single process."""
-    async with parent(bot("hangs_up"), can_hang_up=True) as p:
+    async with parent(bot("hangs_up"), has_client=True) as p:
         peer = await p.land("x")
         await speak(peer, 5)
         asked = await until_asked(p)
-        p.channel.send(HungUp(asked.request, encoding.encode_error(NotFoundError(404))))
+        p.channel.send(Commanded(asked.request, b"", encoding.encode_error(NotFoundError(404))))
         assert await peer.close_code() == 1000
         await p.until(Closed("x", "hangup", True), SocketClosed())
         assert p.counts["processor_errors"] == 1
@@ -329,29 +341,17 @@ async def test_without_a_control_client_a_hang_up_ends_the_media() -> None:
         await speak(peer, 5)
         assert await peer.close_code() == 1000
         await p.until(Closed("x", "hangup", True), SocketClosed())
-        assert not any(isinstance(message, HangUp) for message in p.told)
-
-
-async def test_a_hang_up_ends_with_the_parent(caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody is left to answer: an error, at once."""
-    async with parent(bot("hangs_up"), can_hang_up=True, handler_grace_s=60) as p:
-        peer = await p.land("x")
-        await speak(peer, 5)
-        await until_asked(p)
-        p.channel.close()
-        assert await peer.close_code() == 1001
-        await asyncio.wait_for(p.work, 10)
-    assert "NetworkError: no answer: the server's main process is gone" in caplog.text
+        assert not any(isinstance(message, Command) for message in p.told)
 
 
 async def test_a_hang_up_is_answered_while_the_worker_ends() -> None:
     """In the handlers' grace the parent still answers."""
-    async with parent(bot("hangs_up"), can_hang_up=True, handler_grace_s=60) as p:
+    async with parent(bot("hangs_up"), has_client=True, handler_grace_s=60) as p:
         peer = await p.land("x")
         await speak(peer, 5)
         asked = await until_asked(p)
         p.channel.send(Shutdown())
-        p.channel.send(HungUp(asked.request))
+        p.channel.send(Commanded(asked.request, DONE))
         assert await peer.close_code() == 1001
         await asyncio.wait_for(p.work, 10)
         assert "processor_errors" not in p.counts
@@ -360,7 +360,7 @@ async def test_a_hang_up_is_answered_while_the_worker_ends() -> None:
 async def test_a_lost_descriptor_is_a_lost_call_only() -> None:
     """Where this process may open no more files, the parent hears that the socket is gone."""
     async with parent() as p:
-        p.channel.send(HandOver("x", Admission.OPEN, "/media", {}, b"{}", {}, b""))
+        p.channel.send(HandOver(1, "x", Admission.OPEN, "/media", {}, b"{}", {}, b""))
         await p.until(HandedOver("x"), SocketClosed())
         assert p.counts == {"refused_no_descriptor": 1}
 
@@ -370,7 +370,7 @@ async def test_what_is_no_socket_is_told_as_gone() -> None:
     async with parent() as p:
         unconnected = socket.socket()
         p.channel.send(
-            HandOver("x", Admission.OPEN, "/media", {}, b"{}", {}, b""), unconnected.detach()
+            HandOver(1, "x", Admission.OPEN, "/media", {}, b"{}", {}, b""), unconnected.detach()
         )
         await p.until(HandedOver("x"), SocketClosed())
         peer = await p.land("y", media(SPOKEN))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Concatenate, Generic, ParamSpec
 
-from mediaserver.control.rest.actions.sender import ActionResult
+from mediaserver.control.errors import InvalidFieldError
 from mediaserver.control.rest.commands import Actions
+from mediaserver.control.results import ActionResult
 
 P = ParamSpec("P")
 Sent = Coroutine[Any, Any, ActionResult]
@@ -61,3 +62,30 @@ class BoundActions:
     start_noise_suppression = _Bound(Actions.start_noise_suppression)
     stop_noise_suppression = _Bound(Actions.stop_noise_suppression)
     command = _Bound(Actions.command)
+
+
+METHODS = frozenset(n for n, value in vars(BoundActions).items() if isinstance(value, _Bound))
+"""What may be asked for by name."""
+
+
+async def perform(
+    actions: Actions,
+    call_control_id: str,
+    method: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> ActionResult:
+    """Carry out a command that is named: whoever asks may be in another process.
+
+    Raises:
+        InvalidFieldError: no method of ``BoundActions``, or not its arguments.
+        ControlError: as the method raises.
+    """
+    if method not in METHODS:
+        raise InvalidFieldError("method", "one of " + ", ".join(sorted(METHODS)))
+    try:
+        sent = getattr(BoundActions(actions, call_control_id), method)(*args, **kwargs)
+    except TypeError as exc:  # a coroutine function does no more when it is called
+        raise InvalidFieldError(method, f"called with its own arguments: {exc}") from exc
+    result: ActionResult = await sent
+    return result

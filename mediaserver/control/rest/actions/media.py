@@ -20,8 +20,9 @@ from mediaserver.control.rest.actions.options import (
     SuppressionOptions,
     TransferOptions,
 )
-from mediaserver.control.rest.actions.sender import ActionResult, ActionSender
+from mediaserver.control.rest.actions.sender import ActionSender
 from mediaserver.control.rest.fields import encoded_client_state
+from mediaserver.control.results import ActionResult
 
 _ACTION = Check(
     "the name of an action (letters, digits and _)",
@@ -36,9 +37,11 @@ class MediaActions(ActionSender):
     What becomes of it is reported by webhooks.
     """
 
-    async def speak(self, call_control_id: str, **options: Unpack[SpeakOptions]) -> ActionResult:
+    async def speak(
+        self, call_control_id: str, payload: str, **options: Unpack[SpeakOptions]
+    ) -> ActionResult:
         """Have a text spoken; ``call.speak.ended`` comes when it has been heard."""
-        return await self._plain(call_control_id, "speak", options)
+        return await self._plain(call_control_id, "speak", options, payload=payload)
 
     async def start_playback(
         self, call_control_id: str, **options: Unpack[PlaybackOptions]
@@ -78,15 +81,17 @@ class MediaActions(ActionSender):
         """Record again what follows."""
         return await self._plain(call_control_id, "record_resume", options)
 
-    async def send_dtmf(self, call_control_id: str, **options: Unpack[DtmfOptions]) -> ActionResult:
+    async def send_dtmf(
+        self, call_control_id: str, digits: str, **options: Unpack[DtmfOptions]
+    ) -> ActionResult:
         """Press keys: the digits are heard by the other end."""
-        return await self._plain(call_control_id, "send_dtmf", options)
+        return await self._plain(call_control_id, "send_dtmf", options, digits=digits)
 
     async def transfer(
-        self, call_control_id: str, **options: Unpack[TransferOptions]
+        self, call_control_id: str, to: str, **options: Unpack[TransferOptions]
     ) -> ActionResult:
         """Dial ``to`` and join the call with it."""
-        return await self._plain(call_control_id, "transfer", options)
+        return await self._plain(call_control_id, "transfer", options, to=to)
 
     async def bridge(
         self,
@@ -99,10 +104,10 @@ class MediaActions(ActionSender):
         return await self._plain(call_control_id, "bridge", options, call_control_id=other)
 
     async def gather_using_speak(
-        self, call_control_id: str, **options: Unpack[GatherOptions]
+        self, call_control_id: str, payload: str, **options: Unpack[GatherOptions]
     ) -> ActionResult:
         """Speak a text, then collect the keys that are pressed."""
-        return await self._plain(call_control_id, "gather_using_speak", options)
+        return await self._plain(call_control_id, "gather_using_speak", options, payload=payload)
 
     async def start_noise_suppression(
         self, call_control_id: str, **options: Unpack[SuppressionOptions]

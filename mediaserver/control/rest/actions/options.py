@@ -61,7 +61,6 @@ class RecordOptions(CommonOptions, total=False):
 
 
 class _SpokenOptions(CommonOptions, total=False):
-    payload: Required[str]
     voice: Required[str]
     language: str | None
     payload_type: PayloadType | None
@@ -70,7 +69,7 @@ class _SpokenOptions(CommonOptions, total=False):
 
 
 class SpeakOptions(_SpokenOptions, total=False):
-    """What ``speak`` takes."""
+    """What ``speak`` takes beside its text."""
 
     loop: int | Literal["infinity"] | None
     stop: str | None
@@ -119,16 +118,14 @@ class RecordingOptions(CommonOptions, total=False):
 
 
 class DtmfOptions(CommonOptions, total=False):
-    """What ``send_dtmf`` takes; the duration is of each digit, in milliseconds."""
+    """What ``send_dtmf`` takes beside the digits; the duration is of each, in milliseconds."""
 
-    digits: Required[str]
     duration_millis: int | None
 
 
 class TransferOptions(RecordOptions, total=False):
-    """What ``transfer`` takes; ``from_`` is Telnyx's ``from``."""
+    """What ``transfer`` takes beside ``to``; ``from_`` is Telnyx's ``from``."""
 
-    to: Required[str]
     from_: str | None
     from_display_name: str | None
     audio_url: str | None
@@ -155,7 +152,7 @@ class BridgeOptions(RecordOptions, total=False):
 
 
 class GatherOptions(_SpokenOptions, total=False):
-    """What ``gather_using_speak`` takes; time-outs in milliseconds."""
+    """What ``gather_using_speak`` takes beside its text; time-outs in milliseconds."""
 
     minimum_digits: int | None
     maximum_digits: int | None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +10,7 @@ from urllib.parse import quote
 from mediaserver.control.checks import CALL_ID
 from mediaserver.control.rest.commander import Command, Commander, new_command_id
 from mediaserver.control.rest.fields import body, encoded_client_state
+from mediaserver.control.results import ActionResult
 
 _ALREADY_STOPPED = frozenset({"90018", "90031", "90048"})
 """Call ended, not forked, streaming not in use: what a stop command wants."""
@@ -18,21 +18,6 @@ _ALREADY: Mapping[str, frozenset[str]] = MappingProxyType(
     {"hangup": frozenset({"90018"}), "transcription_start": frozenset({"90054"})}
 )
 """Codes that say of other commands: it is so already (protocol.md 3)."""
-
-
-@dataclass(frozen=True)
-class ActionResult:
-    """A command was carried out.
-
-    Attributes:
-        command_id: of the command.
-        result: Telnyx's word, "ok".
-        was_already_so: there was nothing left to do: stopped, hung up, transcribed already.
-    """
-
-    command_id: str
-    result: str = "ok"
-    was_already_so: bool = False
 
 
 class ActionSender:

@@ -9,17 +9,20 @@ from time import monotonic
 
 import numpy as np
 
-from mediaserver.errors import AudioFormatError, CallEndedError
+from mediaserver.errors import CallEndedError
 from mediaserver.media.frames import Int16Array
 from mediaserver.media.playout import NOTHING_SENT, Cause, Outcome, Play, Playout, Tally
-from mediaserver.processors.api import AudioSource, PlayReason, PlayState
+from mediaserver.processors import api
+from mediaserver.processors.api import AudioSource, MarkEnd, PlayEnd, PlayReason, PlayState
 from mediaserver.server.calls.audio.alarm import Alarm
 from mediaserver.server.calls.audio.sources import (
     LOOK_EVERY_S,
     Sources,
+    check_resumable,
     is_audio_file,
+    no_source,
     samples_of_bytes,
-    samples_of_file,
+    whole,
 )
 
 # play() itself waits while more than this is queued.
@@ -55,15 +58,22 @@ class _Awaited:
         """See ``Play.reason``."""
         return self.outcome.reason
 
-    async def finished(self) -> PlayState:
+    async def finished(self) -> PlayEnd:
         """Wait for its end: ``played``, ``cleared`` or ``failed``."""
         if not self.outcome.resolved:
-            if self._future is None:
-                self._future = asyncio.get_running_loop().create_future()
-                self.outcome.notify(self._resolved)
             # Several may wait; one that is cancelled leaves the others waiting.
-            await asyncio.shield(self._future)
-        return self.state
+            await asyncio.shield(self.end())
+        state = self.state
+        assert state != "queued", "it has its final state"
+        assert state != "playing", "it has its final state"
+        return state
+
+    def end(self) -> asyncio.Future[None]:
+        """Done when the state is final; not to be cancelled."""
+        if self._future is None:
+            self._future = asyncio.get_running_loop().create_future()
+            self.outcome.notify(self._resolved)
+        return self._future
 
     def _resolved(self, outcome: Outcome) -> None:
         if self._future is not None and not self._future.done():
@@ -74,6 +84,12 @@ class LiveMark(_Awaited):
     """A user's mark in a live call."""
 
     __slots__ = ()
+
+    async def finished(self) -> MarkEnd:
+        """Wait for its end: ``played`` or ``cleared``."""
+        end = await super().finished()
+        assert end != "failed", "a mark has no source"
+        return end
 
 
 class LivePlay(_Awaited):
@@ -123,11 +139,14 @@ class Outbound:
         playout: paces, encodes and keeps the truth.
         alarm: set for when ``tick`` has work.
         ahead_s: how far ahead of the ear iterators are pulled.
+        call_id: of the call, for logs.
     """
 
     __slots__ = (
         "_ahead_s",
         "_alarm",
+        "_blocked_at",
+        "_blocked_s",
         "_earlier",
         "_freed",
         "_resumed",
@@ -137,14 +156,16 @@ class Outbound:
         "rate_hz",
     )
 
-    def __init__(self, playout: Playout, alarm: Alarm, ahead_s: float) -> None:
+    def __init__(self, playout: Playout, alarm: Alarm, ahead_s: float, call_id: str = "") -> None:
         self.playout = playout
         self.rate_hz = playout.ledger.rate_hz
         self.ended = False
+        self._blocked_at: float | None = None
+        self._blocked_s = 0.0
         self._earlier = NOTHING_SENT
         self._alarm = alarm
         self._ahead_s = ahead_s
-        self._sources = Sources(self._changed)
+        self._sources = Sources(self._changed, call_id)
         self._freed: asyncio.Future[None] | None = None
         self._resumed: list[LivePlay] = []
 
@@ -163,14 +184,34 @@ class Outbound:
         resume: bool = False,
     ) -> LivePlay:
         """See ``Call.play``."""
-        if resume and live:
-            raise AudioFormatError("live audio happens now: it cannot be resumed")
+        check_resumable(live=live, resume=resume)
         if resume:
-            source, rate = await self._whole(source, rate)
+            source, rate = await whole(source, rate, self.rate_hz)
+        accepted = self.accept(source, rate, live=live, ahead_s=ahead_s, resume=resume)
+        if not live:
+            await self.room()
+        return accepted
+
+    def accept(
+        self,
+        source: AudioSource,
+        rate: int | None,
+        *,
+        live: bool = False,
+        ahead_s: float | None = None,
+        resume: bool = False,
+        clip: bool = False,
+    ) -> LivePlay:
+        """Queue a source of any kind; as ``play``, without waiting for room.
+
+        Args:
+            source: one that is to be resumed is an array.
+            clip: an iterator whose audio is all there: one whole message in mode mp3.
+        """
         if self.ended:  # perhaps while a file was read
             raise CallEndedError("the call has ended")
         playout = self.playout
-        play = self._accept(source, rate, live, ahead_s)
+        play = self._accept(source, rate, live, ahead_s, clip)
         self._alarm.set(playout.next_at)
         accepted = LivePlay(play, self)
         if resume:
@@ -178,12 +219,16 @@ class Outbound:
             accepted = LivePlay(play, self, (source, rate or self.rate_hz))
             self._resumed = [each for each in self._resumed if not each.outcome.resolved]
             self._resumed.append(accepted)
-        if not live and playout.queued_s(monotonic()) > QUEUE_LIMIT_S:
-            await self._room(playout)
         return accepted
 
+    async def room(self) -> None:
+        """Wait while too much is queued; what is cleared or closed makes room at once."""
+        playout = self.playout
+        if playout.queued_s(monotonic()) > QUEUE_LIMIT_S:
+            await self._room(playout)
+
     def _accept(
-        self, source: AudioSource, rate: int | None, live: bool, ahead_s: float | None
+        self, source: AudioSource, rate: int | None, live: bool, ahead_s: float | None, clip: bool
     ) -> Play:
         """Queue a source of any kind."""
         playout, rate_hz = self.playout, rate or self.rate_hz
@@ -195,21 +240,10 @@ class Outbound:
             return self._sources.open_file(playout, source, self.rate_hz)
         if isinstance(source, AsyncIterable):
             ahead_s = self._ahead_s if ahead_s is None else ahead_s
-            return self._sources.open_iterator(playout, source, rate_hz, live=live, ahead_s=ahead_s)
-        raise AudioFormatError(
-            "play() takes an int16 array, an async iterator of arrays or bytes, a path, or"
-            f" bytes, not {type(source).__name__}"
-        )
-
-    async def _whole(self, source: AudioSource, rate: int | None) -> tuple[Int16Array, int | None]:
-        """A source as one array, as only that can be gone on with."""
-        if isinstance(source, bytes) and rate is not None and not is_audio_file(source):
-            return samples_of_bytes(source), rate
-        if isinstance(source, Path | str | bytes):
-            return await asyncio.to_thread(samples_of_file, source, self.rate_hz), self.rate_hz
-        if isinstance(source, np.ndarray):
-            return source.copy() if source.flags.writeable else source, rate
-        raise AudioFormatError("resume takes an array, a file or bytes, no iterator")
+            return self._sources.open_iterator(
+                playout, source, rate_hz, live=live, ahead_s=ahead_s, clip=clip
+            )
+        raise no_source(source)
 
     def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
         """See ``Call.play_live``."""
@@ -232,7 +266,11 @@ class Outbound:
         self._changed()
         return mark
 
-    def clear(self) -> dict[LivePlay, float]:
+    async def clear(self) -> dict[api.Play, float]:
+        """See ``Call.clear``."""
+        return dict(self.clear_now().items())
+
+    def clear_now(self) -> dict[LivePlay, float]:
         """Seconds heard of each outstanding play, all of them now cleared."""
         now = monotonic()
         cleared = self.playout.clear(now)
@@ -274,6 +312,14 @@ class Outbound:
     def block(self, blocked: bool) -> None:
         """Send nothing for now, or again; ``tick`` after that."""
         self.playout.blocked = blocked
+        self._blocked_s = self.blocked_s
+        self._blocked_at = monotonic() if blocked else None
+
+    @property
+    def blocked_s(self) -> float:
+        """How long the peer has read too slowly, in all."""
+        now_s = 0.0 if self._blocked_at is None else monotonic() - self._blocked_at
+        return self._blocked_s + now_s
 
     def tick(self, now: float) -> None:
         """Send what is due."""
@@ -288,6 +334,7 @@ class Outbound:
         for each in resumed:
             each.outcome.goes_on_elsewhere()
         self._close("socket")
+        self.block(False)
         # A cancelled one has ended, though its far end had not said so.
         resumed = [each for each in resumed if each.outcome.reason == "socket"]
         self._earlier = self.tally
@@ -303,6 +350,7 @@ class Outbound:
         """The call is over: everything outstanding resolves as cleared, now."""
         if not self.ended:
             self.ended = True
+            self.block(False)
             self._close("ended")
 
     async def closed(self) -> None:

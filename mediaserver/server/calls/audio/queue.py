@@ -27,6 +27,11 @@ class DropOldest(Generic[T]):
         self._closed = False
         self.dropped = 0
 
+    @property
+    def n_waiting(self) -> int:
+        """How many items wait."""
+        return len(self._items)
+
     def push(self, item: T) -> None:
         """Append ``item``; never waits."""
         if self._closed:

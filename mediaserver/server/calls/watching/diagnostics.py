@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from mediaserver.media.playout.ledger import Ledger
+from mediaserver.logs import LimitedLog, shown
+from mediaserver.media.playout import Playout
 from mediaserver.processors.api import Hint
 from mediaserver.server.calls.audio.inbound import Inbound
 
 logger = logging.getLogger(__name__)
+limited = LimitedLog(logger)
 
 NO_MARK_AFTER_S = 5.0
 EARLY_MARKS = 2
+# Telnyx has four codes; a peer that makes up others is not followed for ever.
+MAX_SAID = 32
 CHECK_MODE = (
     "the caller may hear nothing; is stream_bidirectional_mode rtp, and"
     " stream_bidirectional_target_legs right?"
@@ -45,36 +49,40 @@ class Diagnostics:
         order = inbound.l16_byte_order
         if order is not None and not self._byte_order_said:
             self._byte_order_said = True
-            logger.info("call %s: L16 is read as %s-endian", call_id, order)
+            logger.info("call %s: L16 is read as %s-endian", shown(call_id), order)
 
     def say_error(self, call_id: str, code: int | None, meaning: str) -> None:
         """Log what Telnyx refused: once a call and code, for it may refuse every message."""
-        if f"error {code}" not in self._said:
+        if f"error {code}" not in self._said and len(self._said) < MAX_SAID:
             self._said.add(f"error {code}")
-            logger.warning(
+            limited.warning(
+                "errors from Telnyx",
                 "call %s: Telnyx says %s %s; more of the same is only counted",
-                call_id,
+                shown(call_id),
                 code,
                 meaning,
             )
 
-    def look(self, inbound: Inbound, ledger: Ledger, now: float) -> Iterator[Hint]:
+    def look(self, inbound: Inbound, playout: Playout, now: float) -> Iterator[Hint]:
         """What is newly found; nothing while it is not all read that came."""
         stood_still, self._looked_at = now - self._looked_at > STOOD_STILL_S, now
         if stood_still:
             self._loud_at = now
             return
-        for name, text in self._findings(inbound, ledger, now):
+        for name, text in self._findings(inbound, playout, now):
             if name not in self._said:
                 self._said.add(name)
                 yield Hint(name, text)
 
-    def _findings(self, inbound: Inbound, ledger: Ledger, now: float) -> Iterator[tuple[str, str]]:
+    def _findings(
+        self, inbound: Inbound, playout: Playout, now: float
+    ) -> Iterator[tuple[str, str]]:
+        ledger = playout.ledger
         if not ledger.returned_marks and ledger.overdue_s(now) > NO_MARK_AFTER_S:
             yield "no_marks", f"audio was sent and no mark came back: {CHECK_MODE}"
         if ledger.early_marks >= EARLY_MARKS and ledger.early_marks == ledger.returned_marks:
             yield "early_marks", f"marks come back before their audio can be heard: {CHECK_MODE}"
-        if ledger.sent and "outbound" in inbound.tracks:
+        if playout.has_played and "outbound" in inbound.tracks:
             yield (
                 "hears_itself",
                 "the stream has the outbound track, so a bot that listens to it hears itself",

@@ -18,6 +18,8 @@ def summary_of(session: Session, worker: int | None = None) -> CallSummary:
         worker: the number of the process that carries it; None where there is but one.
     """
     chunks, levels, tally = session.inbound.chunks, session.inbound.levels, session.outbound.tally
+    load = session.runner.load
+    playout, now = session.outbound.playout, monotonic()
     return msgspec.structs.replace(
         _facts(session),
         worker=worker,
@@ -30,9 +32,19 @@ def summary_of(session: Session, worker: int | None = None) -> CallSummary:
         duplicate=chunks.duplicate,
         concealed=session.inbound.concealed,
         refused=session.n_refused,
-        dropped_frames=session.runner.dropped_frames,
+        dropped_frames=load.dropped_frames,
+        dropped_events=load.dropped_events,
+        queued_frames=load.queued_frames,
+        queued_events=load.queued_events,
+        budget_overruns=load.budget_overruns,
+        queued_s=0.0 if session.ended else playout.queued_s(now),
+        lead_s=0.0 if session.ended else max(0.0, playout.ledger.dry_at - now),
+        underruns=tally.underruns,
+        marks_awaited=playout.ledger.n_awaited,
         dropped_s=tally.dropped_s,
         reorder_wait_s=session.inbound.reorder.wait_s,
+        stalled_s=session.inbound.stalled_s,
+        blocked_s=session.outbound.blocked_s,
         peak_dbfs=levels.peak_dbfs,
         level_dbfs=levels.mean_dbfs,
         plays={str(state): n for state, n in tally.plays.items()},
@@ -45,6 +57,7 @@ def _facts(session: Session) -> CallSummary:
     ended_at = monotonic() if session.ended_at is None else session.ended_at
     return CallSummary(
         call_id=facts.call_id,
+        route=facts.route,
         reason=session.end_reason,
         stream_id=start.stream_id,
         caller=start.start.from_,

@@ -6,6 +6,8 @@
                       caller, or a play                    the caller is heard meanwhile
     media_silent_s    at the last media message            a hint, once each time
 
+What is dropped is a hint too, once a call; how much it was in the end, the summary says.
+
 The caller is heard where a frame is well above the noise floor: a silent line has comfort
 noise, not zeros. One frame a second is looked at.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.processors.api import Hint, LimitReached, StreamError
 from mediaserver.server.calls.audio.inbound import Inbound
 from mediaserver.server.calls.audio.outbound import Outbound
@@ -24,6 +27,7 @@ from mediaserver.settings import Settings
 from mediaserver.wire.messages import ERROR_MEANINGS, ErrorBody
 
 logger = logging.getLogger(__name__)
+limited = LimitedLog(logger)
 
 # Between the event and the hang-up: for a goodbye.
 NOTICE_S = 5.0
@@ -78,15 +82,17 @@ class Watch:
         self._heard_at = now
         self._floor_dbfs: float | None = None
         self._is_silent = False
+        self._dropped: set[str] = set()
         # Limits that were announced, and when they end the call.
         self._due: dict[str, float] = {}
 
     def look(self, call: WatchedCall, now: float) -> None:
         """Say what is newly found, and end a call whose time is over."""
         self.diagnostics.say_byte_order(call.call_id, call.inbound)
-        for hint in self.diagnostics.look(call.inbound, call.outbound.playout.ledger, now):
+        for hint in self.diagnostics.look(call.inbound, call.outbound.playout, now):
             self._hint(call, hint)
         self._look_for_media(call, now)
+        self._look_for_drops(call)
         # Behind the event a play is the bot's goodbye: then only the caller counts.
         if self._is_caller_heard(call) or (
             "idle_s" not in self._due and call.outbound.is_speaking(now)
@@ -113,7 +119,7 @@ class Watch:
         due_at = self._due.get(limit)
         if due_at is None:
             self._due[limit] = now + NOTICE_S
-            logger.info("call %s has reached %s", call.call_id, limit)
+            logger.info("call %s has reached %s", shown(call.call_id), limit)
             call.runner.publish(LimitReached(limit, NOTICE_S))
         elif now >= due_at:
             call.hang_up(reason=limit.removesuffix("_s"))
@@ -125,6 +131,26 @@ class Watch:
             text = f"no media has come for {silent_s:.0f} s, although the socket is up"
             self._hint(call, Hint("media_silent", text))
 
+    def _look_for_drops(self, call: WatchedCall) -> None:
+        n_frames, too_late_s = call.runner.load.dropped_frames, call.outbound.tally.too_late_s
+        for name, is_there, text in (
+            (
+                "slow_handler",
+                n_frames > 0,
+                f"a handler of {'+'.join(call.runner.names)} is 10 s behind its frames(): the"
+                " oldest are dropped",
+            ),
+            (
+                "live_dropped",
+                too_late_s > 0,
+                f"live audio is dropped: {too_late_s:.2f} s of it waited for longer than"
+                f" backlog_ms ({self._settings.backlog_ms:g} ms)",
+            ),
+        ):
+            if is_there and name not in self._dropped:
+                self._dropped.add(name)
+                self._hint(call, Hint(name, text))
+
     def _is_caller_heard(self, call: WatchedCall) -> bool:
         level = call.inbound.levels.take_last()
         if level is None:
@@ -134,5 +160,5 @@ class Watch:
         return level > max(floor + SPEECH_ABOVE_DB, QUIETEST_DBFS)
 
     def _hint(self, call: WatchedCall, hint: Hint) -> None:
-        logger.warning("call %s: %s", call.call_id, hint.text)
+        limited.warning(f"hints {hint.name}", "call %s: %s", shown(call.call_id), hint.text)
         call.runner.publish(hint)

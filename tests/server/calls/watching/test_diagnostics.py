@@ -17,8 +17,8 @@ TALK = b64encode(codec("PCMU").encoder().encode(np.full(160, 900, np.int16))).de
 
 
 def names(session: Session, now: float) -> list[str]:
-    ledger = session.outbound.playout.ledger
-    return [hint.name for hint in session._watch.diagnostics.look(session.inbound, ledger, now)]
+    playout = session.outbound.playout
+    return [hint.name for hint in session._watch.diagnostics.look(session.inbound, playout, now)]
 
 
 async def test_a_server_that_stood_still_gives_no_false_hints() -> None:

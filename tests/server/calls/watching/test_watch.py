@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mediaserver.media.playout import NOTHING_SENT
 from mediaserver.media.playout.ledger import Ledger
 from mediaserver.processors.api import Event, Hint, LimitReached, StreamError
 from mediaserver.server.calls.audio.inbound import Levels
+from mediaserver.server.calls.runner import RunnerLoad
 from mediaserver.server.calls.watching.watch import Watch
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import ErrorBody
@@ -36,10 +38,14 @@ class Call:
             levels=self.levels, heard_at=0.0, tracks={}, l16_byte_order=None, numbering_fault=None
         )
         self.outbound: Any = SimpleNamespace(
-            is_speaking=lambda _: self.speaking, playout=SimpleNamespace(ledger=ledger)
+            is_speaking=lambda _: self.speaking,
+            playout=SimpleNamespace(ledger=ledger, has_played=False),
+            tally=NOTHING_SENT,
         )
         self.events: list[Event] = []
-        self.runner: Any = SimpleNamespace(publish=self.events.append)
+        self.runner: Any = SimpleNamespace(
+            publish=self.events.append, load=RunnerLoad(dropped_frames=0), names=("bot",)
+        )
         self.hung_up: list[str] = []
         self.counted: list[str] = []
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from mediaserver.carrier.rest.errors import (
     MALFORMED,
+    NOT_E164,
     NOT_IN_ENUM,
     OUT_OF_RANGE,
     invalid,
@@ -65,6 +66,11 @@ TEXTS = Rule(
 _TO = Rule(
     "text, or a list of texts",
     lambda value: bool(value) and (TEXT.accepts(value) or TEXTS.accepts(value)),
+)
+_NUMBER = Rule(
+    "a number in +E.164 format, as +13122123456, or a SIP URI",
+    lambda value: bool(re.fullmatch(r"\+[1-9][0-9]{0,14}|sips?:[^\s@]+@[^\s@]+", value)),
+    NOT_E164,
 )
 _LOOP = Rule("a number from 1, or infinity", lambda v: v == "infinity" or limits(1).accepts(v))
 _DIGITS = Rule(
@@ -274,6 +280,8 @@ def check(command: str, body: Any) -> Body:
             require(name, rules[name], value)
         elif command not in _OPEN:
             raise invalid(name, f"left out of {command}")
+    if command in ("dial", "transfer"):
+        _check_numbers(body)
     if command == "fork_start":
         _check_fork(body)
     _check_client_state(body.get("client_state"))
@@ -284,6 +292,14 @@ def require(pointer: str, rule: Rule, value: object) -> None:
     """Raise a refusal that names the field, unless the value keeps its rule."""
     if not rule.accepts(value):
         raise invalid(pointer, rule.allowed, rule.code)
+
+
+def _check_numbers(body: Body) -> None:
+    """Who calls and who is called; several may be called at once."""
+    for name in ("to", "from"):
+        value = body.get(name, [])
+        for number in [value] if isinstance(value, str) else value:
+            require(name, _NUMBER, number)
 
 
 def _check_fork(body: Body) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mediaserver.carrier.rest.checks import (
+from mediaserver.carrier.rest.bodies.checks import (
     ENGINES,
     FLAG,
     OBJECT,

@@ -1,0 +1,8 @@
+"""``mediaserver simulate``: fake Telnyx calls against any server that speaks the protocol."""
+
+from __future__ import annotations
+
+from mediaserver.cli.simulate.command import register
+from mediaserver.cli.simulate.flags import plan_of
+
+__all__ = ["plan_of", "register"]

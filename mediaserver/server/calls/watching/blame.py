@@ -1,0 +1,272 @@
+"""Says who holds up the event loop: which call, which processor, which line, for how long.
+
+A beat on the loop, and a thread that looks at the loop's stack once the beat is late. Told
+apart from a processor's fault: a garbage collection, a process that got no CPU, and one that
+was stopped as a whole.
+
+Never reported: what holds the loop for less than ``LATE_S``; and where the line was, when code
+in C keeps the interpreter's lock all the while (the thread cannot look then): such a stall is
+reported at its end, without a line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+from pathlib import Path
+from time import monotonic
+from types import FrameType
+from typing import Any, Protocol
+
+import msgspec
+
+from mediaserver.processors.chain import Chain
+from mediaserver.server.calls.runner import InlineRunner
+from mediaserver.server.calls.view import CallView
+
+logger = logging.getLogger(__name__)
+
+BEAT_S = 0.05
+LATE_S = 0.1
+# Code that has run for so long is to blame, also where it got little CPU.
+BUSY_S = 0.05
+# The same line is named again only behind so long.
+AGAIN_S = 10.0
+_OWN = str(Path(__file__).parents[3]) + "/"
+
+
+class Culprit(msgspec.Struct, frozen=True):
+    """Who holds the loop.
+
+    Attributes:
+        kind: ``processor``; ``code`` (other code, ours or a user's task); ``gc``; ``starved``
+            (ready to run, but no CPU came); ``stopped`` (the whole process stood still);
+            ``unknown``.
+        where: ``file:line``, and the function.
+        processor: its name, where it is known.
+        call_id: of its call, where it is known.
+    """
+
+    kind: str
+    where: str = ""
+    processor: str = ""
+    call_id: str = ""
+
+    @property
+    def level(self) -> int:
+        """How bad it is: what the machine did is no fault of a program."""
+        return logging.WARNING if self.kind in ("processor", "code") else logging.INFO
+
+    def __str__(self) -> str:
+        whose = {
+            "gc": "a garbage collection",
+            "starved": "nobody: this process got no CPU (the machine is too busy)",
+            "stopped": "nobody: the whole process stood still",
+            "unknown": "code that could not be looked at, perhaps in C",
+        }.get(self.kind)
+        if whose is not None:
+            return whose
+        who = f"processor {self.processor}" if self.processor else "code"
+        of_call = f" of call {self.call_id}" if self.call_id else ""
+        return f"{who}{of_call} at {self.where}"
+
+
+class Count(Protocol):
+    """Counts what was found."""
+
+    def __call__(self, name: str, *, call_id: str = "") -> None:
+        """One more of ``name``; of this call, where that is known."""
+
+
+class LoopWatch:
+    """Watches the running loop.
+
+    **Call ``start`` on the loop, and ``stop`` at its end.**
+
+    Args:
+        count: counts what was found, on the loop.
+    """
+
+    def __init__(self, count: Count) -> None:
+        self._count = count
+        self._due = 0.0
+        self._beat: asyncio.TimerHandle | None = None
+        self._over = threading.Event()
+        self._thread_id = 0
+        self._native_id = 0
+        self._culprit: Culprit | None = None
+        self._gc_since: float | None = None
+        self._gc_s = 0.0
+        self._said: dict[str, float] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        """Watch from now on."""
+        self._loop = asyncio.get_running_loop()
+        self._thread_id = threading.get_ident()
+        self._native_id = threading.get_native_id()
+        gc.callbacks.append(self._collecting)
+        self._expect()
+        threading.Thread(target=self._look_on, name="loop watch", daemon=True).start()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._over.set()
+        if self._beat is not None:
+            self._beat.cancel()
+        if self._collecting in gc.callbacks:
+            gc.callbacks.remove(self._collecting)
+
+    # On the loop.
+
+    def _expect(self) -> None:
+        assert self._loop is not None
+        self._due = monotonic() + BEAT_S
+        self._beat = self._loop.call_later(BEAT_S, self._on_beat)
+
+    def _on_beat(self) -> None:
+        late_s = monotonic() - self._due
+        culprit, self._culprit = self._culprit, None
+        gc_s, self._gc_s = self._gc_s, 0.0
+        self._expect()
+        if late_s < LATE_S:
+            return
+        if culprit is None or (culprit.kind == "unknown" and gc_s > late_s / 2):
+            culprit = Culprit("gc" if gc_s > late_s / 2 else "unknown")
+            self._say(culprit, late_s)
+        elif late_s > 1.0:
+            logger.log(
+                culprit.level, "the event loop was held up for %.1f s by %s", late_s, culprit
+            )
+        count = self._count
+        match culprit.kind:
+            case "gc":
+                count("loop_gc")
+            case "starved":
+                count("loop_starved")
+            case "stopped":
+                count("loop_stopped")
+            case _:
+                count("loop_blocked", call_id=culprit.call_id)
+
+    def _collecting(self, phase: str, info: object) -> None:
+        if phase == "start":
+            self._gc_since = monotonic()
+        elif self._gc_since is not None:
+            self._gc_s += monotonic() - self._gc_since
+            self._gc_since = None
+
+    # In the thread.
+
+    def _look_on(self) -> None:
+        ran, waited = _scheduled(self._native_id)
+        expected = monotonic() + BEAT_S
+        while not self._over.wait(max(0.0, expected - monotonic())):
+            now = monotonic()
+            own_late_s, expected = now - expected, now + BEAT_S
+            due = self._due
+            late_s = now - due
+            if late_s < LATE_S:
+                ran, waited = _scheduled(self._native_id)
+                continue
+            if self._culprit is not None and self._culprit.kind != "starved":
+                continue
+            culprit = self._judge(late_s, own_late_s, (ran, waited))
+            if self._due == due:  # it is late still
+                self._culprit = culprit
+                self._say(culprit, late_s)
+
+    def _judge(self, late_s: float, own_late_s: float, before: tuple[float, float]) -> Culprit:
+        if self._gc_since is not None:
+            return Culprit("gc")
+        ran, waited = _scheduled(self._native_id)
+        if waited - before[1] > late_s / 2 and ran - before[0] < BUSY_S:
+            return Culprit("starved")
+        if own_late_s > late_s / 2 and ran - before[0] < late_s / 2:
+            return Culprit("stopped")
+        frame = sys_frame(self._thread_id)
+        return Culprit("unknown") if frame is None else culprit_of(frame)
+
+    def _say(self, culprit: Culprit, late_s: float) -> None:
+        now = monotonic()
+        key = culprit.where or culprit.kind
+        if now - self._said.get(key, float("-inf")) < AGAIN_S:
+            return
+        if len(self._said) > 1000:
+            self._said.clear()
+        self._said[key] = now
+        logger.log(
+            culprit.level,
+            "the event loop is held up, %.0f ms so far, by %s",
+            1000 * late_s,
+            culprit,
+        )
+
+
+def sys_frame(thread_id: int) -> FrameType | None:
+    """What a thread runs now."""
+    import sys
+
+    return sys._current_frames().get(thread_id)
+
+
+def culprit_of(innermost: FrameType) -> Culprit:
+    """Whose code runs, by the stack from its innermost frame outwards."""
+    processor = call_id = where = ""
+    frame: FrameType | None = innermost
+    own_where = _where(innermost)
+    while frame is not None:
+        code = frame.f_code
+        if code is Chain.run.__code__:
+            stage = frame.f_locals.get("stage")
+            if isinstance(stage, CallView):
+                # A handler's place in the chain runs no code of the user's.
+                return Culprit("code", own_where, call_id=stage.id)
+            processor = getattr(stage, "name", "")
+            call_id = call_id or getattr(getattr(stage, "call", None), "id", "")
+            break
+        if code is InlineRunner.handle.__code__:
+            view = frame.f_locals.get("view")
+            if isinstance(view, CallView):
+                processor, call_id = view.name, view.id
+            break
+        if not code.co_filename.startswith(_OWN):
+            if not where and not _is_library(code.co_filename):
+                where = _where(frame)
+            call_id = call_id or _call_in(frame)
+        frame = frame.f_back
+    kind = "processor" if processor else "code"
+    return Culprit(kind, where or own_where, processor, call_id)
+
+
+def _call_in(frame: FrameType) -> str:
+    """The id of a call among a function's variables: of a task that a handler has started."""
+    for value in list(frame.f_locals.values()):
+        if isinstance(value, CallView):
+            return value.id
+    return ""
+
+
+def _where(frame: FrameType) -> str:
+    code: Any = frame.f_code
+    return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
+
+
+def _is_library(filename: str) -> bool:
+    """Whether it belongs to Python or an installed package, which a user's code has called."""
+    return "site-packages" in filename or filename.startswith(_LIBRARY) or filename[:1] == "<"
+
+
+_LIBRARY = str(Path(asyncio.__file__).parents[1]) + "/"
+
+
+def _scheduled(native_id: int) -> tuple[float, float]:
+    """Seconds a thread has run, and has waited for a CPU, as Linux accounts for it."""
+    try:
+        text = Path(f"/proc/self/task/{native_id}/schedstat").read_text()
+        ran, waited, _ = map(int, text.split())
+    except (OSError, ValueError):
+        return 0.0, 0.0
+    return ran / 1e9, waited / 1e9

@@ -1,0 +1,326 @@
+"""What a carrier of calls, a spawner of processor hosts, and the hosts say to each other.
+
+Audio travels as packets of its own kinds (``FRAME``, ``LIVE``, ``PLAY``, ``FEED``); all else is
+a tagged struct in MessagePack, in a packet of kind ``MESSAGE``. All three are of one program
+and one version: a host is forked from the spawner that its carrier has started and greeted.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from mediaserver.media.frames import Track
+from mediaserver.observer import CallSummary, ReportedEvent, StreamRequest
+from mediaserver.processes.messages import Failed, Heartbeat, Hello, Ready, Shutdown
+from mediaserver.processors.api import Event, PlayReason, PlayState, Webhook
+from mediaserver.server.calls.audio.formats import Formats
+from mediaserver.server.calls.runner import RunnerLoad
+
+__all__ = ["Failed", "Heartbeat", "Hello", "Ready", "Shutdown"]
+
+VERSION = 1
+
+MESSAGE, FRAME, LIVE, PLAY, FEED = range(5)
+"""Kinds of packets."""
+
+FRAME_HEAD = struct.Struct("<qddIBB2x")  # index, start, lag, rate, track, lost; then samples
+LIVE_HEAD = struct.Struct("<I4x")  # rate or 0; then samples
+PLAY_HEAD = struct.Struct("<IIB7x")  # play, rate or 0, flags; then samples
+FEED_HEAD = struct.Struct("<I4x")  # play; then samples
+
+TRACKS: tuple[Track, ...] = ("inbound", "outbound")
+PLAY_LIVE, PLAY_RESUME, PLAY_WAITS, PLAY_GOES_ON = 1, 2, 4, 8
+"""Flags of a play: live; to be resumed; its player waits for room; more samples follow."""
+
+
+# Between a carrier and its spawner.
+
+
+class SpawnHost(msgspec.Struct, frozen=True, tag=True):
+    """To the spawner, with the host's end of its link: start a host."""
+
+    host: int
+
+
+class KillHost(msgspec.Struct, frozen=True, tag=True):
+    """To the spawner: kill a host; first, where it ``hangs``, have it say in which line."""
+
+    host: int
+    hangs: bool = False
+
+
+class HostStarted(msgspec.Struct, frozen=True, tag=True):
+    """From the spawner: a host runs."""
+
+    host: int
+    pid: int
+
+
+class HostExited(msgspec.Struct, frozen=True, tag=True):
+    """From the spawner: a host has ended; ``code`` is negative where a signal ended it."""
+
+    host: int
+    code: int
+
+
+ToSpawner = SpawnHost | KillHost | Shutdown
+FromSpawner = HostStarted | HostExited
+
+
+# To a host.
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What is known of a call; without the token."""
+
+    call_id: str
+    start: bytes  # JSON: MessagePack has no numbers beyond 64 bits
+    formats: Formats
+    request: StreamRequest
+    query: Mapping[str, str]
+    path: str
+    started_at: float
+    takeovers: int
+
+
+class OpenCall(msgspec.Struct, frozen=True, tag=True):
+    """Run a chain for a call: the processors by their number in the settings."""
+
+    facts: Facts
+    chain: tuple[int, ...]
+    outside: Mapping[str, str]
+    stats: CallSummary
+
+
+class RenewCall(msgspec.Struct, frozen=True, tag=True):
+    """Another socket took the call over."""
+
+    facts: Facts
+
+
+class Publish(msgspec.Struct, frozen=True, tag=True):
+    """An event of the call: its class and its fields as JSON."""
+
+    kind: str
+    body: bytes
+
+
+class Status(msgspec.Struct, frozen=True, tag=True):
+    """What has changed without an event; once a second."""
+
+    stats: CallSummary
+    l16_byte_order: Literal["little", "big"] | None = None
+
+
+class EndCall(msgspec.Struct, frozen=True, tag=True):
+    """The call's media is over."""
+
+    reason: str
+    stats: CallSummary
+
+
+class CloseCall(msgspec.Struct, frozen=True, tag=True):
+    """Cancel what is left of its chain; ``CallDone`` answers."""
+
+
+class PlayNews(msgspec.Struct, frozen=True, tag=True):
+    """How a play or mark fares."""
+
+    play: int
+    state: PlayState
+    reason: PlayReason | None = None
+    heard: float = 0.0
+
+
+class Pull(msgspec.Struct, frozen=True, tag=True):
+    """The next chunk of a play's source is wanted."""
+
+    play: int
+
+
+class StopSource(msgspec.Struct, frozen=True, tag=True):
+    """Nobody wants more of a play's source."""
+
+    play: int
+
+
+class Reply(msgspec.Struct, frozen=True, tag=True):
+    """What became of a ``Request``: a result, or an error.
+
+    Attributes:
+        request: its number.
+        result: of ``perform``: encoded by the control client's room.
+        error: of the control client, encoded by its room.
+        problem: the server's settings do not allow it.
+    """
+
+    request: int
+    result: Any = None
+    error: bytes | None = None
+    problem: str | None = None
+
+
+ToHost = (
+    OpenCall | RenewCall | Publish | Status | EndCall | CloseCall
+    | PlayNews | Pull | StopSource | Reply
+)  # fmt: skip
+
+
+# From a host.
+
+
+class HostBeat(msgspec.Struct, frozen=True, tag=True):
+    """Regularly: its loop runs, and it has dealt with so many frames."""
+
+    n_frames: int
+
+
+class HandlersDone(msgspec.Struct, frozen=True, tag=True):
+    """All handlers of a call have returned."""
+
+
+class CallDone(msgspec.Struct, frozen=True, tag=True):
+    """Nothing of a call is left in the host, but for ``abandoned`` handlers."""
+
+    abandoned: int = 0
+
+
+class CallRefused(msgspec.Struct, frozen=True, tag=True):
+    """A call's chain cannot be made: a parameter has a wrong value."""
+
+    problem: str
+
+
+class Load(msgspec.Struct, frozen=True, tag=True):
+    """How a call's processors keep up."""
+
+    load: RunnerLoad
+
+
+class Counted(msgspec.Struct, frozen=True, tag=True):
+    """One more of ``name``."""
+
+    name: str
+
+
+class WantEnd(msgspec.Struct, frozen=True, tag=True):
+    """End the call's media."""
+
+    reason: str
+
+
+class WantHangUp(msgspec.Struct, frozen=True, tag=True):
+    """End the phone call; nobody waits for it."""
+
+    after_playout: bool
+    reason: str
+
+
+class StartSource(msgspec.Struct, frozen=True, tag=True):
+    """A play whose samples come on demand; or, of a ``clip``, all at once."""
+
+    play: int
+    rate: int
+    live: bool = False
+    ahead_s: float | None = None
+    clip: bool = False
+
+
+class SourceEnded(msgspec.Struct, frozen=True, tag=True):
+    """A play's source has no more; it ``failed`` with that text, where there is one."""
+
+    play: int
+    failed: str | None = None
+
+
+class CancelPlay(msgspec.Struct, frozen=True, tag=True):
+    """Send no more of a play."""
+
+    play: int
+
+
+class PlaceMark(msgspec.Struct, frozen=True, tag=True):
+    """A mark behind everything queued so far."""
+
+    play: int
+    name: str
+
+
+class Request(msgspec.Struct, frozen=True, tag=True):
+    """Do something that a ``Reply`` of the same number answers."""
+
+    request: int
+    what: Literal["clear", "hangup", "hangup_after_playout", "room", "send_text", "perform"]
+    data: bytes = b""
+    method: str = ""
+
+
+class Abandon(msgspec.Struct, frozen=True, tag=True):
+    """Nobody waits for a ``Request`` any more."""
+
+    request: int
+
+
+FromHost = (
+    HostBeat | HandlersDone | CallDone | CallRefused | Load | Counted | WantEnd | WantHangUp
+    | StartSource | SourceEnded | CancelPlay | PlaceMark | Request | Abandon
+)  # fmt: skip
+
+
+class ControlEncoding(Protocol):
+    """What both sides must know of the control client's values; ``control.encoding`` does."""
+
+    def encode_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+        """What a command is given; raises where it cannot be."""
+
+    def decode_arguments(self, encoded: bytes) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments that were encoded."""
+
+    def encode_result(self, result: Any) -> bytes:
+        """What a command has come to."""
+
+    def decode_result(self, encoded: bytes) -> Any:
+        """The result that was encoded."""
+
+    def encode_error(self, error: Exception) -> bytes:
+        """Why a command failed."""
+
+    def decode_error(self, encoded: bytes) -> Exception:
+        """The error that was encoded."""
+
+    def decode_event(self, event_type: str, encoded: bytes) -> ReportedEvent:
+        """The event of a webhook."""
+
+
+_EVENTS: dict[str, type[Any]] = {kind.__name__: kind for kind in Event.__args__}
+
+
+def event_message(event: Event) -> Publish:
+    """An event as a message.
+
+    Raises:
+        ValueError, TypeError, RecursionError: a webhook's event that cannot be encoded.
+    """
+    if isinstance(event, Webhook):
+        body = msgspec.json.encode((event.event.event_type, msgspec.Raw(_json(event.event))))
+    else:
+        body = _json(event)
+    return Publish(type(event).__name__, body)
+
+
+def event_of(message: Publish, decode_webhook: Any) -> Event:
+    """The event of a message; ``decode_webhook(type, JSON)`` reads what Telnyx reported."""
+    kind = _EVENTS[message.kind]
+    if kind is Webhook:
+        event_type, body = msgspec.json.decode(message.body, type=tuple[str, msgspec.Raw])
+        return Webhook(decode_webhook(event_type, bytes(body)))
+    event: Event = msgspec.json.decode(message.body, type=kind)
+    return event
+
+
+def _json(value: object) -> bytes:
+    return msgspec.json.encode(value)

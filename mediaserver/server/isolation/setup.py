@@ -1,0 +1,41 @@
+"""What a spawner of processor hosts begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from mediaserver.processes.child import SECRETS
+from mediaserver.server.handed_settings import HandedSettings
+from mediaserver.settings import Settings
+
+# Names of variables that hold secrets, by a part of them.
+_SECRET_PARTS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "AUTH")
+
+
+class HostSetup(msgspec.Struct, frozen=True, tag=True):
+    """The first message to a spawner.
+
+    Attributes:
+        beat_s: between two of its heartbeats.
+        settings: without the secrets that only the server needs.
+    """
+
+    beat_s: float
+    settings: HandedSettings
+
+    @classmethod
+    def of(cls, settings: Settings, beat_s: float) -> HostSetup:
+        """The message for these settings.
+
+        Raises:
+            ConfigurationError: another process cannot be given them.
+        """
+        return cls(beat_s, HandedSettings.of(settings, "processor hosts"))
+
+
+def secret_names(environment: Mapping[str, str], allowed: Iterable[str]) -> frozenset[str]:
+    """Variables that no processor host gets: what looks like a secret and is not allowed."""
+    looks = {n for n in environment if any(part in n.upper() for part in _SECRET_PARTS)}
+    return (SECRETS | looks) - frozenset(allowed)
