@@ -12,11 +12,12 @@ from websockets.server import ServerProtocol
 from mediaserver.observer import CallObserver, CallSummary
 from mediaserver.server.admission import AdmissionControl, Refused, Upgrade
 from mediaserver.server.base import HURRY_S, ServiceBase
-from mediaserver.server.calls.connection import Answer, MediaConnection, StartLimits
+from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.calls.hangups import Perform
 from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.runner import Runners
 from mediaserver.server.calls.session import Session
+from mediaserver.server.calls.starting import Answer, StartLimits
 from mediaserver.server.listener import Listener
 from mediaserver.server.sockets.media_socket import Connection, MediaSocket
 from mediaserver.settings import Settings

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from pybase64 import b64encode
 
 from mediaserver.logs import LimitedLog, shown
 from mediaserver.server.admission import Refused, Upgrade
 from mediaserver.server.calls.session import Session
+from mediaserver.server.calls.starting import Answer, Opened, StartLimits
 from mediaserver.server.sockets.deadline import Deadline
 from mediaserver.server.sockets.media_socket import MediaSocket
 from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, text_head
 from mediaserver.settings import Settings
-from mediaserver.tokens import Admission
 from mediaserver.wire.messages import (
     CLEAR,
     MEDIA_HEAD,
@@ -47,43 +47,6 @@ SILENT_S = 60.0
 """So long a call's peer that answers no pings may send nothing."""
 _WENT_AWAY = (1000, 1001, 1005, 1006)
 """Close codes of a peer that just goes, with or without a word."""
-
-
-class Opened(NamedTuple):
-    """An answer to ``start``: the session is here, new or taken over."""
-
-    session: Session
-
-
-class HandOff(NamedTuple):
-    """An answer to ``start``: the call is admitted, and its socket goes to another process."""
-
-    call_id: str
-    admission: Admission
-
-
-Answer = Opened | HandOff | Refused
-
-
-class StartLimits(NamedTuple):
-    """How long a peer may take to begin, in seconds.
-
-    Attributes:
-        connected_s: from the upgrade to ``connected``; for one that has proven nothing by then,
-            to its ``start``.
-        start_s: from ``connected`` to ``start`` for one that is proven: its call may ring.
-        needs_token: a right token proves it; else ``connected`` does.
-    """
-
-    connected_s: float
-    start_s: float
-    needs_token: bool
-
-    @classmethod
-    def of(cls, settings: Settings, *, needs_token: bool) -> StartLimits:
-        """What the settings say."""
-        start_s = settings.start_within_s if needs_token else settings.start_without_token_s
-        return cls(settings.connected_within_s, start_s, needs_token)
 
 
 class StreamHost(Protocol):

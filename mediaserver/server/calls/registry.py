@@ -18,12 +18,13 @@ from mediaserver.processors.api import Draining
 from mediaserver.server.admission import Refused
 from mediaserver.server.calls.audio.formats import UnsupportedFormatError, formats_of
 from mediaserver.server.calls.audio.parts import parts_of
-from mediaserver.server.calls.connection import MediaConnection, Opened
+from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.calls.facts import CallFacts
 from mediaserver.server.calls.hangups import HangUps, Perform
 from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.calls.selection import Selection, load_processors, request_of, select
 from mediaserver.server.calls.session import STOOD_STILL_S, Session
+from mediaserver.server.calls.starting import Opened
 from mediaserver.server.calls.watching.blame import LoopWatch
 from mediaserver.server.calls.watching.summary import summary_of
 from mediaserver.server.sockets import poller

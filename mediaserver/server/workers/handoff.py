@@ -14,13 +14,8 @@ from collections.abc import Callable
 from websockets.server import ServerProtocol
 
 from mediaserver.server.admission import Upgrade
-from mediaserver.server.calls.connection import (
-    Answer,
-    HandOff,
-    MediaConnection,
-    StartLimits,
-    StreamHost,
-)
+from mediaserver.server.calls.connection import MediaConnection, StreamHost
+from mediaserver.server.calls.starting import Answer, HandOff, StartLimits
 from mediaserver.server.sockets.media_socket import MediaSocket, Pings
 from mediaserver.server.sockets.websocket import frame_end
 

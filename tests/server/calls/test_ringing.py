@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from mediaserver.carrier import CallPlan, FakeCall, place_call
-from mediaserver.server.calls.connection import StartLimits
+from mediaserver.server.calls.starting import StartLimits
 from mediaserver.settings import Settings
 from tests.server.conftest import Serving
 from tests.server.watching import soon

@@ -15,7 +15,7 @@ import pytest
 from websockets.protocol import State
 
 from mediaserver.server.admission import Upgrade
-from mediaserver.server.calls.connection import HandOff, StartLimits
+from mediaserver.server.calls.starting import HandOff, StartLimits
 from mediaserver.server.sockets.media_socket import make_protocol
 from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
 from mediaserver.tokens import Admission
