@@ -44,9 +44,10 @@ again: venv
 	$(BIN)/python -m pytest -n 0 --last-failed --last-failed-no-failures none
 
 # Calls opened, lost, taken over and ended at random: CALLS of them in one process, then in two
-# workers. `make pytest` runs 100 of each. Then ENDS phone calls, ended in every way there is.
+# workers, then isolated. `make pytest` runs 100 or 60 of each. Then ENDS phone calls, ended in every way there is.
 churn: venv
-	CHURN=$(CALLS) $(BIN)/python -m pytest -q -s --show-capture=no tests/server/test_churn.py
+	CHURN=$(CALLS) $(BIN)/python -m pytest -q -s --show-capture=no tests/server/test_churn.py \
+	  tests/server/isolation/test_isolated_churn.py
 	ENDS=$(ENDS) $(BIN)/python -m pytest -q --show-capture=no tests/app/test_all_ends.py
 
 # MINUTES of CALLS calls at once, of all codecs, that end in every way; what the server's

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from mediaserver import Call, Filter, Frame
 
-# Without workers one process serves all calls, so that a plain dictionary knows them.
+# Without workers and isolation one process has all calls, so that a plain dictionary knows them.
 ROOMS: dict[str, list[Call]] = {}
 
 

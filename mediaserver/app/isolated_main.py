@@ -24,6 +24,8 @@ from mediaserver.settings import Settings
 from telephony_codecs import status
 
 LINES_A_SECOND = 100
+# How much longer than its handlers' grace a host may outlive the server.
+SLACK_S = 2.0
 
 
 def main(fd: int) -> None:
@@ -47,7 +49,10 @@ def main(fd: int) -> None:
 
 def _host(settings: Settings, specs: dict[object, Spec], number: int, end: socket.socket) -> None:
     """The life of one host, in its own process."""
-    _set_up_logging(settings, f"processor host {number}")
+    name = f"processor host {number}"
+    _set_up_logging(settings, name)
+    # The spawner, which would end it, may be gone as well.
+    inside.end_with_parent(end, settings.handler_grace_s + SLACK_S, name)
     gc.enable()
     loop = (loop_factory() or asyncio.new_event_loop)()
     asyncio.set_event_loop(loop)
@@ -62,7 +67,8 @@ async def _run(end: socket.socket, settings: Settings, specs: dict[object, Spec]
 class LineLimit(logging.Filter):
     """Lets so many lines a second through; how many were left out, the next one says.
 
-    What a plugin floods its log with would else fill the server's.
+    What a plugin floods its log with would else fill the server's. One may be the filter of
+    several handlers: each line counts once.
     """
 
     def __init__(self, lines_a_second: int = LINES_A_SECOND) -> None:
@@ -70,19 +76,31 @@ class LineLimit(logging.Filter):
         self._most = lines_a_second
         self._second = 0
         self._n = 0
+        self._last: logging.LogRecord | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See ``logging.Filter``."""
+        if record is not self._last:
+            self._last = record
+            self._count(record)
+        return self._n <= self._most
+
+    def _count(self, record: logging.LogRecord) -> None:
         second = int(record.created)
         if second != self._second:
             left_out, self._second, self._n = self._n - self._most, second, 0
             if left_out > 0:
                 record.msg = f"{record.msg} (and {left_out} lines before it)"
         self._n += 1
-        return self._n <= self._most
 
 
 def _set_up_logging(settings: Settings, name: str) -> None:
     set_up_logging(settings.log_level, settings.log_config, name)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(LineLimit())
+    limit = LineLimit()
+    named = logging.getLogger().manager.loggerDict.values()
+    loggers = [logging.getLogger(), *(each for each in named if isinstance(each, logging.Logger))]
+    for handler in {handler for logger in loggers for handler in logger.handlers}:
+        # A host has those of the process that it was forked from, with their filter.
+        for former in [each for each in handler.filters if isinstance(each, LineLimit)]:
+            handler.removeFilter(former)
+        handler.addFilter(limit)

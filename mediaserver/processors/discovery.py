@@ -69,8 +69,9 @@ def check_importable(processor: str | Callable[..., Any]) -> None:
         importable = False
     if not importable:
         raise ConfigurationError(
-            f"processor {name_of(processor)}: workers cannot import it; define it at the top"
-            " level of a module other than the program itself, or set workers to 1"
+            f"processor {name_of(processor)}: another process cannot import it; define it at the"
+            " top level of a module other than the program itself, or use neither workers nor"
+            " isolation"
         )
 
 

@@ -22,6 +22,10 @@ SHOWN = {
         rf"^  median ({FIGURE}){{4}}$",
         r"^new: (no )?slower",
     ],
+    "crimes": [
+        r"^alone +lost  harmed  back   p99 ms  without   named$",
+        r"^  Exits +0 +0  yes +\d+\.\d +\d+\.\d",
+    ],
     "frame_cost": [
         *(rf"^  {variant}  \w.*({FIGURE}){{5}}$" for variant in "abcd"),
         *(rf"^  {ratio} ({FIGURE}){{5}}$" for ratio in ("a/b", "c/a", "c/b", "d/a")),
@@ -31,6 +35,13 @@ SHOWN = {
         rf"^  clear 200 ({FIGURE}){{4}}$",
         rf"^  cancel 200 ({FIGURE}){{4}}$",
         r"^2 interruptions, every one verified$",
+    ],
+    "processors": [
+        r"^2 calls +µs/frame   more than inline   p99 ms   more$",
+        *(
+            rf"^  {form} +\d+\.\d +[+-]\d+\.\d +\d+\.\d\d +[+-]\d+\.\d\d$"
+            for form in ("filter", "handler", "filter, isolated", "filter, a host each")
+        ),
     ],
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,15 @@ async def stuck(call: Call, directory: Path) -> None:
         notes.write("cancelled")
         notes.write("over")
         raise
+
+
+@processor
+async def dies(call: Call, directory: Path) -> None:
+    """Its process ends in the middle of a command; the next one gives another command."""
+    notes = Notes(call, directory)
+    if not (directory / "died").exists():
+        (directory / "died").touch()
+        asyncio.get_running_loop().call_later(0.3, os._exit, 1)
+        await call.control.speak("Hello", voice="a")
+    await notes.attempt("again", call.control.stop_forking())
+    notes.write("over")

@@ -1,4 +1,4 @@
-"""``call.control``: a bot commands its call, in one process and from a worker, and all is alike."""
+"""``call.control``: a bot commands its call, wherever it runs, and all is alike."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from tests.server.watching import soon
 __all__ = ["serving"]
 
 BOTS = Path(__file__).with_name("commandbots.py")
-in_both = pytest.mark.parametrize("workers", [1, 2])
+ways = pytest.mark.parametrize(
+    ("workers", "isolate"),
+    [(1, False), (2, False), (1, True), (2, True)],
+    ids=["inline", "in a worker", "isolated", "isolated in a worker"],
+)
 
 
 def bot(name: str, directory: Path) -> ProcessorSetting:
@@ -49,10 +53,10 @@ async def streamed(w: World) -> str:
     return call
 
 
-@in_both
-async def test_a_bot_commands_its_call(tmp_path: Path, workers: int) -> None:
+@ways
+async def test_a_bot_commands_its_call(tmp_path: Path, workers: int, isolate: bool) -> None:
     """Each command reaches Telnyx, and what becomes of it the bot's events, typed."""
-    async with world(bot("story", tmp_path), workers=workers) as w:
+    async with world(bot("story", tmp_path), workers=workers, isolate=isolate) as w:
         call = await streamed(w)
         lines = await written(tmp_path)
         voice = w.fake.calls[call].voice
@@ -83,10 +87,12 @@ async def test_a_bot_commands_its_call(tmp_path: Path, workers: int) -> None:
     assert bodies["siprec_start"]["connector_name"] == "x"
 
 
-@in_both
-async def test_what_goes_wrong_is_the_clients_own_error(tmp_path: Path, workers: int) -> None:
+@ways
+async def test_what_goes_wrong_is_the_clients_own_error(
+    tmp_path: Path, workers: int, isolate: bool
+) -> None:
     """The same classes and texts in a worker; a call that has ended is an answer, not a wait."""
-    async with world(bot("mistakes", tmp_path), workers=workers, echo=False) as w:
+    async with world(bot("mistakes", tmp_path), workers=workers, isolate=isolate, echo=False) as w:
         w.fake.faults.add(RestFault("status", "speak", status=404, code="10005"))
         call = await streamed(w)
         await written(tmp_path, 9)
@@ -107,12 +113,14 @@ async def test_what_goes_wrong_is_the_clients_own_error(tmp_path: Path, workers:
     assert "dial" not in asked
 
 
-@in_both
+@ways
 async def test_without_a_key_the_setting_is_named(
-    serving: Serving, tmp_path: Path, workers: int
+    serving: Serving, tmp_path: Path, workers: int, isolate: bool
 ) -> None:
     """One clear error, raised at the bot."""
-    async with serving(bot("keyless", tmp_path), "echo", workers=workers) as server:
+    async with serving(
+        bot("keyless", tmp_path), "echo", workers=workers, isolate=isolate
+    ) as server:
         await place_call(server.url, CallPlan(seconds=0.2))
         lines = await written(tmp_path)
     assert lines[0] == (
@@ -120,10 +128,12 @@ async def test_without_a_key_the_setting_is_named(
     )
 
 
-@in_both
-async def test_a_bot_need_not_wait_for_a_command(tmp_path: Path, workers: int) -> None:
+@ways
+async def test_a_bot_need_not_wait_for_a_command(
+    tmp_path: Path, workers: int, isolate: bool
+) -> None:
     """Given up, it is not tried again in whatever process, and the next one is carried out."""
-    async with world(bot("impatient", tmp_path), workers=workers) as w:
+    async with world(bot("impatient", tmp_path), workers=workers, isolate=isolate) as w:
         w.fake.faults.add(
             RestFault("status", "speak", times=9, status=503, headers={"retry-after": "20"})
         )
@@ -136,11 +146,13 @@ async def test_a_bot_need_not_wait_for_a_command(tmp_path: Path, workers: int) -
         assert [c.command for c in w.fake.commanded].count("speak") == 1
 
 
-@in_both
-async def test_a_bot_is_cancelled_in_the_middle_of_a_command(tmp_path: Path, workers: int) -> None:
+@ways
+async def test_a_bot_is_cancelled_in_the_middle_of_a_command(
+    tmp_path: Path, workers: int, isolate: bool
+) -> None:
     """When the grace of its ended call is over; nothing hangs, and the server closes at once."""
     more = {"handler_grace_s": 0.2}
-    async with world(bot("stuck", tmp_path), workers=workers, **more) as w:
+    async with world(bot("stuck", tmp_path), workers=workers, isolate=isolate, **more) as w:
         w.fake.faults.add(RestFault("slow", "speak", delay_s=60.0))
         call = await streamed(w)
         await soon(lambda: bool(w.fake.faults.pending) and not w.fake.faults.pending[0].times, 20)
@@ -148,3 +160,15 @@ async def test_a_bot_is_cancelled_in_the_middle_of_a_command(tmp_path: Path, wor
         assert await written(tmp_path) == ["cancelled", "over"]
         await soon(lambda: w.server.service.n_calls == 0, 20)
         assert w.server.service.counters["abandoned_handlers"] == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_lost_hosts_commands_are_not_answered_to_the_next(
+    tmp_path: Path, workers: int
+) -> None:
+    """What a dead chain had asked for is not taken for an answer to the one that follows it."""
+    async with world(bot("dies", tmp_path), workers=workers, isolate=True) as w:
+        w.fake.faults.add(RestFault("slow", "speak", delay_s=1.5))
+        w.fake.faults.add(RestFault("slow", "fork_stop", delay_s=3.0))
+        await streamed(w)
+        assert await written(tmp_path) == ["again ok True", "over"]

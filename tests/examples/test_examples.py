@@ -15,7 +15,7 @@ import wave
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -31,6 +31,7 @@ from tests.control.test_end_to_end import world
 from tests.ports import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+Where = Literal["none", "process"]
 TESTED = {
     "attendant",
     "bridge",
@@ -43,12 +44,19 @@ TESTED = {
 }
 
 
+@pytest.fixture(params=["none", "process"], ids=["inline", "isolated"])
+def where(request: pytest.FixtureRequest) -> Where:
+    """In the server's process, or in a processor host."""
+    found: Where = request.param
+    return found
+
+
 @asynccontextmanager
 async def serving(
-    example: str, *others: str, allow: tuple[str, ...] = (), **parameters: Any
+    where: Where, example: str, *others: str, allow: tuple[str, ...] = (), **parameters: Any
 ) -> AsyncIterator[MediaServer]:
     """A server with one example and perhaps built-ins behind it."""
-    first = ProcessorSetting(str(EXAMPLES / example), parameters, allow)
+    first = ProcessorSetting(str(EXAMPLES / example), parameters, allow, isolate=where)
     chain = (first, *map(ProcessorSetting, others))
     # A busy machine may stall for longer than live audio may wait: nothing is dropped here.
     settings = Settings(
@@ -77,9 +85,9 @@ def test_every_example_is_tested() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} == TESTED
 
 
-async def test_echo_bot() -> None:
+async def test_echo_bot(where: Where) -> None:
     """All of the caller's audio comes back, bit for bit."""
-    async with serving("echo_bot.py:echo") as server:
+    async with serving(where, "echo_bot.py:echo") as server:
         report = await place_call(server.url, CallPlan(seconds=1.0))
     assert report.echo_problem is None
     assert report.bit_exact
@@ -101,11 +109,11 @@ def prompt_of(folder: Path, seconds: float) -> Path:
     return path
 
 
-async def test_prompt_bot_is_cut_short_by_a_key(prompt: Path) -> None:
+async def test_prompt_bot_is_cut_short_by_a_key(where: Where, prompt: Path) -> None:
     """A key empties the caller's queue; 0 ends the call from the server's side."""
     silence = Audio(np.zeros(8000, np.int16), 8000)
     plan = CallPlan(audio=silence, seconds=10.0)
-    async with serving("prompt_bot.py:menu", prompt=prompt, pause_s=60) as server:
+    async with serving(where, "prompt_bot.py:menu", prompt=prompt, pause_s=60) as server:
         async with FakeCall.connect(server.url, plan) as call:
             await call.wait_until(lambda: call.intake.ear.n_fed > 4000, 10)
             await call.press("5")
@@ -118,11 +126,13 @@ async def test_prompt_bot_is_cut_short_by_a_key(prompt: Path) -> None:
             assert len(heard_by(call)) == n_samples, "the prompt did not begin again"
 
 
-async def test_prompt_bot_is_cut_short_by_a_voice(prompt: Path) -> None:
+async def test_prompt_bot_is_cut_short_by_a_voice(where: Where, prompt: Path) -> None:
     """With ``barge_in_db`` the caller's own voice clears the prompt."""
     voice = steady(16000)
     plan = CallPlan(audio=voice, seconds=10.0)
-    async with serving("prompt_bot.py:menu", prompt=prompt, pause_s=60, barge_in_db=-20) as server:
+    async with serving(
+        where, "prompt_bot.py:menu", prompt=prompt, pause_s=60, barge_in_db=-20
+    ) as server:
         async with FakeCall.connect(server.url, plan) as call:
             await call.wait_until(lambda: call.intake.ear.n_fed > 4000, 10)
             for _ in range(10):
@@ -130,22 +140,22 @@ async def test_prompt_bot_is_cut_short_by_a_voice(prompt: Path) -> None:
             await call.wait_until(lambda: bool(call.intake.ear.cuts), 10)
 
 
-async def test_prompt_bot_says_the_prompt_again(tmp_path: Path) -> None:
+async def test_prompt_bot_says_the_prompt_again(where: Where, tmp_path: Path) -> None:
     """A prompt that was heard to its end is played again after the pause."""
     path = tmp_path / "beep.wav"
     path.write_bytes(wav_of(steady(8000, 0.1)))
     plan = CallPlan(payloads=[b"\xff" * 160], seconds=10.0)
-    async with serving("prompt_bot.py:menu", prompt=path, pause_s=0.1) as server:
+    async with serving(where, "prompt_bot.py:menu", prompt=path, pause_s=0.1) as server:
         async with FakeCall.connect(server.url, plan) as call:
             await call.wait_until(lambda: call.intake.ear.n_fed >= 3 * 800, 10)
 
 
-async def test_gain_filter() -> None:
+async def test_gain_filter(where: Where) -> None:
     """The echo behind it is twice as loud at 6 dB, and what overflows is clipped."""
     level = 1000
     for db, expected in ((20 * math.log10(2), 2 * level), (60.0, 32767)):
         plan = CallPlan(codec="L16", rate_hz=8000, audio=steady(level), seconds=0.4)
-        async with serving("gain_filter.py:Gain", "echo", db=db) as server:
+        async with serving(where, "gain_filter.py:Gain", "echo", db=db) as server:
             async with FakeCall.connect(server.url, plan) as call:
                 await call.speak()
                 heard = heard_by(call)
@@ -154,7 +164,9 @@ async def test_gain_filter() -> None:
         assert heard.min() in (-expected, -expected - 1)
 
 
-async def test_talk_over(caplog: pytest.LogCaptureFixture) -> None:
+async def test_talk_over(
+    where: Where, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     """One second of both, and one of the outbound track alone, are told apart."""
     both = steady(8000, 1.0).samples
     inbound = np.concatenate((both, np.zeros(8000, np.int16)))
@@ -166,21 +178,24 @@ async def test_talk_over(caplog: pytest.LogCaptureFixture) -> None:
         outbound_audio=Audio(np.concatenate((both, both)), 8000),
     )
     with caplog.at_level(logging.INFO):
-        async with serving("talk_over.py:talk_over") as server:
+        async with serving(where, "talk_over.py:talk_over") as server:
             await place_call(server.url, plan)
-    told = [r.getMessage() for r in caplog.records if "both" in r.getMessage()]
+    lines = [r.getMessage() for r in caplog.records]
+    if where == "process":
+        lines = capfd.readouterr().err.splitlines()
+    told = [line for line in lines if "both" in line]
     assert len(told) == 1
     figures = [float(found) for found in re.findall(r"(\d+\.\d) s", told[0])]
     for figure, expected in zip(figures, (1.0, 2.0, 1.0), strict=True):
         assert abs(figure - expected) < 0.25, told
 
 
-async def test_voicemail(tmp_path: Path) -> None:
+async def test_voicemail(where: Where, tmp_path: Path) -> None:
     """The caller speaks when the greeting is over, is thanked and hung up; the message is kept."""
     said = Turn("message", "silence", samples=steady(8000).samples)
     plan = CallPlan(turns=[said], expect_hangup=True, quiet_s=0.5, seconds=60.0)
     bot = {"greeting": prompt_of(tmp_path, 1.0), "folder": tmp_path}
-    async with serving("voicemail.py:voicemail", **bot) as server:
+    async with serving(where, "voicemail.py:voicemail", **bot) as server:
         report = await place_call(server.url, plan)
     assert report.problem is None
     assert report.bot_hung_up
@@ -193,10 +208,10 @@ async def test_voicemail(tmp_path: Path) -> None:
     assert abs(np.count_nonzero(np.abs(loud) > 4000) - 8000) < 200
 
 
-async def test_bridge() -> None:
+async def test_bridge(where: Where) -> None:
     """Two calls of one room hear each other and not themselves; another room hears nothing."""
     levels = {"a": 2000, "b": 4000, "c": 6000}
-    async with serving("bridge.py:Bridge", allow=("room",)) as server:
+    async with serving(where, "bridge.py:Bridge", allow=("room",)) as server:
 
         async def hold(name: str, room: str) -> np.ndarray[Any, Any]:
             plan = CallPlan(
@@ -218,15 +233,17 @@ async def test_bridge() -> None:
 
 async def test_bridge_keeps_a_third_caller_waiting() -> None:
     """Of three calls in a room two are joined, and nothing is left of the room afterwards."""
-    async with serving("bridge.py:Bridge") as server:
+    async with serving("none", "bridge.py:Bridge") as server:
         reports = await place_calls(server.url, [CallPlan(seconds=0.5) for _ in range(3)])
     assert sum(report.returned > 0 for report in reports) == 2
     assert not any(sys.modules["bridge"].ROOMS.values())
 
 
-async def test_attendant() -> None:
+async def test_attendant(where: Where) -> None:
     """It records, speaks, speaks again when the transfer is refused, and then passes on."""
-    attendant = ProcessorSetting(f"{EXAMPLES / 'attendant.py'}:attendant", {"operator": "+1999"})
+    attendant = ProcessorSetting(
+        f"{EXAMPLES / 'attendant.py'}:attendant", {"operator": "+1999"}, isolate=where
+    )
     async with world(attendant, echo=False) as w:
         w.fake._habits = Habits(answer_after_s=0.0, s_per_character=0.01)
         call = await w.dialled()

@@ -57,13 +57,13 @@ def plan_of(dice: random.Random) -> CallPlan:
     )
 
 
-async def talk(call: ChurnCall, dice: random.Random) -> None:
+async def talk(call: ChurnCall, dice: random.Random, keys: str) -> None:
     """Some frames, some keys, in some order."""
     (payload,) = call.plan.payloads or ()
     for _ in range(dice.randint(0, 12)):
         await call.send_payload(payload)
         if dice.random() < 0.5:
-            await call.press(dice.choice("1234567"))
+            await call.press(dice.choice(keys))
         await asyncio.sleep(dice.choice((0, 0, 0.01, 0.02)))
 
 
@@ -80,12 +80,12 @@ async def end(call: ChurnCall, how: str) -> None:
         await asyncio.wait((asyncio.create_task(call.closed.wait()),), timeout=0.5)
 
 
-async def live(url: str, dice: random.Random) -> Counter[str]:
+async def live(url: str, dice: random.Random, keys: str) -> Counter[str]:
     """One call from its first socket to its last; what was done to it."""
     plan, how, ending = plan_of(dice), dice.choice(TAKE_OVERS), dice.choice(ENDS)
     async with AsyncExitStack() as stack:
         call = await stack.enter_async_context(ChurnCall(url, plan))
-        await talk(call, dice)
+        await talk(call, dice, keys)
         for _ in range({"none": 0, "twice": 2}.get(how, 1)):
             if how == "lost":
                 call.reset()
@@ -96,20 +96,22 @@ async def live(url: str, dice: random.Random) -> Counter[str]:
                 continue
             following = replace(plan, send_codec=dice.choice(CODECS))
             call = await stack.enter_async_context(ChurnCall(url, following))
-            await talk(call, dice)
+            await talk(call, dice, keys)
         await end(call, ending)
     return Counter((f"take-over {how}", ending))
 
 
-async def silent(url: str, dice: random.Random) -> Counter[str]:
+async def silent(url: str, dice: random.Random, _: str) -> Counter[str]:
     """A connection that never says ``start``."""
     async with ChurnCall(url, plan_of(dice), greet=False) as call:
         await end(call, dice.choice(("stop", "close", "reset")))
     return Counter(("no start",))
 
 
-async def churn(url: str, n_calls: int, seed: str, at_once: int = 40) -> Counter[str]:
-    """So many calls, some at once; what was done to them."""
+async def churn(
+    url: str, n_calls: int, seed: str, at_once: int = 40, keys: str = "1234567"
+) -> Counter[str]:
+    """So many calls, some at once, where some of the keys are pressed; what was done to them."""
     room = asyncio.Semaphore(at_once)
     done: Counter[str] = Counter()
 
@@ -118,7 +120,7 @@ async def churn(url: str, n_calls: int, seed: str, at_once: int = 40) -> Counter
         act: Any = silent if dice.random() < 0.04 else live
         async with room:
             try:
-                done.update(await act(url, dice))
+                done.update(await act(url, dice, keys))
             except CONNECT_ERRORS as error:
                 done[f"refused: {error}"] += 1
 

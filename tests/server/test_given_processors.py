@@ -120,29 +120,33 @@ async def test_an_error_names_the_function(serving: Serving) -> None:
     assert str(caught.value) == line
 
 
-async def test_workers_import_what_can_be_imported(serving: Serving) -> None:
-    """A class of a module works in workers as it does here."""
-    async with serving(ProcessorSetting(Echo), workers=2) as server:
+@pytest.mark.parametrize("elsewhere", [{"workers": 2}, {"isolate": True}])
+async def test_another_process_imports_what_can_be_imported(
+    serving: Serving, elsewhere: dict[str, Any]
+) -> None:
+    """A class of a module works in workers and processor hosts as it does here."""
+    async with serving(ProcessorSetting(Echo), **elsewhere) as server:
         report = await place_call(server.url, CallPlan(seconds=0.2))
     assert (report.error, report.returned) == (None, 10)
 
 
 REMEDY = (
-    "workers cannot import it; define it at the top level of a module other than the program"
-    " itself, or set workers to 1"
+    "another process cannot import it; define it at the top level of a module other than the"
+    " program itself, or use neither workers nor isolation"
 )
 
 
+@pytest.mark.parametrize("elsewhere", [{"workers": 2}, {"isolate": True}])
 @pytest.mark.parametrize(
     ("given", "name"),
     [(bot_of([], "x"), "local"), (functools.partial(bot_of([], "x"), loud=True), "local")],
 )
-async def test_workers_cannot_be_given_a_local_function(
-    serving: Serving, given: Any, name: str
+async def test_another_process_cannot_be_given_a_local_function(
+    serving: Serving, given: Any, name: str, elsewhere: dict[str, Any]
 ) -> None:
     """One clear line with the remedy, and nothing starts."""
     with pytest.raises(ConfigurationError) as caught:
-        async with serving("echo", offer=(ProcessorSetting(given),), workers=2):
+        async with serving("echo", offer=(ProcessorSetting(given),), **elsewhere):
             raise AssertionError("it started")
     assert str(caught.value) == f"processor {name}: {REMEDY}"
 

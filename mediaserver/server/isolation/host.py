@@ -133,11 +133,13 @@ class HostProcess:
         """Its calls are over: have it end."""
         self._is_gone = True
         self._link.close()
+        self.theirs.close()
 
     def _link_ended(self) -> None:
         if self._is_gone:
             return
         self._is_gone = True
+        self.theirs.close()
         self._lost(self)
 
     def tell_lost(self, how: str) -> None:

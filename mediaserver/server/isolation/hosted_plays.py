@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
@@ -10,12 +11,18 @@ import msgspec
 import numpy as np
 
 from mediaserver.errors import MediaServerError
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.media.frames import Int16Array
 from mediaserver.server.calls.audio.outbound import LiveMark, LivePlay, Outbound
 from mediaserver.server.isolation import messages
 
+limited = LimitedLog(logging.getLogger(__name__))
+
 # How often a host learns how much of its plays was heard.
 NEWS_EVERY_S = 0.1
+# What of a call's audio may wait here: 140 minutes at 8 kHz. A host is not to fill the memory of
+# the process that carries its call, where others' calls are; further plays fail.
+MAX_QUEUED_BYTES = 128 << 20
 
 
 class SourceFailedError(MediaServerError):
@@ -35,11 +42,18 @@ class HostedPlays:
     Args:
         outbound: of the call.
         say: sends the host a message about the call.
+        call_id: of the call, for logs.
     """
 
-    def __init__(self, outbound: Outbound, say: Callable[[msgspec.Struct], None]) -> None:
+    def __init__(
+        self, outbound: Outbound, say: Callable[[msgspec.Struct], None], call_id: str
+    ) -> None:
         self._outbound = outbound
         self._say = say
+        self._call_id = call_id
+        self._n_bytes: dict[int, int] = {}
+        self._n_queued = 0
+        self._refused: set[int] = set()
         self._entries: dict[int, LivePlay | LiveMark] = {}
         self._live: set[int] = set()
         self._sources: dict[int, _Source] = {}
@@ -58,12 +72,16 @@ class HostedPlays:
     def play(self, content: memoryview) -> None:
         """A play, or a piece of it."""
         number, rate, flags = messages.PLAY_HEAD.unpack_from(content)
+        goes_on = bool(flags & messages.PLAY_GOES_ON)
+        if number in self._refused or not self._has_room(number, len(content)):
+            self._refuse(number, goes_on=goes_on)
+            return
         samples = np.frombuffer(content, np.int16, offset=messages.PLAY_HEAD.size)
         parts = self._parts.get(number)
-        if flags & messages.PLAY_GOES_ON or parts:
+        if goes_on or parts:
             parts = self._parts.setdefault(number, [])
             parts.append(samples)
-            if flags & messages.PLAY_GOES_ON:
+            if goes_on:
                 return
             samples = np.concatenate(self._parts.pop(number))
             samples.setflags(write=False)
@@ -97,8 +115,13 @@ class HostedPlays:
         """A chunk that was pulled."""
         (number,) = messages.FEED_HEAD.unpack_from(content)
         source = self._sources.get(number)
-        if source is not None:
+        if source is None:
+            return
+        if self._has_room(number, len(content)):
             source.give(np.frombuffer(content, np.int16, offset=messages.FEED_HEAD.size))
+        else:
+            del self._sources[number]
+            source.end("too much audio is queued")
 
     def source_ended(self, ended: messages.SourceEnded) -> None:
         """A source has no more."""
@@ -135,8 +158,37 @@ class HostedPlays:
         self._sources.clear()
         self._entries.clear()
         self._parts.clear()
+        self._n_bytes.clear()
         if self._news is not None:
             self._news.cancel()
+
+    def _has_room(self, number: int, n_bytes: int) -> bool:
+        """Count so much more as queued for a play, if it may be."""
+        if self._n_queued + n_bytes > MAX_QUEUED_BYTES:
+            return False
+        self._n_queued += n_bytes
+        self._n_bytes[number] = self._n_bytes.get(number, 0) + n_bytes
+        return True
+
+    def _free(self, number: int) -> None:
+        self._n_queued -= self._n_bytes.pop(number, 0)
+
+    def _refuse(self, number: int, *, goes_on: bool) -> None:
+        """Let a play fail for which there is no room, and ignore what else comes of it."""
+        if number not in self._refused:
+            self._parts.pop(number, None)
+            self._free(number)
+            limited.warning(
+                "plays for which there was no room",
+                "call %s: a play failed: more than %d MiB of audio would be queued",
+                shown(self._call_id),
+                MAX_QUEUED_BYTES >> 20,
+            )
+            self._say(messages.PlayNews(number, "failed", "source"))
+        if goes_on:
+            self._refused.add(number)
+        else:
+            self._refused.discard(number)
 
     def _take(
         self, number: int, accept: Callable[[], LivePlay | LiveMark], *, live: bool = False
@@ -147,6 +199,7 @@ class HostedPlays:
             # Its host has checked what it asks for: the call has ended, or changed its format.
             ended = self._outbound.ended
             self._sources.pop(number, None)
+            self._free(number)
             self._say(
                 messages.PlayNews(
                     number, "cleared" if ended else "failed", "ended" if ended else "source"
@@ -160,6 +213,7 @@ class HostedPlays:
             self._news = asyncio.get_running_loop().call_later(NEWS_EVERY_S, self._tell_news)
 
     def _tell_end(self, number: int) -> None:
+        self._free(number)
         entry = self._entries.pop(number, None)
         if entry is None:
             return

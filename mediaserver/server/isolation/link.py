@@ -17,6 +17,8 @@ import struct
 from collections.abc import Callable
 from time import monotonic
 
+from mediaserver.errors import MediaServerError
+
 logger = logging.getLogger(__name__)
 
 HEAD = struct.Struct("<IHHI4x")  # length, kind, padding of the content, call
@@ -24,7 +26,9 @@ HEAD = struct.Struct("<IHHI4x")  # length, kind, padding of the content, call
 FULL_BYTES = 1 << 20
 # The other side reads nothing at all.
 MAX_UNSENT_BYTES = 32 << 20
+# A longer packet is not sent, and ends the link where it is announced.
 MAX_PACKET_BYTES = 1 << 20
+LOG_EVERY_S = 10.0
 READ_BYTES = 64 * 1024
 # So many packets are dealt with, and for so long, before the loop has its turn again. A host
 # that floods its carrier is read no faster than this; the calls beside it do not notice.
@@ -32,6 +36,24 @@ MAX_PACKETS_A_TURN = 64
 TURN_S = 0.005
 PAUSE_S = 0.002
 _PADDING = (b"", *(bytes(n) for n in range(1, 8)))
+
+
+class PacketTooLongError(MediaServerError):
+    """What was to go over a link is longer than any packet may be.
+
+    Attributes:
+        n_bytes: how long it is.
+    """
+
+    def __init__(self, n_bytes: int) -> None:
+        super().__init__(n_bytes)
+        self.n_bytes = n_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"{self.n_bytes} octets are too many between a server and its processor host,"
+            f" {MAX_PACKET_BYTES} at most"
+        )
 
 
 class Link:
@@ -60,6 +82,7 @@ class Link:
         self._pause: asyncio.TimerHandle | None = None
         self._drained: asyncio.Event | None = None
         self._closed = False
+        self._log_from = float("-inf")
         self._loop.add_reader(end, self._readable)
 
     @property
@@ -68,13 +91,19 @@ class Link:
         return len(self._unsent) >= FULL_BYTES
 
     def send(self, kind: int, call: int, *content: bytes) -> None:
-        """Send a packet, together with what else is sent in this turn of the loop."""
+        """Send a packet, together with what else is sent in this turn of the loop.
+
+        Raises:
+            PacketTooLongError: nothing was sent.
+        """
         if self._closed:
             return
         n = 0
         for part in content:
             n += len(part)
         padding = -n & 7
+        if n + padding > MAX_PACKET_BYTES:
+            raise PacketTooLongError(n)
         unsent = self._unsent
         unsent += HEAD.pack(n + padding, kind, padding, call)
         for part in content:
@@ -168,7 +197,7 @@ class Link:
             try:
                 self._on_packet(kind, call, data[begin : at - padding])
             except Exception:  # as an event loop does: the next packet is another call's
-                logger.exception("a packet of a processor host's link failed")
+                self._failed()
             if self._closed:
                 return
             n += 1
@@ -177,6 +206,13 @@ class Link:
                 self._pause = self._loop.call_later(PAUSE_S, self._go_on)
                 break
         self._rest = data[at:]
+
+    def _failed(self) -> None:
+        """Log it, now and then: a broken host sends thousands a second."""
+        now = monotonic()
+        if now >= self._log_from:
+            self._log_from = now + LOG_EVERY_S
+            logger.exception("a packet of a processor host's link failed")
 
     def _go_on(self) -> None:
         self._pause = None

@@ -93,6 +93,8 @@ class HostPool:
             self._watch.cancel()
         for host in list(self._hosts.values()):
             host.close()
+            if host.tainted:  # what still runs there was given its time
+                self._tell(messages.KillHost(host.number))
         await self._supervisor.close()
 
     def make_runner(self, chosen: Sequence[Chosen], settings: Settings) -> Runner:
@@ -113,7 +115,11 @@ class HostPool:
         )
 
     def place(self, alone: bool) -> HostProcess:
-        """The host for one more call: the fullest that has room."""
+        """The host for one more call: the fullest that has room.
+
+        Raises:
+            OSError: there is none, and none can be started.
+        """
         most = 1 if alone else self._settings.calls_per_host
         able = [
             host
@@ -123,7 +129,8 @@ class HostPool:
         chosen = max(able, key=lambda host: host.n_calls) if able else self._start_host()
         chosen.alone = alone
         if not any(h.n_calls == 0 and h is not chosen for h in self._hosts.values()):
-            self._start_host()  # one is always ready
+            with contextlib.suppress(OSError):  # too many open files: the next call says so
+                self._start_host()  # one is always ready
         return chosen
 
     # Hosts.
@@ -139,12 +146,9 @@ class HostPool:
         """Have the spawner start what waits; it may be being replaced itself."""
         for spawner in self._supervisor.children:
             if spawner.is_ready:
-                for host in self._waiting:
-                    with contextlib.closing(host.theirs) as theirs:
-                        spawner.channel.send(
-                            messages.SpawnHost(host.number), os.dup(theirs.fileno())
-                        )
-                self._waiting.clear()
+                waiting, self._waiting = self._waiting, []
+                for host in waiting:
+                    spawner.channel.send(messages.SpawnHost(host.number), host.theirs.detach())
 
     def _spawner_says(self, message: Any) -> None:
         match message:

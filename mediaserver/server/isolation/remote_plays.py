@@ -173,9 +173,10 @@ class RemotePlays:
         if self.ended or self._link.is_full:
             return
         check_audio(samples, rate or self._rate_hz)
-        self._link.send(
-            messages.LIVE, self._call, messages.LIVE_HEAD.pack(rate or 0), _octets(samples)
-        )
+        head = messages.LIVE_HEAD.pack(rate or 0)
+        for at in range(0, len(samples), PIECE_SAMPLES):
+            piece = samples[at : at + PIECE_SAMPLES]
+            self._link.send(messages.LIVE, self._call, head, _octets(piece))
 
     def mark(self, name: str) -> Mark:
         """See ``Call.mark``."""

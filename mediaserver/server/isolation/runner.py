@@ -23,6 +23,7 @@ from mediaserver.server.calls.runner import (
 )
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.hosted_plays import HostedPlays
+from mediaserver.server.isolation.link import PacketTooLongError
 from mediaserver.server.isolation.remote_call import told_of
 from mediaserver.settings import Settings
 
@@ -55,6 +56,7 @@ class Host(Protocol):
 
 
 Place = Callable[[bool], Host]
+"""Finds a host, alone where asked for; an OSError says that there is none."""
 
 
 class IsolatedRunner:
@@ -96,6 +98,7 @@ class IsolatedRunner:
         self._plays: HostedPlays | None = None
         self._n_errors = 0
         self._load = RunnerLoad()
+        self._former = RunnerLoad()
         self._n_unsent = 0
         self._losses: deque[float] = deque(maxlen=MAX_LOSSES)
         self._handlers_done = asyncio.Event()
@@ -107,14 +110,8 @@ class IsolatedRunner:
     @property
     def load(self) -> RunnerLoad:
         """See ``Runner``; what lies in the link counts as dropped only where it was not sent."""
-        here, there = self._taps.load, self._load
-        return RunnerLoad(
-            here.dropped_frames + there.dropped_frames + self._n_unsent,
-            here.dropped_events + there.dropped_events,
-            max(here.queued_frames, there.queued_frames),
-            max(here.queued_events, there.queued_events),
-            here.budget_overruns + there.budget_overruns,
-        )
+        whole = _joined(self._taps.load, _joined(self._former, self._load))
+        return whole._replace(dropped_frames=whole.dropped_frames + self._n_unsent)
 
     @property
     def n_errors(self) -> int:
@@ -146,7 +143,8 @@ class IsolatedRunner:
             self._say(messages.RenewCall(told_of(self._call.facts)))
         try:
             self._say(messages.event_message(event))
-        except (ValueError, TypeError, RecursionError) as exc:  # a webhook nested too deep
+        except (ValueError, TypeError, RecursionError, PacketTooLongError) as exc:
+            # a webhook, nested too deep or too long
             logger.warning("call %s: an event is not told: %s", self._call_id, exc)
 
     def end(self, reason: str) -> None:
@@ -170,8 +168,6 @@ class IsolatedRunner:
             self._say(messages.CloseCall())
             await _at_most(self._call_done, CANCELLED_WITHIN_S + SLACK_S)
         await self._taps.close()
-        for task in list(self._requests.values()):
-            task.cancel()
         self._leave(abandoned=self._abandoned or not self._call_done.is_set())
 
     # What the host says.
@@ -207,8 +203,10 @@ class IsolatedRunner:
                 self._say(messages.Reply(number, plays.clear()))
             case messages.Request(number):
                 task = asyncio.get_running_loop().create_task(self._carry_out(message))
-                self._requests[number] = task
-                task.add_done_callback(lambda _: self._requests.pop(number, None))
+                # Of this host: the next one counts from 1 again.
+                requests = self._requests
+                requests[number] = task
+                task.add_done_callback(lambda _: requests.pop(number, None))
             case messages.Abandon(number):
                 if number in self._requests:
                     self._requests[number].cancel()
@@ -253,6 +251,9 @@ class IsolatedRunner:
     def _restart(self, call: RunningCall, why: str) -> None:
         self._handlers_done.clear()
         self._call_done.clear()
+        lost = _joined(self._former, self._load)
+        self._former = lost._replace(queued_frames=0, queued_events=0)
+        self._load = RunnerLoad()
         # What the dead chain had queued would talk into what the new one says.
         _outbound(call).clear_now()
         # Alone: whichever call it was that ended the host, it harms no other one twice.
@@ -276,13 +277,23 @@ class IsolatedRunner:
     def _open(self, *, alone: bool) -> None:
         call = self._call
         assert call is not None
-        host = self._host = self._place(alone)
+        try:
+            host = self._host = self._place(alone)
+        except OSError as exc:
+            logger.error("call %s: no processor host for it: %s", self._call_id, exc)
+            self._handlers_done.set()
+            self._call_done.set()
+            self._follow(call, self._settings.on_error)
+            return
         self._number = host.add(self)
-        self._plays = HostedPlays(_outbound(call), self._say)
+        self._plays = HostedPlays(_outbound(call), self._say, self._call_id)
         told = told_of(call.facts)
         self._say(messages.OpenCall(told, self._chain, self._outside, call.stats()))
 
     def _leave(self, *, abandoned: bool) -> None:
+        requests, self._requests = self._requests, {}
+        for task in requests.values():
+            task.cancel()
         host, self._host = self._host, None
         if host is not None:
             host.remove(self._number, abandoned=abandoned)
@@ -338,7 +349,21 @@ class IsolatedRunner:
             problem = str(exc)
         except Exception as exc:  # whatever it is, the bot is to see it
             error = self._control.encode_error(exc)
-        self._say(messages.Reply(request.request, result, error, problem))
+        try:
+            self._say(messages.Reply(request.request, result, error, problem))
+        except PacketTooLongError as exc:
+            self._say(messages.Reply(request.request, problem=str(exc)))
+
+
+def _joined(one: RunnerLoad, other: RunnerLoad) -> RunnerLoad:
+    """What two runners of a call have dropped, and the longer of their queues."""
+    return RunnerLoad(
+        one.dropped_frames + other.dropped_frames,
+        one.dropped_events + other.dropped_events,
+        max(one.queued_frames, other.queued_frames),
+        max(one.queued_events, other.queued_events),
+        one.budget_overruns + other.budget_overruns,
+    )
 
 
 def _outbound(call: RunningCall) -> Outbound:

@@ -110,13 +110,20 @@ class Spawner:
                 pid = self._pids.get(host)
                 if pid is not None and hangs:
                     os.kill(pid, signal.SIGUSR1)
-                self._to_kill[host] = time.monotonic() + (SAY_WHERE_S if hangs else 0.0)
+                # A second word takes no time from the first one.
+                due = time.monotonic() + (SAY_WHERE_S if hangs else 0.0)
+                self._to_kill.setdefault(host, due)
             case messages.Shutdown():
                 return False
         return True
 
     def _spawn(self, host: int, fd: int) -> None:
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as exc:  # the hosts that run are not to end for it
+            os.close(fd)
+            print(f"processor host {host} cannot be started: {exc}", file=sys.stderr, flush=True)
+            return
         if pid:
             os.close(fd)
             self._pids[host] = pid

@@ -18,6 +18,7 @@ from mediaserver import (
     ConfigurationError,
     Filter,
     Frame,
+    MediaServerError,
     processor,
 )
 from mediaserver.media.frames import Int16Array
@@ -336,3 +337,50 @@ async def stutters(call: Call, notes: Path) -> None:
     await play.finished()
     async for _ in call.frames():
         pass
+
+
+@processor
+async def told(call: Call, notes: Path) -> None:
+    """What changes while it runs: events, and the call's facts with them."""
+    note = Notes(notes, call)
+    async for event in call.events():
+        kind = type(event).__name__
+        note(kind, call.stream_id, call.send_codec, call.send_rate, call.parameters["a"])
+        if kind == "Reconnected":
+            play = await call.play(tone(0.1, call.send_rate), call.send_rate)
+            note(await play.finished(), round(play.heard, 1))
+
+
+@processor
+async def too_long(call: Call, notes: Path) -> None:
+    """More at once than goes over a link in one piece."""
+    note, events = Notes(notes, call), call.events()
+    call.play_live(tone(60.0, 48000), 48000)
+    try:
+        await call.control.speak("x" * 2_000_000, voice="a")
+    except MediaServerError:
+        note("MediaServerError")
+    async for event in events:
+        note(type(event).__name__)
+        return
+
+
+@processor
+async def greedy(call: Call, notes: Path) -> None:
+    """Plays far ahead without waiting, an array or a stream; then, after a clear, a little."""
+    note = Notes(notes, call)
+
+    async def stream() -> AsyncIterator[Int16Array]:
+        for _ in range(100):
+            yield tone(1.0)
+
+    tasks = [call.spawn(call.play(tone(30.0))) for _ in range(4)]
+    third, fourth = [await task for task in tasks[2:]]
+    note(await third.finished(), third.reason, await fourth.finished())
+    first, second = (await call.clear()).keys()
+    note(first.state, second.state)
+    await call.play(stream(), ahead_s=1000.0)
+    await asyncio.sleep(1.0)
+    await call.clear()
+    play = await call.play(tone(0.1))
+    note(await play.finished())

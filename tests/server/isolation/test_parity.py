@@ -7,7 +7,8 @@ import json
 import os
 import wave
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
@@ -15,7 +16,8 @@ from typing import Any, Literal
 import pytest
 
 from mediaserver.app import MediaServer
-from mediaserver.carrier import CallPlan, place_call, place_calls
+from mediaserver.carrier import CallPlan, FakeCall, place_call, place_calls
+from mediaserver.server.service import SingleProcessService
 from mediaserver.settings import ProcessorSetting, Settings
 from tests.server.conftest import Serving
 from tests.server.isolation.isolated_bots import tone
@@ -173,6 +175,89 @@ async def test_a_play_is_resumed_on_the_next_socket(
         report = await place_call(server.url, plan)
     assert report.reconnects == 1
     assert noted(tmp_path, plan) == [["cleared", "socket"], ["played", 0.6]]
+
+
+async def test_a_takeover_renews_the_facts(serving: Serving, where: Where, tmp_path: Path) -> None:
+    """The event comes with the next socket's codec, stream id and parameters already there."""
+    first = CallPlan(seconds=60.0, custom_parameters={"a": "1"})
+    second = replace(
+        first,
+        stream_id="another",
+        send_codec="L16",
+        send_rate_hz=16000,
+        custom_parameters={"a": "2"},
+    )
+    async with serving(bot("told", where, tmp_path), reconnect_grace_s=10) as server:
+        async with FakeCall.connect(server.url, first) as call:
+            await call.press("1")
+            await soon(lambda: bool(noted(tmp_path, first)), 20)
+            call.cut()
+        service = server.service
+        assert isinstance(service, SingleProcessService)
+        session = service.sessions[first.call_control_id]
+        await soon(lambda: not session.has_line, 20)
+        async with FakeCall.connect(server.url, second) as call:
+            await soon(lambda: len(noted(tmp_path, first)) == 3, 20)
+            await call.wait_until(lambda: call.intake.ear.n_fed > 0, 20)
+    lines = noted(tmp_path, first)
+    assert lines[:3] == [
+        ["Dtmf", first.stream_id, "PCMU", 8000, "1"],
+        ["Reconnected", "another", "L16", 16000, "2"],
+        ["played", 0.1],
+    ]
+    assert [line[0] for line in lines[3:]] == ["Stop"]
+
+
+async def test_draining_and_shutdown_are_told(
+    serving: Serving, where: Where, tmp_path: Path
+) -> None:
+    """A drained server lets the call go on; a closed one ends it, and says why."""
+    plan = CallPlan(seconds=60.0)
+    async with AsyncExitStack() as calls:
+        async with serving(bot("events", where, tmp_path)) as server:
+            call = await calls.enter_async_context(FakeCall.connect(server.url, plan))
+            await soon(lambda: server.service.n_calls == 1, 20)
+            server.service.drain()
+            await soon(lambda: bool(noted(tmp_path, plan)), 20)
+            await call.press("5")
+            await soon(lambda: len(noted(tmp_path, plan)) == 2, 20)
+    lines = [(kind, text) for kind, text, _ in noted(tmp_path, plan)]
+    assert [kind for kind, _ in lines] == ["Draining", "Dtmf", "Stop"]
+    assert lines[-1][1] == "Stop(reason='shutdown')"
+
+
+async def test_what_is_too_long_for_the_link_ends_nothing(
+    serving: Serving, where: Where, tmp_path: Path
+) -> None:
+    """A minute of live audio at once; a command whose text is beyond all bounds."""
+    plan = CallPlan(seconds=60.0)
+    async with serving(bot("too_long", where, tmp_path)) as server:
+        async with FakeCall.connect(server.url, plan) as call:
+            await call.press("1")
+            await soon(lambda: len(noted(tmp_path, plan)) == 2, 20)
+        assert server.service.counters["lost_hosts"] == 0
+    assert noted(tmp_path, plan) == [["MediaServerError"], ["Dtmf"]]
+
+
+async def test_a_host_does_not_fill_the_servers_memory(
+    serving: Serving,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What is played far ahead fails, where too much waits already; later plays do not."""
+    monkeypatch.setattr("mediaserver.server.isolation.hosted_plays.MAX_QUEUED_BYTES", 1 << 20)
+    plan = CallPlan(seconds=60.0)
+    async with serving(bot("greedy", "process", tmp_path)) as server:
+        async with FakeCall.connect(server.url, plan):
+            await soon(lambda: len(noted(tmp_path, plan)) == 3, 30)
+    assert noted(tmp_path, plan) == [
+        ["failed", "source", "failed"],
+        ["cleared", "cleared"],
+        ["played"],
+    ]
+    assert caplog.text.count("a play failed: more than 1 MiB of audio would be queued") == 2
+    assert "too much audio is queued" in caplog.text
 
 
 async def test_mode_mp3_plays_whole_clips(

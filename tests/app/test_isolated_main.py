@@ -1,0 +1,139 @@
+"""The log of processor hosts is bounded, and the process that forks them fails in words."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from mediaserver.app import isolated_main
+from mediaserver.app.isolated_main import LineLimit
+from mediaserver.processes.channel import receive_blocking, send_blocking
+from mediaserver.server.isolation import messages
+from mediaserver.server.isolation.setup import HostSetup, secret_names
+from mediaserver.settings import ProcessorSetting, Settings
+
+
+def record(second: float, text: str = "a line of %d", *args: Any) -> logging.LogRecord:
+    """A line of the log, at a time."""
+    made = logging.LogRecord("bot", logging.INFO, "bot.py", 1, text, args or (5,), None)
+    made.created = second
+    return made
+
+
+def test_so_many_lines_a_second_are_let_through() -> None:
+    """The first ones; the next second has its own."""
+    limit = LineLimit(3)
+    assert [limit.filter(record(7.0 + n / 10)) for n in range(5)] == [True] * 3 + [False] * 2
+    assert [limit.filter(record(8.0 + n / 10)) for n in range(4)] == [True] * 3 + [False]
+
+
+def test_what_was_left_out_is_said_once() -> None:
+    """By the next line that comes through, whose arguments stay."""
+    limit = LineLimit(3)
+    for _ in range(10):
+        limit.filter(record(7.5))
+    late, later = record(9.0), record(9.5)
+    assert limit.filter(late)
+    assert limit.filter(later)
+    assert late.getMessage() == "a line of 5 (and 7 lines before it)"
+    assert later.getMessage() == "a line of 5"
+
+
+def test_a_quiet_log_says_nothing_more() -> None:
+    """Exactly as many as may be: none was left out."""
+    limit = LineLimit(3)
+    lines = [record(second) for second in (7.0, 7.1, 7.2, 8.0, 30.0)]
+    assert all(limit.filter(line) for line in lines)
+    assert {line.getMessage() for line in lines} == {"a line of 5"}
+
+
+def test_a_line_counts_once_for_all_handlers() -> None:
+    """Two handlers with one filter show the same lines."""
+    limit = LineLimit(2)
+    lines = [record(7.0) for _ in range(3)] + [record(8.0)]
+    shown = [[limit.filter(line) for _ in range(2)] for line in lines]
+    assert shown == [[True, True], [True, True], [False, False], [True, True]]
+    assert lines[-1].getMessage() == "a line of 5 (and 1 lines before it)"
+
+
+def test_each_handler_has_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the root and of any other logger; a host does not add to its parent's."""
+    monkeypatch.setattr(isolated_main, "set_up_logging", lambda *_: None)
+    handlers = logging.NullHandler(), logging.NullHandler()
+    loggers = logging.getLogger(), logging.getLogger("tests.some.bot")
+    for logger, handler in zip(loggers, handlers, strict=True):
+        logger.addHandler(handler)
+    others = [h for h in loggers[0].handlers if h not in handlers]
+    try:
+        for name in ("processor hosts", "processor host 1"):
+            isolated_main._set_up_logging(Settings(), name)
+        found = [[f for f in h.filters if isinstance(f, LineLimit)] for h in handlers]
+        assert found[0] == found[1]
+        assert len(found[0]) == 1
+    finally:
+        for logger, handler in zip(loggers, handlers, strict=True):
+            logger.removeHandler(handler)
+        for other in others:
+            other.filters = [f for f in other.filters if not isinstance(f, LineLimit)]
+
+
+def spawner_says(settings: Settings) -> tuple[list[Any], int]:
+    """What the process says to its end, and how it ends; its other side leaves when it is ready."""
+    ours, theirs = socket.socketpair()
+    code = f"from mediaserver.app.isolated_main import main; main({theirs.fileno()})"
+    process = subprocess.Popen([sys.executable, "-c", code], pass_fds=[theirs.fileno()])
+    theirs.close()
+    said: list[Any] = []
+    types = messages.Hello | messages.Ready | messages.Failed | messages.Heartbeat
+    try:
+        ours.settimeout(60)
+        said.append(receive_blocking(ours, types))
+        send_blocking(ours, HostSetup.of(settings, 0.5))
+        said.append(receive_blocking(ours, types))
+    finally:
+        ours.close()
+    return said, process.wait(60)
+
+
+def test_a_spawner_is_ready_and_ends_with_its_server() -> None:
+    """Its first word is its version."""
+    said, code = spawner_says(Settings(processors=(ProcessorSetting("echo"),)))
+    assert said == [messages.Hello(messages.VERSION), messages.Ready()]
+    assert code == 0
+
+
+def test_a_spawner_that_cannot_load_a_processor_says_why() -> None:
+    """And ends; the server says it in its turn."""
+    said, _ = spawner_says(Settings(processors=(ProcessorSetting("no_such_module:thing"),)))
+    assert isinstance(said[1], messages.Failed)
+    assert "no_such_module" in said[1].reason
+
+
+def test_a_spawner_without_a_server_ends() -> None:
+    """Before it was told anything."""
+    ours, theirs = socket.socketpair()
+    code = f"from mediaserver.app.isolated_main import main; main({theirs.fileno()})"
+    process = subprocess.Popen([sys.executable, "-c", code], pass_fds=[theirs.fileno()])
+    theirs.close()
+    ours.close()
+    assert process.wait(60) == 0
+
+
+def test_what_looks_like_a_secret_is_withheld() -> None:
+    """By a part of its name, in any case, unless it is allowed by its name."""
+    environment = {
+        "HOME": "",
+        "OPENAI_API_KEY": "",
+        "db_password": "",
+        "AUTHOR": "",
+        "MY_TOKEN": "",
+    }
+    found = secret_names(environment, ["MY_TOKEN"])
+    assert {"OPENAI_API_KEY", "db_password", "AUTHOR"} <= found
+    assert "TELNYX_API_KEY" in found, "also where it is set later"
+    assert not {"HOME", "MY_TOKEN"} & found
