@@ -4,13 +4,15 @@ PYTHON ?= python3
 VENV ?= .venv
 N ?= 3
 COVER ?= 1
-CALLS ?= 1000
+CALLS ?= $(if $(filter soak,$(MAKECMDGOALS)),60,1000)
 ENDS ?= 500
+MINUTES ?= 30
+FUZZ ?= 600
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
-.PHONY: venv demo test pytest again churn lint types bench docs wheel try-wheel lowest versions \
-  release-notes clean
+.PHONY: venv demo test pytest again attacks churn soak fuzz autobahn lint types bench docs wheel \
+  try-wheel lowest versions release-notes clean
 
 venv: $(STAMP)
 
@@ -48,6 +50,27 @@ churn: venv
 	  tests/server/isolation/test_isolated_churn.py
 	ENDS=$(ENDS) $(BIN)/python -m pytest -q --show-capture=no tests/app/test_all_ends.py
 
+# MINUTES of CALLS calls at once, of all codecs, that end in every way; what the server's
+# processes then hold. TRACE=8 names the lines that grow. `make pytest` runs half a minute of it.
+soak: venv
+	$(BIN)/python -m tests.attacks.soak --minutes $(MINUTES) --calls $(CALLS) \
+	  --trace $(or $(TRACE),0)
+
+# FUZZ seconds for each parser, two at a time; what is found is kept in .fuzz/ for the next run.
+# ARGS="-k amrwb_framing" for one. `make pytest` gives each two seconds, CI twenty.
+fuzz: venv
+	FUZZ_SECONDS=$(FUZZ) FUZZ_SEED=$(or $(SEED),0) FUZZ_KEEP=.fuzz \
+	  $(BIN)/python -m pytest -q -n 2 $(ARGS) tests/fuzz/test_fuzz.py
+
+# The Autobahn suite against the WebSocket layer. PYTHON2 is a Python 2.7, if it is not found.
+autobahn: venv
+	$(BIN)/python -m tests.attacks.autobahn $(if $(PYTHON2),--python2 $(PYTHON2))
+
+# Attacks in the size in which they were found, with 30 good calls beside; prints figures.
+# `make pytest` runs small ones.
+attacks: venv
+	ATTACKS=full $(BIN)/python -m pytest -q -s -n 0 tests/attacks
+
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -61,7 +84,7 @@ bench: venv
 
 # What the pages in docs/ take from the code.
 docs: venv
-	$(BIN)/python tools/generate_docs.py
+	$(BIN)/python -m tools.generate_docs
 
 # The wheel, in dist.
 wheel: venv
@@ -92,4 +115,4 @@ release-notes: venv
 	$(BIN)/python tools/release_notes.py
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .autobahn .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from mediaserver.logs import shown
+
 
 class ReportedEvent(Protocol):
     """What Telnyx reported about a call: any event of ``control.events``."""
@@ -57,7 +59,7 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         callee: the called number or None.
         started_at: when its first ``start`` came, in unix seconds.
         duration_s: from there to the end of its media.
-        reason: why it ended, as in ``Stop``.
+        reason: why it ended, as in ``Stop``; ``worker``: its worker died, and it with that.
         codec: what the caller's audio came in.
         rate_hz: its sample rate.
         send_codec: what went back.
@@ -153,7 +155,7 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         """What may go wrong in a call: whether it did, and how it is said."""
         n = self.frames_in + self.lost
         lost, late, refused = (_percent(each, n) for each in (self.lost, self.late, self.refused))
-        with_worker = self.reason == "lost" and not self.codec
+        with_worker = self.reason == "worker"
         n_failed = self.plays.get("failed", 0)
         return [
             (with_worker, "lost with its worker"),
@@ -235,4 +237,4 @@ def _states(states: Mapping[str, int]) -> str:
 
 def masked(number: str | None) -> str:
     """The end of a long number: enough to recognise it, too little to call."""
-    return "" if not number else f"…{number[-2:]}" if len(number) > 7 else "…"
+    return "" if not number else f"…{shown(number[-2:])}" if len(number) > 7 else "…"

@@ -116,6 +116,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         send_mode: ``rtp``, or ``mp3`` for whole files; as the stream was started.
         l16_byte_order: ``little``, ``big`` or ``auto``.
         amr_packing: how AMR-WB payloads are packed, or ``auto``.
+        max_payload_s: how much audio one media message of the caller's may hold; longer ones are
+            refused before they are decoded.
         chunk_numbering: whether chunk numbers count ``per_track``, ``shared``, or ``auto``;
             ``arrival`` ignores them.
         reorder_wait_ms: how long a gap waits for its chunk at first; then the wait follows
@@ -129,9 +131,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         play_ahead_s: how far ahead of the caller's ear iterators are pulled.
         keepalive: send silence while nothing plays.
         workers: processes that carry the calls; 1: the server itself does.
+        worker_hung_s: a worker that gives no sign of life for so long is killed and replaced. It
+            gets no new calls after a second.
+        on_parent_loss: when the server's main process dies, its workers carry their calls to
+            their end (``finish``), or end them at once (``end``).
         auth_token: what a stream must present; None admits all.
+        allowed_origins: web pages that may connect, as ``https://app.example.com``; others are
+            refused. What is no browser has no origin, and is not concerned.
+        trusted_proxies: networks of proxies in front of this server, whose ``X-Forwarded-For``
+            says who connects.
         max_calls: calls at once; more are refused, with 503 or 1013.
-        connected_within_s: time from the upgrade to ``connected``.
+        connected_within_s: time from the upgrade to ``connected``, and to ``start`` for a socket
+            without a right token where one is asked for.
+        ping_every_s: between two pings on each media socket.
+        ping_timeout_s: a peer that has answered pings before, and of which nothing has come for so
+            long behind one, is gone; one that never answered is when nothing has come for 60 s.
         start_within_s: time from there to ``start``, where the auth token was right: a call that
             is dialled with a stream rings all the while, up to 600 s.
         start_without_token_s: the same where no ``auth_token`` is set, so that nobody holds
@@ -207,6 +221,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     send_mode: Literal["rtp", "mp3"] = "rtp"
     l16_byte_order: Literal["little", "big", "auto"] = "little"
     amr_packing: Literal["auto", "be", "oa", "storage"] = "auto"
+    max_payload_s: Annotated[float, Meta(ge=0.12, le=30)] = 1.0
     chunk_numbering: Literal["auto", "per_track", "shared", "arrival"] = "auto"
     reorder_wait_ms: NonNegative = 60.0
     lead_ms: NonNegative | None = 200.0
@@ -216,11 +231,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     play_ahead_s: NonNegative = 1.0
     keepalive: bool = False
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
+    worker_hung_s: Annotated[float, Meta(ge=1.5)] = 4.0
+    on_parent_loss: Literal["finish", "end"] = "finish"
     auth_token: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
+    allowed_origins: tuple[Text, ...] = ()
+    trusted_proxies: tuple[Text, ...] = ("127.0.0.0/8", "::1/128")
     max_calls: Annotated[int, Meta(ge=1)] = 1000
     connected_within_s: Annotated[float, Meta(gt=0)] = 10.0
     start_within_s: Annotated[float, Meta(gt=0)] = 660.0
     start_without_token_s: Annotated[float, Meta(gt=0)] = 30.0
+    ping_every_s: Annotated[float, Meta(gt=0)] = 10.0
+    ping_timeout_s: Annotated[float, Meta(gt=0)] = 10.0
     reconnect_grace_s: NonNegative = 10.0
     handler_grace_s: NonNegative = 5.0
     max_call_s: Annotated[float, Meta(gt=0)] | None = None
@@ -258,6 +279,11 @@ def _processors(written: Any) -> Any:
     return written
 
 
+def _listed(written: Any) -> Any:
+    """Of texts with commas between them, a list."""
+    return [each.strip() for each in written.split(",")] if isinstance(written, str) else written
+
+
 def _routes(written: Any) -> Any:
     """Routes, with the processors in each read as those of the settings are."""
     if not isinstance(written, list):
@@ -292,6 +318,8 @@ LOADER = Loader(
     readers={
         "processors": _processors,
         "offer": _processors,
+        "allowed_origins": _listed,
+        "trusted_proxies": _listed,
         "routes": _routes,
         "log_config": _log_config,
     },

@@ -80,6 +80,9 @@ class File:
             said, line = (found[1], found[2]) if found else (str(exc), None)
             where = f"{path}, line {line or len(text.splitlines())}"
             raise ConfigurationError(f"{where}: this is not TOML: {said}") from exc
+        except (ValueError, RecursionError) as exc:
+            # A number of thousands of digits, tables or lists in one another without end.
+            raise ConfigurationError(f"cannot read {path}: a value in it is too large") from exc
 
     def where_in(self, base: KeyPath, path: KeyPath) -> str:
         """The place of a key below another one."""

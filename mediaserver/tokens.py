@@ -61,7 +61,7 @@ def issue(secret: str, now: float) -> str:
     return f"{_PREFIX}.{body}.{_mac(_derived_key(secret), body)}"
 
 
-@dataclass
+@dataclass(slots=True)
 class _Claim:
     """A token in use: whose it is, and when it was or will be over."""
 
@@ -97,7 +97,9 @@ class TokenGate:
         if self.secret is not None:
             self._key = _derived_key(self.secret)
 
-    def admit(self, token: str | None, call_control_id: str, now: float) -> Admission:
+    def admit(
+        self, token: str | None, call_control_id: str, now: float, wall: float | None = None
+    ) -> Admission:
         """Judge the token of a call; the first call to present a per-call token owns it.
 
         A call that comes back within its grace lives on: its token is good until it ends again.
@@ -105,9 +107,10 @@ class TokenGate:
         Args:
             token: as it came from header, path or message.
             call_control_id: of the call that presents it.
-            now: unix seconds.
+            now: unix seconds, on a clock that nobody sets.
+            wall: unix seconds, on the wall clock, if somebody has set it meanwhile.
         """
-        verdict = self._judge(token, now)
+        verdict = self._judge(token, now, wall)
         if verdict is not Admission.PER_CALL or token is None:
             return verdict
         claim = self._claims.get(token)
@@ -120,9 +123,9 @@ class TokenGate:
         self._of_call.setdefault(call_control_id, set()).add(token)
         return verdict
 
-    def looks_valid(self, token: str | None, now: float) -> bool:
+    def looks_valid(self, token: str | None, now: float, wall: float | None = None) -> bool:
         """Whether some call could be admitted with this token: for the handshake."""
-        return self._judge(token, now).admitted
+        return self._judge(token, now, wall).admitted
 
     def owner(self, token: str | None) -> str | None:
         """The call that a per-call token belongs to; None before one has presented it."""
@@ -140,7 +143,7 @@ class TokenGate:
             self._ended.append(token)
         self._forget_spent(now)
 
-    def _judge(self, token: str | None, now: float) -> Admission:
+    def _judge(self, token: str | None, now: float, wall: float | None) -> Admission:
         if self.secret is None:
             return Admission.OPEN
         if not token:
@@ -154,7 +157,11 @@ class TokenGate:
         if claim is not None:
             over = claim.revoked_at is not None and now >= claim.revoked_at
             return Admission.REVOKED if over else Admission.PER_CALL
-        fresh = now - self.unclaimed_s < issued_at <= now + self.skew_s
+        # Its issuer may have made it before the clock was set, or after.
+        fresh = any(
+            clock - self.unclaimed_s < issued_at <= clock + self.skew_s
+            for clock in (now, now if wall is None else wall)
+        )
         return Admission.PER_CALL if fresh and issued_at > self._floor else Admission.EXPIRED
 
     def _issued_at(self, token: str) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mediaserver.shown import MAX_SHOWN, shown
+from mediaserver.logs import MAX_SHOWN, shown
 
 
 @given(st.text(max_size=400))

@@ -187,3 +187,18 @@ def test_memory_is_bounded_and_a_forgotten_token_is_never_admitted_again() -> No
     assert len(gate._ended) <= 10
     assert not any(gate.looks_valid(token, NOW + 100) for token in tokens)
     assert gate.looks_valid(issue(SECRET, NOW + 100), NOW + 100)
+
+
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
+def test_a_clock_that_is_set_refuses_no_token(jump_s: float) -> None:
+    """Made before or after: good for its call; of an ended call: over when its grace is over."""
+    gate, now = TokenGate("s3cret", grace_s=10.0), 1_790_000_000.0
+    before, after = issue("s3cret", now - 5.0), issue("s3cret", now + jump_s + 5.0)
+    old = issue("s3cret", now - 2 * 3600.0 - 10.0)
+    wall = now + jump_s
+    assert gate.admit(before, "a", now, wall) is Admission.PER_CALL
+    assert gate.admit(after, "b", now, wall) is Admission.PER_CALL
+    assert gate.admit(old, "c", now, wall) is Admission.EXPIRED
+    gate.call_ended("a", now)
+    assert gate.looks_valid(before, now + 9.0, wall + 9.0)
+    assert gate.admit(before, "a", now + 10.0, wall + 10.0) is Admission.REVOKED

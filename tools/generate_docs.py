@@ -25,6 +25,7 @@ from mediaserver.cli import carrier
 from mediaserver.cli.main import COMMANDS
 from mediaserver.counters import COUNTERS, VALUES, WEBHOOKS
 from mediaserver.sources import Loader, meanings
+from tools.limits import LIMITS, limits_rows
 
 DOCS = Path(__file__).parents[1] / "docs"
 Parser = argparse.ArgumentParser
@@ -81,6 +82,15 @@ def kinds_table() -> str:
     """The kinds of refused messages."""
     kinds = VALUES["refused.*"].items()
     return table(("counter", "message"), ((code(f"refused.{kind}"), text) for kind, text in kinds))
+
+
+# Limits.
+
+
+def limits_part() -> str:
+    """What the server lets others do, by where they do it."""
+    head = ("what is bounded", "to", "setting", "beyond it", "why")
+    return "\n".join(f"### {group}\n\n{table(head, limits_rows(group))}" for group in LIMITS)
 
 
 # The command line. What a parser holds has no public names in argparse; its help text has,
@@ -187,6 +197,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "refused": kinds_table,
     "webhooks": lambda: counters_table(WEBHOOKS),
     "commands": commands_part,
+    "limits": limits_part,
 }
 
 

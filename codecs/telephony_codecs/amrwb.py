@@ -25,7 +25,13 @@ from telephony_codecs.amrwb_framing import (
     unpack,
 )
 from telephony_codecs.concealment import ConcealingDecoder
-from telephony_codecs.contract import Codec, Int16Array, check_length, check_samples
+from telephony_codecs.contract import (
+    MAX_PAYLOAD_S,
+    Codec,
+    Int16Array,
+    check_length,
+    check_samples,
+)
 from telephony_codecs.errors import AudioFormatError, PayloadError
 from telephony_codecs.libraries import load_amrwb_encoder
 
@@ -52,7 +58,8 @@ class AmrWbDecoder(ConcealingDecoder):
     """Payloads of one or more frames in, 320 samples a frame out.
 
     Options: ``packing`` "be" (bandwidth-efficient), "oa" (octet-aligned), "storage", or
-    "auto", which takes what fits, and what fitted last where several do.
+    "auto", which takes what fits, and what fitted last where several do; ``max_payload_s``,
+    what one payload may last.
 
     Attributes:
         packing: the packing of the newest payload; None before the first.
@@ -61,11 +68,17 @@ class AmrWbDecoder(ConcealingDecoder):
     codec = "AMR-WB"
     delay_samples = 0
 
-    def __init__(self, rate_hz: int, packing: PackingOption = "auto") -> None:
+    def __init__(
+        self,
+        rate_hz: int,
+        packing: PackingOption = "auto",
+        max_payload_s: float = MAX_PAYLOAD_S,
+    ) -> None:
         if packing not in get_args(PackingOption):
             raise AudioFormatError(f"AMR-WB packing {packing!r}, must be auto, be, oa or storage")
         super().__init__(rate_hz)
         self._option: PackingOption = packing
+        self._max_frames = int(max_payload_s * RATE_HZ) // FRAME_SAMPLES
         self.packing: Packing | None = None
         self._new_core = find_core()
         self._core = self._new_core()
@@ -74,7 +87,8 @@ class AmrWbDecoder(ConcealingDecoder):
         """Return 320 samples per frame, read-only; comfort noise where it says so.
 
         Raises:
-            PayloadError: it fits no packing (of those allowed), or the decoder refuses it.
+            PayloadError: it is too long, fits no packing (of those allowed), or the decoder
+                refuses it.
         """
         parts = [self._synthesise(frame) for frame in self._unpack(payload)]
         if len(parts) == 1:
@@ -96,14 +110,14 @@ class AmrWbDecoder(ConcealingDecoder):
 
     def _unpack(self, payload: bytes) -> list[bytes]:
         if self._option != "auto":
-            frames = unpack(payload, self._option)
+            frames = unpack(payload, self._option, self._max_frames)
             self.packing = self._option
             return frames
         first = () if self.packing is None else (self.packing,)
         refusal: PayloadError | None = None
         for packing in (*first, *likely_packings(payload)):
             try:
-                frames = unpack(payload, packing)
+                frames = unpack(payload, packing, self._max_frames)
             except PayloadError as error:
                 refusal = refusal or error
             else:

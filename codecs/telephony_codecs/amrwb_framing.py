@@ -6,7 +6,7 @@ the speech bits, padded to whole octets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from typing import Literal
 
 from telephony_codecs.errors import PayloadError
@@ -16,8 +16,9 @@ PACKINGS: tuple[Packing, ...] = ("be", "oa", "storage")
 
 STORAGE_MAGIC = b"#!AMR-WB\n"
 FRAME_SAMPLES = 320
-# A payload holds at most 30 s.
+# A payload holds at most 30 s, each frame one octet and at most 477 bits.
 MAX_FRAMES = 1500
+MAX_FRAME_OCTETS = 61
 
 # Bits by frame type: nine modes (6.60 to 23.85 kbit/s), comfort noise, lost, no data.
 FRAME_BITS = dict(enumerate((132, 177, 253, 285, 317, 365, 397, 461, 477, 40))) | {14: 0, 15: 0}
@@ -42,18 +43,25 @@ def frame_octets(kind: int) -> int:
     return -(-FRAME_BITS[kind] // 8)
 
 
-def unpack(payload: bytes, packing: Packing) -> list[bytes]:
+def unpack(payload: bytes, packing: Packing, max_frames: int = MAX_FRAMES) -> list[bytes]:
     """Return the frames of one payload, in storage form.
 
     Raises:
-        PayloadError: not exactly such a payload; padding bits must be zero.
+        PayloadError: not exactly such a payload, or one of more than ``max_frames``; padding
+            bits must be zero.
     """
     if not payload:
         raise PayloadError("AMR-WB", "it is empty")
-    frames = UNPACKERS[packing](payload)
-    if len(frames) > MAX_FRAMES:
-        raise PayloadError("AMR-WB", f"{len(frames)} frames, at most {MAX_FRAMES}")
-    return frames
+    max_octets = 1 + max_frames * MAX_FRAME_OCTETS
+    if len(payload) > max_octets:
+        raise PayloadError("AMR-WB", f"{len(payload)} octets, at most {max_octets}")
+    return UNPACKERS[packing](payload, max_frames)
+
+
+def check_room(frames: Sized, max_frames: int) -> None:
+    """Raise PayloadError where one more frame would be too many."""
+    if len(frames) >= max_frames:
+        raise PayloadError("AMR-WB", f"more than {max_frames} frames")
 
 
 def likely_packings(payload: bytes) -> tuple[Packing, ...]:
@@ -94,16 +102,18 @@ def read_storage(data: bytes) -> list[bytes]:
     """
     if not data.startswith(STORAGE_MAGIC):
         raise PayloadError("AMR-WB", "not a storage file")
-    return unpack_storage(data[len(STORAGE_MAGIC) :])
+    # A file may hold any number of frames; each has an octet at least.
+    return unpack_storage(data[len(STORAGE_MAGIC) :], len(data))
 
 
-def unpack_storage(payload: bytes) -> list[bytes]:
+def unpack_storage(payload: bytes, max_frames: int) -> list[bytes]:
     """Return the frames of storage form that ``payload`` consists of."""
-    frames = []
+    frames: list[bytes] = []
     at = 0
     while at < len(payload):
         if payload[at] & 0x83:
             raise PayloadError("AMR-WB", "padding bits are set")
+        check_room(frames, max_frames)
         end = at + 1 + frame_octets(payload[at] >> 3 & 15)
         frames.append(payload[at:end])
         at = end
@@ -112,15 +122,16 @@ def unpack_storage(payload: bytes) -> list[bytes]:
     return frames
 
 
-def unpack_octet_aligned(payload: bytes) -> list[bytes]:
+def unpack_octet_aligned(payload: bytes, max_frames: int) -> list[bytes]:
     """Return the frames of an octet-aligned payload (RFC 4867, 4.4), without CRC or robust sort."""
     if payload[0] & 15 or payload[0] >> 4 not in REQUESTS:
         raise PayloadError("AMR-WB", "no octet-aligned header")
-    heads = []
+    heads: list[int] = []
     at, more = 1, 0x80
     while more:
         if at == len(payload) or payload[at] & 3:
             raise PayloadError("AMR-WB", "no octet-aligned table of contents")
+        check_room(heads, max_frames)
         more = payload[at] & 0x80
         heads.append(payload[at] & 0x7F)
         at += 1
@@ -134,22 +145,25 @@ def unpack_octet_aligned(payload: bytes) -> list[bytes]:
     return frames
 
 
-def unpack_bandwidth_efficient(payload: bytes) -> list[bytes]:
+def unpack_bandwidth_efficient(payload: bytes, max_frames: int) -> list[bytes]:
     """Return the frames of a bandwidth-efficient payload (RFC 4867, 4.3)."""
-    bits, left = int.from_bytes(payload, "big"), 8 * len(payload)
+    at, n_payload = 0, 8 * len(payload)
 
     def take(n_bits: int) -> int:
-        nonlocal left
-        left -= n_bits
-        if left < 0:
+        nonlocal at
+        begin, at = at, at + n_bits
+        if at > n_payload:
             raise PayloadError("AMR-WB", "length and table of contents disagree")
-        return bits >> left & (1 << n_bits) - 1
+        # Only the octets that hold these bits: what is taken costs no more in a long payload.
+        octets = int.from_bytes(payload[begin >> 3 : at + 7 >> 3], "big")
+        return octets >> (-at & 7) & (1 << n_bits) - 1
 
     if take(4) not in REQUESTS:
         raise PayloadError("AMR-WB", "no such mode to request")
-    heads = []
+    heads: list[int] = []
     more = True
     while more:
+        check_room(heads, max_frames)
         head = take(6)
         more = head >= 0x20
         heads.append((head & 0x1F) << 2)
@@ -157,12 +171,13 @@ def unpack_bandwidth_efficient(payload: bytes) -> list[bytes]:
     for head in heads:
         n_octets, n_frame = frame_octets(head >> 3), FRAME_BITS[head >> 3]
         frames.append(bytes([head]) + (take(n_frame) << (-n_frame % 8)).to_bytes(n_octets, "big"))
+    left = n_payload - at
     if left > 7 or take(left):
         raise PayloadError("AMR-WB", "octets or bits are left over")
     return frames
 
 
-UNPACKERS: dict[Packing, Callable[[bytes], list[bytes]]] = {
+UNPACKERS: dict[Packing, Callable[[bytes, int], list[bytes]]] = {
     "be": unpack_bandwidth_efficient,
     "oa": unpack_octet_aligned,
     "storage": unpack_storage,

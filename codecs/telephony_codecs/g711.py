@@ -132,21 +132,25 @@ def load_audioop() -> Any:
 
 
 class G711Decoder(ConcealingDecoder):
-    """Octets of one law in, samples at 8 kHz out; every octet is legal."""
+    """Octets of one law in, samples at 8 kHz out; every octet is legal.
 
-    __slots__ = ("_expand", "codec")
+    Options: ``max_payload_s``, what one payload may last.
+    """
+
+    __slots__ = ("_expand", "_max_octets", "codec")
 
     delay_samples = 0
 
-    def __init__(self, law: Law) -> None:
+    def __init__(self, law: Law, max_payload_s: float = MAX_PAYLOAD_S) -> None:
         super().__init__(RATE_HZ)
+        self._max_octets = int(max_payload_s * RATE_HZ)
         self.codec = law.codec
         self._expand = law.expand
 
     def decode(self, payload: bytes) -> Int16Array:
-        """Return one sample per octet, read-only; PayloadError past 30 s."""
-        if len(payload) > MAX_SAMPLES:
-            raise PayloadError(self.codec, f"{len(payload)} octets, at most {MAX_SAMPLES}")
+        """Return one sample per octet, read-only; PayloadError if it is too long."""
+        if len(payload) > self._max_octets:
+            raise PayloadError(self.codec, f"{len(payload)} octets, at most {self._max_octets}")
         # From bytes, so the array is read-only for free.
         expand = self._expand
         samples: Int16Array = _frombuffer(expand(payload, 2), INT16)
@@ -195,8 +199,11 @@ class G711Encoder:
 def g711_codec(law: Law) -> Codec:
     """Return the codec of one law, as data."""
 
-    def make_decoder(rate_hz: int) -> G711Decoder:  # noqa: ARG001 (8000 is all there is)
-        return G711Decoder(law)
+    def make_decoder(
+        rate_hz: int,  # noqa: ARG001 (8000 is all there is)
+        max_payload_s: float = MAX_PAYLOAD_S,
+    ) -> G711Decoder:
+        return G711Decoder(law, max_payload_s)
 
     def make_encoder(rate_hz: int) -> G711Encoder:  # noqa: ARG001 (8000 is all there is)
         return G711Encoder(law)

@@ -38,19 +38,23 @@ def new_coder(direction: str) -> Any:
 
 
 class G722Decoder(ConcealingDecoder):
-    """Octets in, two samples at 16 kHz each out; every octet is legal."""
+    """Octets in, two samples at 16 kHz each out; every octet is legal.
+
+    Options: ``max_payload_s``, what one payload may last.
+    """
 
     codec = "G722"
     delay_samples = FILTER_DELAY_SAMPLES
 
-    def __init__(self, rate_hz: int) -> None:
+    def __init__(self, rate_hz: int, max_payload_s: float = MAX_PAYLOAD_S) -> None:
         super().__init__(rate_hz)
+        self._max_octets = int(max_payload_s * RATE_HZ) // SAMPLES_PER_OCTET
         self._coder = new_coder("decode")
 
     def decode(self, payload: bytes) -> Int16Array:
-        """Return two samples per octet, read-only; PayloadError past 30 s."""
-        if len(payload) * SAMPLES_PER_OCTET > MAX_SAMPLES:
-            raise PayloadError("G722", f"{len(payload)} octets are more than 30 s")
+        """Return two samples per octet, read-only; PayloadError if it is too long."""
+        if len(payload) > self._max_octets:
+            raise PayloadError("G722", f"{len(payload)} octets, at most {self._max_octets}")
         samples = np.frombuffer(self._coder.decode(payload), INT16)
         samples.flags.writeable = False
         self._recent.append(samples)

@@ -31,6 +31,8 @@ CLEARLY = 0.5
 class L16Decoder(ConcealingDecoder):
     """Pairs of octets in, samples out.
 
+    Options: ``byte_order``; ``max_payload_s``, what one payload may last.
+
     Attributes:
         byte_order: ``"little"`` or ``"big"``, what payloads are being read as.
         verdict: None while ``auto`` is still listening, then the order it settled on; the
@@ -40,12 +42,17 @@ class L16Decoder(ConcealingDecoder):
     codec = "L16"
     delay_samples = 0
 
-    def __init__(self, rate_hz: int, byte_order: OrderOption = "little") -> None:
+    def __init__(
+        self,
+        rate_hz: int,
+        byte_order: OrderOption = "little",
+        max_payload_s: float = MAX_PAYLOAD_S,
+    ) -> None:
         if byte_order not in get_args(OrderOption):
             raise AudioFormatError(f"L16 byte order {byte_order!r}, must be little, big or auto")
         super().__init__(rate_hz)
         self._option: OrderOption = byte_order
-        self._max_octets = 2 * MAX_PAYLOAD_S * rate_hz
+        self._max_octets = 2 * int(max_payload_s * rate_hz)
         self._begin()
 
     def _begin(self) -> None:
@@ -62,7 +69,7 @@ class L16Decoder(ConcealingDecoder):
         """Return one sample per two octets, read-only.
 
         Raises:
-            PayloadError: an odd number of octets, or more than 30 s.
+            PayloadError: an odd number of octets, or too many.
         """
         n_octets = len(payload)
         if n_octets % 2 or n_octets > self._max_octets:

@@ -30,18 +30,22 @@ PACKET_ROOM = 6 * 1277 + 2
 class OpusDecoder:
     """Packets in, audio at any of Opus' rates out, whatever rate they were made at.
 
-    Options: ``library``, a path to libopus in place of the one found.
+    Options: ``library``, a path to libopus in place of the one found; ``max_payload_s``, what
+    one packet may last, if less than the 120 ms of the standard.
     """
 
     codec = "OPUS"
     delay_samples = 0
     can_recover = True
 
-    def __init__(self, rate_hz: int, library: str | None = None) -> None:
+    def __init__(
+        self, rate_hz: int, library: str | None = None, max_payload_s: float = MAX_PACKET_S
+    ) -> None:
         self.rate_hz = rate_hz
         self._opus = libopus(library)
         self._state = self._opus.new_decoder(rate_hz)
-        self._room = int(MAX_PACKET_S * rate_hz)
+        # libopus reads a packet's length from its head, and refuses what has no room.
+        self._room = int(min(max_payload_s, MAX_PACKET_S) * rate_hz)
         self._pcm = ctypes.create_string_buffer(2 * self._room)
         # libopus conceals in steps of 2.5 ms.
         self._step = rate_hz // 400
@@ -60,7 +64,7 @@ class OpusDecoder:
         """Return the 2.5 to 120 ms of one packet, read-only.
 
         Raises:
-            PayloadError: empty, or not a packet of RFC 6716.
+            PayloadError: empty, too long, or not a packet of RFC 6716.
         """
         if not payload:
             raise PayloadError("OPUS", "it is empty")

@@ -1,6 +1,7 @@
 """The calls that are live, in a file: a server that was killed learns which it has lost.
 
-SQLite, written by a thread of its own; a server that ends in order leaves no call in it.
+SQLite, written by a thread of its own; a server that ends in order leaves no call in it. What
+cannot be written, as on a full disk, is said once and written with the next call that can be.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -39,6 +39,9 @@ class CallStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        # What became of calls whose writing failed, oldest first; of the thread alone.
+        self._unwritten: dict[str, str | None] = {}
+        self._is_broken = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="call store")
         try:
             self._file: sqlite3.Connection = self._thread.submit(self._open).result()
@@ -47,12 +50,11 @@ class CallStore:
 
     def opened(self, call_id: str, request: StreamRequest) -> None:
         """The call is live."""
-        text = msgspec.json.encode(request).decode()
-        self._write("INSERT OR REPLACE INTO live_calls VALUES (?, ?)", call_id, text)
+        self._note(call_id, msgspec.json.encode(request).decode())
 
     def closed(self, call_id: str) -> None:
         """The call is over."""
-        self._write("DELETE FROM live_calls WHERE call_id = ?", call_id)
+        self._note(call_id, None)
 
     async def live(self) -> dict[str, StreamRequest]:
         """The calls that were live when the file was last written."""
@@ -84,12 +86,42 @@ class CallStore:
     def _read(self) -> list[tuple[str, str]]:
         return self._file.execute("SELECT call_id, request FROM live_calls").fetchall()
 
-    def _write(self, statement: str, *values: str) -> None:
-        self._submit(lambda: self._file.execute(statement, values))
+    def _note(self, call_id: str, request: str | None) -> None:
+        """Have it written that a call is live, or over where there is no ``request``."""
+        self._thread.submit(self._write, call_id, request).add_done_callback(_seen)
 
-    def _submit(self, work: Callable[[], object]) -> None:
-        self._thread.submit(work).add_done_callback(self._done)
+    def _write(self, call_id: str, request: str | None) -> None:
+        """Write what became of a call, and of those that could not be written before."""
+        unwritten = self._unwritten
+        unwritten.pop(call_id, None)
+        unwritten[call_id] = request
+        try:
+            while unwritten:
+                self._write_one(*next(iter(unwritten.items())))
+                del unwritten[next(iter(unwritten))]
+        except sqlite3.Error as exc:
+            if not self._is_broken:
+                self._is_broken = True
+                logger.error(
+                    "the state file %s cannot be written: %s; it is tried again with each call",
+                    self._path,
+                    exc,
+                )
+        else:
+            if self._is_broken:
+                self._is_broken = False
+                logger.info("the state file %s is written again", self._path)
 
-    def _done(self, done: Future[object]) -> None:
-        if not done.cancelled() and done.exception() is not None:
-            logger.error("the state file %s cannot be written: %s", self._path, done.exception())
+    def _write_one(self, call_id: str, request: str | None) -> None:
+        if request is None:
+            self._file.execute("DELETE FROM live_calls WHERE call_id = ?", (call_id,))
+        else:
+            self._file.execute(
+                "INSERT OR REPLACE INTO live_calls VALUES (?, ?)", (call_id, request)
+            )
+
+
+def _seen(done: Future[None]) -> None:
+    """What goes wrong otherwise is a fault of ours."""
+    if not done.cancelled() and (exc := done.exception()) is not None:
+        logger.error("the state file failed", exc_info=exc)

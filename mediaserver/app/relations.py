@@ -15,6 +15,7 @@ from mediaserver.control.rest.fields import (
     BidirectionalRate,
 )
 from mediaserver.control.rest.streams import StartStreamingOptions
+from mediaserver.logs import shown
 from mediaserver.observer import CallSummary, ReportedEvent, StreamRequest
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,9 @@ class Relations:
             return
         for call_id, request in (await self._store.live()).items():
             if call_id not in self._followed:
-                logger.info("call %s was live when the server died: its stream starts", call_id)
+                logger.info(
+                    "call %s was live when the server died: its stream starts", shown(call_id)
+                )
                 self._followed[call_id] = _Followed(request, None)
                 self._restarter.watch(call_id)
                 self._restarter.failed(call_id)
@@ -107,10 +110,13 @@ class Relations:
         followed = self._followed.get(call_id)
         if self._webhooks is not None and followed is not None and followed.webhook is not None:
             self._webhooks.detach(call_id, followed.webhook)
-        if summary.reason == "lost" and self._restarter is not None:
+        if summary.reason in ("lost", "worker") and self._restarter is not None:
             # The restarter still needs to know what to ask for, and nothing of the session.
             if followed is not None:
                 self._followed[call_id] = _Followed(followed.request, None)
+            if summary.reason == "worker":
+                # Nothing is left that the carrier could reconnect to: no grace.
+                self._restarter.failed(call_id)
             return
         self._forget(call_id)
         if self._restarter is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from mediaserver.app.call_store import CallStore
 from mediaserver.app.loop import loop_factory
 from mediaserver.app.relations import Relations
 from mediaserver.app.runners import runners_for
+from mediaserver.app.signals import StopSignals
 from mediaserver.control import (
     RestartLimits,
     WebhookReceiver,
@@ -39,6 +39,9 @@ from mediaserver.settings import Settings
 __all__ = ["MediaServer", "client_from", "loop_factory"]
 
 logger = logging.getLogger(__name__)
+
+# At the server's end, for handlers of webhooks.
+WEBHOOKS_WITHIN_S = 5.0
 
 
 class MediaServer:
@@ -85,6 +88,7 @@ class MediaServer:
         if settings.answer:
             self._answer_calls()
         self.service = self._make_service(limits)
+        self._signals: StopSignals | None = None
 
     def _make_service(self, limits: WorkerLimits | None) -> Service:
         own = self._own_webhooks
@@ -133,44 +137,37 @@ class MediaServer:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.service.close()
+        signals = self._signals
+        hurry = signals is not None and signals.now.is_set()
+        await self.service.close(hurry=hurry)
         await self._relations.aclose()
         if self._own_webhooks is not None:
-            await self._own_webhooks.aclose()
+            await self._own_webhooks.aclose(0.0 if hurry else WEBHOOKS_WITHIN_S)
         if self.webhooks is not None:
             self.webhooks.off(self._answer)
         if self.client is not None:
             await self.client.aclose()
+        if signals is not None:
+            signals.close()
 
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once.
+        """Serve until SIGTERM or SIGINT, then drain.
 
-        ``ready`` is called when signals are heard.
+        A second signal ends the server now, and within two seconds the process, whatever
+        users' code does. ``ready`` is called when signals are heard.
         """
-        loop = asyncio.get_running_loop()
-        stop, now = asyncio.Event(), asyncio.Event()
-
-        def signalled() -> None:
-            if stop.is_set():
-                now.set()
-            stop.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, signalled)
-        try:
-            ready()
-            await stop.wait()
-            self.service.drain()
-            waits = [
-                asyncio.create_task(self.service.drained()),
-                asyncio.create_task(now.wait()),
-            ]
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            for wait in waits:
-                wait.cancel()
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
+        signals = self._signals = StopSignals(self.service.abort)
+        signals.listen()
+        ready()
+        await signals.stop.wait()
+        self.service.drain()
+        waits = [
+            asyncio.create_task(self.service.drained()),
+            asyncio.create_task(signals.now.wait()),
+        ]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
     async def _answer(self, event: Event) -> None:
         assert self.client is not None

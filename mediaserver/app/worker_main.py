@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 
 import msgspec
 
 from mediaserver.app.log_setup import set_up_logging
-from mediaserver.app.loop import loop_factory
+from mediaserver.app.loop import run_process
 from mediaserver.app.runners import runners_for
 from mediaserver.control import encoding
 from mediaserver.errors import ConfigurationError
@@ -34,8 +33,7 @@ def main(fd: int) -> None:
     inside.end_with_parent(end, within_s, f"mediaserver worker {setup.index}")
     try:
         set_up_logging(setup.settings.log_level, setup.log_config(), f"worker {setup.index}")
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_work(setup, end))
+        run_process(_work(setup, end))
     except ConfigurationError as exc:
         inside.fail(end, str(exc))
 

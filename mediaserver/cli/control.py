@@ -17,6 +17,7 @@ from mediaserver.control.errors import ApiError, ControlError, InvalidFieldError
 from mediaserver.control.rest import fields as allowed
 from mediaserver.control.rest.engines import ENGINES
 from mediaserver.errors import ConfigurationError
+from mediaserver.logs import shown
 from mediaserver.settings import LOADER
 
 _Parser = argparse.ArgumentParser
@@ -281,7 +282,7 @@ def _body(options: dict[str, Any]) -> dict[str, Any]:
 def _read_json(name: str, text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"--{name.replace('_', '-')} is not JSON") from error
 
 
@@ -297,7 +298,7 @@ def _print_result(result: dict[str, Any], *, as_json: bool) -> None:
         print(json.dumps(result))
         return
     for name, value in result.items():
-        print(f"{name}: {value}")
+        print(f"{name}: {shown(value, 4000)}")
 
 
 def _print_error(error: ControlError, *, as_json: bool) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
+import contextlib
 import sys
 
-from mediaserver.app import MediaServer, loop_factory, set_up_logging
+from mediaserver.app import MediaServer, run_process, set_up_logging
 from mediaserver.cli.options import add_flags, add_key_file, places_named, settings_of, warn
 from mediaserver.processors.routing import silences, told
 from mediaserver.settings import LOADER, Settings
@@ -70,8 +70,7 @@ def run(args: argparse.Namespace) -> int:
     with places_named(args, **named):
         if args.check:
             return _check(settings)
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_serve(settings))
+        run_process(_serve(settings))
     return 0
 
 
@@ -87,4 +86,10 @@ def _check(settings: Settings) -> int:
 async def _serve(settings: Settings) -> None:
     async with MediaServer(settings) as server:
         line = f"mediaserver ready on {server.url}"
-        await server.run(lambda: print(line, file=sys.stderr, flush=True))
+        await server.run(lambda: _say(line))
+
+
+def _say(line: str) -> None:
+    """Print a line; a log on a full disk is no reason not to serve."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)

@@ -12,6 +12,7 @@ from mediaserver.cli.options import add_flags, loaded
 from mediaserver.control.events import MalformedEventError, parse_event
 from mediaserver.control.webhooks.signature import TIMESTAMP_HEADER, SignatureError, Verifier
 from mediaserver.errors import ConfigurationError
+from mediaserver.logs import shown
 from mediaserver.settings import LOADER
 
 KEY_VARIABLE = LOADER.aliases["public_keys"]
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     except (SignatureError, MalformedEventError) as error:
         print(f"mediaserver: refused: {error}", file=sys.stderr)
         return 1
-    print(f"good: {event.event_type} {event.id}")
+    print(f"good: {shown(event.event_type)} {shown(event.id)}")
     return 0
 
 
@@ -68,9 +69,13 @@ def _headers(raw: bytes) -> list[tuple[bytes, bytes]]:
     if raw.lstrip().startswith(b"{"):
         try:
             pairs = json.loads(raw).items()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigurationError("the headers are neither lines nor JSON") from error
-        return [(str(name).encode(), str(value).encode()) for name, value in pairs]
+        # Lone surrogates too: JSON can hold them.
+        return [
+            (str(name).encode(errors="surrogatepass"), str(value).encode(errors="surrogatepass"))
+            for name, value in pairs
+        ]
     split = (line.partition(b":") for line in raw.splitlines() if b":" in line)
     return [(name.strip(), value.strip()) for name, _, value in split]
 

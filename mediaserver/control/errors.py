@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mediaserver.errors import MediaServerError
+from mediaserver.logs import shown
 
 
 class ControlError(MediaServerError):
@@ -89,10 +90,11 @@ class ApiError(ControlError):
         return self.problem.pointer
 
     def __str__(self) -> str:
-        what = ": ".join(part for part in (self.title, self.detail) if part)
-        parts = [f"HTTP {self.status}", f"code {self.code}" if self.code else "", what]
-        where = f"({self.pointer})" if self.pointer else ""
-        request = f"[request {self.request_id}]" if self.request_id else ""
+        what = ": ".join(shown(part, 300) for part in (self.title, self.detail) if part)
+        code = f"code {shown(self.code)}" if self.code else ""
+        parts = [f"HTTP {self.status}", code, what]
+        where = f"({shown(self.pointer)})" if self.pointer else ""
+        request = f"[request {shown(self.request_id)}]" if self.request_id else ""
         return " ".join(part for part in (*parts, where, request) if part)
 
 
@@ -140,7 +142,7 @@ class NetworkError(ControlError):
         self.command_id = command_id
 
     def __str__(self) -> str:
-        return f"no answer: {self.reason}" + ("" if self.sent else " (not sent)")
+        return f"no answer: {shown(self.reason, 300)}" + ("" if self.sent else " (not sent)")
 
 
 class CommandTimeoutError(NetworkError):

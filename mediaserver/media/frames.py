@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from mediaserver.errors import AudioFormatError
+
 Int16Array = npt.NDArray[np.int16]
 Track = Literal["inbound", "outbound"]
+
+
+def is_audio(samples: object) -> TypeGuard[Int16Array]:
+    """Whether these are samples: an int16 array of one dimension."""
+    return isinstance(samples, np.ndarray) and samples.ndim == 1 and samples.dtype == np.int16
+
+
+MAX_AUDIO_S = 3600.0
+"""The longest array that is taken at once."""
+
+
+def check_audio(samples: object, rate_hz: int) -> None:
+    """Refuse what cannot be played.
+
+    Raises:
+        AudioFormatError: no int16 array of one dimension, or too long to be handled at once.
+    """
+    if not is_audio(samples):
+        found = type(samples).__name__
+        if isinstance(samples, np.ndarray):
+            found = f"{samples.dtype} of {samples.ndim} dimensions"
+        raise AudioFormatError(f"audio must be a one-dimensional int16 array, not {found}")
+    check_length(len(samples), rate_hz)
+
+
+def check_length(n_samples: int, rate_hz: int) -> None:
+    """Refuse what is too long to be handled at once.
+
+    Raises:
+        AudioFormatError: it is.
+    """
+    if n_samples > MAX_AUDIO_S * rate_hz:
+        raise AudioFormatError(
+            f"{n_samples / rate_hz:.0f} s of audio at once, at most {MAX_AUDIO_S:.0f}: give an"
+            " iterator or a file"
+        )
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from mediaserver.processes.channel import Channel, UnsendableError
-from mediaserver.processes.messages import Failed, FromChild, Hello, Ready
+from mediaserver.processes.messages import Failed, FromChild, Heartbeat, Hello, Ready
 
 logger = logging.getLogger(__name__)
 
@@ -45,15 +45,15 @@ class ChildLimits(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         beat_s: between two heartbeats.
         quiet_s: without a message it is suspected, and gets no new work.
-        hung_s: without a message it is killed.
+        hung_s: without a message it is killed; two beats before, it is asked where it hangs.
         start_s: from its process' start until it must be ready.
         pause_s: before a child that died is replaced; doubled each time it dies at once.
         longest_pause_s: at most.
     """
 
-    beat_s: float = 0.5
-    quiet_s: float = 3.0
-    hung_s: float = 10.0
+    beat_s: float = 0.2
+    quiet_s: float = 1.0
+    hung_s: float = 4.0
     start_s: float = 30.0
     pause_s: float = 0.1
     longest_pause_s: float = 5.0
@@ -101,11 +101,10 @@ class ChildProcess:
     starting   ``Ready``                            able
     starting   not able in ``start_s``              gone, killed
     able       no message for ``quiet_s``           suspected: gets no new work
-    able       no message for ``hung_s``            asked where it hangs, by a signal
     suspected  a message                            able
-    suspected  no message for ``hung_s``            asked where it hangs, by a signal
+    suspected  ``hung_s`` will be over in two beats asked where it hangs, by a signal
     asked      a message                            able
-    asked      none until the next look             gone, killed
+    asked      no message for ``hung_s``            gone, killed
     any        its process or its channel ended     gone
     =========  ===================================  =======================================
 
@@ -121,6 +120,7 @@ class ChildProcess:
         failure: why it cannot work, if it said so or was refused.
         began_at: when its process was started, in monotonic seconds.
         heard_at: since when it is silent, in monotonic seconds; while it starts, ``began_at``.
+        lag_s: by how much its loop was late for its last heartbeat.
         gone: set once its process has ended, or cannot be spoken to.
 
     Raises:
@@ -137,6 +137,7 @@ class ChildProcess:
         self.index = index
         self.failure = ""
         self.began_at = self.heard_at = monotonic()
+        self.lag_s = 0.0
         self.gone = asyncio.Event()
         self._kind = kind
         self._first: msgspec.Struct | None = first
@@ -207,8 +208,10 @@ class ChildProcess:
         elif self._state is State.STARTING:
             if silent_s > limits.start_s:
                 self._kill("is not ready in time")
-        elif silent_s > limits.hung_s:
-            self._kill_where_it_hangs()
+        elif silent_s > limits.hung_s and self._state is State.ASKED:
+            self._kill("hangs")
+        elif silent_s > max(limits.quiet_s, limits.hung_s - 2 * limits.beat_s):
+            self._ask_where_it_hangs()
         elif silent_s > limits.quiet_s and self._state is State.ABLE:
             self._state = State.SUSPECTED
             logger.warning("%s is silent: no new work for it", self.name)
@@ -237,11 +240,9 @@ class ChildProcess:
         self.kill()
         self._go()
 
-    def _kill_where_it_hangs(self) -> None:
-        """First have it say in which line it hangs; at the next look, kill it."""
-        if self._state is State.ASKED:
-            self._kill("hangs")
-        else:
+    def _ask_where_it_hangs(self) -> None:
+        """Have it say in which line, once."""
+        if self._state is not State.ASKED:
             self._state = State.ASKED
             self._process.send_signal(signal.SIGUSR1)
 
@@ -263,6 +264,8 @@ class ChildProcess:
             self._state = State.ABLE
             self.heard_at = monotonic()
             self._settled.set()
+            if isinstance(message, Heartbeat) and message.lag_s is not None:
+                self.lag_s = message.lag_s
         self._on_message(message)
 
     def _greet(self, message: Any, first: msgspec.Struct) -> None:

@@ -25,6 +25,18 @@ from mediaserver.processes.messages import Failed, Heartbeat, Hello
 
 M = TypeVar("M", bound=msgspec.Struct)
 
+# Of the lag of one beat, in the next one: a loop that is often late is not late at each beat.
+LAG_KEPT = 0.75
+
+
+class _Pulse:
+    """When the loop of this process last showed that it runs, in monotonic seconds."""
+
+    at = time.monotonic()
+
+
+_PULSE = _Pulse()
+
 
 def begin(fd: int, version: int) -> socket.socket:
     """This side of the channel, ``Hello`` said; signals are left to the parent from now on."""
@@ -66,7 +78,7 @@ def end_with_parent(end: socket.socket, within_s: float, name: str) -> None:
 
     Args:
         end: this side of the channel.
-        within_s: how long it may outlive its parent.
+        within_s: how long it may then go without a heartbeat, though nobody hears them.
         name: what it is, for its last words.
     """
     fd = end.fileno()
@@ -77,7 +89,9 @@ def _outlive(fd: int, within_s: float, name: str) -> None:
     poll = select.poll()
     poll.register(fd, 0)  # only the hang-up is reported
     poll.poll()
-    time.sleep(within_s)
+    gone_at = time.monotonic()
+    while (left_s := max(gone_at, _PULSE.at) + within_s - time.monotonic()) > 0:
+        time.sleep(left_s)
     print(f"{name}: hangs without its parent, gives up", file=sys.stderr, flush=True)
     os._exit(1)
 
@@ -98,12 +112,18 @@ class Heartbeats:
         self._every_s = every_s
         self._take_counts = take_counts
         self._next: asyncio.TimerHandle | None = None
+        self._due: float | None = None
+        self._lag_s = 0.0
 
     def start(self) -> None:
         """Send one now, and then regularly; a parent that reads nothing is spared more of them."""
+        now = _PULSE.at = time.monotonic()
+        if self._due is not None:
+            self._lag_s = max(now - self._due, LAG_KEPT * self._lag_s)
+        self._due = now + self._every_s
         self._next = asyncio.get_running_loop().call_later(self._every_s, self.start)
         if self._channel.is_flushed:
-            self._channel.send(Heartbeat(self._take_counts()))
+            self._channel.send(Heartbeat(self._take_counts(), self._lag_s))
 
     def stop(self) -> None:
         """Send no more."""

@@ -31,13 +31,22 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag=True):
-    """From a child, regularly: its loop runs, and what it has counted since the last one."""
+    """From a child, regularly: its loop runs, and what it has counted since the last one.
+
+    Attributes:
+        counts: by name.
+        lag_s: by how much its loop was late for this, or for those before, which fade; None
+            where it was sent out of turn.
+    """
 
     counts: Mapping[str, int] = {}
+    lag_s: float | None = None
 
 
 class Shutdown(msgspec.Struct, frozen=True, tag=True):
-    """To a child: end now."""
+    """To a child: end now; ``hurry``: it is killed if it does not do so soon."""
+
+    hurry: bool = False
 
 
 FromChild = Hello | Ready | Failed | Heartbeat

@@ -26,6 +26,7 @@ class Supervisor(Generic[C]):
         spawn: starts the child of a slot; an OSError says that the system cannot.
         lost: told of each child that is gone, before it is replaced.
         limits: how patient to be.
+        looked: called at every beat, behind the look at all of them.
         end_within_s: how long ``close`` waits for children to end by themselves.
 
     Attributes:
@@ -40,11 +41,13 @@ class Supervisor(Generic[C]):
         limits: ChildLimits,
         *,
         end_within_s: float,
+        looked: Callable[[], None] = lambda: None,
     ) -> None:
         self.n = n
         self._spawn = spawn
         self._lost = lost
         self._limits = limits
+        self._looked = looked
         self._end_within_s = end_within_s
         self._slots: dict[int, C] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -80,21 +83,30 @@ class Supervisor(Generic[C]):
             await self.close()
             raise
 
-    async def close(self) -> None:
-        """Have all end: by themselves in ``end_within_s``, what then is left at once."""
+    async def close(self, within_s: float | None = None) -> None:
+        """Have all end: by themselves in ``end_within_s``, what then is left at once.
+
+        ``within_s``: a shorter time, in a hurry.
+        """
         self._closing.set()
         for child in self.children:
-            child.channel.send(Shutdown())
+            child.channel.send(Shutdown(hurry=within_s is not None))
             if child.is_quiet or not child.is_ready:
                 child.kill()
         if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=self._end_within_s)
+            timeout = self._end_within_s if within_s is None else within_s
+            _, late = await asyncio.wait(self._tasks, timeout=timeout)
             for child in self.children:
                 child.kill()
             if late:
                 await asyncio.wait(late)
         if self._watch is not None:
             self._watch.cancel()
+
+    def kill(self) -> None:
+        """End all at once, and see to nothing else; from any thread."""
+        for child in self.children:
+            child.kill()
 
     async def _supervise_slot(self, index: int) -> None:
         """Have a child in this slot, one after the other."""
@@ -155,3 +167,4 @@ class Supervisor(Generic[C]):
                 child.kill()
         self._due = now + beat_s
         self._watch = asyncio.get_running_loop().call_later(beat_s, self._look)
+        self._looked()

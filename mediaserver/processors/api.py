@@ -266,11 +266,13 @@ class Call(Protocol):
                 there from what was heard, instead of ending as cleared. Of an array, a file or
                 bytes; a file that cannot be read is raised here then.
 
-        A file that cannot be read, and an iterator that raises, end the play as ``failed``.
+        A file that cannot be read, and an iterator that raises, gives what is no audio, or gives
+        nothing without ever waiting, end the play as ``failed``. An array or a chunk may hold an
+        hour; more is given by an iterator or a file.
 
         Raises:
             CallEndedError: the call is over.
-            AudioFormatError: not one-dimensional int16, or a rate there is not.
+            AudioFormatError: not one-dimensional int16, too long, or a rate there is not.
             ConfigurationError: live audio or an iterator in mode mp3, which plays whole clips.
         """
 

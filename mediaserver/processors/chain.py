@@ -6,11 +6,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-import numpy as np
-
-from mediaserver.media.frames import Frame
+from mediaserver.media.frames import Frame, is_audio
 from mediaserver.processors.api import Filter
 from telephony_codecs import Resampler
+
+# What a filter may return; the stages behind it can resample it.
+MIN_RATE_HZ, MAX_RATE_HZ = 4000, 192_000
 
 
 class Stage(Protocol):
@@ -106,8 +107,8 @@ class Chain:
 
     Args:
         stages: in order.
-        failed: told of a stage that raised. It is bypassed from then on; the frame it
-            failed on passes it unchanged.
+        failed: told of a stage that raised, whatever it was. It is bypassed from then on; the
+            frame it failed on passes it unchanged.
         budget: of each filter's time for a frame; None: nothing is timed.
         clock: seconds, for the budget.
     """
@@ -117,7 +118,7 @@ class Chain:
     def __init__(
         self,
         stages: list[Stage],
-        failed: Callable[[str, Exception], None],
+        failed: Callable[[str, BaseException], None],
         budget: Budget | None = None,
         clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
@@ -147,7 +148,7 @@ class Chain:
                 following = process(frame)
                 if following is not frame and following is not None:
                     _check(following)
-            except Exception as exc:  # the border to a user's code
+            except BaseException as exc:  # the border to a user's code: sys.exit() as well
                 self._fail(stage, exc)
                 continue
             now = clock()
@@ -162,10 +163,10 @@ class Chain:
         for stage in (*self._stages, *self._bypassed):
             try:
                 stage.close()
-            except Exception as exc:  # the border to a user's code
+            except BaseException as exc:  # as above
                 self._failed(stage.name, exc)
 
-    def _fail(self, stage: Stage, exc: Exception) -> None:
+    def _fail(self, stage: Stage, exc: BaseException) -> None:
         self._failed(stage.name, exc)
         self._stages = [s for s in self._stages if s is not stage]
         self._bypassed.append(stage)
@@ -174,8 +175,9 @@ class Chain:
 def _check(result: object) -> None:
     if not isinstance(result, Frame):
         raise BadFrameError(f"a filter must return a Frame or None, not {type(result).__name__}")
-    samples = result.samples
-    if not isinstance(samples, np.ndarray) or samples.dtype != np.int16 or samples.ndim != 1:
+    if not is_audio(result.samples):
         raise BadFrameError("a frame's samples must be int16 of shape (n,)")
-    if result.rate <= 0:
-        raise BadFrameError("a frame's rate must be positive")
+    if not isinstance(result.rate, int) or not MIN_RATE_HZ <= result.rate <= MAX_RATE_HZ:
+        raise BadFrameError(f"a frame's rate must be {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
+    if result.track not in ("inbound", "outbound"):
+        raise BadFrameError("a frame's track must be inbound or outbound")

@@ -26,6 +26,7 @@ from websockets.http11 import Request
 
 from mediaserver.conversion import did_you_mean
 from mediaserver.settings import Settings
+from mediaserver.steady import SteadyClock
 from mediaserver.tokens import Admission, TokenGate
 from mediaserver.wire.messages import TOKEN_KEY, TOKEN_PARAMETER, Start
 
@@ -39,11 +40,13 @@ class Upgrade(NamedTuple):
         path: without the token.
         query: without the token.
         token: what it presented, in its header, path or query.
+        is_proven: the token is right.
     """
 
     path: str
     query: Mapping[str, str]
     token: str | None
+    is_proven: bool
 
 
 class Admitted(NamedTuple):
@@ -77,7 +80,7 @@ class AdmissionHost(Protocol):
 
     @property
     def n_unstarted(self) -> int:
-        """Connections whose ``start`` has not come."""
+        """Proven connections whose ``start`` has not come."""
 
     @property
     def n_quiet(self) -> int:
@@ -102,31 +105,50 @@ class AdmissionControl:
         self._settings = settings
         self._host = host
         self._prefix = settings.path_prefix
+        self._allowed_origins = {each.lower().rstrip("/") for each in settings.allowed_origins}
+        self._now = SteadyClock()
         self._names = settings.path_names
         self._gate = TokenGate(settings.auth_token, grace_s=settings.reconnect_grace_s)
 
     def judge_upgrade(self, request: Request) -> Upgrade | tuple[http.HTTPStatus, str]:
         """What this upgrade request brought, or status and text of its refusal."""
-        url = urlsplit(request.path)
+        if not self._is_origin_allowed(request.headers.get_all("Origin")):
+            self._host.count("refused_origin")
+            return http.HTTPStatus.FORBIDDEN, "This origin is not in `allowed_origins`.\n"
+        try:
+            url = urlsplit(request.path)
+        except ValueError:  # a bracket that nothing closes
+            return http.HTTPStatus.BAD_REQUEST, "The path is not that of a URL.\n"
         path, _, last = url.path.removeprefix(self._prefix).partition(MEDIA_PATH)
         if path or (last and not last.startswith("/")):
             return http.HTTPStatus.NOT_FOUND, "Media streams connect to /media.\n"
         query = dict(parse_qsl(url.query))
         # Where no token is asked for, a parameter of that name is the user's own.
         in_query = query.pop(TOKEN_PARAMETER, None) if self._settings.auth_token else None
+        in_head = request.headers.get_all(TOKEN_KEY)
+        if len(in_head) > 1:
+            return http.HTTPStatus.BAD_REQUEST, "There is more than one auth token.\n"
         name, rest = self._split(last)
-        beside = request.headers.get(TOKEN_KEY) or in_query
+        beside = "".join(in_head) or in_query
         if rest and not self._is_token(rest, beside):
             self._host.count("refused_path")
             return http.HTTPStatus.NOT_FOUND, self._no_route(rest)
-        token = request.headers.get(TOKEN_KEY) or rest or in_query or None
+        token = "".join(in_head) or rest or in_query or None
         refusal = self._no_room(token)
         if refusal is not None:
             return http.HTTPStatus.SERVICE_UNAVAILABLE, refusal
         if self.must_refuse(token):
             self._host.count("refused_token")
             return http.HTTPStatus.UNAUTHORIZED, self._wrong_token(in_path=token == rest)
-        return Upgrade(f"{MEDIA_PATH}/{name}" if name else MEDIA_PATH, query, token)
+        is_proven = token is not None and self._settings.auth_token is not None
+        path = f"{MEDIA_PATH}/{name}" if name else MEDIA_PATH
+        return Upgrade(path, query, token, is_proven)
+
+    def _is_origin_allowed(self, origins: list[str]) -> bool:
+        """Whether whoever wrote the page that connects may; a peer that is no browser has none."""
+        if not origins:
+            return True
+        return len(origins) == 1 and origins[0].lower() in self._allowed_origins
 
     def _split(self, last: str) -> tuple[str, str]:
         """What is behind ``/media``: the name of a route, or nothing; and the rest."""
@@ -139,7 +161,7 @@ class AdmissionControl:
         """Whether the end of a path is meant as a token; else it is the name of a route."""
         if self._settings.auth_token is None:
             return False
-        return not beside or self._gate.looks_valid(rest, time.time())
+        return not beside or self._looks_valid(rest)
 
     def _no_route(self, name: str) -> str:
         # The name itself is not told: it may be a token that was meant for another server.
@@ -157,18 +179,18 @@ class AdmissionControl:
 
         Without one it may go on: ``start`` may bring it as a custom parameter.
         """
-        return token is not None and not self._gate.looks_valid(token, time.time())
+        return token is not None and not self._looks_valid(token)
 
     def judge_start(self, token: str | None, start: Start) -> Admitted | Refused:
         """Whether the call that starts may come in."""
         call_id = start.start.call_control_id or start.stream_id or str(uuid.uuid4())
         token = token or start.start.parameters.get(TOKEN_PARAMETER)
         # Room first: who finds none has not claimed a token, which is good the next time.
-        if not self._host.has_call(call_id) and self._gate.looks_valid(token, time.time()):
+        if not self._host.has_call(call_id) and self._looks_valid(token):
             refused = self._no_new_call()
             if refused is not None:
                 return refused
-        admission = self._gate.admit(token, call_id, time.time())
+        admission = self._gate.admit(token, call_id, self._now(), time.time())
         if admission.admitted:
             return Admitted(call_id, admission)
         self._host.count("refused_token")
@@ -176,7 +198,10 @@ class AdmissionControl:
 
     def call_over(self, call_id: str) -> None:
         """The call has ended: its tokens have their grace, and then are refused."""
-        self._gate.call_ended(call_id, time.time())
+        self._gate.call_ended(call_id, self._now())
+
+    def _looks_valid(self, token: str | None) -> bool:
+        return self._gate.looks_valid(token, self._now(), time.time())
 
     def _no_new_call(self) -> Refused | None:
         """Why no new call can come in now; counted."""
@@ -205,7 +230,7 @@ class AdmissionControl:
         return None
 
     def _too_many_wait(self) -> bool:
-        """As many connections as there may be calls have brought no ``start``.
+        """As many proven connections as there may be calls have brought no ``start``.
 
         Beside them each call that may come back has room for its next socket.
         """

@@ -12,6 +12,19 @@ from mediaserver.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+# What the first of these counts means for whoever runs the server.
+EXPLAINED = {
+    "refused_origin": "a socket was refused because it came from a web page (it sent `Origin`)."
+    " If that page may connect, name its origin in `allowed_origins`",
+    "no_pong": "this peer does not answer pings: if one like it vanishes, the call goes on until"
+    " nothing has come for 60 s",
+    "cut_ringing": "a socket was closed that had waited for `start` for `start_without_token_s`."
+    " If that was an outgoing call that still rang, set `auth_token`: then it may ring for"
+    " `start_within_s`",
+}
+# For handlers, where the server ends in a hurry.
+HURRY_S = 0.4
+
 
 class Service(Protocol):
     """The media side of a server; ``MediaServer.service`` is one."""
@@ -53,12 +66,18 @@ class Service(Protocol):
             ConfigurationError: the address cannot be listened on, or a worker does not start.
         """
 
-    async def close(self) -> None:
-        """End everything now; ``MediaServer`` does it."""
+    async def close(self, *, hurry: bool = False) -> None:
+        """End everything now; ``MediaServer`` does it.
+
+        ``hurry``: handlers have ``HURRY_S`` instead of their grace.
+        """
+
+    def abort(self) -> None:
+        """End all processes but this one, at once; from any thread."""
 
 
 class ServiceBase(ABC):
-    """The drain.
+    """The drain, and what is said once.
 
     Args:
         settings: see ``Settings``.
@@ -70,6 +89,7 @@ class ServiceBase(ABC):
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.draining = False
+        self._explained: set[str] = set()
 
     @property
     @abstractmethod
@@ -79,6 +99,12 @@ class ServiceBase(ABC):
     @abstractmethod
     def _tell_draining(self) -> None:
         """Tell live calls that the server wants to end."""
+
+    def explain(self, name: str) -> None:
+        """Something was counted: say once what it means, if somebody should know."""
+        if name in EXPLAINED and name not in self._explained:
+            self._explained.add(name)
+            logger.warning(EXPLAINED[name])
 
     @abstractmethod
     async def _emptied(self) -> None:

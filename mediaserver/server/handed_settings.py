@@ -71,7 +71,7 @@ class HandedSettings(msgspec.Struct, frozen=True, tag=True):
         try:
             # From this program's own parent, over the socket pair that it made.
             pairs = pickle.loads(self.pickled_processors)
-        except Exception as exc:  # the border to users' code: their modules load themselves
+        except (Exception, SystemExit) as exc:  # the border to users' code: modules load themselves
             raise ConfigurationError(
                 f"a processor or its parameters cannot be loaded: {exc}"
             ) from exc

@@ -1,4 +1,14 @@
-"""Where a server listens: one port for media and HTTP."""
+"""Where a server listens: one port for media and HTTP.
+
+A stranger's connection goes from room to room, each with its own cap and time:
+
+    mute       nothing, or half a head, has come       5 s, 16 KiB
+    unproven   a WebSocket without a right token       10 s, 16 KiB
+    HTTP       any other request                       60 s
+
+Where a room is full the oldest gives way, so that who comes is always heard. Proven ones are
+calls: ``admission`` counts those.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +18,29 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Sequence
+from time import monotonic
 from typing import Protocol
 
 from starlette.routing import BaseRoute
 from websockets.http11 import Request
+from websockets.server import ServerProtocol
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.server.admission import AdmissionControl, Upgrade
 from mediaserver.server.calls.connection import MediaConnection
-from mediaserver.server.sockets.first_bytes import FirstBytes
-from mediaserver.server.sockets.http import Health, HttpHost, make_app
-from mediaserver.server.sockets.media_socket import SocketMaker
+from mediaserver.server.sockets.acceptor import LATE_TOGETHER, Acceptor
+from mediaserver.server.sockets.first_bytes import FirstBytes, Peer
+from mediaserver.server.sockets.heads import BadHead
+from mediaserver.server.sockets.http import BoundedProtocol, Health, HttpHost, make_app
+from mediaserver.server.sockets.media_socket import Connection, SocketMaker
+from mediaserver.server.sockets.room import Addresses, Room
 from mediaserver.settings import Settings
+
+MAX_MUTE = 2048
+MAX_MUTE_OF_ADDRESS = 1024
+MAX_UNPROVEN = 512
+MAX_UNPROVEN_OF_ADDRESS = 256
+SAY_EVERY_S = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +50,9 @@ class ListenerHost(Health, Protocol):
 
     def connection(self, upgrade: Upgrade, now: float) -> MediaConnection:
         """What an admitted upgrade becomes."""
+
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
 
 
 class Listener:
@@ -43,6 +67,9 @@ class Listener:
 
     Attributes:
         connections: the media connections of this process.
+
+    Raises:
+        ConfigurationError: a setting cannot be used.
     """
 
     def __init__(
@@ -58,16 +85,26 @@ class Listener:
         self._host = host
         self._make_socket = make_socket
         self._admission = admission
-        self._waiting: set[FirstBytes] = set()
-        self._http = HttpHost(make_app(host, routes, settings.path_prefix))
-        self._server: asyncio.Server | None = None
+        self._addresses = Addresses(map(_network, settings.trusted_proxies))
+        self._mute: Room[FirstBytes] = Room(MAX_MUTE, MAX_MUTE_OF_ADDRESS)
+        self._late: Room[FirstBytes] = Room(LATE_TOGETHER, LATE_TOGETHER)
+        self._unproven: Room[MediaConnection] = Room(MAX_UNPROVEN, MAX_UNPROVEN_OF_ADDRESS)
+        app = make_app(host, lambda: self.is_short, routes, settings.path_prefix)
+        self._http = HttpHost(app, lambda: self.count("gave_way"))
+        self._acceptor: Acceptor | None = None
+        self._say_from: dict[str, float] = {}
+        self._is_over = False
 
     @property
     def port(self) -> int:
         """The TCP port it listens on."""
-        assert self._server is not None
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
+        assert self._acceptor is not None
+        return self._acceptor.port
+
+    @property
+    def is_short(self) -> bool:
+        """Descriptors run out."""
+        return self._acceptor is not None and self._acceptor.is_short
 
     async def bind(self) -> None:
         """Take the address; nobody is accepted before ``listen``.
@@ -75,27 +112,21 @@ class Listener:
         Raises:
             ConfigurationError: it cannot be had.
         """
-        settings = self._settings
+        self._acceptor = Acceptor(self)
         try:
-            self._server = await asyncio.get_running_loop().create_server(
-                lambda: FirstBytes(self, self._http.protocol, self._waiting, self._make_socket),
-                settings.host,
-                settings.port,
-                backlog=2048,
-                start_serving=False,
-            )
+            await self._acceptor.bind(self._settings.host, self._settings.port)
         except (OSError, socket.gaierror) as exc:
             raise self._no_address(exc) from exc
 
-    async def listen(self) -> None:
+    def listen(self) -> None:
         """Accept connections.
 
         Raises:
             ConfigurationError: somebody else listens there by now.
         """
-        assert self._server is not None
+        assert self._acceptor is not None
         try:
-            await self._server.start_serving()
+            self._acceptor.listen()
         except OSError as exc:
             raise self._no_address(exc) from exc
         if self._settings.auth_token is None and self._is_reachable():
@@ -106,36 +137,112 @@ class Listener:
 
     def _is_reachable(self) -> bool:
         """It listens where others than this machine can come from."""
-        assert self._server is not None
-        hosts = {each.getsockname()[0].partition("%")[0] for each in self._server.sockets}
+        assert self._acceptor is not None
+        hosts = {host.partition("%")[0] for host in self._acceptor.hosts}
         return not all(ipaddress.ip_address(host).is_loopback for host in hosts)
 
     def _no_address(self, exc: OSError) -> ConfigurationError:
         where = f"{self._settings.host}:{self._settings.port}"
         return ConfigurationError(f"cannot listen on {where}: {exc.strerror or exc}")
 
+    # Entrance: who comes, and who goes for it.
+
+    def make_protocol(self, *, is_late: bool) -> FirstBytes:
+        """The protocol of a new connection."""
+        return FirstBytes(self, is_late=is_late)
+
+    def give_way(self) -> bool:
+        """End one connection that is worth less than a new one; False if there is none.
+
+        Those that came late have their own room: by their places nothing else is to be had.
+        """
+        mute = self._mute.take_oldest()
+        if mute is None and self._http.give_way():
+            self.count("gave_way")
+            return True
+        oldest = mute or self._unproven.take_oldest()
+        self._must_go(oldest)
+        return oldest is not None
+
+    def is_crowded(self) -> bool:
+        """Whoever comes costs another its place."""
+        return len(self._mute) >= MAX_MUTE or len(self._unproven) >= MAX_UNPROVEN
+
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
+        self._host.count(name)
+
     # Gatekeeper: new connections.
 
-    def admit(self, request: Request, now: float) -> MediaConnection | tuple[http.HTTPStatus, str]:
+    def waits(self, connection: FirstBytes) -> None:
+        """Its head is awaited."""
+        if self._is_over:
+            connection.abort()
+            return
+        address = self._addresses.direct(connection.peer.address)
+        room = self._late if connection.peer.is_late else self._mute
+        self._must_go(room.enter(connection, address))
+
+    def waits_no_more(self, connection: FirstBytes) -> None:
+        """Its head is complete, or will never be."""
+        self._mute.leave(connection)
+        self._late.leave(connection)
+
+    def refused(self, peer: Peer, problem: BadHead) -> None:
+        """A connection brought what is no sound request."""
+        self.count(f"bad_request.{problem.kind}")
+        now = monotonic()
+        if problem.advice and now >= self._say_from.get(problem.kind, now):
+            self._say_from[problem.kind] = now + SAY_EVERY_S
+            logger.warning("a connection from %s was closed: %s", peer.address, problem.advice)
+
+    def http_protocol(self, peer: Peer, forwarded: list[str]) -> BoundedProtocol:
+        """What goes on with a request that is no upgrade."""
+        return self._http.protocol(self._addresses.behind(peer.address, forwarded))
+
+    def admit(
+        self, request: Request, peer: Peer, now: float
+    ) -> MediaConnection | tuple[http.HTTPStatus, str]:
         """A connection for this upgrade request, or why not."""
         judged = self._admission.judge_upgrade(request)
         if not isinstance(judged, Upgrade):
             return judged
         connection = self._host.connection(judged, now)
         self.connections.add(connection)
+        if not connection.is_proven:
+            forwarded = request.headers.get_all("X-Forwarded-For")
+            address = self._addresses.behind(peer.address, forwarded)
+            self._must_go(self._unproven.enter(connection, address))
         return connection
+
+    def make_socket(
+        self, protocol: ServerProtocol, transport: asyncio.Transport, connection: Connection
+    ) -> asyncio.Protocol:
+        """What an admitted upgrade goes on with."""
+        return self._make_socket(protocol, transport, connection)
+
+    def proven(self, connection: MediaConnection) -> None:
+        """It is no stranger's any more."""
+        self._unproven.leave(connection)
 
     def forget(self, connection: MediaConnection) -> None:
         """The connection is gone, or no longer of this process."""
         self.connections.discard(connection)
+        self._unproven.leave(connection)
+
+    def _must_go(self, oldest: FirstBytes | MediaConnection | None) -> None:
+        if oldest is not None:
+            self.count("gave_way")
+            oldest.abort()
 
     # The end.
 
     def stop(self) -> None:
         """Listen no more, and end the connections of this process: media with 1001."""
-        if self._server is not None:
-            self._server.close()
-        for waiting in list(self._waiting):
+        self._is_over = True
+        if self._acceptor is not None:
+            self._acceptor.close()
+        for waiting in [*self._mute, *self._late]:
             waiting.abort()
         for connection in list(self.connections):
             connection.close(1001, "server shuts down")
@@ -143,3 +250,10 @@ class Listener:
     async def close(self) -> None:
         """End what is left of HTTP."""
         await self._http.close()
+
+
+def _network(written: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(written, strict=False)
+    except ValueError as exc:
+        raise ConfigurationError(f"trusted_proxies: {exc}") from exc

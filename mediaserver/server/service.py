@@ -11,12 +11,13 @@ from websockets.server import ServerProtocol
 
 from mediaserver.observer import CallObserver, CallSummary
 from mediaserver.server.admission import AdmissionControl, Refused, Upgrade
-from mediaserver.server.base import ServiceBase
-from mediaserver.server.calls.connection import Answer, MediaConnection, StartLimits
+from mediaserver.server.base import HURRY_S, ServiceBase
+from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.calls.hangups import Perform
 from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.runner import Runners
 from mediaserver.server.calls.session import Session
+from mediaserver.server.calls.starting import Answer, StartLimits
 from mediaserver.server.listener import Listener
 from mediaserver.server.sockets.media_socket import Connection, MediaSocket
 from mediaserver.settings import Settings
@@ -51,6 +52,8 @@ class SingleProcessService(ServiceBase):
         super().__init__(settings)
         self._observer = observer
         self._calls = CallRegistry(settings, self, perform=perform, runners=runners)
+        needs_token = settings.auth_token is not None
+        self._start_limits = StartLimits.of(settings, needs_token=needs_token)
         self._admission = AdmissionControl(settings, self)
         self.listener = Listener(settings, self, self._admission, self._make_socket, routes)
 
@@ -97,14 +100,17 @@ class SingleProcessService(ServiceBase):
         except BaseException:  # a cancellation as well: the port is given back
             await self.close()
             raise
-        await self.listener.listen()
+        self.listener.listen()
 
-    async def close(self) -> None:
+    async def close(self, *, hurry: bool = False) -> None:
         """End everything now: calls with 1001, connections, the listener."""
         self.draining = True
         self.listener.stop()
-        await self._calls.close()
+        await self._calls.close(HURRY_S if hurry else None)
         await self.listener.close()
+
+    def abort(self) -> None:
+        """See ``Service``: there are none."""
 
     # AdmissionHost: what is to be known of the calls.
 
@@ -115,8 +121,8 @@ class SingleProcessService(ServiceBase):
 
     @property
     def n_unstarted(self) -> int:
-        """Connections whose ``start`` has not come."""
-        return sum(connection.session is None for connection in self.listener.connections)
+        """Proven connections whose ``start`` has not come."""
+        return sum(each.is_proven and each.session is None for each in self.listener.connections)
 
     @property
     def n_quiet(self) -> int:
@@ -131,7 +137,7 @@ class SingleProcessService(ServiceBase):
 
     def connection(self, upgrade: Upgrade, now: float) -> MediaConnection:
         """What an admitted upgrade becomes."""
-        return MediaConnection(self, upgrade, now, limits=StartLimits.of(self.settings))
+        return MediaConnection(self, upgrade, now, limits=self._start_limits)
 
     def _make_socket(
         self, protocol: ServerProtocol, transport: asyncio.Transport, connection: Connection
@@ -154,6 +160,10 @@ class SingleProcessService(ServiceBase):
             self._admission.call_over(judged.call_id)
         return answer
 
+    def proven(self, connection: MediaConnection) -> None:
+        """It has shown by now that it is no stranger's."""
+        self.listener.proven(connection)
+
     def connection_closed(self, connection: MediaConnection) -> None:
         """The socket is gone."""
         self.listener.forget(connection)
@@ -162,6 +172,7 @@ class SingleProcessService(ServiceBase):
     def count(self, name: str) -> None:
         """One more of ``name``."""
         self._calls.count(name)
+        self.explain(name)
 
     # CallsFollower: what becomes of the calls.
 

@@ -20,6 +20,10 @@ from mediaserver.errors import PeerError
 # A counter of the wire; the bound keeps hostile digits out of arithmetic.
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
 
+# What names something: Telnyx' own are below 100 characters. A longer one is left out, as any odd
+# value is.
+Name = Annotated[str, Meta(max_length=512)]
+
 # Messages say inbound and outbound; requests say it longer, and who mixes them is understood.
 TrackWord = Literal["inbound", "outbound", "inbound_track", "outbound_track"]
 
@@ -42,6 +46,9 @@ ERROR_MEANINGS = {
 TOKEN_KEY = "x-telnyx-streaming-auth-token"
 # The custom parameter that stands for it where a stream can be given nothing else (TeXML).
 TOKEN_PARAMETER = "token"
+
+MAX_PARAMETERS = 100
+"""Custom parameters that are read; of a stream that has more, the rest is left out."""
 
 # What older text calls the codecs; keys are lower case.
 _ENCODING_ALIASES = {
@@ -101,11 +108,11 @@ class MediaFormat(msgspec.Struct):
 class StartBody(msgspec.Struct, rename={"from_": "from"}):
     """Who calls whom, and in which format the audio comes."""
 
-    user_id: str | None = None
-    call_control_id: str | None = None
-    call_session_id: str | None = None
-    from_: str | None = None
-    to: str | None = None
+    user_id: Name | None = None
+    call_control_id: Name | None = None
+    call_session_id: Name | None = None
+    from_: Name | None = None
+    to: Name | None = None
     tags: list[Any] | None = None
     client_state: str | None = None
     custom_parameters: Any = None
@@ -113,7 +120,8 @@ class StartBody(msgspec.Struct, rename={"from_": "from"}):
 
     @property
     def parameters(self) -> dict[str, str]:
-        """Custom parameters by name, from the object or the array shape."""
+        """Custom parameters by name, from the object or the array shape; the first
+        ``MAX_PARAMETERS`` of them."""
         given = self.custom_parameters
         if isinstance(given, list):
             pairs = [(p.get("name"), p.get("value")) for p in given if isinstance(p, dict)]
@@ -123,7 +131,7 @@ class StartBody(msgspec.Struct, rename={"from_": "from"}):
             pairs = []
         return {
             str(name): value if isinstance(value, str) else msgspec.json.encode(value).decode()
-            for name, value in pairs
+            for name, value in pairs[:MAX_PARAMETERS]
             if name is not None and value is not None
         }
 
@@ -133,7 +141,7 @@ class Start(msgspec.Struct, tag_field="event", tag="start"):
 
     start: StartBody
     sequence_number: Count | None = None
-    stream_id: str | None = None
+    stream_id: Name | None = None
 
     @property
     def media_format(self) -> MediaFormat:
@@ -189,7 +197,7 @@ class Dtmf(msgspec.Struct, tag_field="event", tag="dtmf"):
     """The caller pressed a key; order by ``occurred_at``, not by arrival."""
 
     dtmf: DtmfBody
-    occurred_at: str | None = None
+    occurred_at: Name | None = None
     sequence_number: Count | None = None
     stream_id: str | None = None
 

@@ -9,6 +9,7 @@ Rules:
 - ``error`` may come at any time after ``connected``.
 - A message with another stream's id is counted and goes no further; ids compare
   without case; a message without an id is this stream's.
+- Only media may be longer than ``MAX_OTHER_BYTES``; of what is longer nothing is mended.
 - A value of a wrong type is left out and counted; only what a message is for may refuse it.
 - The peer has ``start_within_s`` from the upgrade to its next message, ``connected``; who owns
   the stream gives it longer from there to ``start``: the call may ring.
@@ -71,6 +72,9 @@ _MISPLACED: dict[State, str] = {
     State.CLOSED: "after_close",
 }
 
+
+MAX_OTHER_BYTES = 32 * 1024
+"""The most octets of any message but media. What can be nested costs time by its length."""
 
 _NO_ID = object()
 
@@ -148,10 +152,16 @@ class Stream:
             return self._receive_odd(data)
         if type(message) is Media and message.stream_id == self._live_id:
             return message
+        if len(data) > MAX_OTHER_BYTES and type(message) is not Media:
+            self.refuse("too_long")
+            return None
         return self._step(message)
 
     def _receive_odd(self, data: bytes) -> Message | None:
         """A message with odd values: without them, if it is of use at all."""
+        if len(data) > MAX_OTHER_BYTES:
+            self.refuse("too_long")
+            return None
         mended = mend(data)
         if mended is None:
             self.refuse(kind_of(data))

@@ -31,11 +31,6 @@ SHOWN = {
         *(rf"^  {ratio} ({FIGURE}){{5}}$" for ratio in ("a/b", "c/a", "c/b", "d/a")),
         r"; every reply verified$",
     ],
-    "fuzz_codecs": [
-        r"^PCMU 8000 +\{'played': \d+\} in \d",
-        r"^AMR-WB 16000 storage +\{.*\} in \d",
-        r"^\d+ payloads, no broken promise$",
-    ],
     "playout": [
         rf"^  clear 200 ({FIGURE}){{4}}$",
         rf"^  cancel 200 ({FIGURE}){{4}}$",

@@ -91,9 +91,21 @@ def test_wrong_input_to_verify_is_a_configuration_error(
     files = saved(tmp_path, int(time.time()))
     with pytest.raises(ConfigurationError, match="public key"):
         run("webhook", "verify", *files)
-    (tmp_path / "headers").write_text("{")
-    with pytest.raises(ConfigurationError, match="headers"):
-        run("webhook", "verify", *files)
+    for headers in ("{", '{"a":' * 5000):
+        (tmp_path / "headers").write_text(headers)
+        with pytest.raises(ConfigurationError, match="headers"):
+            run("webhook", "verify", *files)
     (tmp_path / "body").unlink()
     with pytest.raises(ConfigurationError, match="cannot be read"):
         run("webhook", "verify", *files)
+
+
+def test_headers_of_any_characters_are_no_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A lone surrogate in a JSON file is just another header."""
+    files = saved(tmp_path, int(time.time()), as_json=True)
+    named = json.loads((tmp_path / "headers").read_text())
+    (tmp_path / "headers").write_text(json.dumps(named | {"\ud800": "\udfff"}))
+    assert run("webhook", "verify", *files, "--public-key", PUBLIC) == 0
+    assert capsys.readouterr().out == "good: streaming.started e1\n"

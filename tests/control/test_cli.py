@@ -265,6 +265,7 @@ def test_no_answer_is_exit_code_1(
         (["speak", "v3:a", "--payload", "a", "--voice", "b", "--extra", "{"], "--extra is not"),
         (["command", "v3:a", "refer", "--body", "[1]"], "must be an object"),
         (["command", "v3:a", "refer", "--body", "{"], "--body is not JSON"),
+        (["command", "v3:a", "refer", "--body", "[" * 5000], "--body is not JSON"),
         (["hangup", "v3:a", "--api-key-file", "/nowhere"], "cannot be read"),
         (["hangup", ".."], "call_control_id"),
         (["hangup", "v3:a", "--deadline", "0"], "--deadline"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mediaserver.media.frames import Frame
+from mediaserver.errors import AudioFormatError
+from mediaserver.media.frames import Frame, check_audio, is_audio
 
 
 @pytest.mark.parametrize(
@@ -26,3 +27,19 @@ def test_a_frame_is_not_lost_unless_said_so_and_never_changes() -> None:
     assert (frame.lost, frame.index, frame.start) == (False, 7, 0.14)
     with pytest.raises(AttributeError):
         frame.index = 8  # type: ignore[misc]  # that is the test
+
+
+def test_audio_is_a_one_dimensional_int16_array() -> None:
+    """Of any length, up to an hour; nothing else is."""
+    check_audio(np.zeros(0, np.int16), 8000)
+    check_audio(np.broadcast_to(np.int16(0), 8000 * 3600), 8000)
+    assert not is_audio([1, 2])
+    for odd, said in (
+        (np.zeros(3), "float64 of 1"),
+        (np.zeros((3, 2), np.int16), "int16 of 2"),
+        ([1, 2], "list"),
+        (np.zeros(3, ">i2"), ">i2"),
+        (np.broadcast_to(np.int16(0), 8000 * 3600 + 1), "3600 s of audio"),
+    ):
+        with pytest.raises(AudioFormatError, match=said):
+            check_audio(odd, 8000)

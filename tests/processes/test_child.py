@@ -43,6 +43,12 @@ class Born:
     async def until_said(self, message: object) -> None:
         await self.until(lambda: message in self.said)
 
+    async def until_beaten(self) -> None:
+        """Wait until its loop has shown that it runs, and has said what it counted."""
+        await self.until(
+            lambda: any(isinstance(m, Heartbeat) and m.counts == {"beats": 1} for m in self.said)
+        )
+
     async def until_silent(self) -> None:
         """Wait until it has read what it was sent, and everything it said before has come."""
         self.child.channel.send(Add(0))
@@ -90,7 +96,7 @@ async def test_call_judge_at_every_beat_and_end_when_gone_is_set() -> None:
         child.channel.send(Add(2))
         child.channel.send(Add(3))
         await b.until_said(Sum(5))
-        await b.until_said(Heartbeat({"beats": 1}))
+        await b.until_beaten()
         child.channel.send(Shutdown())
         await asyncio.wait_for(child.gone.wait(), 20)
         assert child.state is State.GONE
@@ -115,7 +121,7 @@ async def test_a_silent_child_is_suspected_until_it_is_heard() -> None:
 async def test_a_child_that_hangs_says_where_and_is_killed(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Asked once; at the next look it is killed, unless it was heard in between."""
+    """Asked once, two beats before its time is over; then killed, unless heard in between."""
     async with ready() as b:
         await b.until_silent()
         assert b.judge(10.1) is State.ASKED
@@ -125,9 +131,10 @@ async def test_a_child_that_hangs_says_where_and_is_killed(
         capfd.readouterr()
         b.child.channel.send(Do("hang"))
         await b.until_said(Said("I hang"))
-        assert b.judge(10.1) is State.ASKED
+        assert b.judge(9.7) is State.ASKED
         await b.until(lambda: "in _do" in capfd.readouterr().err)
-        assert b.judge(10.6) is State.GONE
+        assert b.judge(9.9) is State.ASKED
+        assert b.judge(10.1) is State.GONE
         assert await b.child.end() == -signal.SIGKILL
     assert f"tiny 5 (process {b.child.pid}) hangs: killed" in caplog.text
 
@@ -145,7 +152,7 @@ async def test_what_the_parent_did_not_hear_for_itself_is_excused() -> None:
 async def test_a_child_that_is_not_ready_in_time_is_killed() -> None:
     """Heartbeats do not count: it must say that it works."""
     async with born(Begin("is never ready")) as b:
-        await b.until_said(Heartbeat({"beats": 1}))
+        await b.until_beaten()
         assert b.child.heard_at == b.child.began_at
         assert b.judge(29.0) is State.STARTING
         assert b.judge(31.0) is State.GONE

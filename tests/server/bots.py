@@ -129,6 +129,15 @@ async def hangs(call: Call) -> None:
 
 
 @processor
+async def drags(call: Call) -> None:
+    """Echoes; holds up its process again and again, once a key was pressed."""
+    async for event in call.events():
+        while isinstance(event, Dtmf) and event.digit == "1":
+            time.sleep(0.5)  # noqa: ASYNC251  # on purpose
+            await asyncio.sleep(0.001)
+
+
+@processor
 async def babbles(call: Call) -> None:
     """Writes what is no message into its worker's channel, once a key was pressed."""
     async for event in call.events():

@@ -17,6 +17,7 @@ from mediaserver.carrier import CallPlan, FakeCall, messages
 from mediaserver.processors.api import Call, processor
 from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.service import SingleProcessService
+from mediaserver.server.sockets.first_bytes import Peer
 from mediaserver.settings import ProcessorSetting
 from telephony_codecs import Int16Array
 
@@ -144,7 +145,7 @@ class VirtualStream:
     def __init__(self, service: SingleProcessService, plan: CallPlan) -> None:
         self.plan = plan
         self.origin = time.monotonic()
-        connection = service.listener.admit(Request("/media", Headers()), self.origin)
+        connection = service.listener.admit(Request("/media", Headers()), Peer(None), self.origin)
         assert isinstance(connection, MediaConnection)
         self.connection = connection
         self._sequence = 1

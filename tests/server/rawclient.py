@@ -284,18 +284,23 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(log: Path, *arguments: str) -> Iterator[Server]:
+def serving(log: Path, *arguments: str, **settings: str) -> Iterator[Server]:
     """A server process of its own, ready on a free port; ended on leaving.
 
     Args:
         log: where its output goes.
         arguments: further ones for ``serve``; ``--processor echo`` unless given.
+        settings: further ones that have no flag.
     """
     port = free_port()
     command = [sys.executable, "-c", _SERVE, "serve", "--port", str(port)]
+    environment = {f"MEDIASERVER_{name.upper()}": value for name, value in settings.items()}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, *(arguments or ("--processor", "echo"))], stdout=output, stderr=output
+            [*command, *(arguments or ("--processor", "echo"))],
+            stdout=output,
+            stderr=output,
+            env=os.environ | environment,
         )
     try:
         server = Server(port, process.pid, log)

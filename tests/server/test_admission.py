@@ -98,6 +98,31 @@ async def test_auth_token_in_each_place(serving: Serving, where: str) -> None:
             assert served or "401" in str(report.error)
 
 
+TOKEN_LINE = "x-telnyx-streaming-auth-token: s3cret\r\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "more"), [("//[::1/media", ""), ("http://[/media", ""), ("/media", TOKEN_LINE * 2)]
+)
+async def test_an_upgrade_that_cannot_be_read_is_told_so(
+    serving: Serving, caplog: pytest.LogCaptureFixture, path: str, more: str
+) -> None:
+    """400 with the reason, to anybody; no traceback is logged."""
+    async with serving("echo", auth_token="s3cret") as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.service.port)
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+            f"{more}\r\n".encode()
+        )
+        answer = (await asyncio.wait_for(reader.read(), 20)).decode()
+        writer.close()
+        await writer.wait_closed()
+    assert answer.startswith("HTTP/1.1 400 Bad Request\r\n")
+    assert answer.partition("\r\n\r\n")[2].strip()
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 async def test_auth_token_in_connected_alone(serving: Serving) -> None:
     """A token that comes only in ``connected`` is enough; none, or a wrong one, is 1008."""
     async with serving("echo", auth_token="s3cret") as server:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mediaserver.wire.messages import Media, Start, Stop
-from mediaserver.wire.stream import State, Stream
+from mediaserver.wire.stream import MAX_OTHER_BYTES, State, Stream
 
 CONNECTED = b'{"event":"connected","version":"1.0.0"}'
 START = b'{"event":"start","start":{"call_control_id":"c"},"stream_id":"32DE-ab"}'
@@ -165,3 +165,26 @@ def test_a_resumed_stream_waits_for_its_start() -> None:
     assert isinstance(stream.receive(b'{"event":"start","start":{}}'), Start)
     assert stream.violations == {"binary": 2}
     assert told == []
+
+
+def test_only_media_may_be_long() -> None:
+    """Another message is refused by its length; one that cannot be read is not looked at again."""
+    stream = stream_in(State.STREAMING)
+    long = b"A" * MAX_OTHER_BYTES
+    assert isinstance(stream.receive(MEDIA.replace(b'"payload":"', b'"payload":"' + long)), Media)
+    assert stream.receive(b'{"event":"mark","mark":{"name":"%b"}}' % long) is None
+    assert stream.receive(b'["%b"]' % long) is None
+    assert stream.violations == {"too_long": 2}
+
+
+def test_an_id_that_is_none_is_left_out() -> None:
+    """Of more than 512 characters; the call is known by what is left."""
+    stream = stream_in(State.CONNECTED)
+    message = stream.receive(
+        b'{"event":"start","start":{"call_control_id":"%b","from":"%b"},"stream_id":"a"}'
+        % (b"A" * 513, b"B" * 512)
+    )
+    assert isinstance(message, Start)
+    assert message.start.call_control_id is None
+    assert message.start.from_ == "B" * 512
+    assert stream.odd_fields == {"start.call_control_id": 1}

@@ -16,7 +16,9 @@ Callback = Callable[[Event], None]
 
 
 class SeenIds:
-    """Ids seen within a time.
+    """Ids seen within a time; what was signed before the forgotten ones is not new either.
+
+    So nothing passes twice, however the clock is set by which a delivery is fresh.
 
     Args:
         keep_s: how long an id is remembered.
@@ -26,21 +28,26 @@ class SeenIds:
     def __init__(self, keep_s: float, max_ids: int = 200_000) -> None:
         self._keep_s = keep_s
         self._max_ids = max_ids
-        self._seen_at: OrderedDict[str, float] = OrderedDict()
+        self._seen_at: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._forgotten = float("-inf")
 
     def __len__(self) -> int:
         return len(self._seen_at)
 
-    def is_new(self, event_id: str, now: float) -> bool:
-        """Whether the id is seen for the first time; from now on it is not."""
+    def is_new(self, event_id: str, now: float, signed_at: float) -> bool:
+        """Whether the id is seen for the first time; from now on it is not.
+
+        ``signed_at``: seconds of the sender's clock.
+        """
         while self._seen_at:
-            oldest, at = next(iter(self._seen_at.items()))
+            oldest, (at, its_signed_at) = next(iter(self._seen_at.items()))
             if now - at < self._keep_s and len(self._seen_at) < self._max_ids:
                 break
+            self._forgotten = max(self._forgotten, its_signed_at)
             del self._seen_at[oldest]
-        if event_id in self._seen_at:
+        if event_id in self._seen_at or signed_at <= self._forgotten:
             return False
-        self._seen_at[event_id] = now
+        self._seen_at[event_id] = now, signed_at
         return True
 
 

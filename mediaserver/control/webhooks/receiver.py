@@ -21,6 +21,8 @@ from mediaserver.control.events import Event, MalformedEventError, normal_type, 
 from mediaserver.control.own_server import WEBHOOK_PATH
 from mediaserver.control.webhooks.delivery import Callback, CallEvents, SeenIds
 from mediaserver.control.webhooks.signature import Headers, SignatureError, Verifier, Version1Error
+from mediaserver.interrupts import is_operators
+from mediaserver.steady import SteadyClock
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +91,7 @@ class WebhookReceiver:
         self._running: set[asyncio.Task[None]] = set()
         self._max_running = max_running
         self._clock, self._wall_clock = clock, wall_clock
+        self._steady_clock = SteadyClock(wall_clock, clock)
         self._logged_at = float("-inf")
         self._told: set[str] = set()
 
@@ -149,7 +152,8 @@ class WebhookReceiver:
 
     def _judge(self, headers: Headers, body: bytes) -> Verdict:
         try:
-            self._verifier.verify(headers, body, self._wall_clock())
+            now, steady = self._wall_clock(), self._steady_clock()
+            signed_at = self._verifier.verify(headers, body, now, steady)
             event = self._calls.joined(parse_event(body))
         except Version1Error as error:
             self.tell_once("webhook refused: %s", error)
@@ -162,14 +166,14 @@ class WebhookReceiver:
             return Verdict(HTTPStatus.BAD_REQUEST, "malformed")
         if len(self._running) >= self._max_running:
             return Verdict(HTTPStatus.SERVICE_UNAVAILABLE, "busy")
-        if not self._seen.is_new(event.id, self._clock()):
+        if not self._seen.is_new(event.id, self._clock(), signed_at):
             return Verdict(HTTPStatus.OK, "duplicate")
         return Verdict(HTTPStatus.OK, "accepted", event)
 
     def _call_back(self, callback: Callback, event: Event) -> None:
         try:
             callback(event)
-        except Exception as error:  # a call's own trouble must not reach other calls
+        except BaseException as error:  # a call's own trouble must not reach other calls
             self._failed(event, error)
 
     async def _handle(self, handler: Handler, event: Event) -> None:
@@ -177,10 +181,15 @@ class WebhookReceiver:
             result = handler(event)
             if inspect.isawaitable(result):
                 await result
-        except Exception as error:  # a user's handler may raise anything
+        except BaseException as error:  # a user's handler may raise anything: sys.exit() as well
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
             self._failed(event, error)
 
-    def _failed(self, event: Event, error: Exception) -> None:
+    def _failed(self, event: Event, error: BaseException) -> None:
+        if is_operators(error):
+            raise error
         self.counts["handler_failed"] += 1
         where = (event.event_type, event.call_control_id)
         self._log("a handler of %s failed for call %s", *where, error=error)
@@ -191,7 +200,7 @@ class WebhookReceiver:
             self._told.add(message % values)
             log.warning(message, *values)
 
-    def _log(self, message: str, *values: object, error: Exception | None = None) -> None:
+    def _log(self, message: str, *values: object, error: BaseException | None = None) -> None:
         """One line a second at most: whoever sends rubbish must not fill the disk."""
         if self._clock() - self._logged_at >= _LOG_EVERY_S:
             self._logged_at = self._clock()

@@ -19,10 +19,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-import numpy as np
-
 from mediaserver.errors import AudioFormatError, CallEndedError
-from mediaserver.media.frames import Int16Array
+from mediaserver.media.frames import Int16Array, check_audio, is_audio
 from mediaserver.media.playout.backlog import QueuedItem
 from mediaserver.media.playout.catchup import CatchUp
 from mediaserver.media.playout.ledger import Cause, Mark, Outcome, Play, PlayoutSink, State
@@ -296,7 +294,7 @@ class Playout(Sender):
             or len(samples) != self._min
             or self.ledger.dry_at > now + self._sizes.live_room_s
             or (ahead_s := self.queued_s(now)) + self._min_s > self._backlog_s + EPSILON_S
-            or not _is_audio(samples)
+            or not is_audio(samples)
         ):
             self._queue_live(samples, rate_hz, now)
             return None
@@ -334,8 +332,7 @@ class Playout(Sender):
         return item
 
     def _add(self, item: QueuedItem, samples: Int16Array, now: float) -> None:
-        if not _is_audio(samples):
-            raise AudioFormatError("audio must be a one-dimensional int16 array")
+        check_audio(samples, item.rate_hz)
         if item.live:
             length_s = len(samples) / item.rate_hz
             kept = self._caught_up(samples, length_s, self.queued_s(now), now)
@@ -377,7 +374,3 @@ class Playout(Sender):
         self._is_exchange = False
         self.next_at = now if self._keepalive and not self._closed else None
         return self.ledger.void(now, unsent, cause)
-
-
-def _is_audio(samples: object) -> bool:
-    return isinstance(samples, np.ndarray) and samples.ndim == 1 and samples.dtype == np.int16

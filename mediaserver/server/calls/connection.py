@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from pybase64 import b64encode
 
-from mediaserver.logs import LimitedLog
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.server.admission import Refused, Upgrade
 from mediaserver.server.calls.session import Session
+from mediaserver.server.calls.starting import Answer, Opened, StartLimits
 from mediaserver.server.sockets.deadline import Deadline
 from mediaserver.server.sockets.media_socket import MediaSocket
-from mediaserver.server.sockets.websocket import text_head
+from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, text_head
 from mediaserver.settings import Settings
-from mediaserver.shown import shown
-from mediaserver.tokens import Admission
 from mediaserver.wire.messages import (
     CLEAR,
     MEDIA_HEAD,
@@ -33,62 +32,36 @@ from mediaserver.wire.messages import (
     Stop,
     mark_text,
 )
+from mediaserver.wire.rates import Rates
 from mediaserver.wire.stream import State, Stream
 
 logger = logging.getLogger(__name__)
 limited = LimitedLog(logger)
 
 
+UNPROVEN_BYTES = 16 * 1024
+"""The longest message of one that has proven nothing."""
+BEFORE_START_BYTES = 64 * 1024
+"""The same of one that is proven, up to its ``start``."""
+SILENT_S = 60.0
+"""So long a call's peer that answers no pings may send nothing."""
 _WENT_AWAY = (1000, 1001, 1005, 1006)
 """Close codes of a peer that just goes, with or without a word."""
 
 
-class Opened(NamedTuple):
-    """An answer to ``start``: the session is here, new or taken over."""
-
-    session: Session
-
-
-class HandOff(NamedTuple):
-    """An answer to ``start``: the call is admitted, and its socket goes to another process."""
-
-    call_id: str
-    admission: Admission
-
-
-Answer = Opened | HandOff | Refused
-
-
-class StartLimits(NamedTuple):
-    """How long a peer may take to begin, in seconds.
-
-    Attributes:
-        connected_s: from the upgrade to ``connected``.
-        start_s: from there to ``start``, for one that presented a right token: its call may ring.
-        without_token_s: the same for one that presented none.
-    """
-
-    connected_s: float
-    start_s: float
-    without_token_s: float
-
-    @classmethod
-    def of(cls, settings: Settings) -> StartLimits:
-        """What the settings say."""
-        without_s = settings.start_without_token_s
-        # Where no token is asked for, one that is presented proves nothing.
-        start_s = without_s if settings.auth_token is None else settings.start_within_s
-        return cls(settings.connected_within_s, start_s, without_s)
-
-
 class StreamHost(Protocol):
     """Who owns the calls."""
+
+    settings: Settings
 
     def must_refuse(self, token: str | None) -> bool:
         """Whether a stream that presented ``token`` must be refused."""
 
     def open_session(self, connection: MediaConnection, start: Start, now: float) -> Answer:
         """What becomes of the call that starts."""
+
+    def proven(self, connection: MediaConnection) -> None:
+        """It has shown by now that it is no stranger's."""
 
     def connection_closed(self, connection: MediaConnection) -> None:
         """The socket is gone; called once."""
@@ -107,6 +80,9 @@ class MediaConnection:
         limits: the peer's time until ``start``.
         violations: messages refused so far, by kind, of a stream whose ``start`` comes next;
             None: it begins here.
+
+    Attributes:
+        is_proven: it has presented a right token; where none is asked for, ``connected``.
     """
 
     __slots__ = (
@@ -115,9 +91,12 @@ class MediaConnection:
         "_host",
         "_limits",
         "_media_received",
+        "_n_media",
+        "_rates",
         "_send_text",
         "_start_timer",
         "_write",
+        "is_proven",
         "path",
         "query",
         "session",
@@ -139,6 +118,7 @@ class MediaConnection:
         self.path = upgrade.path
         self.query = upgrade.query
         self.token = upgrade.token
+        self.is_proven = upgrade.is_proven
         self._limits = limits
         if violations is None:
             self.stream = Stream(
@@ -159,6 +139,8 @@ class MediaConnection:
         self._write: Callable[[bytes], object] = _nowhere
         self._start_timer: Deadline | None = None
         self._closed_here = False
+        self._rates = Rates()
+        self._n_media = 0
         self._call_id = ""  # of the call that starts, for logs
 
     def opened(self, socket: MediaSocket) -> None:
@@ -166,6 +148,7 @@ class MediaConnection:
         self.socket = socket
         self._send_text = socket.send_text
         self._write = socket.write
+        socket.limit_messages(BEFORE_START_BYTES if self.is_proven else UNPROVEN_BYTES)
         self._await_start()
 
     def text_received(self, data: bytes, now: float) -> None:
@@ -177,9 +160,29 @@ class MediaConnection:
         elif message is not None:
             self._control_received(message, now)
 
+    def long_text_received(self, data: bytes, now: float) -> None:
+        """From the socket: one message that is longer than a call's are, at most rates."""
+        if len(data) > longest_text(self._host.settings.max_payload_s):
+            self.stream.refuse("too_long")
+        else:
+            self.text_received(data, now)
+
     def binary_received(self, now: float) -> None:
         """From the socket: Telnyx sends none; counted, and no reason to end a call."""
         self.stream.refuse("binary")
+
+    @property
+    def may_be_silent_s(self) -> float | None:
+        """For the socket: until ``start`` and the first media the call may ring."""
+        if self.session is None:
+            return None  # the time until its start is limited
+        if self.session.inbound.had_media:
+            return SILENT_S
+        return max(SILENT_S, self._limits.start_s)
+
+    def pings_unanswered(self) -> None:
+        """From the socket: its peer answers no pings."""
+        self._host.count("no_pong")
 
     def closing(self) -> None:
         """From the socket: no message can be sent any more."""
@@ -234,41 +237,57 @@ class MediaConnection:
         if self.socket is not None:
             self.socket.close(code, reason)
 
+    def abort(self) -> None:
+        """End the connection without a word."""
+        if self.socket is not None:
+            self.socket.abort()
+
     def _control_received(self, message: Message, now: float) -> None:
         if isinstance(message, Connected):
             self.token = self.token or message.auth_token
             if self._host.must_refuse(self.token):
                 self._host.count("refused_token")
                 self.refused(1008, "auth token missing or wrong")
-            else:
-                is_proven = self.token is not None
-                limits = self._limits
-                self.stream.start_within(
-                    now, limits.start_s if is_proven else limits.without_token_s
-                )
+            elif self.token is not None or not self._limits.needs_token:
+                self._prove(BEFORE_START_BYTES)
+                self.stream.start_within(now, self._limits.start_s)
                 self._await_start()
         elif isinstance(message, Start):
             self._stop_start_timer()
             self._call_id = message.start.call_control_id or message.stream_id or ""
             self.answered(self._host.open_session(self, message, now))
-        elif self.session is None:
-            return
-        elif isinstance(message, Mark):
-            self.session.outbound.mark_returned(message.mark.name, now)
+        elif self.session is not None:
+            self._session_received(self.session, message, now)
+
+    def _session_received(self, session: Session, message: Message, now: float) -> None:
+        allow = self._rates.allow
+        if isinstance(message, Mark):
+            if allow("mark", now):
+                session.outbound.mark_returned(message.mark.name, now)
+            else:
+                self.refuse("too_many_marks")
         elif isinstance(message, Dtmf):
-            self.session.dtmf.received(message, now)
+            if allow("dtmf", now):
+                session.dtmf.received(message, now)
+            else:
+                self.refuse("too_many_dtmf")
         elif isinstance(message, Error):
-            self.session.error_received(message.body)
+            if allow("error", now):
+                session.error_received(message.body)
+            else:
+                self.refuse("too_many_errors")
         elif isinstance(message, Stop):
-            self.session.end("stop")
+            session.end("stop")
 
     def answered(self, answer: Answer) -> None:
         """The call that starts is here, or refused, or goes on elsewhere."""
+        if isinstance(answer, Refused):
+            self.refused(answer.code, answer.reason)
+            return
+        self._prove(MAX_MESSAGE_BYTES)
         if isinstance(answer, Opened):
             self.session = answer.session
             self._media_received = self.session.inbound.receive
-        elif isinstance(answer, Refused):
-            self.refused(answer.code, answer.reason)
 
     def refused(self, code: int, reason: str) -> None:
         """Close a socket whose call may not come in, and say whose it was."""
@@ -279,6 +298,14 @@ class MediaConnection:
         )
         self.close(code, reason)
 
+    def _prove(self, max_message_bytes: int) -> None:
+        """It is no stranger's: it may send longer messages, and need not make room."""
+        if self.socket is not None:
+            self.socket.limit_messages(max_message_bytes)
+        if not self.is_proven:
+            self.is_proven = True
+            self._host.proven(self)
+
     @property
     def n_refused(self) -> int:
         """Messages that were refused."""
@@ -288,8 +315,26 @@ class MediaConnection:
         """Count a message whose content turned out to be of no use."""
         self.stream.refuse(kind)
 
+    def look(self, n_media: int, now: float) -> None:
+        """Once a second: ``n_media`` media messages have come so far; too many end the socket."""
+        n_new, self._n_media = n_media - self._n_media, n_media
+        if n_new and not self._rates.allow("media", now, n_new):
+            self.refuse("too_many_media")
+            self._flooded()
+
     def _refused(self, kind: str) -> None:
         self._host.count(f"refused.{kind}")
+        if not self._rates.allow("refused", monotonic()):
+            self._flooded()
+
+    def _flooded(self) -> None:
+        """The peer takes time from other calls: hear no more of it."""
+        if self.socket is not None and not self._closed_here:
+            self._closed_here = True
+            logger.warning(
+                "stream %s: too many messages: its socket is closed", shown(self.stream.stream_id)
+            )
+            self.socket.fail(1008, "too many messages")
 
     def _odd(self, name: str) -> None:
         self._host.count("odd_field")
@@ -311,12 +356,20 @@ class MediaConnection:
     def _start_missing(self) -> None:
         self._host.count("start_missing")
         missing = "connected" if self.stream.state is State.OPENED else "start"
+        if missing == "start" and not self._limits.needs_token:
+            self._host.count("cut_ringing")
         self.refused(1002, f"no {missing} message came")
 
     def _stop_start_timer(self) -> None:
         if self._start_timer is not None:
             self._start_timer.cancel()
             self._start_timer = None
+
+
+def longest_text(max_payload_s: float) -> int:
+    """The most octets of a message that holds audio: L16 at 48 kHz in base64, and what is
+    around it."""
+    return 4096 + int(max_payload_s * 48_000 * 2 * 4 / 3)
 
 
 def _nobody(body: MediaBody, now: float) -> None:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
+from mediaserver.logs import shown
 from mediaserver.server.calls.audio.outbound import Outbound
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class HangUps:
         if self._command is None:
             logger.warning(
                 "call %s: its stream ends, and the phone call stays up: there is no API key",
-                call.call_id,
+                shown(call.call_id),
             )
             return
         command = self._commands.get(call.call_id)
@@ -87,7 +88,7 @@ class HangUps:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=COMMANDS_WITHIN_S)
         for call_id in self._commands:
-            logger.error("call %s: no answer to its hang-up: it may be up", call_id)
+            logger.error("call %s: no answer to its hang-up: it may be up", shown(call_id))
         for task in self._tasks:
             task.cancel()
 
@@ -95,7 +96,7 @@ class HangUps:
         try:
             await command(call_id)
         except Exception as exc:  # said here: whoever waited may have been cancelled
-            logger.error("call %s could not be hung up: %s", call_id, exc)
+            logger.error("call %s could not be hung up: %s", shown(call_id), shown(exc, 400))
             raise
         finally:
             del self._commands[call_id]

@@ -12,25 +12,30 @@ from typing import Any, Protocol
 from websockets.server import ServerProtocol
 
 from mediaserver.errors import ConfigurationError
-from mediaserver.logs import LimitedLog
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.observer import CallSummary
 from mediaserver.processors.api import Draining
 from mediaserver.server.admission import Refused
 from mediaserver.server.calls.audio.formats import UnsupportedFormatError, formats_of
 from mediaserver.server.calls.audio.parts import parts_of
-from mediaserver.server.calls.connection import MediaConnection, Opened
+from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.calls.facts import CallFacts
 from mediaserver.server.calls.hangups import HangUps, Perform
 from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.calls.selection import Selection, load_processors, request_of, select
-from mediaserver.server.calls.session import Session
+from mediaserver.server.calls.session import STOOD_STILL_S, Session
+from mediaserver.server.calls.starting import Opened
 from mediaserver.server.calls.watching.blame import LoopWatch
 from mediaserver.server.calls.watching.summary import summary_of
 from mediaserver.server.sockets import poller
-from mediaserver.server.sockets.media_socket import Connection, MediaSocket, make_media_socket
+from mediaserver.server.sockets.media_socket import (
+    Connection,
+    MediaSocket,
+    Pings,
+    make_media_socket,
+)
 from mediaserver.server.sockets.poller import SocketPoller
 from mediaserver.settings import Settings
-from mediaserver.shown import shown
 from mediaserver.tokens import Admission
 from mediaserver.wire.messages import Start
 from telephony_codecs import status
@@ -98,6 +103,8 @@ class CallRegistry:
         self._specs = load_processors(settings)
         self._poller: SocketPoller | None = None
         self._watch: asyncio.TimerHandle | None = None
+        self._look_due = monotonic()
+        self._awake_since = float("-inf")
         self._loop_watch = LoopWatch(self._blamed)
         self._idle = asyncio.Event()
         self._idle.set()
@@ -115,6 +122,9 @@ class CallRegistry:
     def _look(self) -> None:
         """Once a second: let every call say what looks wrong about it."""
         now = monotonic()
+        if now - self._look_due > STOOD_STILL_S:
+            self._awake_since = now
+        self._look_due = now + 1.0
         for session in list(self.sessions.values()):
             session.look(now)
         self._watch = asyncio.get_running_loop().call_later(1.0, self._look)
@@ -131,13 +141,19 @@ class CallRegistry:
         """Calls that anybody with the shared token could take over: their socket is gone, or
         has brought no media for a while."""
         now = monotonic()
-        return sum(_is_quiet(session, now) for session in self.sessions.values())
+        return sum(self._is_quiet(session, now) for session in self.sessions.values())
 
     def make_socket(
-        self, protocol: ServerProtocol, transport: asyncio.Transport, connection: Connection
+        self,
+        protocol: ServerProtocol,
+        transport: asyncio.Transport,
+        connection: Connection,
+        *,
+        has_ponged: bool = False,
     ) -> MediaSocket:
-        """The media socket of a connection whose handshake is done."""
-        return make_media_socket(protocol, transport, connection, self._poller)
+        """The media socket of a connection whose handshake is done; its peer may have ponged."""
+        pings = Pings.of(self.settings, answered=has_ponged)
+        return make_media_socket(protocol, transport, connection, self._poller, pings)
 
     def open(
         self,
@@ -207,7 +223,7 @@ class CallRegistry:
         if over:
             del self.sessions[session.call_id]
         summary = self.summary_of(session)
-        logger.info("call %s ended: %s", session.call_id, summary.line())
+        logger.info("call %s ended: %s", shown(session.call_id), summary.line())
         self._follower.call_closed(summary, over=over)
         self._unfinished.discard(session)
         if not self._unfinished:
@@ -231,13 +247,17 @@ class CallRegistry:
             self.hang_ups.start(session, after_playout=False, reason="shutdown")
         await self.hang_ups.closed()
 
-    async def close(self) -> None:
-        """End every call now."""
+    async def close(self, within_s: float | None = None) -> None:
+        """End every call now; handlers have so long, or the grace of the settings."""
         if self._watch is not None:
             self._watch.cancel()
         for session in list(self.sessions.values()):
             session.end("shutdown")
-        await self._idle.wait()
+        try:
+            await asyncio.wait_for(self._idle.wait(), within_s)
+        except TimeoutError:
+            for session in self._unfinished:
+                session.leave()
         await self.hang_ups.closed()
         await self.runners.close()
         self._loop_watch.stop()
@@ -260,7 +280,7 @@ class CallRegistry:
         gone, or has brought no media for a while: else anybody who knows the shared token
         and an id could take a live call.
         """
-        if not _is_quiet(session, now) and admission is not Admission.PER_CALL:
+        if not self._is_quiet(session, now) and admission is not Admission.PER_CALL:
             self.count("refused_takeover")
             return Refused(1008, "the call is live on another socket")
         # All that can be refused comes first: then nothing needs to be put back.
@@ -304,6 +324,11 @@ class CallRegistry:
         session.begin()
         return Opened(session)
 
+    def _is_quiet(self, session: Session, now: float) -> bool:
+        """Its socket is gone, or has brought no media for a while in which it was read."""
+        heard_at = max(session.inbound.heard_at, self._awake_since)
+        return session.line is None or now - heard_at > TAKEOVER_QUIET_S
+
     def _say_opened(self, facts: CallFacts, selection: Selection) -> None:
         call_id, formats = shown(facts.call_id), facts.formats
         chain = "+".join(choice.spec.name for choice in selection.chain) or "no processor"
@@ -324,8 +349,3 @@ class CallRegistry:
                 shown(name),
                 guess,
             )
-
-
-def _is_quiet(session: Session, now: float) -> bool:
-    """Its socket is gone, or has brought no media for a while."""
-    return session.line is None or now - session.inbound.heard_at > TAKEOVER_QUIET_S

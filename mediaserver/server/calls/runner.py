@@ -15,7 +15,8 @@ from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 from mediaserver.errors import CallEndedError
-from mediaserver.logs import LimitedLog
+from mediaserver.interrupts import is_operators
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Event, Stop
 from mediaserver.processors.chain import Budget, Chain, FilterStage
@@ -23,7 +24,6 @@ from mediaserver.server.calls.event_hub import EventHub
 from mediaserver.server.calls.selection import Chosen
 from mediaserver.server.calls.view import CallView, ViewedCall
 from mediaserver.settings import Settings
-from mediaserver.shown import shown
 
 logger = logging.getLogger(__name__)
 limited = LimitedLog(logger)
@@ -192,7 +192,7 @@ class InlineRunner:
         if tasks:
             _, tasks = await asyncio.wait(tasks, timeout=CANCELLED_WITHIN_S)
         for task in tasks:
-            logger.error("handler %s does not end: it is left alone", task.get_name())
+            logger.error("handler %s does not end: it is left alone", shown(task.get_name()))
             _ABANDONED.add(task)  # else it may be collected while it runs
             task.add_done_callback(_ABANDONED.discard)
             if self._call is not None:
@@ -216,7 +216,7 @@ class InlineRunner:
             filter_ = choice.spec.target(view, **choice.parameters)
             view.takes(filter_.rate)
             stage = FilterStage(choice.spec.name, filter_)
-        except Exception as exc:  # the border to a user's code
+        except BaseException as exc:  # the border to a user's code: sys.exit() as well
             self._failed(choice.spec.name, exc)
         else:
             self._chain.add(stage)
@@ -226,10 +226,8 @@ class InlineRunner:
         failure: BaseException | None = None
         try:
             await choice.spec.target(view, **choice.parameters)
-        except Exception as exc:  # the border to a user's code
-            failure = exc
-        except asyncio.CancelledError as exc:  # of a task of its own, unless the call is over
-            if call.ended:
+        except BaseException as exc:  # the border to a user's code: sys.exit() as well
+            if _is_stopped(call, exc):
                 raise
             failure = exc
         self._n_running -= 1
@@ -243,7 +241,12 @@ class InlineRunner:
                 call.hang_up(reason="processor")
 
     def _failed(self, name: str, exc: BaseException) -> None:
-        """A processor raised: say so, and follow the policy."""
+        """A processor raised: say so, and follow the policy.
+
+        An asyncio task that lets a SystemExit or KeyboardInterrupt out ends the whole loop.
+        """
+        if is_operators(exc):
+            raise exc
         call = self._call
         assert call is not None
         limited.error(
@@ -293,6 +296,14 @@ class InlineRunner:
             asyncio.get_running_loop().call_soon(call.end, "processor")
         elif word == "hangup":
             asyncio.get_running_loop().call_soon(partial(call.hang_up, reason="processor"))
+
+
+def _is_stopped(call: RunningCall, exc: BaseException) -> bool:
+    """Whether a handler did not fail, but was stopped from outside."""
+    if isinstance(exc, GeneratorExit):  # with its loop, which is over
+        return asyncio._get_running_loop() is None
+    # A handler may also be cancelled by a task of its own.
+    return isinstance(exc, asyncio.CancelledError) and call.ended
 
 
 def _is_end(failure: BaseException) -> bool:

@@ -26,6 +26,9 @@ from mediaserver.wire.messages import ErrorBody, Start
 
 logger = logging.getLogger(__name__)
 
+# A loop that is so late for a timer has read nothing meanwhile.
+STOOD_STILL_S = 0.5
+
 
 class SessionHost(Protocol):
     """Who owns the sessions."""
@@ -66,6 +69,9 @@ class Line(PlayoutSink, Protocol):
 
     def refuse(self, kind: str) -> None:
         """Count a message whose content turned out to be of no use."""
+
+    def look(self, n_media: int, now: float) -> None:
+        """Once a second: so many media messages have come on it so far."""
 
     def close(self, code: int, reason: str = "") -> None:
         """Close the socket."""
@@ -148,19 +154,19 @@ class Session:
             self._alarm.ring()
 
     def line_lost(self) -> None:
-        """The socket is gone without ``stop``: the call waits for another one, for a while."""
+        """The socket is gone without ``stop``: a call that had media waits for another one."""
         self._leave_line()
         grace_s = self._host.settings.reconnect_grace_s
         if self.ended:
             return
         self._host.session_lost(self)
-        if grace_s == 0:
+        if grace_s == 0 or not self.inbound.had_media:
             self.end("lost")
             return
         self.outbound.renew(
             make_playout(self.facts.formats, self._host.settings, DetachedSink()), blocked=True
         )
-        self._grace = self._loop.call_later(grace_s, self.end, "lost")
+        self._await_line(grace_s)
 
     def take_over(
         self, line: Line, start: Start, formats: Formats, parts: Parts, now: float
@@ -196,6 +202,8 @@ class Session:
         """Once a second: say what looks wrong, and end what has lasted too long."""
         if not self.ended:
             self._watch.look(self, now)
+            if self.line is not None:
+                self.line.look(self.inbound.reorder.received, now)
 
     # What processors and their runner ask for.
 
@@ -244,6 +252,11 @@ class Session:
         self.runner.end(reason)
         self._finishing = self._loop.create_task(self._finish(), name=f"end of {self.call_id}")
 
+    def leave(self) -> None:
+        """Close the socket of a call that is over, though handlers still run."""
+        if self.line is not None:
+            self.line.close(1001)
+
     async def _finish(self) -> None:
         """Wait for the handlers, cancel what is left, close the socket, say so."""
         await self.runner.wait(self._host.settings.handler_grace_s)
@@ -252,6 +265,19 @@ class Session:
         if self.line is not None:
             self.line.close(1001 if self.end_reason == "shutdown" else 1000)
         self._host.session_ended(self)
+
+    def _await_line(self, for_s: float) -> None:
+        """End the call when so much time is over; time in which nothing was read is no time."""
+        due = monotonic() + for_s
+
+        def over() -> None:
+            stood_still_s = monotonic() - due
+            if stood_still_s > STOOD_STILL_S:  # the next socket may wait to be read
+                self._await_line(min(stood_still_s, for_s))
+            else:
+                self.end("lost")
+
+        self._grace = self._loop.call_later(for_s, over)
 
     def _leave_line(self) -> Line | None:
         line, self.line = self.line, None

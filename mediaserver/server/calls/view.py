@@ -104,6 +104,9 @@ class ViewedCall(Protocol):
     def stats(self) -> CallSummary:
         """Its facts and figures as they are now."""
 
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
+
     async def send_text(self, data: bytes) -> bool:
         """Send a message on its socket, if it has one."""
 
@@ -147,6 +150,7 @@ class CallView:
         self._rate_hz = rate_hz
         self._send_at = 0.0
         self._play_live = call.outbound.play_live
+        self.count = call.count  # for the processors of the package
 
     @property
     def id(self) -> str:

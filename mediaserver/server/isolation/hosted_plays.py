@@ -11,11 +11,10 @@ import msgspec
 import numpy as np
 
 from mediaserver.errors import MediaServerError
-from mediaserver.logs import LimitedLog
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.media.frames import Int16Array
 from mediaserver.server.calls.audio.outbound import LiveMark, LivePlay, Outbound
 from mediaserver.server.isolation import messages
-from mediaserver.shown import shown
 
 limited = LimitedLog(logging.getLogger(__name__))
 

@@ -8,13 +8,14 @@ import itertools
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from mediaserver.errors import AudioFormatError, CallEndedError, ConfigurationError
-from mediaserver.media.frames import Int16Array
+from mediaserver.media.frames import Int16Array, check_audio
 from mediaserver.media.playout.convert import Converter
 from mediaserver.processors.api import (
     AudioSource,
@@ -26,7 +27,7 @@ from mediaserver.processors.api import (
     PlayState,
 )
 from mediaserver.server.calls.audio.sources import (
-    ByteJoiner,
+    Chunks,
     check_resumable,
     is_audio_file,
     no_source,
@@ -171,7 +172,7 @@ class RemotePlays:
         """See ``Call.play_live``."""
         if self.ended or self._link.is_full:
             return
-        _check_audio(samples)
+        check_audio(samples, rate or self._rate_hz)
         head = messages.LIVE_HEAD.pack(rate or 0)
         for at in range(0, len(samples), PIECE_SAMPLES):
             piece = samples[at : at + PIECE_SAMPLES]
@@ -255,7 +256,7 @@ class RemotePlays:
     async def _play_array(
         self, samples: Int16Array, rate: int, *, live: bool, resume: bool
     ) -> RemotePlay:
-        _check_audio(samples)
+        check_audio(samples, rate or self._rate_hz)
         if live and self._is_mp3:
             raise ConfigurationError("mp3 mode plays whole clips; live audio needs mode rtp")
         if self._link.is_full:
@@ -289,7 +290,7 @@ class RemotePlays:
         number = play.number
         self._pulls[number] = asyncio.Semaphore(0)
         self._say(messages.StartSource(number, rate, live, ahead_s, clip))
-        task = asyncio.get_running_loop().create_task(self._feed(number, source))
+        task = asyncio.get_running_loop().create_task(self._feed(number, source, rate))
         self._sources[number] = task
         task.add_done_callback(lambda _: self._forget(number))
         return play
@@ -297,14 +298,13 @@ class RemotePlays:
     def _forget(self, number: int) -> None:
         del self._sources[number], self._pulls[number]
 
-    async def _feed(self, number: int, source: AsyncIterable[Any]) -> None:
-        join = ByteJoiner()
+    async def _feed(self, number: int, source: AsyncIterable[Any], rate: int) -> None:
+        chunks = Chunks(rate or self._rate_hz)
         failed: str | None = None
         try:
             await self._pulls[number].acquire()
             async for chunk in source:
-                samples = join.samples(chunk)
-                _check_audio(samples)
+                samples = chunks.samples(chunk, monotonic())
                 for at in range(0, len(samples) or 1, PIECE_SAMPLES):
                     piece = samples[at : at + PIECE_SAMPLES]
                     head = messages.FEED_HEAD.pack(number)
@@ -326,11 +326,6 @@ class RemotePlays:
 
 async def _pieces_of_file(source: Path | str | bytes, rate_hz: int) -> AsyncIterator[Int16Array]:
     yield await asyncio.to_thread(samples_of_file, source, rate_hz)
-
-
-def _check_audio(samples: object) -> None:
-    if not (isinstance(samples, np.ndarray) and samples.ndim == 1 and samples.dtype == np.int16):
-        raise AudioFormatError("audio must be a one-dimensional int16 array")
 
 
 def _octets(samples: Int16Array) -> bytes:

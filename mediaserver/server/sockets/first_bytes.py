@@ -2,7 +2,7 @@
 
 A WebSocket upgrade for a media path becomes a media socket; any other request goes,
 with every byte that came, to the HTTP protocol. Until the head is complete the
-connection has 5 s and 64 KiB.
+connection has 5 s and 16 KiB.
 """
 
 from __future__ import annotations
@@ -10,59 +10,91 @@ from __future__ import annotations
 import asyncio
 import http
 import logging
-from collections.abc import Callable
 from time import monotonic
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from mediaserver.logs import LimitedLog, address
+from mediaserver.logs import LimitedLog, address, shown
 from mediaserver.server.sockets.deadline import Deadline
-from mediaserver.server.sockets.media_socket import (
-    Connection,
-    SocketMaker,
-    make_media_socket,
-    make_protocol,
+from mediaserver.server.sockets.heads import (
+    MAX_HEAD_BYTES,
+    TELLING_BYTES,
+    TOO_LONG,
+    TOO_SLOW,
+    UNREADABLE,
+    BadHead,
+    asks_only,
+    fields_of,
+    problem_at_once,
+    problem_of,
+    wants_websocket,
 )
-from mediaserver.shown import shown
+from mediaserver.server.sockets.http import BoundedProtocol
+from mediaserver.server.sockets.media_socket import Connection, make_protocol
 
 limited = LimitedLog(logging.getLogger(__name__))
 
 HEAD_WITHIN_S = 5.0
-MAX_HEAD_BYTES = 64 * 1024
-# Connections whose head is not complete; more are closed at once.
-MAX_WAITING = 2048
+
+
+class Peer(NamedTuple):
+    """Who is at the other end of a connection.
+
+    Attributes:
+        address: its IP address, or a proxy's; None where there is none.
+        is_late: it came when hardly any descriptor was left: there is room for a question
+            about the server's health, and for no call.
+    """
+
+    address: str | None
+    is_late: bool = False
 
 
 class Gatekeeper(Protocol):
     """Who decides about new connections."""
 
-    def admit(self, request: Request, now: float) -> Connection | tuple[http.HTTPStatus, str]:
+    def waits(self, connection: FirstBytes) -> None:
+        """Its head is awaited."""
+
+    def waits_no_more(self, connection: FirstBytes) -> None:
+        """Its head is complete, or will never be."""
+
+    def refused(self, peer: Peer, problem: BadHead) -> None:
+        """A connection brought what is no sound request."""
+
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
+
+    def http_protocol(self, peer: Peer, forwarded: list[str]) -> BoundedProtocol:
+        """What goes on with a request that is no upgrade."""
+
+    def admit(
+        self, request: Request, peer: Peer, now: float
+    ) -> Connection | tuple[http.HTTPStatus, str]:
         """A connection for this upgrade request, or status and text of a refusal."""
+
+    def make_socket(
+        self, protocol: ServerProtocol, transport: asyncio.Transport, connection: Connection
+    ) -> asyncio.Protocol:
+        """What an admitted upgrade goes on with."""
 
 
 class FirstBytes(asyncio.Protocol):
     """A new connection until its head is complete.
 
     Args:
-        gatekeeper: asked about each WebSocket upgrade.
-        http_protocol: makes the protocol for any other request.
-        waiting: the connections in this state; this one adds and removes itself.
-        make_socket: makes what an admitted upgrade goes on with.
+        gatekeeper: who is asked about it.
+        is_late: see ``Peer``.
+
+    Attributes:
+        peer: who is at the other end.
     """
 
-    def __init__(
-        self,
-        gatekeeper: Gatekeeper,
-        http_protocol: Callable[[], asyncio.Protocol],
-        waiting: set[FirstBytes],
-        make_socket: SocketMaker = make_media_socket,
-    ) -> None:
+    def __init__(self, gatekeeper: Gatekeeper, *, is_late: bool = False) -> None:
+        self.peer = Peer(None, is_late)
         self._gatekeeper = gatekeeper
-        self._http_protocol = http_protocol
-        self._waiting = waiting
-        self._make_socket = make_socket
         self._head = bytearray()
         self._transport: asyncio.Transport | None = None
         self._deadline: Deadline | None = None
@@ -70,31 +102,37 @@ class FirstBytes(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """From the transport."""
         # uvloop's transports have the interface without the base class.
-        self._transport = transport = cast(asyncio.Transport, transport)
-        if len(self._waiting) >= MAX_WAITING:
-            self._say("closed at once", "too many connections have not sent their request")
-            transport.abort()
-            return
-        self._waiting.add(self)
-        self._deadline = Deadline(HEAD_WITHIN_S, transport.abort)
+        self._transport = cast(asyncio.Transport, transport)
+        name = transport.get_extra_info("peername")
+        if isinstance(name, tuple):
+            self.peer = self.peer._replace(address=name[0])
+        self._deadline = Deadline(HEAD_WITHIN_S, self._too_slow)
+        self._gatekeeper.waits(self)
 
     def data_received(self, data: bytes) -> None:
         """From the transport."""
-        assert self._transport is not None
-        searched = max(0, len(self._head) - 3)
+        n_before = len(self._head)
         self._head += data
-        end = self._head.find(b"\r\n\r\n", searched) + 4
-        if end < 4:
-            if len(self._head) > MAX_HEAD_BYTES:
-                self._refuse(http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        elif end > MAX_HEAD_BYTES:
-            self._refuse(http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        else:
+        end = self._head.find(b"\r\n\r\n", max(0, n_before - 3)) + 4
+        is_whole = end >= 4
+        problem = problem_at_once(self._head) if n_before < TELLING_BYTES else None
+        if problem is None and (end if is_whole else len(self._head)) > MAX_HEAD_BYTES:
+            problem = TOO_LONG
+        if problem is None and is_whole:
+            problem = problem_of(bytes(self._head[:end]))
+        if problem is not None:
+            self._refuse(problem)
+        elif is_whole:
             self._leave()
-            if wants_websocket(bytes(self._head[:end])):
-                self._become_websocket(bytes(self._head[:end]), bytes(self._head[end:]))
+            head = bytes(self._head[:end])
+            if self.peer.is_late and not asks_only(head):
+                self._gatekeeper.count("refused_no_descriptor")
+                self._say("refused with 503", "no descriptors are left")
+                self._answer(http.HTTPStatus.SERVICE_UNAVAILABLE, "No descriptors are left.")
+            elif wants_websocket(head):
+                self._become_websocket(head, bytes(self._head[end:]))
             else:
-                self._become_http(bytes(self._head))
+                self._become_http(head)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """From the transport: gone before its head was complete."""
@@ -106,29 +144,43 @@ class FirstBytes(asyncio.Protocol):
             self._transport.abort()
 
     def _leave(self) -> None:
-        self._waiting.discard(self)
+        self._gatekeeper.waits_no_more(self)
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _refuse(self, status: http.HTTPStatus) -> None:
+    def _too_slow(self) -> None:
+        if self._head:
+            self._refuse(TOO_SLOW)
+        else:
+            self.abort()
+
+    def _refuse(self, problem: BadHead) -> None:
         """Answer and close; what still comes is read by nobody."""
+        self._leave()
+        self._gatekeeper.refused(self.peer, problem)
+        if problem.status is not None and not problem.advice:
+            self._say(f"refused with {problem.status:d}", problem.reason)
+        self._answer(problem.status, problem.reason)
+
+    def _answer(self, status: http.HTTPStatus | None, reason: str) -> None:
+        """The last word."""
         assert self._transport is not None
-        self._say(f"refused with {status:d}", f"its head is longer than {MAX_HEAD_BYTES} bytes")
         self._head.clear()
         self._transport.pause_reading()
-        self._transport.write(
-            b"HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-            % (status, status.phrase.encode())
-        )
+        if status is not None:
+            self._transport.write(answer_of(status, reason))
         self._transport.close()
 
-    def _become_http(self, received: bytes) -> None:
+    def _become_http(self, head: bytes) -> None:
         assert self._transport is not None
-        protocol = self._http_protocol()
+        forwarded = fields_of(head, b"x-forwarded-for")
+        protocol = self._gatekeeper.http_protocol(self.peer, forwarded)
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
-        protocol.data_received(received)
+        protocol.data_received(bytes(self._head))
+        if self.peer.is_late:
+            protocol.retire()
 
     def _become_websocket(self, head: bytes, behind: bytes) -> None:
         """Shake hands; the bytes behind the request are the first frames."""
@@ -136,30 +188,31 @@ class FirstBytes(asyncio.Protocol):
         assert transport is not None
         protocol = make_protocol()
         protocol.receive_data(head)
-        connection = self._handshake(protocol)
+        events = protocol.events_received()
+        if not events:  # what the library cannot read, although it looks sound
+            self._refuse(UNREADABLE)
+            return
+        request = events[0]
+        assert isinstance(request, Request)
+        connection = self._handshake(protocol, request)
         for octets in protocol.data_to_send():
             if octets:
                 transport.write(octets)
         if connection is None:
             transport.close()
             return
-        socket = self._make_socket(protocol, transport, connection)
+        socket = self._gatekeeper.make_socket(protocol, transport, connection)
         if behind:
             socket.data_received(behind)
 
-    def _handshake(self, protocol: ServerProtocol) -> Connection | None:
+    def _handshake(self, protocol: ServerProtocol, request: Request) -> Connection | None:
         """Have the request accepted or refused; None when it was refused."""
-        events = protocol.events_received()
-        if not events:  # no HTTP at all: ServerProtocol has closed already
-            return None
-        request = events[0]
-        assert isinstance(request, Request)
         response = protocol.accept(request)
         if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
             self._say(f"refused with {response.status_code}", str(protocol.handshake_exc))
             protocol.send_response(response)
             return None
-        admitted = self._gatekeeper.admit(request, monotonic())
+        admitted = self._gatekeeper.admit(request, self.peer, monotonic())
         if isinstance(admitted, tuple):
             status, why = admitted
             self._say(f"refused with {status:d}", why)
@@ -176,10 +229,10 @@ class FirstBytes(asyncio.Protocol):
         limited.warning(f"connections {how}", text, peer, how, shown(why.strip(), 300))
 
 
-def wants_websocket(head: bytes) -> bool:
-    """Whether a request's head asks for an upgrade to WebSocket."""
-    for line in head.split(b"\r\n")[1:]:
-        name, _, value = line.partition(b":")
-        if name.strip().lower() == b"upgrade" and b"websocket" in value.lower():
-            return True
-    return False
+def answer_of(status: http.HTTPStatus, reason: str) -> bytes:
+    """A whole response that closes the connection."""
+    text = f"{reason}\n".encode()
+    return (
+        b"HTTP/1.1 %d %b\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (status, status.phrase.encode(), len(text), text)
+    )

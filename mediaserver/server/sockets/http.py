@@ -8,24 +8,32 @@ it, and ``make versions`` runs that with older versions.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from mediaserver.server.sockets.first_bytes import MAX_HEAD_BYTES
+from mediaserver.server.sockets.heads import MAX_HEAD_BYTES, problem_of_framing
+from mediaserver.server.sockets.room import Room
 
 # A connection may carry several requests, but not for ever: a slow sender has no
 # deadline inside the protocol, so its connection has one.
 CONNECTION_S = 60.0
 LAST_RESPONSE_S = 10.0
 MAX_CONNECTIONS = 512
+MAX_OF_ADDRESS = 128
+
+# It has a line for each malformed request: as many as strangers like.
+_quiet = logging.getLogger(f"{__name__}.uvicorn")
+_quiet.setLevel(logging.ERROR)
 
 
 class Health(Protocol):
@@ -44,12 +52,59 @@ class Health(Protocol):
         """Live calls."""
 
 
-class HttpHost:
-    """Makes and ends the HTTP protocols of one server."""
+class BoundedProtocol(H11Protocol):
+    """The HTTP protocol of one connection whose life is bounded.
 
-    def __init__(self, app: Starlette) -> None:
+    Args:
+        config: of all connections.
+        state: of all connections.
+        over: called once, when the connection is gone.
+    """
+
+    def __init__(
+        self, config: Config, state: ServerState, over: Callable[[BoundedProtocol], None]
+    ) -> None:
+        super().__init__(config, state, {})
+        self.logger = _quiet
+        self._over = over
+        self._timer = self.loop.call_later(CONNECTION_S, self.retire)
+
+    @property
+    def is_idle(self) -> bool:
+        """No request is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def retire(self) -> None:
+        """End the connection behind its last response."""
+        self._timer.cancel()
+        self._timer = self.loop.call_later(LAST_RESPONSE_S, self.abort)
+        self.shutdown()
+
+    def abort(self) -> None:
+        """End the connection now."""
+        self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """From the transport."""
+        self._timer.cancel()
+        self._over(self)
+        super().connection_lost(exc)
+
+
+class HttpHost:
+    """Makes and ends the HTTP protocols of one server.
+
+    There is always room for one more: where there is not, the one that has been idle longest
+    goes, else the oldest.
+
+    Args:
+        app: answers the requests.
+        gave_way: called for each connection that goes because of another.
+    """
+
+    def __init__(self, app: Starlette, gave_way: Callable[[], None]) -> None:
         config = Config(
-            app,
+            _Sound(app),
             http=H11Protocol,
             ws="none",
             lifespan="off",
@@ -57,40 +112,72 @@ class HttpHost:
             access_log=False,  # request lines may hold tokens
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=MAX_CONNECTIONS,
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         )
         config.load()
         self._config = config
         self._state = ServerState()
+        self._gave_way = gave_way
+        self._room: Room[BoundedProtocol] = Room(MAX_CONNECTIONS, MAX_OF_ADDRESS)
 
-    def protocol(self) -> asyncio.Protocol:
-        """A protocol for one new connection, whose life is bounded."""
-        protocol = H11Protocol(self._config, self._state, {})
-        asyncio.get_running_loop().call_later(CONNECTION_S, self._retire, protocol)
+    def protocol(self, address: str | None) -> BoundedProtocol:
+        """A protocol for one new connection of this address, if it is known."""
+        protocol = BoundedProtocol(self._config, self._state, self._room.leave)
+        goes = self._room.enter(protocol, address, lambda each: each.is_idle)
+        if goes is not None:
+            self._gave_way()
+            goes.abort()
         return protocol
+
+    def give_way(self) -> bool:
+        """End an idle connection for something else; False if there is none."""
+        oldest = self._room.take_oldest(lambda each: each.is_idle)
+        if oldest is not None:
+            oldest.abort()
+        return oldest is not None
 
     async def close(self) -> None:
         """Let responses under way finish for a moment, then end every connection."""
-        for connection in list(self._state.connections):
-            if isinstance(connection, H11Protocol):  # the only kind made here
-                self._retire(connection)
+        for connection in list(self._room):
+            connection.retire()
         if self._state.tasks:
             await asyncio.wait(self._state.tasks, timeout=1.0)
-        for connection in list(self._state.connections):
-            connection.transport.abort()
-
-    def _retire(self, protocol: H11Protocol) -> None:
-        """End a connection behind its last response."""
-        if protocol in self._state.connections:
-            protocol.shutdown()
-            asyncio.get_running_loop().call_later(LAST_RESPONSE_S, protocol.transport.abort)
+        for connection in list(self._room):
+            connection.abort()
 
 
-def make_app(health: Health, routes: Sequence[BaseRoute] = (), prefix: str = "") -> Starlette:
+class _Sound:
+    """Refuses what two readers could read in two ways, also in a connection's later requests."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            fields: list[tuple[bytes, bytes]] = scope["headers"]
+            lengths, codings, hosts = (
+                [value for field, value in fields if field == name]
+                for name in (b"content-length", b"transfer-encoding", b"host")
+            )
+            problem = problem_of_framing(lengths, codings)
+            reason = problem.reason if problem else "There must be one Host field."
+            if problem or len(hosts) > 1:
+                refusal = PlainTextResponse(f"{reason}\n", 400, {"Connection": "close"})
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def make_app(
+    health: Health,
+    is_short: Callable[[], bool],
+    routes: Sequence[BaseRoute] = (),
+    prefix: str = "",
+) -> Starlette:
     """The HTTP side: ``/healthz``, ``/readyz``, a hint on ``/media``, and ``routes``.
 
-    All are behind ``prefix`` as well, where there is one.
+    All are behind ``prefix`` as well, where there is one. ``is_short`` says whether descriptors
+    run out.
     """
 
     async def healthz(_: Request) -> Response:
@@ -101,6 +188,8 @@ def make_app(health: Health, routes: Sequence[BaseRoute] = (), prefix: str = "")
             return JSONResponse({"status": "draining", "calls": health.n_calls}, 503)
         if not health.is_able:
             return JSONResponse({"status": "no worker", "calls": health.n_calls}, 503)
+        if is_short():
+            return JSONResponse({"status": "no descriptors", "calls": health.n_calls}, 503)
         return JSONResponse({"status": "ready", "calls": health.n_calls})
 
     async def media(_: Request) -> Response:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from websockets.protocol import State
 from websockets.server import ServerProtocol
@@ -16,26 +16,58 @@ from mediaserver.logs import address
 from mediaserver.server.sockets.deadline import Deadline
 from mediaserver.server.sockets.poller import SocketPoller
 from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, WebSocketFrames
+from mediaserver.settings import Settings
 
-PING_EVERY_S = 20.0
 CLOSE_WITHIN_S = 5.0
 # Buffered for a peer that reads too slowly: about two seconds of L16 at 16 kHz.
 WRITE_HIGH_BYTES = 256 * 1024
 BLOCKED_FOR_S = 10.0
+
+# So many pings without any pong, and the peer is one that answers none.
+PINGS_TO_KNOW = 3
 
 # At debug level the library writes whole request heads, and with them auth tokens.
 _quiet = logging.getLogger(f"{__name__}.websockets")
 _quiet.setLevel(logging.WARNING)
 
 
+class Pings(NamedTuple):
+    """How a peer that has vanished is noticed.
+
+    Attributes:
+        every_s: between two pings.
+        timeout_s: for the answer, or any other sign of life.
+        answered: it is known that this peer answers pings.
+    """
+
+    every_s: float = 10.0
+    timeout_s: float = 10.0
+    answered: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings, *, answered: bool = False) -> Pings:
+        """What the settings say."""
+        return cls(settings.ping_every_s, settings.ping_timeout_s, answered)
+
+
 class Connection(Protocol):
     """The user of a media socket: what one WebSocket connection means to a call."""
+
+    @property
+    def may_be_silent_s(self) -> float | None:
+        """How long a peer that answers no pings may send nothing; None: somebody else knows."""
+
+    def pings_unanswered(self) -> None:
+        """The peer answers no pings; called once at most."""
 
     def opened(self, socket: MediaSocket) -> None:
         """The handshake is done: ``socket`` is what to speak through."""
 
     def text_received(self, data: bytes, now: float) -> None:
         """One complete text message."""
+
+    def long_text_received(self, data: bytes, now: float) -> None:
+        """One complete text message of more than ``LONG_TEXT_BYTES``."""
 
     def binary_received(self, now: float) -> None:
         """One complete binary message."""
@@ -58,6 +90,7 @@ class MediaSocket(asyncio.Protocol):
         transport: the connection; the caller makes this its protocol.
         connection: who hears the messages and the end.
         poller: reads in the transport's stead, from ``read_by_poller`` on; None leaves that to it.
+        pings: how a peer that has vanished is noticed.
     """
 
     __slots__ = (
@@ -65,6 +98,9 @@ class MediaSocket(asyncio.Protocol):
         "_connection",
         "_frames",
         "_heard_at",
+        "_n_pings",
+        "_ping_at",
+        "_pings",
         "_polled",
         "_poller",
         "_receive",
@@ -79,10 +115,12 @@ class MediaSocket(asyncio.Protocol):
         transport: asyncio.Transport,
         connection: Connection,
         poller: SocketPoller | None = None,
+        pings: Pings = Pings(),  # noqa: B008  # a value that nobody can change
     ) -> None:
         self._transport = transport
         self._connection = connection
         self._poller = poller
+        self._pings = pings
         self._frames = WebSocketFrames(
             protocol, connection, self.write, self._end, connection.closing
         )
@@ -94,7 +132,10 @@ class MediaSocket(asyncio.Protocol):
         self.send_text = self._frames.send_text
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         self._polled: int | None = None
-        self._later("ping", PING_EVERY_S, self._ping)
+        self._frames.has_ponged = pings.answered
+        self._n_pings = 0
+        self._ping_at = self._heard_at + pings.every_s
+        self._later("look", pings.every_s, self._look)
 
     @property
     def is_open(self) -> bool:
@@ -106,6 +147,20 @@ class MediaSocket(asyncio.Protocol):
         """The peer's address, for logs."""
         return address(self._transport.get_extra_info("peername"))
 
+    @property
+    def has_ponged(self) -> bool:
+        """The peer answers pings."""
+        return self._frames.has_ponged
+
+    @property
+    def max_message_bytes(self) -> int:
+        """The longest message that is taken; so much may wait for its rest."""
+        return self._frames.max_message_bytes
+
+    def limit_messages(self, n_bytes: int) -> None:
+        """From now on a longer message closes the socket with 1009."""
+        self._frames.limit_messages(n_bytes)
+
     def read_by_poller(self) -> None:
         """Let the poller read, if there is one; not before the transport reads itself."""
         if self._poller is not None and not self._transport.is_closing():
@@ -115,6 +170,14 @@ class MediaSocket(asyncio.Protocol):
         """Begin the closing handshake; the socket is gone within 5 s."""
         self._frames.close(code, reason)
         self._abort_later()
+
+    def abort(self) -> None:
+        """End the connection now, without a word."""
+        self._transport.abort()
+
+    def fail(self, code: int, reason: str) -> None:
+        """Close for the peer's fault: what it still sends is not looked at."""
+        self._frames.fail(code, reason)
 
     def release(self) -> None:
         """Let go of the connection, which goes on elsewhere: no deadline, no end from here."""
@@ -177,16 +240,28 @@ class MediaSocket(asyncio.Protocol):
             self._transport.close()
         self._abort_later()
 
-    def _ping(self) -> None:
-        """Ask for a sign of life; two unanswered asks mean the peer is gone.
+    def _look(self) -> None:
+        """Ping when it is time, and end a socket whose peer has vanished.
 
-        The deadline sees to it that what has come was read.
+        Only who has answered a ping is judged by them: whether Telnyx does is not known. The
+        deadline sees to it that what has come was read.
         """
-        if monotonic() - self._heard_at > 2 * PING_EVERY_S:
+        now = monotonic()
+        every_s, timeout_s, _ = self._pings
+        answers = self._frames.has_ponged
+        limit_s = every_s + timeout_s if answers else self._connection.may_be_silent_s
+        gone_at = None if limit_s is None else self._heard_at + limit_s
+        if gone_at is not None and now >= gone_at:
             self._transport.abort()
             return
-        self._frames.ping()
-        self._later("ping", PING_EVERY_S, self._ping)
+        if now >= self._ping_at:
+            if self._n_pings == PINGS_TO_KNOW and not answers:
+                self._connection.pings_unanswered()
+            self._n_pings += 1
+            self._ping_at = now + every_s
+            self._frames.ping()
+        next_at = self._ping_at if gone_at is None else min(self._ping_at, gone_at)
+        self._later("look", next_at - now, self._look)
 
     def _abort_later(self) -> None:
         if not self._closed and "close" not in self._timers:
@@ -216,9 +291,10 @@ def make_media_socket(
     transport: asyncio.Transport,
     connection: Connection,
     poller: SocketPoller | None = None,
+    pings: Pings = Pings(),  # noqa: B008  # a value that nobody can change
 ) -> MediaSocket:
     """The media socket of a connection whose handshake is done."""
-    socket = MediaSocket(protocol, transport, connection, poller)
+    socket = MediaSocket(protocol, transport, connection, poller, pings)
     transport.set_protocol(socket)
     connection.opened(socket)
     return socket

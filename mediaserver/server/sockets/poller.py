@@ -22,6 +22,8 @@ import select
 import sys
 from time import monotonic
 
+from mediaserver.interrupts import is_operators
+
 # Elsewhere each transport reads for itself.
 AVAILABLE = sys.platform == "linux"
 
@@ -182,6 +184,8 @@ class SocketPoller:
         transport, _ = self._read_by[fd]
         self.remove(fd)
         transport.abort()
+        if is_operators(exc):
+            raise exc
         self._loop.call_exception_handler(
             {"message": "data_received failed", "exception": exc, "transport": transport}
         )

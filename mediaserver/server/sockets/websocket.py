@@ -27,11 +27,15 @@ except ImportError:  # pragma: no cover - a platform without the wheel's C part
     from websockets.utils import apply_mask
 
 MAX_MESSAGE_BYTES = 1 << 20
+# A text longer than this is told apart: none of a call is, but for media at high rates.
+LONG_TEXT_BYTES = (1 << 16) - 1
 MAX_FRAGMENTS = 256
 PINGS_PER_SECOND = 20
 
-_TEXT_FIN = 0x81
+_BINARY_FIN = 0x82
+_WHOLE = (0x81, _BINARY_FIN)  # text and binary, in one frame
 _MASKED_126 = 0xFE
+_MASKED_127 = 0xFF
 # The first four octets of a frame as one number: a masked text frame whose length stands in
 # 16 bits has this and the length of the whole, of which 8 octets are head.
 _head_of = struct.Struct(">I").unpack_from
@@ -45,6 +49,9 @@ class Receiver(Protocol):
 
     def text_received(self, data: bytes, now: float) -> None:
         """One complete text message, checked UTF-8."""
+
+    def long_text_received(self, data: bytes, now: float) -> None:
+        """The same, of more than ``LONG_TEXT_BYTES``."""
 
     def binary_received(self, now: float) -> None:
         """One complete binary message; its content is of no use to anybody."""
@@ -60,6 +67,11 @@ class WebSocketFrames:
         end: told once that nothing more will be written.
         closing: told once that no message can be sent any more.
         fast: False sends every frame the slow way, for the differential test.
+
+    Attributes:
+        has_ponged: the peer has answered a ping.
+        is_open: messages can be sent.
+        max_message_bytes: of a longer message no part is kept to wait for the rest.
     """
 
     __slots__ = (
@@ -69,17 +81,21 @@ class WebSocketFrames:
         "_fragments",
         "_fragments_bytes",
         "_fragments_opcode",
+        "_has_pinged",
         "_held",
         "_may_be_fast",
         "_need",
         "_on_binary",
+        "_on_long_text",
         "_on_text",
         "_ping_second",
         "_pings",
         "_plain",
         "_protocol",
         "_write",
+        "has_ponged",
         "is_open",
+        "max_message_bytes",
     )
 
     def __init__(
@@ -94,6 +110,7 @@ class WebSocketFrames:
     ) -> None:
         self._protocol = protocol
         self._on_text = receiver.text_received
+        self._on_long_text = receiver.long_text_received
         self._on_binary = receiver.binary_received
         self._write = write
         self._end = end
@@ -103,6 +120,8 @@ class WebSocketFrames:
         # a read that is one frame, which must not be the rest of another.
         self._fast = self._plain = fast
         self.is_open = True
+        self.has_ponged = self._has_pinged = False
+        self.max_message_bytes = MAX_MESSAGE_BYTES
         self._held = bytearray()  # an incomplete frame
         self._need = 0  # its length, as far as known
         self._fragments: list[bytes] = []
@@ -143,22 +162,21 @@ class WebSocketFrames:
         self._receive_any(data, now)
         self._plain = self._fast and not self._held
 
-    def _receive_any(self, data: bytes, now: float) -> None:
+    def _receive_any(self, data: bytes | bytearray, now: float) -> None:
         """Take a read that may be anything."""
         if self._held:
             self._held += data
             if len(self._held) < self._need:
                 return
-            data = bytes(self._held)
-            self._held.clear()
+            data, self._held = self._held, bytearray()  # handed on, not copied: it may be 1 MiB
         at, end = 0, len(data)
         while at < end:
-            if self._fast and data[at] == _TEXT_FIN:
-                after = self._text_frame(data, at, end, now)
+            if self._fast and data[at] in _WHOLE:
+                after = self._whole_frame(data, at, end, now)
                 if after:
                     at = after
                     continue
-            after = frame_end(data, at, end, MAX_MESSAGE_BYTES - self._fragments_bytes)
+            after = frame_end(data, at, end, self.max_message_bytes - self._fragments_bytes)
             if after > end:
                 self._held += data[at:]
                 self._need = after - at
@@ -186,9 +204,14 @@ class WebSocketFrames:
         self._write(text_head(len(text)) + text)
         return True
 
+    def limit_messages(self, n_bytes: int) -> None:
+        """From now on a message of more octets is refused by its head, unless it came whole."""
+        self.max_message_bytes = self._protocol.max_message_size = n_bytes
+
     def ping(self) -> None:
         """Ask the peer for a sign of life."""
         if self.is_open:
+            self._has_pinged = True
             self._protocol.send_ping(b"")
             self._settle()
 
@@ -199,8 +222,15 @@ class WebSocketFrames:
             self._protocol.send_close(code, reason.encode()[:123].decode(errors="ignore"))
             self._settle()
 
-    def _text_frame(self, data: bytes, at: int, end: int, now: float) -> int:
-        """Deliver the plain text frame at ``at``; its end, or 0 if it is none."""
+    def fail(self, code: int, reason: str) -> None:
+        """Close for the peer's fault: our close frame, then the end of stream.
+
+        What the peer still sends is not looked at.
+        """
+        self._fail(code, reason.encode()[:123].decode(errors="ignore"))
+
+    def _whole_frame(self, data: bytes | bytearray, at: int, end: int, now: float) -> int:
+        """Deliver the message in one frame at ``at``; its end, or 0 if it is none."""
         if end - at < 8:
             return 0
         n = data[at + 1]
@@ -210,21 +240,35 @@ class WebSocketFrames:
             body = at + 8
         elif 0x80 <= n < _MASKED_126:
             n -= 0x80
+        elif n == _MASKED_127:
+            n = int.from_bytes(data[at + 2 : at + 10], "big")
+            body = at + 14
         else:
             return 0
         after = body + n
-        if after > end:
+        if after > end or n > MAX_MESSAGE_BYTES:
             return 0
-        text = apply_mask(data[body:after], data[body - 4 : body])
-        if text.isascii() or _is_utf8(text):
-            self._on_text(text, now)
+        if data[at] == _BINARY_FIN:
+            self._on_binary(now)
+            return after
+        if n > LONG_TEXT_BYTES:  # a view: a copy more of what may be 1 MiB counts
+            masked: bytes | bytearray | memoryview = memoryview(data)[body:after]
         else:
-            self._fail(CloseCode.INVALID_DATA, "text is not UTF-8")
+            masked = data[body:after]
+        self._deliver(apply_mask(masked, data[body - 4 : body]), now)
         return after
 
-    def _slow(self, frame: bytes, now: float) -> None:
+    def _deliver(self, text: bytes, now: float) -> None:
+        if not (text.isascii() or _is_utf8(text)):
+            self._fail(CloseCode.INVALID_DATA, "text is not UTF-8")
+        elif len(text) > LONG_TEXT_BYTES:
+            self._on_long_text(text, now)
+        else:
+            self._on_text(text, now)
+
+    def _slow(self, frame: bytes | bytearray, now: float) -> None:
         """Give one complete frame to ``ServerProtocol`` and act on what it says."""
-        if frame[0] & 0x0F == Opcode.PING and not self._ping_allowed(now):
+        if frame[0] & 0x0F in (Opcode.PING, Opcode.PONG) and not self._ping_allowed(now):
             self._fail(CloseCode.POLICY_VIOLATION, "too many pings")
             return
         self._protocol.receive_data(frame)
@@ -249,6 +293,8 @@ class WebSocketFrames:
             else:
                 self._fragments_opcode = frame.opcode
                 self._keep_fragment(frame)
+        elif frame.opcode is Opcode.PONG:
+            self.has_ponged = self.has_ponged or self._has_pinged  # RFC 6455 lets any come unasked
         elif frame.opcode is Opcode.CONT:
             self._keep_fragment(frame)
             if frame.fin and self._fragments_opcode is not None:
@@ -268,13 +314,10 @@ class WebSocketFrames:
     def _message_received(self, opcode: Opcode, data: bytes, now: float) -> None:
         if opcode is Opcode.BINARY:
             self._on_binary(now)
-        elif data.isascii() or _is_utf8(data):
-            self._on_text(data, now)
         else:
-            self._fail(CloseCode.INVALID_DATA, "text is not UTF-8")
+            self._deliver(data, now)
 
     def _fail(self, code: int, reason: str) -> None:
-        """Close for the peer's fault: our close frame, then the end of stream."""
         if self.is_open:
             self._protocol.fail(code, reason)
             self._settle()

@@ -8,7 +8,7 @@ that a second socket of it comes to the same session. Of one call:
     the hand-over is done       one less on its way
     the call has opened         live
     the call is over            not live
-    its worker is gone          not live, nothing on its way
+    its worker is gone          not live; what was on its way has another worker
 
 An entry that is not live, and has nothing on its way, goes.
 """
@@ -16,6 +16,7 @@ An entry that is not live, and has nothing on its way, goes.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 
 from mediaserver.observer import ReportedEvent
@@ -98,6 +99,8 @@ class Directory:
         if call is None:
             call = self._calls[call_id] = PlacedCall(call_id, worker, self.count)
             self._idle.clear()
+        elif call.worker.gone.is_set():
+            self.moved(call_id, worker)
         call.n_pending += 1
 
     def landed(self, call_id: str) -> None:
@@ -121,14 +124,29 @@ class Directory:
         call.is_live = call.is_lost = False
         self.forget(call_id)
 
-    def worker_gone(self, worker: WorkerProcess) -> list[str]:
-        """The ids of the live calls that went with a worker; all of its entries go."""
+    def may_move(self, call_id: str, n: int) -> bool:
+        """Whether nothing of the call is where its worker is, but ``n`` sockets on their way."""
+        call = self._calls[call_id]
+        return not call.is_live and call.n_pending == n
+
+    def moved(self, call_id: str, worker: WorkerProcess) -> None:
+        """What is on its way goes to another worker."""
+        call = self._calls[call_id]
+        call.worker.call_over(call_id)
+        call.worker = worker
+
+    def worker_gone(self, worker: WorkerProcess, on_their_way: Counter[str]) -> list[str]:
+        """The ids of the live calls that went with a worker.
+
+        Its entries go, but for those with sockets on their way to it: so many by call.
+        """
         lost = []
         for call in [call for call in self._calls.values() if call.worker is worker]:
             was_live = call.is_live
             call.is_live = call.is_lost = False
-            call.n_pending = 0
-            self.forget(call.call_id)
+            call.n_pending = on_their_way[call.call_id]
+            if not call.n_pending:
+                self.forget(call.call_id)
             if was_live:
                 lost.append(call.call_id)
         return lost

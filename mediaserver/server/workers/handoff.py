@@ -14,15 +14,10 @@ from collections.abc import Callable
 from websockets.server import ServerProtocol
 
 from mediaserver.server.admission import Upgrade
-from mediaserver.server.calls.connection import (
-    Answer,
-    HandOff,
-    MediaConnection,
-    StartLimits,
-    StreamHost,
-)
-from mediaserver.server.sockets.media_socket import MediaSocket
-from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, frame_end
+from mediaserver.server.calls.connection import MediaConnection, StreamHost
+from mediaserver.server.calls.starting import Answer, HandOff, StartLimits
+from mediaserver.server.sockets.media_socket import MediaSocket, Pings
+from mediaserver.server.sockets.websocket import frame_end
 
 
 class ArrivingConnection(MediaConnection):
@@ -73,6 +68,7 @@ class Arrival(asyncio.Protocol):
         transport: the connection.
         connection: who hears the messages.
         hand_over: called when nothing is left to be written: to call ``release`` or ``refuse``.
+        pings: how a peer that has vanished is noticed.
     """
 
     def __init__(
@@ -81,11 +77,12 @@ class Arrival(asyncio.Protocol):
         transport: asyncio.Transport,
         connection: ArrivingConnection,
         hand_over: Callable[[Arrival, HandOff], None],
+        pings: Pings = Pings(),  # noqa: B008  # a value that nobody can change
     ) -> None:
         self.connection = connection
         self._transport = transport
         self._hand_over = hand_over
-        self._socket = MediaSocket(protocol, transport, connection)
+        self._socket = MediaSocket(protocol, transport, connection, pings=pings)
         self._held = (
             bytearray()
         )  # what is not handled yet: an incomplete frame, or all behind start
@@ -99,6 +96,11 @@ class Arrival(asyncio.Protocol):
     def behind(self) -> bytes:
         """What came behind ``start``."""
         return bytes(self._held)
+
+    @property
+    def has_ponged(self) -> bool:
+        """The peer answers pings."""
+        return self._socket.has_ponged
 
     def data_received(self, data: bytes) -> None:
         """From the transport."""
@@ -150,7 +152,7 @@ class Arrival(asyncio.Protocol):
             return
         self._need = 0
         while at < len(held) and self._leaving is None:
-            end = frame_end(held, at, len(held), MAX_MESSAGE_BYTES)
+            end = frame_end(held, at, len(held), self._socket.max_message_bytes)
             if end > len(held):
                 self._need = end - at
                 break

@@ -22,6 +22,8 @@ __all__ = [
     "Abandoned",
     "CallClosed",
     "CallOpened",
+    "Claim",
+    "Claimed",
     "Command",
     "Commanded",
     "Drain",
@@ -41,7 +43,7 @@ __all__ = [
     "WebhookReported",
 ]
 
-VERSION = 4
+VERSION = 6
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
@@ -87,7 +89,11 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
 class HandOver(msgspec.Struct, frozen=True, tag=True):
     """To a worker, with the socket: a stream whose ``start`` was just read.
 
+    It is not the worker's yet: while it was silent, another one may have got it. So it asks
+    by ``Claim``, and touches the socket once ``Claimed`` says that it is its own.
+
     Attributes:
+        number: of this message.
         call_id: what the call is known by.
         admission: how it was admitted.
         path: the upgrade request's, without the token.
@@ -95,8 +101,10 @@ class HandOver(msgspec.Struct, frozen=True, tag=True):
         start: the ``start`` message as it came.
         violations: messages that were refused so far, by kind.
         behind: octets that were read behind ``start``.
+        has_ponged: the peer has answered a ping.
     """
 
+    number: int
     call_id: str
     admission: Admission
     path: str
@@ -104,6 +112,14 @@ class HandOver(msgspec.Struct, frozen=True, tag=True):
     start: bytes
     violations: Mapping[str, int]
     behind: bytes
+    has_ponged: bool = False
+
+
+class Claimed(msgspec.Struct, frozen=True, tag=True):
+    """To a worker: whether the socket of a ``HandOver`` is its own."""
+
+    number: int
+    granted: bool
 
 
 class WebhookReported(msgspec.Struct, frozen=True, tag=True):
@@ -136,6 +152,12 @@ class Commanded(msgspec.Struct, frozen=True, tag=True):
     request: int
     result: bytes
     error: bytes | None = None
+
+
+class Claim(msgspec.Struct, frozen=True, tag=True):
+    """From a worker: it has a ``HandOver`` and its socket, and could go on with it."""
+
+    number: int
 
 
 class HandedOver(msgspec.Struct, frozen=True, tag=True):
@@ -201,6 +223,6 @@ class QuietCalls(msgspec.Struct, frozen=True, tag=True):
     n: int
 
 
-ToWorker = HandOver | WebhookReported | Drain | Commanded | Shutdown
+ToWorker = HandOver | Claimed | WebhookReported | Drain | Commanded | Shutdown
 Reported = HandedOver | CallOpened | SocketLost | CallClosed | SocketClosed | QuietCalls
-FromWorker = Reported | Command | Abandoned
+FromWorker = Claim | Reported | Command | Abandoned

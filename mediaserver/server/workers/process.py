@@ -10,11 +10,14 @@ from mediaserver.observer import ReportedEvent
 from mediaserver.processes.channel import UnsendableError
 from mediaserver.processes.child import END_WITHIN_S, ChildKind, ChildLimits, ChildProcess
 from mediaserver.processes.supervisor import Supervisor
+from mediaserver.server.sockets.acceptor import descriptor_limit, reserve_of
 from mediaserver.server.workers import messages
 from mediaserver.settings import Settings
 
 # Sockets on their way to one worker at most.
 MAX_PENDING_HANDOFFS = 256
+# One whose loop is later than this gets no new call, if there is another.
+MAX_LAG_S = 0.05
 KIND = ChildKind(
     name="worker",
     code="from mediaserver.app.worker_main import main; main(fd)",
@@ -61,15 +64,22 @@ class WorkerProcess(ChildProcess):
 
     @property
     def has_room(self) -> bool:
-        """It can be sent a socket."""
+        """It can be sent a socket, and will have a descriptor left for it."""
+        limit = descriptor_limit()  # its own is the same
+        is_full = limit is not None and self.n_sockets >= limit - 2 * reserve_of(limit)
         waits = self.n_pending >= MAX_PENDING_HANDOFFS or self.channel.is_full
-        return not waits and not self.gone.is_set()
+        return not is_full and not waits and not self.gone.is_set()
 
     def handed_over(self, call_id: str) -> None:
         """A socket of this call is on its way there."""
         self.calls.add(call_id)
         self.n_sockets += 1
         self.n_pending += 1
+
+    def taken_back(self) -> None:
+        """A socket that was on its way there goes to another one."""
+        self.n_sockets -= 1
+        self.n_pending -= 1
 
     def calls_quiet(self, n: int) -> None:
         """So many of its calls bring no media."""
@@ -110,6 +120,9 @@ class WorkersOwner(Protocol):
     def worker_gone(self, worker: WorkerProcess) -> None:
         """A worker has ended, and its calls with it."""
 
+    def workers_looked_at(self) -> None:
+        """A beat: all workers have been judged by their silence."""
+
 
 class WorkerSupervisor(Supervisor[WorkerProcess]):
     """Keeps ``settings.workers`` worker processes running.
@@ -138,11 +151,13 @@ class WorkerSupervisor(Supervisor[WorkerProcess]):
             owner.worker_gone,
             limits,
             end_within_s=settings.handler_grace_s + END_WITHIN_S,
+            looked=owner.workers_looked_at,
         )
 
     def least_loaded(self) -> WorkerProcess | None:
-        """The worker for the next call: in turn among those that have fewest."""
+        """The worker for the next call: in turn among those that have fewest, and are in time."""
         able = [worker for worker in self.children if worker.is_able]
+        able = [worker for worker in able if worker.lag_s <= MAX_LAG_S] or able
         if not able:
             return None
         chosen = min(able, key=lambda w: (len(w.calls), (w.index - self._next) % self.n))

@@ -18,16 +18,18 @@ from websockets.server import ServerProtocol
 from mediaserver.errors import ConfigurationError
 from mediaserver.observer import CallObserver, CallSummary
 from mediaserver.server.admission import AdmissionControl, Refused, Upgrade
-from mediaserver.server.base import ServiceBase
-from mediaserver.server.calls.connection import Answer, HandOff, MediaConnection, StartLimits
+from mediaserver.server.base import HURRY_S, ServiceBase
+from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.calls.hangups import Perform
 from mediaserver.server.calls.selection import load_processors
+from mediaserver.server.calls.starting import Answer, HandOff, StartLimits
 from mediaserver.server.listener import Listener
-from mediaserver.server.sockets.media_socket import Connection
+from mediaserver.server.sockets.media_socket import Connection, Pings
 from mediaserver.server.workers import messages
 from mediaserver.server.workers.commands import CommandAnswers, ControlEncoding
 from mediaserver.server.workers.directory import Directory
 from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
+from mediaserver.server.workers.placement import Placement
 from mediaserver.server.workers.process import WorkerLimits, WorkerProcess, WorkerSupervisor
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import Start
@@ -69,6 +71,8 @@ class MultiProcessService(ServiceBase):
         self.counters: Counter[str] = Counter()
         self._observer = observer
         self._admission = AdmissionControl(settings, self)
+        needs_token = settings.auth_token is not None
+        self._start_limits = StartLimits.of(settings, needs_token=needs_token)
         self._directory = Directory(self.count, self._admission.call_over)
         self._commands: CommandAnswers | None = None
         if perform is not None:
@@ -76,8 +80,12 @@ class MultiProcessService(ServiceBase):
                 raise TypeError("perform needs encoding")
             self._commands = CommandAnswers(perform, encoding)
         self._supervisor = WorkerSupervisor(
-            settings, self, limits or WorkerLimits(), has_client=perform is not None
+            settings,
+            self,
+            limits or WorkerLimits(hung_s=settings.worker_hung_s),
+            has_client=perform is not None,
         )
+        self._placement = Placement(self._supervisor, self._directory, self.count)
         self.listener = Listener(settings, self, self._admission, self._arrive, routes)
 
     @property
@@ -98,7 +106,8 @@ class MultiProcessService(ServiceBase):
     @property
     def n_connections(self) -> int:
         """Media connections, here and in the workers."""
-        return len(self.listener.connections) + sum(w.n_sockets for w in self.workers)
+        in_workers = sum(worker.n_sockets for worker in self.workers)
+        return len(self.listener.connections) + in_workers + self._placement.n_waiting
 
     @property
     def port(self) -> int:
@@ -117,7 +126,7 @@ class MultiProcessService(ServiceBase):
         except ConfigurationError:
             self.listener.stop()
             raise
-        await self.listener.listen()
+        self.listener.listen()
 
     # AdmissionHost: what is to be known of the calls.
 
@@ -131,8 +140,8 @@ class MultiProcessService(ServiceBase):
 
     @property
     def n_unstarted(self) -> int:
-        """Connections whose ``start`` has not come: the others are the workers'."""
-        return len(self.listener.connections)
+        """Proven connections whose ``start`` has not come: those behind it are the workers'."""
+        return sum(each.is_proven for each in self.listener.connections)
 
     @property
     def n_quiet(self) -> int:
@@ -147,7 +156,7 @@ class MultiProcessService(ServiceBase):
 
     def connection(self, upgrade: Upgrade, now: float) -> MediaConnection:
         """What an admitted upgrade becomes."""
-        return ArrivingConnection(self, upgrade, now, limits=StartLimits.of(self.settings))
+        return ArrivingConnection(self, upgrade, now, limits=self._start_limits)
 
     def must_refuse(self, token: str | None) -> bool:
         """Whether a stream that presented ``token`` must be refused."""
@@ -157,6 +166,10 @@ class MultiProcessService(ServiceBase):
         """What becomes of the call that starts: it goes to a worker, or is refused."""
         judged = self._admission.judge_start(connection.token, start)
         return judged if isinstance(judged, Refused) else HandOff(*judged)
+
+    def proven(self, connection: MediaConnection) -> None:
+        """It has shown by now that it is no stranger's."""
+        self.listener.proven(connection)
 
     def connection_closed(self, connection: MediaConnection) -> None:
         """A socket is gone before it was handed over."""
@@ -168,12 +181,14 @@ class MultiProcessService(ServiceBase):
     def count(self, name: str) -> None:
         """One more of ``name``."""
         self.counters[name] += 1
+        self.explain(name)
 
     def _arrive(
         self, protocol: ServerProtocol, transport: asyncio.Transport, connection: Connection
     ) -> Arrival:
         # They are all made by ``connection`` above.
-        return Arrival(protocol, transport, cast(ArrivingConnection, connection), self._hand_over)
+        arriving = cast(ArrivingConnection, connection)
+        return Arrival(protocol, transport, arriving, self._hand_over, Pings.of(self.settings))
 
     # The hand-over, from top to bottom. What came before: ``Arrival`` read the stream as far
     # as its ``start``, which ``open_session`` admitted, and wrote what was to be written. What
@@ -182,7 +197,9 @@ class MultiProcessService(ServiceBase):
     def _hand_over(self, arrival: Arrival, hand_off: HandOff) -> None:
         """Give a call's socket to its worker: the one that has the call, else the least busy."""
         call_id = hand_off.call_id
-        worker = self._directory.worker_of(call_id) or self._supervisor.least_loaded()
+        worker = self._directory.worker_of(call_id)
+        if worker is None or worker.gone.is_set():
+            worker = self._supervisor.least_loaded()
         if worker is None or not worker.has_room:
             self._refuse(arrival, "no worker can take the call")
             return
@@ -193,11 +210,12 @@ class MultiProcessService(ServiceBase):
             self._refuse(arrival, f"its socket cannot be handed over: {exc.strerror}")
             return
         self.listener.forget(connection)
-        self._directory.handed_over(call_id, worker)
         violations = dict(connection.stream.violations)
-        worker.handed_over(call_id)
-        worker.channel.send(
+        self._directory.handed_over(call_id, worker)
+        self._placement.send(
+            worker,
             messages.HandOver(
+                0,
                 call_id,
                 hand_off.admission,
                 connection.path,
@@ -205,6 +223,7 @@ class MultiProcessService(ServiceBase):
                 connection.text,
                 violations,
                 behind,
+                arrival.has_ponged,
             ),
             fd,
         )
@@ -220,6 +239,10 @@ class MultiProcessService(ServiceBase):
         match message:
             case messages.Heartbeat():
                 self.counters.update(message.counts)
+                for name in message.counts:
+                    self.explain(name)
+            case messages.Claim():
+                self._placement.claimed(worker, message.number)
             case messages.SocketClosed():
                 worker.socket_closed()
             case messages.QuietCalls():
@@ -263,13 +286,19 @@ class MultiProcessService(ServiceBase):
 
     def worker_gone(self, worker: WorkerProcess) -> None:
         """A worker has ended: its calls are lost, and over."""
-        for call_id in self._directory.worker_gone(worker):
+        on_their_way = self._placement.worker_gone(worker)
+        for call_id in self._directory.worker_gone(worker, on_their_way):
             self.count("lost_with_worker")
             if self._observer is not None:
                 self._observer.lost(call_id)
                 self._observer.closed(
-                    CallSummary(call_id=call_id, reason="lost", worker=worker.index)
+                    CallSummary(call_id=call_id, reason="worker", worker=worker.index)
                 )
+        self._placement.look()
+
+    def workers_looked_at(self) -> None:
+        """A beat: sockets on their way to a worker that hangs are given to another one."""
+        self._placement.look()
 
     # The end.
 
@@ -284,11 +313,16 @@ class MultiProcessService(ServiceBase):
         if self._commands is not None:
             await self._commands.hang_up_all(self._directory.live())
 
-    async def close(self) -> None:
+    async def close(self, *, hurry: bool = False) -> None:
         """End everything now: calls with 1001, workers, connections, the listener."""
         self.draining = True
         self.listener.stop()
-        await self._supervisor.close()
+        await self._supervisor.close(2 * HURRY_S if hurry else None)
+        self._placement.close()
         if self._commands is not None:
             await self._commands.close()
         await self.listener.close()
+
+    def abort(self) -> None:
+        """See ``Service``."""
+        self._supervisor.kill()

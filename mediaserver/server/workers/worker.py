@@ -6,27 +6,34 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import monotonic
 from typing import Any, cast
 
 import msgspec
 from websockets.protocol import State as SocketState
 
+from mediaserver.logs import shown
 from mediaserver.observer import CallSummary
 from mediaserver.processes.channel import Channel
 from mediaserver.processes.inside import Heartbeats
 from mediaserver.server.admission import Upgrade
-from mediaserver.server.calls.connection import Answer, MediaConnection, StartLimits
+from mediaserver.server.base import HURRY_S
+from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.calls.session import Session
+from mediaserver.server.calls.starting import Answer, StartLimits
 from mediaserver.server.sockets.media_socket import SocketMaker, make_protocol
 from mediaserver.server.workers.commands import CommandRequests, ControlEncoding
 from mediaserver.server.workers.messages import (
     CallClosed,
     CallOpened,
+    Claim,
+    Claimed,
     Commanded,
     Drain,
     HandedOver,
@@ -42,6 +49,7 @@ from mediaserver.server.workers.messages import (
     WebhookReported,
 )
 from mediaserver.settings import Settings
+from mediaserver.tokens import Admission
 from mediaserver.wire.messages import Start
 
 logger = logging.getLogger(__name__)
@@ -58,12 +66,20 @@ class HandedOverConnection(MediaConnection):
     def __init__(self, worker: Worker, hand_over: HandOver, now: float) -> None:
         super().__init__(
             worker,
-            Upgrade(hand_over.path, hand_over.query, None),
+            Upgrade(hand_over.path, hand_over.query, None, is_proven=True),
             now,
-            limits=StartLimits.of(worker.settings),
+            # Here the settings do not hold the token.
+            limits=StartLimits.of(
+                worker.settings, needs_token=hand_over.admission is not Admission.OPEN
+            ),
             violations=hand_over.violations,
         )
         self.hand_over = hand_over
+
+    def _odd(self, name: str) -> None:
+        """Counted by the parent for ``start``, which is the only message without a session."""
+        if self.session is not None:
+            super()._odd(name)
 
 
 class Worker:
@@ -94,24 +110,30 @@ class Worker:
             settings, self, perform=perform, runners=runners_for(settings), worker=setup.index
         )
         self._connections: set[MediaConnection] = set()
+        self._unclaimed: dict[int, tuple[HandOver, int | None]] = {}
+        self._answered = asyncio.Event()  # no claim of those is without its answer
+        self._answered.set()
         self._landing: set[asyncio.Task[None]] = set()
+        self._finishing: asyncio.Task[None] | None = None
         self._n_quiet = 0
         self._over = asyncio.Event()
+        self._hurry = False
         self._empty = asyncio.Event()
         self._channel = Channel(end, ToWorker, self._received, self._parent_gone, "the server")
         self._heartbeats = Heartbeats(self._channel, setup.beat_s, self._at_beat)
 
     async def run(self) -> None:
-        """Carry calls until the parent says that it is over, or is gone itself."""
+        """Carry calls until the parent says that it is over; what if it is gone, a setting says."""
         await self._calls.start()
         self._channel.send(Ready())
         self._heartbeats.start()
         await self._over.wait()
+        await _at_most(self._answered.wait(), FLUSH_WITHIN_S)
         if self._landing:
             await asyncio.wait(self._landing)  # to be closed like the others
         for connection in list(self._connections):
             connection.close(1001, "server shuts down")
-        await self._calls.close()
+        await self._calls.close(HURRY_S if self._hurry else None)
         self._commands.close("the worker ends")
         if self._connections:
             await _at_most(self._empty.wait(), FLUSH_WITHIN_S)
@@ -131,6 +153,9 @@ class Worker:
         assert isinstance(connection, HandedOverConnection)
         given = connection.hand_over
         return self._calls.open(connection, start, given.call_id, given.admission, now)
+
+    def proven(self, connection: MediaConnection) -> None:
+        """It was, when it came."""
 
     def connection_closed(self, connection: MediaConnection) -> None:
         """The socket is gone."""
@@ -163,7 +188,9 @@ class Worker:
     def _received(self, message: Any, fd: int | None) -> None:
         match message:
             case HandOver():
-                self._land(message, fd)
+                self._arrived(message, fd)
+            case Claimed():
+                self._land(message)
             case WebhookReported():
                 session = self._calls.sessions.get(message.call_id)
                 if session is not None:
@@ -175,10 +202,28 @@ class Worker:
             case Drain():
                 self._calls.drain()
             case Shutdown():
+                self._hurry = message.hurry
                 self._over.set()
 
     def _parent_gone(self) -> None:
         self._commands.close("the server's main process is gone")
+        for _, fd in self._unclaimed.values():
+            _close(fd)
+        self._unclaimed.clear()
+        self._answered.set()
+        if self.settings.on_parent_loss == "end":
+            self._over.set()
+        else:
+            self._finishing = asyncio.get_running_loop().create_task(self._finish_alone())
+
+    async def _finish_alone(self) -> None:
+        """Carry the calls to their end, as in a drain; a signal ends them."""
+        logger.warning("the server's main process is gone: live calls go on to their end")
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._over.set)
+        self._calls.drain()
+        await _at_most(self._calls.emptied(), self.settings.drain_s)
         self._over.set()
 
     def _report(self, message: msgspec.Struct) -> None:
@@ -206,9 +251,22 @@ class Worker:
 
     # Sockets.
 
-    def _land(self, land: HandOver, fd: int | None) -> None:
+    def _arrived(self, land: HandOver, fd: int | None) -> None:
+        self._unclaimed[land.number] = land, fd
+        self._answered.clear()
+        self._channel.send(Claim(land.number))
+
+    def _land(self, answer: Claimed) -> None:
+        land, fd = self._unclaimed.pop(answer.number)
+        if not self._unclaimed:
+            self._answered.set()
+        if not answer.granted:  # this process was silent for too long
+            _close(fd)
+            return
         if fd is None:
-            logger.error("call %s: its socket did not get here: too many are open", land.call_id)
+            logger.error(
+                "call %s: its socket did not get here: too many are open", shown(land.call_id)
+            )
             self.count("refused_no_descriptor")
             self._report(HandedOver(land.call_id))
             self._report(SocketClosed())
@@ -227,12 +285,12 @@ class Worker:
             end = socket.socket(fileno=fd)
             end.setblocking(False)
             loop = asyncio.get_running_loop()
-            make_socket = self._calls.make_socket
+            make_socket = partial(self._calls.make_socket, has_ponged=land.has_ponged)
             await loop.connect_accepted_socket(lambda: Landing(connection, make_socket), end)
             if connection.socket is not None:
                 connection.socket.read_by_poller()
         except (OSError, RuntimeError) as exc:  # gone in the meantime; uvloop's is no OSError
-            logger.info("call %s: its socket cannot be used: %s", land.call_id, exc)
+            logger.info("call %s: its socket cannot be used: %s", shown(land.call_id), exc)
             if end is None:  # not even its kind could be asked for, as where it was reset
                 os.close(fd)
             else:
@@ -262,10 +320,15 @@ class Landing(asyncio.Protocol):
             if given.behind:
                 media_socket.data_received(given.behind)
         except Exception:  # what a transport does where data_received() raises
-            logger.exception("call %s failed at its start", given.call_id)
+            logger.exception("call %s failed at its start", shown(given.call_id))
             transport.abort()
 
 
-async def _at_most(wait: Awaitable[object], timeout_s: float) -> None:
+def _close(fd: int | None) -> None:
+    if fd is not None:
+        os.close(fd)
+
+
+async def _at_most(wait: Awaitable[object], timeout_s: float | None) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(wait, timeout_s)

@@ -41,10 +41,21 @@ def test_waiting_events_of_calls_that_never_came_go_away() -> None:
 def test_seen_ids_are_forgotten_by_age_and_by_number() -> None:
     """An id is remembered for its time, and the memory has a limit."""
     seen = SeenIds(keep_s=600, max_ids=3)
-    assert [seen.is_new("a", now) for now in (0, 599, 600)] == [True, False, True]
+    assert [seen.is_new("a", now, now) for now in (0, 599, 600)] == [True, False, True]
     for n in range(10):
-        assert seen.is_new(str(n), 600)
+        assert seen.is_new(str(n), 600, 601 + n)
     assert len(seen) == 3
+
+
+def test_what_was_signed_before_a_forgotten_id_is_not_new() -> None:
+    """However the clock is set by which it would be fresh: nothing passes twice."""
+    seen = SeenIds(keep_s=600)
+    assert seen.is_new("a", 0, 1000)
+    assert seen.is_new("b", 300, 1300)
+    assert seen.is_new("c", 700, 1700)  # "a" is forgotten
+    assert [seen.is_new("a", 701, at) for at in (1000, 999)] == [False, False]
+    assert not seen.is_new("b", 701, 1300)
+    assert seen.is_new("late", 701, 1001)
 
 
 def test_legs_are_remembered_in_bounded_memory() -> None:

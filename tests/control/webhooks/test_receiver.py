@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hmac
 import logging
+from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +15,7 @@ from starlette.applications import Starlette
 
 from mediaserver.carrier.rest.server import serving
 from mediaserver.control.events import Event, RecordingSaved, StreamingFailed
-from mediaserver.control.webhooks.receiver import webhook_route
+from mediaserver.control.webhooks.receiver import WebhookReceiver, webhook_route
 from mediaserver.control.webhooks.signature import SignatureError
 from mediaserver.errors import ConfigurationError
 from tests.control.webhooks.deliveries import (
@@ -300,3 +301,32 @@ def test_an_event_s_repr_shows_no_payload() -> None:
         id="e1", event_type="streaming.failed", stream_url="wss://a/media/TOKEN", client_state=b"S"
     )
     assert repr(event) == "StreamingFailed(streaming.failed e1 call=None)"
+
+
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
+async def test_a_clock_that_is_set_changes_no_verdict(jump_s: float) -> None:
+    """Fresh is what was signed now by the clock as it is or as it was; replays stay replays."""
+    wall, elapsed = [float(NOW)], [0.0]
+
+    def made() -> WebhookReceiver:
+        clocks: dict[str, Any] = {"wall_clock": lambda: wall[0] + elapsed[0]}
+        return WebhookReceiver([public(KEY)], clock=lambda: elapsed[0], **clocks)
+
+    async def counted_as(id: str, at: float, to: WebhookReceiver) -> str:
+        before = to.counts.copy()
+        body = envelope(id=id)
+        await delivered(to, headers(body, int(at)), body)
+        (name,) = (to.counts - before).keys()
+        return name
+
+    it_was_right, it_was_wrong = made(), made()
+    assert await counted_as("a", NOW, it_was_right) == "accepted"
+    wall[0] += jump_s
+    assert await counted_as("b", NOW + jump_s, it_was_wrong) == "accepted"
+    assert await counted_as("b", NOW, it_was_right) == "accepted"
+    assert await counted_as("a", NOW, it_was_right) == "duplicate"
+    assert await counted_as("c", NOW + jump_s / 2, it_was_right) == "unsigned"
+    elapsed[0] = 700.0  # the first ids are forgotten
+    assert await counted_as("d", NOW + 700, it_was_right) == "accepted"
+    wall[0] = NOW - 700.0  # and their time comes again
+    assert await counted_as("a", NOW, it_was_right) == "duplicate"

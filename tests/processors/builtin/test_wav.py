@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import wave
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +25,47 @@ def test_playable_at_every_moment(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     file = WavFile(path, 16000)
     assert read(path) == (16000, [])
-    file.append(np.array([1, -2], np.int16))
+    file.write_at(0, np.array([1, -2], np.int16))
     assert read(path) == (16000, [1, -2])
-    file.append(np.array([32767, -32768], np.int16))
+    file.write_at(2, np.array([32767, -32768], np.int16))
     assert read(path) == (16000, [1, -2, 32767, -32768])
+    file.write_at(6, np.array([5], np.int16))
+    assert read(path)[1] == [1, -2, 32767, -32768, 0, 0, 5]
     file.close()
-    assert read(path)[1] == [1, -2, 32767, -32768]
+    assert read(path)[1] == [1, -2, 32767, -32768, 0, 0, 5]
+
+
+@contextlib.contextmanager
+def files_of(most_bytes: int) -> Iterator[None]:
+    """No file of this process may grow beyond this: what a full disk does to a writer."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_does_not_fit_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    """A piece that fits in part is not there at all, and may come again."""
+    path = tmp_path / "a.wav"
+    file = WavFile(path, 8000)
+    file.write_at(0, np.array([1, 2], np.int16))
+    with files_of(44 + 10):
+        with pytest.raises(OSError, match="File too large"):
+            file.write_at(2, np.arange(100, dtype=np.int16))
+        assert read(path)[1] == [1, 2]
+        assert path.stat().st_size == 44 + 4
+    file.write_at(2, np.array([3], np.int16))
+    file.close()
+    assert read(path)[1] == [1, 2, 3]
+
+
+def test_there_is_no_file_whose_head_does_not_fit(tmp_path: Path) -> None:
+    """Nothing could play it."""
+    with files_of(20), pytest.raises(OSError, match="File too large"):
+        WavFile(tmp_path / "a.wav", 8000)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_never_overwrites(tmp_path: Path) -> None:

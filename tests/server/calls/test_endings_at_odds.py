@@ -115,9 +115,9 @@ async def test_a_source_cleans_up_in_peace() -> None:
     half = outbound(Heard())
     await half.play(source(), 8000)
     await asyncio.sleep(0.01)
-    half.clear()
+    half.clear_now()
     await asyncio.sleep(0.01)
-    half.clear()
+    half.clear_now()
     half.end()
     await half.closed()
     assert cleaned == ["whole"]

@@ -146,11 +146,11 @@ GOING_ON = [
     ),
     *counted(
         "too_deep",
-        Kind("deep arrays", said("[" * 100_000)),
-        Kind("deep objects", said('{"a":' * 50_000 + "1" + "}" * 50_000)),
+        Kind("deep arrays", said("[" * 20_000)),
+        Kind("deep objects", said('{"a":' * 5_000 + "1" + "}" * 5_000)),
         Kind(
             "deep nesting in a field",
-            said('{"event":"connected","connected":' + "[" * 50_000 + "]" * 50_000 + "}"),
+            said('{"event":"connected","connected":' + "[" * 10_000 + "]" * 10_000 + "}"),
         ),
     ),
     *counted(
@@ -160,7 +160,6 @@ GOING_ON = [
         Kind("string", said('"media"')),
         Kind("null", said("null")),
         Kind("true", said("true")),
-        Kind("1 MiB of escapes", said(b'"' + b"\\u0000" * (MIB // 6 - 1) + b'"')),
     ),
     *counted(
         "no_event",
@@ -174,7 +173,15 @@ GOING_ON = [
         "unknown_event",
         Kind("unknown event", media_message(event="telepathy")),
         Kind("event in capitals", media_message(event="MEDIA")),
+    ),
+    *counted(
+        "too_long",
+        Kind("1 MiB of escapes", said(b'"' + b"\\u0000" * (MIB // 6 - 1) + b'"')),
         Kind("1 MiB string", said(b'{"event":"' + b"A" * (MIB - 12) + b'"}')),
+        Kind("1 MiB of lists", said(b"[" + b"[]," * (MIB // 3 - 1) + b"[]]")),
+        Kind("64 KiB of lists", said(b"[" + b"[]," * 21_000 + b"[]]")),
+        Kind("34 kB of mark", said(b'{"event":"mark","mark":{"name":"' + b"A" * 34_000 + b'"}}')),
+        Kind("30 s of audio", media(payload="A" * 320_000)),
     ),
     *counted(
         "bad_base64",

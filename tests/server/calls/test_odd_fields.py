@@ -48,6 +48,20 @@ def heard(call: FakeCall, since: int) -> list[bytes]:
     return [base64.b64decode(c.media.payload) for c in commands if isinstance(c, MediaIn)]
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_the_odd_values_of_a_start_are_counted_once(serving: Serving, workers: int) -> None:
+    """Also where two processes read it."""
+    async with (
+        serving("echo", workers=workers) as server,
+        FakeCall(server.url, CallPlan(), greet=False) as call,
+    ):
+        await begun(call, **ODD_START)
+        assert await echoed(call, {}) == b"\x55" * 160
+        await call.press("1")
+        assert await echoed(call, {}) == b"\x55" * 160
+    assert server.service.counters["odd_field"] == 6
+
+
 async def test_a_start_full_of_odd_values(
     serving: Serving, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -112,6 +112,7 @@ async def test_a_play_is_resumed_on_the_next_socket(
         bot(name, path=str(path)), reconnect_grace_s=5, send_codec="L16", send_rate=8000
     ) as server:
         async with FakeCall(server.url, plan) as call:
+            await call.send_payload(bytes(320))  # a call without media is not waited for
             await call.wait_until(lambda: call.intake.ear.n_fed > 6000)
             await call.reconnect()
             await soon(lambda: len(seen(plan)) == 1, 10)

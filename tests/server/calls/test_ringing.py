@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from mediaserver.carrier import CallPlan, FakeCall, place_call
-from mediaserver.server.calls.connection import StartLimits
+from mediaserver.server.calls.starting import StartLimits
 from mediaserver.settings import Settings
 from tests.server.conftest import Serving
 from tests.server.watching import soon
@@ -17,11 +17,9 @@ TOKEN = "the shared secret"
 
 
 def test_the_limits_are_those_of_a_ringing_call() -> None:
-    """10 s until ``connected``; 660 s until ``start`` with a token, and 30 s without any."""
-    assert Settings().connected_within_s == 10
-    assert Settings().start_within_s == 660
-    assert StartLimits.of(Settings(auth_token=TOKEN)) == (10, 660, 30)
-    assert StartLimits.of(Settings()) == (10, 30, 30)
+    """10 s until ``connected``; 660 s until ``start`` with a token, 30 s where there is none."""
+    assert StartLimits.of(Settings(), needs_token=True) == (10, 660, True)
+    assert StartLimits.of(Settings(), needs_token=False) == (10, 30, False)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -86,7 +84,7 @@ async def test_a_peer_that_says_too_little_is_closed(
 async def test_who_brings_no_token_gets_no_time_to_ring(serving: Serving) -> None:
     """Its ``start`` may still bring one, and soon."""
     plan = CallPlan(ring_s=60)
-    async with serving("echo", auth_token=TOKEN, start_without_token_s=0.3) as server:
+    async with serving("echo", auth_token=TOKEN, connected_within_s=0.3) as server:
         async with FakeCall.connect(server.url, plan) as call:
             async with asyncio.timeout(5):
                 await call.closed.wait()

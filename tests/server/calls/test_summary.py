@@ -238,7 +238,7 @@ async def test_a_call_lost_with_its_worker_is_known_by_three_facts(
             await soon(lambda: bool(followed.summaries[lost.plan.call_control_id]))
             assert await echoes(other, 0x43)
         await soon(lambda: crew(server).n_calls == 0)
-    gone = CallSummary(call_id=lost.plan.call_control_id, reason="lost", worker=worker.index)
+    gone = CallSummary(call_id=lost.plan.call_control_id, reason="worker", worker=worker.index)
     assert followed.summary(lost.plan.call_control_id) == gone
     whole = followed.summary(other.plan.call_control_id)
     assert (whole.reason, whole.frames_in, whole.worker) == ("stop", 2, 1 - worker.index)

@@ -20,10 +20,10 @@ from mediaserver.carrier import CallPlan, FakeCall, place_call, place_calls
 from mediaserver.server.service import SingleProcessService
 from mediaserver.settings import ProcessorSetting, Settings
 from tests.server.conftest import Serving
-from tests.server.isolation.bots import tone
+from tests.server.isolation.isolated_bots import tone
 from tests.server.watching import soon
 
-BOTS = Path(__file__).parent / "bots.py"
+BOTS = Path(__file__).parent / "isolated_bots.py"
 Where = Literal["none", "process"]
 
 

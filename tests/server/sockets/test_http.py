@@ -54,7 +54,7 @@ async def running(prefix: str = "", **endpoints: Endpoint) -> AsyncIterator[Runn
     """Serve the health routes and ``/NAME`` for each endpoint."""
     routes = [Route(f"/{name}", each, methods=["GET", "POST"]) for name, each in endpoints.items()]
     health = Wellbeing()
-    host = HttpHost(make_app(health, routes, prefix))
+    host = HttpHost(make_app(health, lambda: False, routes, prefix), lambda: None)
     listener = await asyncio.get_running_loop().create_server(host.protocol, "127.0.0.1", 0)
     async with asyncio.timeout(PATIENCE_S):
         async with listener:

@@ -12,6 +12,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from mediaserver.server.sockets.websocket import (
+    LONG_TEXT_BYTES,
     MAX_FRAGMENTS,
     MAX_MESSAGE_BYTES,
     PINGS_PER_SECOND,
@@ -31,6 +32,10 @@ class Heard:
         self.closed = False
 
     def text_received(self, data: bytes, now: float) -> None:
+        self.events.append(("text", data))
+
+    def long_text_received(self, data: bytes, now: float) -> None:
+        assert len(data) > LONG_TEXT_BYTES
         self.events.append(("text", data))
 
     def binary_received(self, now: float) -> None:
@@ -264,6 +269,38 @@ def test_a_ping_of_ours_is_an_empty_ping_frame() -> None:
     assert (heard.events, frames.is_open) == ([], True)
 
 
+def test_a_pong_counts_behind_a_ping() -> None:
+    """RFC 6455 lets a peer send pongs that nobody asked for: they promise no answer."""
+    heard = Heard()
+    frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end, heard.closing)
+    frames.receive(frame(Opcode.PONG, b""), 0.0)
+    assert not frames.has_ponged
+    frames.ping()
+    frames.receive(frame(Opcode.PONG, b""), 0.0)
+    assert frames.has_ponged
+
+
+def test_who_may_send_little_is_refused_by_the_head_of_more() -> None:
+    """1009 by the length alone, also in fragments; a message that came whole costs nothing."""
+    for octets in (
+        frame(Opcode.TEXT, bytes(101))[:20],
+        frame(Opcode.TEXT, bytes(60), fin=False) + frame(Opcode.CONT, bytes(60))[:20],
+    ):
+        heard = Heard()
+        frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end, heard.closing)
+        frames.limit_messages(100)
+        frames.receive(frame(Opcode.TEXT, b"x" * 100), 0.0)
+        assert frames.is_open
+        frames.receive(octets, 0.0)
+        assert frames.close_code == CloseCode.MESSAGE_TOO_BIG
+    heard = Heard()
+    frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end, heard.closing)
+    frames.limit_messages(100)
+    frames.limit_messages(MAX_MESSAGE_BYTES)
+    frames.receive(frame(Opcode.TEXT, b"x" * 70_000), 0.0)
+    assert [len(text) for _, text in heard.events] == [70_000]
+
+
 def test_nothing_is_written_to_a_connection_that_was_lost() -> None:
     """Neither an answer nor an end of stream; the owner is told once that it is over."""
     heard = Heard()
@@ -317,3 +354,29 @@ def test_a_read_of_one_frame_and_one_of_many_are_alike() -> None:
     frames = [frame(1, text) for text in sent]
     expected = [("text", text) for text in sent]
     assert run(frames, fast=True)[0] == run([b"".join(frames)], fast=True)[0] == expected
+
+
+def test_long_frames_take_both_paths_alike() -> None:
+    """Texts and binaries around each border of the length, cut in reads of 8 KiB, and too long."""
+    for n in (125, 126, 65_535, 65_536, 100_000, MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES + 1):
+        for opcode in (Opcode.TEXT, Opcode.BINARY):
+            data = frame(opcode, b"a" * n) + frame(Opcode.TEXT, b"behind")
+            pieces = [data[at : at + 8192] for at in range(0, len(data), 8192)]
+            expected = run(pieces, fast=False)
+            assert run(pieces, fast=True) == run([data], fast=True) == expected
+            assert (expected[3] == 1009) == (n > MAX_MESSAGE_BYTES)
+    bad = frame(Opcode.TEXT, b"\xff" * 100_000)
+    assert run([bad], fast=True) == run([bad], fast=False)
+    assert run([bad], fast=True)[3] == 1007
+
+
+def test_a_failed_connection_hears_no_more() -> None:
+    """What comes behind is neither looked at nor answered."""
+    heard = Heard()
+    frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end, heard.closing)
+    frames.fail(1008, "too many messages")
+    written = heard.written
+    frames.receive(frame(Opcode.TEXT, b"a") * 1000, 0.0)
+    assert heard.events == []
+    assert heard.written == written
+    assert (frames.close_code, frames.close_reason) == (1008, "too many messages")

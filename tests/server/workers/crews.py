@@ -16,7 +16,7 @@ from mediaserver.server.workers.service import MultiProcessService
 # A tenth of the usual patience: beats come often enough even on a busy machine.
 IMPATIENT = WorkerLimits(beat_s=0.1, quiet_s=1.0, hung_s=2.0, pause_s=0.05, longest_pause_s=0.4)
 
-PATIENT = WorkerLimits(quiet_s=60.0, hung_s=90.0)
+PATIENT = WorkerLimits(quiet_s=60.0, hung_s=90.0, pause_s=0.05)
 
 
 def crew(server: MediaServer) -> MultiProcessService:

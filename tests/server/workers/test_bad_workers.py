@@ -7,14 +7,16 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
+import msgspec
 import pytest
 
 from mediaserver.carrier import CallPlan, FakeCall, place_call
 from mediaserver.control.events import Event
 from mediaserver.observer import CallSummary, StreamRequest
-from mediaserver.server.workers import messages
+from mediaserver.server.workers import messages, placement
 from mediaserver.server.workers import process as crew_module
 from mediaserver.server.workers.process import WorkerLimits
 from tests.server.conftest import Serving, bot
@@ -46,7 +48,7 @@ async def test_a_killed_worker_harms_no_other(serving: Serving) -> None:
                 assert await echoes(second, code)
             await soon(lambda: server.service.n_calls == 1)
             (end,) = ends
-            assert (end.call_id, end.reason) == (first.plan.call_control_id, "lost")
+            assert (end.call_id, end.reason) == (first.plan.call_control_id, "worker")
             assert end.worker == victim.index
             await soon(lambda: sum(w.is_able for w in crew(server).workers) == 2)
             assert victim.pid not in {w.pid for w in crew(server).workers}
@@ -185,9 +187,9 @@ async def test_sockets_for_a_stopped_worker_are_bounded(
             assert await echoes(second, 0x77)
 
 
-async def test_sockets_on_their_way_to_a_dead_worker_are_closed(serving: Serving) -> None:
-    """Nothing is left of them: no call, no connection, no descriptor."""
-    async with serving("echo", workers=2, limits=WorkerLimits(pause_s=0.05)) as server:
+async def test_sockets_on_their_way_to_a_dead_worker_are_placed_again(serving: Serving) -> None:
+    """With the worker that replaces it; then nothing is left of them, no descriptor."""
+    async with serving("echo", workers=2, limits=PATIENT) as server:
         before = len(os.listdir("/proc/self/fd"))
         stopped = [worker.pid for worker in crew(server).workers]
         for pid in stopped:
@@ -196,12 +198,70 @@ async def test_sockets_on_their_way_to_a_dead_worker_are_closed(serving: Serving
             await soon(lambda: crew(server).n_placed == 2)
             for pid in stopped:
                 os.kill(pid, signal.SIGKILL)
-            await asyncio.wait_for(first.closed.wait(), 10)
-            await asyncio.wait_for(second.closed.wait(), 10)
-            await soon(lambda: crew(server).n_connections == 0)
-            assert crew(server).n_placed == 0
-        await soon(lambda: sum(w.is_able for w in crew(server).workers) == 2)
+            await soon(lambda: crew(server).n_calls == 2)
+            assert await echoes(first, 0x7B)
+            assert await echoes(second, 0x7C)
+            assert server.service.counters["placed_again"] >= 2
+            assert server.service.counters["lost_with_worker"] == 0
+        await soon(lambda: crew(server).n_connections == 0)
         await soon(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
+
+async def test_sockets_that_no_worker_takes_are_closed(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 1013, behind a while; nothing is left of them."""
+    monkeypatch.setattr(placement, "PLACE_WITHIN_S", 0.3)
+    limits = msgspec.structs.replace(PATIENT, pause_s=5.0)
+    async with serving("echo", workers=2, limits=limits) as server:
+        for worker in crew(server).workers:
+            os.kill(worker.pid, signal.SIGSTOP)
+        async with call_to(server) as call:
+            await soon(lambda: crew(server).n_placed == 1)
+            for worker in crew(server).workers:
+                os.kill(worker.pid, signal.SIGKILL)
+            await call.wait_until(call.closed.is_set, 10)
+            assert call.record.close_code == 1013
+            assert crew(server).n_placed == crew(server).n_connections == 0
+        assert server.service.counters["refused_no_worker"] == 1
+
+
+async def test_a_call_on_its_way_to_a_silent_worker_is_placed_again(serving: Serving) -> None:
+    """The silent one goes on later, and leaves the socket alone: its claim is refused."""
+    limits = msgspec.structs.replace(IMPATIENT, quiet_s=0.5, hung_s=60.0)
+    async with serving("echo", workers=2, limits=limits) as server:
+        stopped, other = crew(server).workers
+        os.kill(stopped.pid, signal.SIGSTOP)
+        calls = [call_to(server), call_to(server)]  # one of them is placed there
+        async with calls[0], calls[1]:
+            assert await echoes(calls[0], 0x7D)
+            assert await echoes(calls[1], 0x7E)
+            assert server.service.counters["placed_again"] == 1
+            assert len(other.calls) == 2
+            os.kill(stopped.pid, signal.SIGCONT)
+            await soon(lambda: stopped.is_able)
+            await soon(lambda: stopped.n_pending == stopped.n_sockets == 0)
+            for code in (0x3A, 0x3B, 0x3C):
+                assert await echoes(calls[0], code)
+                assert await echoes(calls[1], code)
+            assert not stopped.calls
+
+
+async def test_a_worker_that_is_late_gets_no_new_call(serving: Serving) -> None:
+    """While there is another one; its heartbeats say by how much it is late."""
+    async with serving(bot("drags"), "echo", workers=2, limits=PATIENT) as server:
+        async with AsyncExitStack() as stack:
+            bad = await stack.enter_async_context(call_to(server))
+            assert await echoes(bad, 0x3D)
+            late = worker_of(server, bad)
+            (other,) = [worker for worker in crew(server).workers if worker is not late]
+            await bad.press("1")
+            await soon(lambda: late.lag_s > 0.2)
+            for code in (0x3E, 0x3F, 0x40):
+                call = await stack.enter_async_context(call_to(server))
+                assert await echoes(call, code)
+                await soon(lambda: late.lag_s > 0.1 > other.lag_s)
+            assert len(other.calls) == 3
 
 
 async def test_without_a_worker_there_are_no_calls(serving: Serving) -> None:

@@ -15,7 +15,7 @@ import pytest
 from websockets.protocol import State
 
 from mediaserver.server.admission import Upgrade
-from mediaserver.server.calls.connection import HandOff, StartLimits
+from mediaserver.server.calls.starting import HandOff, StartLimits
 from mediaserver.server.sockets.media_socket import make_protocol
 from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
 from mediaserver.tokens import Admission
@@ -91,9 +91,9 @@ class Host:
         self.closed: list[ArrivingConnection] = []
         self.connection = ArrivingConnection(
             cast(Any, self),
-            Upgrade("/media", {}, None),
+            Upgrade("/media", {}, None, is_proven=False),
             asyncio.get_running_loop().time(),
-            limits=StartLimits(10, 30, 30),
+            limits=StartLimits(10, 30, needs_token=False),
         )
         self.arrival = Arrival(
             make_protocol(State.OPEN),
@@ -107,6 +107,9 @@ class Host:
 
     def open_session(self, connection: ArrivingConnection, start: Start, now: float) -> HandOff:
         return HandOff("x", Admission.OPEN)
+
+    def proven(self, connection: ArrivingConnection) -> None:
+        """Nobody waits for that here."""
 
     def connection_closed(self, connection: ArrivingConnection) -> None:
         self.closed.append(connection)

@@ -20,16 +20,17 @@ from mediaserver.server.workers.messages import Setup
 from mediaserver.settings import ProcessorSetting, RouteSetting, Settings
 from mediaserver.tokens import Admission
 
-# Every message as it goes over the channel in version 4. A change here wants a new VERSION.
-VERSION = 4
+# Every message as it goes over the channel in version 6. A change here wants a new VERSION.
+VERSION = 6
 REQUEST = StreamRequest("PCMU", 8000, "rtp", None, {"p": "v"}, "support", {"bot": "sales"})
 SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
     (
         messages.HandOver(
-            "c", Admission.PER_CALL, "/media", {"q": "v"}, b"{}", {"binary": 2}, b"\x81"
+            7, "c", Admission.PER_CALL, "/media", {"q": "v"}, b"{}", {"binary": 2}, b"\x81", True
         ),
         {
             "type": "HandOver",
+            "number": 7,
             "call_id": "c",
             "admission": "a per-call token",
             "path": "/media",
@@ -37,6 +38,7 @@ SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
             "start": b"{}",
             "violations": {"binary": 2},
             "behind": b"\x81",
+            "has_ponged": True,
         },
     ),
     (
@@ -48,7 +50,9 @@ SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
         messages.Commanded(3, b"", b"{}"),
         {"type": "Commanded", "request": 3, "result": b"", "error": b"{}"},
     ),
-    (Shutdown(), {"type": "Shutdown"}),
+    (messages.Claimed(7, True), {"type": "Claimed", "number": 7, "granted": True}),
+    (Shutdown(hurry=True), {"type": "Shutdown", "hurry": True}),
+    (messages.Claim(7), {"type": "Claim", "number": 7}),
     (messages.HandedOver("c"), {"type": "HandedOver", "call_id": "c"}),
     (
         messages.CallOpened("c", REQUEST),
@@ -90,7 +94,10 @@ SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
     (messages.Abandoned(3), {"type": "Abandoned", "request": 3}),
     (Ready(), {"type": "Ready"}),
     (Failed("why"), {"type": "Failed", "reason": "why"}),
-    (Heartbeat({"calls": 1}), {"type": "Heartbeat", "counts": {"calls": 1}}),
+    (
+        Heartbeat({"calls": 1}, 0.5),
+        {"type": "Heartbeat", "counts": {"calls": 1}, "lag_s": 0.5},
+    ),
 ]
 
 

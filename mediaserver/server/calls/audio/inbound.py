@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
-
-import numpy as np
 
 from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.media.numbering import Fault, NumberWatch
 from mediaserver.media.reorder import Lost, Reorder
 from mediaserver.media.timeline import Timeline, TrackClock
 from mediaserver.server.calls.audio.alarm import Alarm
+from mediaserver.server.calls.audio.levels import Levels
 from mediaserver.server.calls.audio.parts import Parts
 from mediaserver.wire.messages import TRACKS, MediaBody
+from mediaserver.wire.rates import Bucket, Limit
 from telephony_codecs import Decoder, PayloadError
 from telephony_codecs.l16 import ByteOrder, L16Decoder
 
-FULL_SCALE = 32768
-SILENCE_DBFS = -100.0
 # Quieter than this, in int16 steps, is digital silence; comfort noise is far louder.
 SILENCE_PEAK = 8
 # Nothing is made up for a gap where a track is already further than this ahead of the clock:
 # a call brings no more than a second of audio in a second, whatever its chunks' numbers say.
 AHEAD_S = 0.02
+MADE_UP_AHEAD_S = 1.0  # the same for bad payloads, which come in their place
+# Payloads longer than this cost most for their octets: of them no more than so many seconds may
+# come at once, and so many a second.
+USUAL_S = 0.04
+LONG_PAYLOADS = Limit(per_s=2.0, burst=10.0)
 
 
 class TrackDecoder:
@@ -34,6 +36,7 @@ class TrackDecoder:
         decoder: of this track alone.
         clock: where the track stands in stream time.
         numbers: looks at those of its chunks.
+        usual: as many samples in a frame ask for no second look.
         n_samples: of its last frame. The samples themselves are not kept: what a call keeps
             from one frame to the next comes back to the processor as cold memory.
         wanted: the next frame's loudness is to be noted.
@@ -43,6 +46,7 @@ class TrackDecoder:
         "_born_at",
         "_born_held_s",
         "_born_s",
+        "_long",
         "_peak",
         "clock",
         "decode",
@@ -51,6 +55,7 @@ class TrackDecoder:
         "numbers",
         "rate_hz",
         "track",
+        "usual",
         "wanted",
     )
 
@@ -61,10 +66,11 @@ class TrackDecoder:
         self._born_at = origin + clock.next_s
         self._born_held_s = clock.held_s
         self.decoder = decoder
-        self.decode = decoder.decode
+        self.decode: Callable[[bytes], Int16Array] = decoder.decode
         self.rate_hz = decoder.rate_hz
         self.clock = clock
-        self.n_samples = decoder.rate_hz // 50
+        self.n_samples = self.usual = decoder.rate_hz // 50
+        self._long = Bucket(LONG_PAYLOADS)
         self.numbers = NumberWatch()
         self.wanted = True
         self._peak = 0
@@ -85,6 +91,22 @@ class TrackDecoder:
         if came_s < least_s or not clock.settled:
             return None
         return (clock.next_s - self._born_s - held_s) / came_s
+
+    def look_at_length(self, n_samples: int, now: float) -> None:
+        """Note a length that is not the usual one."""
+        self.n_samples = n_samples
+        is_long = n_samples > USUAL_S * self.rate_hz
+        self.usual = -1 if is_long else n_samples
+        if is_long and not self._long.take(now, n_samples / self.rate_hz):
+            self.decode = _too_much
+
+    def is_shut(self, now: float) -> bool:
+        """Whether too much has come; where there is room again, the next one is decoded."""
+        if self.decode is not _too_much:
+            return False
+        if self._long.take(now, self.chunk_s):
+            self.decode = self.decoder.decode
+        return True
 
     def note(self, samples: Int16Array) -> None:
         """Note how loud a frame is, as was wanted."""
@@ -123,45 +145,6 @@ class Chunks(NamedTuple):
 
 
 NO_CHUNKS = Chunks(0, 0, 0, 0)
-
-
-class Levels:
-    """How loud the frames were that were looked at, against full scale."""
-
-    __slots__ = ("_energy", "_last_dbfs", "_n_samples", "_peak")
-
-    def __init__(self) -> None:
-        self._peak = 0
-        self._energy = 0.0
-        self._n_samples = 0
-        self._last_dbfs: float | None = None
-
-    def add(self, samples: Int16Array) -> None:
-        """Look at one frame, not empty."""
-        wide = samples.astype(np.float64)
-        self._peak = max(self._peak, int(np.abs(wide).max()))
-        energy = float(wide @ wide)
-        self._energy += energy
-        self._n_samples += len(samples)
-        power = energy / len(samples) / FULL_SCALE**2
-        self._last_dbfs = 10 * math.log10(power) if power else SILENCE_DBFS
-
-    def take_last(self) -> float | None:
-        """The level of the frame looked at last; None if there is none since this was asked."""
-        last, self._last_dbfs = self._last_dbfs, None
-        return last
-
-    @property
-    def peak_dbfs(self) -> float | None:
-        """Of the loudest sample; None if all were 0 or there were none."""
-        return 20 * math.log10(self._peak / FULL_SCALE) if self._peak else None
-
-    @property
-    def mean_dbfs(self) -> float | None:
-        """Of their mean power; None if all were 0 or there were none."""
-        if not self._energy:
-            return None
-        return 10 * math.log10(self._energy / self._n_samples / FULL_SCALE**2)
 
 
 class Inbound:
@@ -226,6 +209,11 @@ class Inbound:
     def next_at(self) -> float | None:
         """When ``poll`` has work."""
         return self.reorder.next_at
+
+    @property
+    def had_media(self) -> bool:
+        """Media has come, on this socket or an earlier one."""
+        return bool(self.tracks) or self._earlier.delivered > 0
 
     @property
     def l16_byte_order(self) -> ByteOrder | None:
@@ -311,16 +299,26 @@ class Inbound:
         try:
             samples = decode(payload)
         except PayloadError:
-            self._count("bad_payload")
-            self._conceal(track, now)
+            self._refuse(track_decoder, now)
             return
         n_samples = len(samples)
-        if n_samples:
-            track_decoder.n_samples = n_samples
-            if track_decoder.wanted:
-                self._note(track_decoder, samples)
-            run = self._run
-            run(track_decoder.clock.frame(samples, track_decoder.rate_hz, now))
+        if n_samples != track_decoder.usual:
+            if not n_samples:
+                return
+            track_decoder.look_at_length(n_samples, now)
+        if track_decoder.wanted:
+            self._note(track_decoder, samples)
+        run = self._run
+        run(track_decoder.clock.frame(samples, track_decoder.rate_hz, now))
+
+    def _refuse(self, track_decoder: TrackDecoder, now: float) -> None:
+        """Count a payload that was not decoded; where it was a bad one, conceal it."""
+        if track_decoder.is_shut(now):
+            self._count("too_much_audio")
+            return
+        self._count("bad_payload")
+        if track_decoder.clock.room_s(now) > -MADE_UP_AHEAD_S:
+            self._conceal(track_decoder.track, now)
 
     def _note(self, track_decoder: TrackDecoder, samples: Int16Array) -> None:
         """Note how loud a frame is; one a second."""
@@ -353,6 +351,11 @@ class Inbound:
             self.tracks[track] = track_decoder
         self._latest = track_decoder
         return track_decoder
+
+
+def _too_much(_: bytes) -> Int16Array:
+    """Stands in for a decoder while too much audio comes at once."""
+    raise PayloadError("", "too much audio came at once")
 
 
 def _nobody(_: Frame) -> None:

@@ -65,11 +65,11 @@ def make_decoder(formats: Formats, settings: Settings) -> Decoder:
     Raises:
         UnsupportedFormatError: the platform cannot decode this codec.
     """
-    options: dict[str, str] = {}
+    options: dict[str, str | float] = {"max_payload_s": settings.max_payload_s}
     if formats.codec == "L16":
-        options = {"byte_order": settings.l16_byte_order}
+        options["byte_order"] = settings.l16_byte_order
     elif formats.codec == "AMR-WB":
-        options = {"packing": settings.amr_packing}
+        options["packing"] = settings.amr_packing
     try:
         return codec(formats.codec).decoder(formats.rate, **options)
     except CodecError as exc:

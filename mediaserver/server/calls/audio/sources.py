@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from mediaserver.errors import AudioFormatError
-from mediaserver.logs import LimitedLog
-from mediaserver.media.frames import Int16Array
+from mediaserver.interrupts import is_operators
+from mediaserver.logs import LimitedLog, shown
+from mediaserver.media.frames import Int16Array, check_audio, check_length
 from mediaserver.media.playout import Play, Playout
 from mediaserver.processors.api import AudioSource
-from mediaserver.shown import shown
+from mediaserver.wire.rates import Bucket, Limit
 from telephony_codecs import open_audio, resample_clip
 
 limited = LimitedLog(logging.getLogger(__name__))
@@ -24,6 +25,10 @@ limited = LimitedLog(logging.getLogger(__name__))
 # For a source that was stopped to clean up.
 LET_GO_WITHIN_S = 1.0
 LOOK_EVERY_S = 0.01
+# How much faster than it is heard live audio may come from an iterator, before it is waited for.
+LIVE_AHEAD_S = 2.0
+# Chunks without any audio: who gives them waits between them, or gives nothing else.
+EMPTY_CHUNKS = Limit(per_s=200, burst=1000)
 
 # Bit rates of MPEG layer III, by "is MPEG-1" (ISO 11172-3 and 13818-3).
 _MP3_KBPS = {
@@ -97,34 +102,44 @@ class Sources:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._ending.discard(self._tasks.pop(task))
-        if not task.cancelled() and task.exception() is not None:
-            self._say("its source failed while it was closed", task.exception())
         self._changed()
 
     async def _feed_iterator(
         self, playout: Playout, play: Play, source: AsyncIterable[Chunk], ahead_s: float
     ) -> None:
-        join = ByteJoiner()
+        chunks = Chunks(play.rate_hz, live=play.live)
         try:
             async for chunk in source:
                 if not play.is_open:  # cleared or cancelled: nobody wants the rest
                     break
-                playout.feed(play, join.samples(chunk), monotonic())
+                now = monotonic()
+                playout.feed(play, chunks.samples(chunk, now), now)
                 self._changed()
+                # A source need not wait for anything, and other calls must have their turn.
+                await asyncio.sleep(max(chunks.ahead_s(now) - LIVE_AHEAD_S, 0.0))
                 await wait_below(playout, ahead_s)
-        except Exception as exc:  # the border to a user's source
-            self._say("its source failed", exc)
-            playout.fail(play, monotonic())
         except asyncio.CancelledError:  # ours, or of a task that the source waited for
             playout.fail(play, monotonic())  # which is nothing to a play that is over
             raise
+        except BaseException as exc:  # the border to a user's source: sys.exit() as well
+            playout.fail(play, monotonic())
+            self._say("its source failed", exc)
         else:
             playout.end(play, monotonic())
         finally:
             self._ending.add(play)
+            await self._close(source)
+
+    async def _close(self, source: object) -> None:
+        """Have a user's source let go."""
+        try:
             aclose = getattr(source, "aclose", None)
             if aclose is not None:
                 await aclose()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as exc:  # as above
+            self._say("its source failed while it was closed", exc)
 
     async def _feed_file(
         self, playout: Playout, play: Play, source: Path | str | bytes, rate_hz: int
@@ -132,7 +147,9 @@ class Sources:
         """Open an audio file, then queue all of it."""
         try:
             samples = await asyncio.to_thread(samples_of_file, source, rate_hz)
-        except Exception as exc:  # a name may be none that a file can have, and more
+        except BaseException as exc:  # a name may be none that a file can have, and more
+            if is_operators(exc) or isinstance(exc, asyncio.CancelledError):
+                raise
             limited.warning(
                 "files that cannot be played",
                 "call %s: cannot play %s: %s",
@@ -145,24 +162,56 @@ class Sources:
             playout.feed(play, samples, monotonic())
             playout.end(play, monotonic())
 
-    def _say(self, what: str, exc: BaseException | None) -> None:
+    def _say(self, what: str, exc: BaseException) -> None:
+        """Log what a user's code raised, but for what an operator's signal did."""
+        if is_operators(exc):
+            raise exc
         text = "call %s: a play failed: %s"
         limited.error("plays that failed", text, shown(self._call_id), what, exc_info=exc)
 
 
-class ByteJoiner:
+class Chunks:
     """Chunks of a source as samples: arrays as they are, octets as int16 little-endian.
 
     A sample may be cut between two chunks of octets; an octet left at the end is dropped.
+
+    Args:
+        rate_hz: their sample rate.
+        live: what is late of them is dropped.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rate_hz: int, *, live: bool = False) -> None:
+        self._rate_hz = rate_hz
+        self._live = live
         self._odd = b""
+        self._empty = Bucket(EMPTY_CHUNKS)
+        self._heard_at = 0.0
 
-    def samples(self, chunk: Chunk) -> Int16Array:
-        """The samples of one more chunk."""
-        if not isinstance(chunk, bytes | bytearray | memoryview):
-            return chunk
+    def samples(self, chunk: Chunk, now: float) -> Int16Array:
+        """The samples of one more chunk.
+
+        Raises:
+            AudioFormatError: it is no audio, too long, or the last of too many empty ones.
+        """
+        if isinstance(chunk, bytes | bytearray | memoryview):
+            check_length(memoryview(chunk).nbytes // 2, self._rate_hz)
+            samples = self._joined(chunk)
+        else:
+            check_audio(chunk, self._rate_hz)
+            samples = chunk
+        if not len(samples) and not self._empty.take(now):
+            raise AudioFormatError(
+                f"the source has given nothing for {EMPTY_CHUNKS.burst:.0f} chunks, and does not"
+                " wait between them"
+            )
+        self._heard_at = max(self._heard_at, now) + len(samples) / self._rate_hz
+        return samples
+
+    def ahead_s(self, now: float) -> float:
+        """How far ahead of being heard live audio has come; of other audio the queue tells."""
+        return self._heard_at - now if self._live else 0.0
+
+    def _joined(self, chunk: bytes | bytearray | memoryview) -> Int16Array:
         octets = self._odd + bytes(chunk)
         whole = len(octets) & ~1
         self._odd = octets[whole:]
@@ -196,10 +245,11 @@ async def whole(
         AudioFormatError: it is none that has an end.
     """
     if isinstance(source, bytes) and rate is not None and not is_audio_file(source):
-        return samples_of_bytes(source), rate
+        source = samples_of_bytes(source)
     if isinstance(source, Path | str | bytes):
         return await asyncio.to_thread(samples_of_file, source, rate_hz), rate_hz
     if isinstance(source, np.ndarray):
+        check_audio(source, rate or rate_hz)
         return source.copy() if source.flags.writeable else source, rate
     raise AudioFormatError("resume takes an array, a file or bytes, no iterator")
 
@@ -253,7 +303,14 @@ def _mp3_frame_length(head: bytes) -> int:
 
 
 def samples_of_file(source: Path | str | bytes, rate_hz: int) -> Int16Array:
-    """An audio file as samples at ``rate_hz``; takes its time."""
+    """An audio file as samples at ``rate_hz``; takes its time.
+
+    Raises:
+        AudioFormatError: no such file, or nothing that can be played.
+    """
+    # A pipe or a device may never end, nor let go of the thread that reads it.
+    if not isinstance(source, bytes) and Path(source).exists() and not Path(source).is_file():
+        raise AudioFormatError("it is not a regular file")
     samples, from_hz = open_audio(source)
     return resample_clip(samples, from_hz, rate_hz)
 

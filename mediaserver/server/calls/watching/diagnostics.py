@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from mediaserver.logs import LimitedLog
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.media.playout import Playout
 from mediaserver.processors.api import Hint
 from mediaserver.server.calls.audio.inbound import Inbound
-from mediaserver.shown import shown
 
 logger = logging.getLogger(__name__)
 limited = LimitedLog(logger)
 
 NO_MARK_AFTER_S = 5.0
 EARLY_MARKS = 2
+# Telnyx has four codes; a peer that makes up others is not followed for ever.
+MAX_SAID = 32
 CHECK_MODE = (
     "the caller may hear nothing; is stream_bidirectional_mode rtp, and"
     " stream_bidirectional_target_legs right?"
@@ -48,11 +49,11 @@ class Diagnostics:
         order = inbound.l16_byte_order
         if order is not None and not self._byte_order_said:
             self._byte_order_said = True
-            logger.info("call %s: L16 is read as %s-endian", call_id, order)
+            logger.info("call %s: L16 is read as %s-endian", shown(call_id), order)
 
     def say_error(self, call_id: str, code: int | None, meaning: str) -> None:
         """Log what Telnyx refused: once a call and code, for it may refuse every message."""
-        if f"error {code}" not in self._said:
+        if f"error {code}" not in self._said and len(self._said) < MAX_SAID:
             self._said.add(f"error {code}")
             limited.warning(
                 "errors from Telnyx",

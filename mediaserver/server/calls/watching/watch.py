@@ -17,14 +17,13 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
-from mediaserver.logs import LimitedLog
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.processors.api import Hint, LimitReached, StreamError
 from mediaserver.server.calls.audio.inbound import Inbound
 from mediaserver.server.calls.audio.outbound import Outbound
 from mediaserver.server.calls.runner import Runner
 from mediaserver.server.calls.watching.diagnostics import Diagnostics
 from mediaserver.settings import Settings
-from mediaserver.shown import shown
 from mediaserver.wire.messages import ERROR_MEANINGS, ErrorBody
 
 logger = logging.getLogger(__name__)
@@ -120,7 +119,7 @@ class Watch:
         due_at = self._due.get(limit)
         if due_at is None:
             self._due[limit] = now + NOTICE_S
-            logger.info("call %s has reached %s", call.call_id, limit)
+            logger.info("call %s has reached %s", shown(call.call_id), limit)
             call.runner.publish(LimitReached(limit, NOTICE_S))
         elif now >= due_at:
             call.hang_up(reason=limit.removesuffix("_s"))

@@ -151,6 +151,7 @@ async def test_what_is_outstanding_when_the_socket_dies_is_cleared(
     plan = CallPlan(send_codec="L16", send_rate_hz=8000)
     async with serving(HELD, reconnect_grace_s=grace_s) as server:
         async with FakeCall.connect(server.url, plan) as fake:
+            await fake.send_payload(b"\xff" * 160)  # a call without media is not waited for
             call = await call_of(plan)
             playing = await call.play(level(100, 8000, 5.0))
             fed = await call.play(endless(200, 8000))

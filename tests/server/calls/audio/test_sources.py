@@ -17,7 +17,7 @@ from mediaserver.errors import AudioFormatError
 from mediaserver.media.playout import Playout
 from mediaserver.server.calls.audio.alarm import Alarm
 from mediaserver.server.calls.audio.outbound import Outbound
-from mediaserver.server.calls.audio.sources import ByteJoiner, is_audio_file
+from mediaserver.server.calls.audio.sources import Chunks, is_audio_file
 from mediaserver.server.service import SingleProcessService
 from telephony_codecs import codec
 from tests.server.conftest import Serving, bot
@@ -38,17 +38,17 @@ def cuts(octets: bytes, seed: int) -> Iterator[bytes]:
 @pytest.mark.parametrize("seed", range(20))
 def test_bytes_cut_anywhere_are_the_same_samples(seed: int) -> None:
     """Odd cuts are joined; what comes out is what went in."""
-    join = ByteJoiner()
-    parts = [join.samples(chunk) for chunk in cuts(SPEECH.tobytes(), seed)]
+    join = Chunks(8000)
+    parts = [join.samples(chunk, 0.0) for chunk in cuts(SPEECH.tobytes(), seed)]
     assert np.array_equal(np.concatenate(parts), SPEECH)
 
 
 def test_an_array_passes_as_it_is() -> None:
     """Only octets are converted; half a sample at the end is dropped."""
-    join = ByteJoiner()
-    assert join.samples(SPEECH) is SPEECH
-    assert join.samples(bytearray(b"\x01\x00\x02")).tolist() == [1]
-    assert join.samples(memoryview(b"\x00\x03\x00")).tolist() == [2, 3]
+    join = Chunks(8000)
+    assert join.samples(SPEECH, 0.0) is SPEECH
+    assert join.samples(bytearray(b"\x01\x00\x02"), 0.0).tolist() == [1]
+    assert join.samples(memoryview(b"\x00\x03\x00"), 0.0).tolist() == [2, 3]
 
 
 def test_what_an_audio_file_begins_with() -> None:
@@ -138,7 +138,7 @@ async def test_an_iterator_is_pulled_so_far_ahead(ahead_s: float, n_pulled: int)
     await half.play(seconds(), 8000, ahead_s=ahead_s)
     await asyncio.sleep(0.1)
     assert pulled == n_pulled
-    half.clear()
+    half.clear_now()
     await half.closed()
     assert pulled == n_pulled, "clear() stops the source at once"
 

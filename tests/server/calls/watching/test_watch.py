@@ -11,7 +11,7 @@ import pytest
 from mediaserver.media.playout import NOTHING_SENT
 from mediaserver.media.playout.ledger import Ledger
 from mediaserver.processors.api import Event, Hint, LimitReached, StreamError
-from mediaserver.server.calls.audio.inbound import Levels
+from mediaserver.server.calls.audio.levels import Levels
 from mediaserver.server.calls.runner import RunnerLoad
 from mediaserver.server.calls.watching.watch import Watch
 from mediaserver.settings import Settings

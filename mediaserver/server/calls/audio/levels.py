@@ -1,0 +1,51 @@
+"""How loud a caller is."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mediaserver.media.frames import Int16Array
+
+FULL_SCALE = 32768
+SILENCE_DBFS = -100.0
+
+
+class Levels:
+    """How loud the frames were that were looked at, against full scale."""
+
+    __slots__ = ("_energy", "_last_dbfs", "_n_samples", "_peak")
+
+    def __init__(self) -> None:
+        self._peak = 0
+        self._energy = 0.0
+        self._n_samples = 0
+        self._last_dbfs: float | None = None
+
+    def add(self, samples: Int16Array) -> None:
+        """Look at one frame, not empty."""
+        wide = samples.astype(np.float64)
+        self._peak = max(self._peak, int(np.abs(wide).max()))
+        energy = float(wide @ wide)
+        self._energy += energy
+        self._n_samples += len(samples)
+        power = energy / len(samples) / FULL_SCALE**2
+        self._last_dbfs = 10 * math.log10(power) if power else SILENCE_DBFS
+
+    def take_last(self) -> float | None:
+        """The level of the frame looked at last; None if there is none since this was asked."""
+        last, self._last_dbfs = self._last_dbfs, None
+        return last
+
+    @property
+    def peak_dbfs(self) -> float | None:
+        """Of the loudest sample; None if all were 0 or there were none."""
+        return 20 * math.log10(self._peak / FULL_SCALE) if self._peak else None
+
+    @property
+    def mean_dbfs(self) -> float | None:
+        """Of their mean power; None if all were 0 or there were none."""
+        if not self._energy:
+            return None
+        return 10 * math.log10(self._energy / self._n_samples / FULL_SCALE**2)

@@ -1,0 +1,78 @@
+"""How many messages of each kind one stream may bring. Pure.
+
+Rules:
+- Each kind has a rate and a burst. The burst is for what comes together: behind a stall, or when
+  `clear` brings all marks back.
+- What is beyond is refused, and so counts as `refused` as well. A stream that goes beyond that
+  is closed: it is no call of Telnyx', and must not take time from other calls.
+- Media is looked at once a second and not message by message: it is what a call mostly is.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Kind = Literal["media", "dtmf", "mark", "error", "refused"]
+
+
+class Limit(NamedTuple):
+    """How much of one kind may come.
+
+    Attributes:
+        per_s: messages a second, for any time.
+        burst: messages at once.
+    """
+
+    per_s: float
+    burst: float
+
+
+LIMITS: dict[Kind, Limit] = {
+    # Two tracks in messages of 20 ms are 100 a second; a minute of them behind a stall.
+    "media": Limit(500, 6000),
+    "dtmf": Limit(20, 200),
+    "mark": Limit(200, 2000),
+    # Telnyx may answer each of our messages with one: 50 a second.
+    "error": Limit(100, 1000),
+    # Two tracks of which no payload can be decoded are 100 a second, and no reason to hang up.
+    "refused": Limit(200, 2000),
+}
+
+
+class Bucket:
+    """What may come of one kind: fills up by what comes, and empties by the time.
+
+    Args:
+        limit: how fast it empties, and how much it holds.
+    """
+
+    __slots__ = ("_at", "_burst", "_level", "_per_s")
+
+    def __init__(self, limit: Limit) -> None:
+        self._per_s, self._burst = limit
+        self._level = 0.0
+        self._at = float("-inf")
+
+    def take(self, now: float, n: float = 1) -> bool:
+        """Put in ``n``; False where they do not fit, and then nothing is put in."""
+        level = max(self._level - (now - self._at) * self._per_s, 0.0) + n
+        if level > self._burst:
+            return False
+        self._level, self._at = level, now
+        return True
+
+
+class Rates:
+    """What one stream has brought of each kind."""
+
+    __slots__ = ("_buckets",)
+
+    def __init__(self) -> None:
+        self._buckets: dict[Kind, Bucket] = {}
+
+    def allow(self, kind: Kind, now: float, n: float = 1) -> bool:
+        """Whether ``n`` more may come now; ``now`` in seconds, monotonic."""
+        bucket = self._buckets.get(kind)
+        if bucket is None:
+            bucket = self._buckets[kind] = Bucket(LIMITS[kind])
+        return bucket.take(now, n)
