@@ -166,7 +166,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         isolate: processors run in processes apart from the server, so that one that blocks or
             crashes harms only the calls beside it there.
         calls_per_host: calls that share such a process; 1 gives each call its own.
-        host_memory_mb: memory such a process may have resident, in MiB; one that has more is
+        host_memory_mb: memory such a process may have resident, in MiB, beyond what was loaded
+            before it began; one that has more is
             replaced.
         host_silent_s: how long it may block; then it is replaced. Before its first frame it has
             at least 30 s, to load what it needs.

@@ -149,6 +149,7 @@ class Sender:
         if self._has_rest():
             return now >= self._rest_at() and self._send_rest(now)
         if self._keepalive and self.ledger.dry_at <= now:
+            self._note_underrun()
             self._sink.send_media(self._encoder.silence(self._min))
             self._n_silent += 1
             self.ledger.advance(self._min, now)
@@ -216,13 +217,18 @@ class Sender:
         return True
 
     def _emit(self, n_samples: int, now: float) -> None:
-        unfinished = self._unfinished
-        if unfinished is not None and self.ledger.dry_at < now:
-            self._underruns += not (unfinished.resolved or unfinished.end >= 0)
+        if self.ledger.dry_at < now:
+            self._note_underrun()
         self._sink.send_media(self._encoder.encode(self._backlog.take(n_samples)))
         self.ledger.advance(n_samples, now)
         self._unfinished = self._backlog.unfinished()
         self._finish(now)
+
+    def _note_underrun(self) -> None:
+        """The far end has nothing to play: whether that is a gap in a play."""
+        unfinished, self._unfinished = self._unfinished, None
+        if unfinished is not None and not unfinished.resolved and unfinished.end < 0:
+            self._underruns += 1
 
     def _finish(self, now: float) -> None:
         """Hand what is wholly sent to the ledger, with a wire mark where one is due."""

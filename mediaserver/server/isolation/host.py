@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import socket
 from collections.abc import Callable
-from pathlib import Path
-from resource import getpagesize
 from time import monotonic
 
 import msgspec
@@ -16,6 +13,7 @@ from mediaserver.media.frames import Frame
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.link import Link
 from mediaserver.server.isolation.runner import IsolatedRunner
+from mediaserver.server.isolation.spawner import resident_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +36,7 @@ class HostProcess:
         alone: it takes no more than one call.
         tainted: something of a former call still runs in it: it takes no new ones.
         pid: its process id, once it is known.
+        shared_bytes: of its memory, what it has from its spawner.
         theirs: its end of the link, for whoever starts the process.
     """
 
@@ -47,6 +46,7 @@ class HostProcess:
         self.alone = False
         self.tainted = False
         self.pid = 0
+        self.shared_bytes = 0
         self._lost = lost
         self._runners: dict[int, IsolatedRunner] = {}
         self._n_added = 0
@@ -114,10 +114,14 @@ class HostProcess:
         limit_s = silent_s if self._has_run else max(silent_s, FIRST_FRAME_WITHIN_S)
         if self._n_frames_sent and now - self._heard_at > limit_s:
             return f"no sign of life for {now - self._heard_at:.0f} s: it hangs"
-        resident = self._resident_bytes()
+        resident = resident_bytes(self.pid) - self.shared_bytes
         if resident > memory_bytes:
             return f"{resident >> 20} MiB of memory are more than {memory_bytes >> 20}"
         return ""
+
+    def started(self, pid: int, shared_bytes: int) -> None:
+        """Its process runs."""
+        self.pid, self.shared_bytes = pid, shared_bytes
 
     def excuse(self, for_s: float) -> None:
         """Do not count so many seconds as its silence: nobody could listen."""
@@ -161,8 +165,3 @@ class HostProcess:
             self._has_run = self._has_run or message.n_frames > 0
         elif runner is not None:
             runner.received(message)
-
-    def _resident_bytes(self) -> int:
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * getpagesize()
-        return 0

@@ -221,6 +221,7 @@ class HostedPlays:
 
     def _tell_end(self, number: int) -> None:
         self._free(number)
+        self._sources.pop(number, None)
         entry = self._entries.pop(number, None)
         if entry is None:
             return

@@ -58,6 +58,7 @@ class HostStarted(msgspec.Struct, frozen=True, tag=True):
 
     host: int
     pid: int
+    shared_bytes: int = 0  # resident from the start, shared with the spawner
 
 
 class HostExited(msgspec.Struct, frozen=True, tag=True):

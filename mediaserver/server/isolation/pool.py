@@ -21,6 +21,7 @@ from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.host import HostProcess
 from mediaserver.server.isolation.runner import IsolatedRunner
 from mediaserver.server.isolation.setup import HostSetup, secret_names
+from mediaserver.server.isolation.spawner import SLACK_S
 from mediaserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class HostPool:
             lambda index: ChildProcess(kind, index, setup, self._spawner_says),
             lambda _: None,
             ChildLimits(beat_s=beat_s),
-            end_within_s=END_WITHIN_S,
+            end_within_s=settings.handler_grace_s + SLACK_S + END_WITHIN_S,
         )
 
     @property
@@ -152,10 +153,10 @@ class HostPool:
 
     def _spawner_says(self, message: Any) -> None:
         match message:
-            case messages.HostStarted(number, pid):
+            case messages.HostStarted(number, pid, shared_bytes):
                 host = self._hosts.get(number)
                 if host is not None:
-                    host.pid = pid
+                    host.started(pid, shared_bytes)
             case messages.HostExited(number, code):
                 how = f"was ended by signal {-code}" if code < 0 else f"exited with code {code}"
                 host = self._hosts.get(number)
@@ -198,9 +199,10 @@ class HostPool:
                 self._tell(messages.KillHost(host.number, hangs="hangs" in why))
                 host.give_up(f"was killed: {why}")
             elif host.n_calls == 0 and not self._waiting:
-                n_spare += 1
                 # One is kept ready; one that is tainted, or was for one call, is of no more use.
-                if n_spare > 1 or host.tainted or host.alone:
+                is_used_up = host.tainted or host.alone
+                n_spare += not is_used_up
+                if is_used_up or n_spare > 1:
                     self._end_host(host)
 
     def _end_host(self, host: HostProcess) -> None:

@@ -128,6 +128,7 @@ class RemotePlays:
         self._plays: dict[int, RemotePlay] = {}
         self._pulls: dict[int, asyncio.Semaphore] = {}
         self._sources: dict[int, asyncio.Task[None]] = {}
+        self._ending: set[int] = set()  # of these, the ones whose sources are closing
         self._queued_s = 0.0
 
     def renew(self, send_rate_hz: int, mode: str) -> None:
@@ -159,13 +160,18 @@ class RemotePlays:
         if isinstance(source, np.ndarray) and source.ndim:
             return await self._play_array(source, rate or 0, live=live, resume=resume)
         if isinstance(source, Path | str | bytes):
-            return self._start(_pieces_of_file(source, self._rate_hz), self._rate_hz, clip=True)
+            clip = self._start(_pieces_of_file(source, self._rate_hz), self._rate_hz, clip=True)
+            await self._request("room")
+            return clip
         if isinstance(source, AsyncIterable):
             if self._is_mp3:
                 raise ConfigurationError(
                     "mp3 mode plays whole clips; streamed audio needs mode rtp"
                 )
-            return self._start(source, rate or 0, live=live, ahead_s=ahead_s)
+            play = self._start(source, rate or 0, live=live, ahead_s=ahead_s)
+            if not live:
+                await self._request("room")
+            return play
         raise no_source(source)
 
     def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
@@ -173,6 +179,9 @@ class RemotePlays:
         if self.ended or self._link.is_full:
             return
         check_audio(samples, rate or self._rate_hz)
+        self._check_rate(rate)
+        if self._is_mp3:
+            raise ConfigurationError("mp3 mode plays whole clips; live audio needs mode rtp")
         head = messages.LIVE_HEAD.pack(rate or 0)
         for at in range(0, len(samples), PIECE_SAMPLES):
             piece = samples[at : at + PIECE_SAMPLES]
@@ -217,7 +226,7 @@ class RemotePlays:
     def stop_source(self, number: int) -> None:
         """Nobody wants more of a source."""
         task = self._sources.get(number)
-        if task is not None and not task.cancelling():
+        if task is not None and not task.cancelling() and number not in self._ending:
             task.cancel()
 
     def end(self) -> None:
@@ -267,6 +276,8 @@ class RemotePlays:
             samples[at : at + PIECE_SAMPLES] for at in range(0, len(samples) or 1, PIECE_SAMPLES)
         ]
         for piece in pieces[:-1]:
+            if self._link.is_full:
+                await self._link.drained()
             self._send_piece(play.number, rate, flags | messages.PLAY_GOES_ON, piece)
         self._send_piece(play.number, rate, flags, pieces[-1])
         if not live and self._queued_s > ASK_FROM_S:
@@ -297,6 +308,7 @@ class RemotePlays:
 
     def _forget(self, number: int) -> None:
         del self._sources[number], self._pulls[number]
+        self._ending.discard(number)
 
     async def _feed(self, number: int, source: AsyncIterable[Any], rate: int) -> None:
         chunks = Chunks(rate or self._rate_hz)
@@ -304,6 +316,8 @@ class RemotePlays:
         try:
             await self._pulls[number].acquire()
             async for chunk in source:
+                if number not in self._plays:  # it took no notice of being cancelled
+                    break
                 samples = chunks.samples(chunk, monotonic())
                 for at in range(0, len(samples) or 1, PIECE_SAMPLES):
                     piece = samples[at : at + PIECE_SAMPLES]
@@ -317,6 +331,7 @@ class RemotePlays:
             failed = "cancelled"
             raise
         finally:
+            self._ending.add(number)
             self._say(messages.SourceEnded(number, failed))
             aclose = getattr(source, "aclose", None)
             if aclose is not None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from mediaserver.counters import COUNTERS
 from mediaserver.errors import ConfigurationError
 from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Event, ProcessorRestarted, Reconnected
@@ -322,8 +323,9 @@ class IsolatedRunner:
 
     def _counted(self, name: str) -> None:
         assert self._call is not None
-        self._n_errors += name == "processor_errors"
-        self._call.count(name)
+        if name in COUNTERS:
+            self._n_errors += name == "processor_errors"
+            self._call.count(name)
 
     def _say(self, message: msgspec.Struct) -> None:
         if self._host is not None:

@@ -17,6 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -56,6 +57,7 @@ class Spawner:
         self._grace_s = grace_s
         self._memory_bytes = memory_bytes
         self._host_main = host_main
+        self._wakers: tuple[socket.socket, ...] = ()
         self._pids: dict[int, int] = {}
         self._to_kill: dict[int, float] = {}
 
@@ -63,8 +65,8 @@ class Spawner:
         """Serve until the other side is gone or says that it is over, then end all hosts."""
         gc.collect()
         gc.freeze()
-        woken, wake = socket.socketpair()
-        for end in (woken, wake):
+        woken, wake = self._wakers = socket.socketpair()
+        for end in self._wakers:
             end.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
@@ -81,7 +83,8 @@ class Spawner:
         while True:
             ready = [fd for fd, _ in poll.poll(50 if self._to_kill else BEAT_S * 1000)]
             if woken.fileno() in ready:
-                woken.recv(4096)
+                with contextlib.suppress(BlockingIOError):
+                    woken.recv(4096)
             if self._end.fileno() in ready and not self._serve():
                 return
             self._reap()
@@ -93,9 +96,13 @@ class Spawner:
     def _end_all(self) -> None:
         """Hosts end when their link does; those that do not are killed."""
         until = time.monotonic() + self._grace_s + SLACK_S
+        next_beat = 0.0
         while self._pids and time.monotonic() < until:
             time.sleep(0.02)
             self._reap()
+            if time.monotonic() >= next_beat:  # else this process would be taken for one that hangs
+                next_beat = time.monotonic() + BEAT_S
+                self._say(messages.Heartbeat())
         for pid in self._pids.values():
             os.kill(pid, signal.SIGKILL)
 
@@ -127,12 +134,14 @@ class Spawner:
         if pid:
             os.close(fd)
             self._pids[host] = pid
-            self._say(messages.HostStarted(host, pid))
+            self._say(messages.HostStarted(host, pid, resident_bytes(os.getpid())))
             return
         code = 1
         try:
             self._end.close()
             signal.set_wakeup_fd(-1)
+            for own in self._wakers:
+                own.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             _limit(self._memory_bytes)
             self._host_main(host, socket.socket(fileno=fd))
@@ -164,6 +173,13 @@ class Spawner:
     def _say(self, message: msgspec.Struct) -> None:
         with contextlib.suppress(OSError):  # the next read says so
             send_blocking(self._end, message)
+
+
+def resident_bytes(pid: int) -> int:
+    """The memory of a process that is in RAM, as Linux says; 0 where it is not known."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+    return 0
 
 
 def _limit(memory_bytes: int) -> None:

@@ -127,7 +127,6 @@ class FirstBytes(asyncio.Protocol):
             head = bytes(self._head[:end])
             if self.peer.is_late and not asks_only(head):
                 self._gatekeeper.count("refused_no_descriptor")
-                self._say("refused with 503", "no descriptors are left")
                 self._answer(http.HTTPStatus.SERVICE_UNAVAILABLE, "No descriptors are left.")
             elif wants_websocket(head):
                 self._become_websocket(head, bytes(self._head[end:]))

@@ -16,6 +16,7 @@ async def test_a_standstill_is_no_part_of_the_grace(serving: Serving) -> None:
     async with serving("echo", reconnect_grace_s=0.5) as server:
         first = await asyncio.to_thread(RawCall, server.service.port)
         await asyncio.to_thread(first.begin)
+        await asyncio.to_thread(first.echoed, b"\xd5" * 160)  # without media there is no grace
         await soon(lambda: server.service.n_calls == 1)
         start = {**first.start()}
         first.socket.close()

@@ -189,6 +189,7 @@ async def test_a_takeover_renews_the_facts(serving: Serving, where: Where, tmp_p
     )
     async with serving(bot("told", where, tmp_path), reconnect_grace_s=10) as server:
         async with FakeCall.connect(server.url, first) as call:
+            await call.send_payload(b"\xff" * 160)  # a call without media has no grace
             await call.press("1")
             await soon(lambda: bool(noted(tmp_path, first)), 20)
             call.cut()

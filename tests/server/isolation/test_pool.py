@@ -144,7 +144,7 @@ def isolated(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.P
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_killed_server_leaves_no_process_behind(workers: int) -> None:
     """Neither spawner nor hosts, also not one that spins."""
-    grace = {"MEDIASERVER_HANDLER_GRACE_S": "0.2"}
+    grace = {"MEDIASERVER_HANDLER_GRACE_S": "0.2", "MEDIASERVER_ON_PARENT_LOSS": "end"}
     with isolated("--workers", str(workers), **grace) as (process, url):
         spins = CallPlan(seconds=60.0)
         async with (

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import logging
 import threading
 from pathlib import Path
@@ -57,7 +58,7 @@ class Culprit(msgspec.Struct, frozen=True):
     @property
     def level(self) -> int:
         """How bad it is: what the machine did is no fault of a program."""
-        return logging.WARNING if self.kind in ("processor", "code") else logging.INFO
+        return logging.WARNING if self.processor or self.call_id else logging.INFO
 
     def __str__(self) -> str:
         whose = {
@@ -220,7 +221,7 @@ def culprit_of(innermost: FrameType) -> Culprit:
     while frame is not None:
         code = frame.f_code
         if code is Chain.run.__code__:
-            stage = frame.f_locals.get("stage")
+            stage = _locals_of(frame).get("stage")
             if isinstance(stage, CallView):
                 # A handler's place in the chain runs no code of the user's.
                 return Culprit("code", own_where, call_id=stage.id)
@@ -228,7 +229,7 @@ def culprit_of(innermost: FrameType) -> Culprit:
             call_id = call_id or getattr(getattr(stage, "call", None), "id", "")
             break
         if code is InlineRunner.handle.__code__:
-            view = frame.f_locals.get("view")
+            view = _locals_of(frame).get("view")
             if isinstance(view, CallView):
                 processor, call_id = view.name, view.id
             break
@@ -238,15 +239,28 @@ def culprit_of(innermost: FrameType) -> Culprit:
             call_id = call_id or _call_in(frame)
         frame = frame.f_back
     kind = "processor" if processor else "code"
-    return Culprit(kind, where or own_where, processor, call_id)
+    is_theirs = bool(where and (processor or call_id))
+    return Culprit(kind, where if is_theirs else own_where, processor, call_id)
 
 
 def _call_in(frame: FrameType) -> str:
     """The id of a call among a function's variables: of a task that a handler has started."""
-    for value in list(frame.f_locals.values()):
+    for value in _locals_of(frame).values():
         if isinstance(value, CallView):
             return value.id
     return ""
+
+
+def _locals_of(frame: FrameType) -> dict[str, Any]:
+    """A function's variables now."""
+    if not frame.f_code.co_flags & inspect.CO_OPTIMIZED:  # of a module or a class: all of it
+        return {}
+    found = frame.f_locals
+    copied = dict(found)
+    if isinstance(found, dict):
+        # Before Python 3.13 it stays with the frame, and would keep alive what is in it.
+        found.clear()
+    return copied
 
 
 def _where(frame: FrameType) -> str:
