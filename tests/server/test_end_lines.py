@@ -186,7 +186,7 @@ def summary(**figures: Any) -> CallSummary:
         ({"frames_in": 100, "late": 7}, ("7 % of the audio came too late",)),
         ({"frames_in": 100, "refused": 9}, ("9 messages refused",)),
         ({"duration_s": 5.0}, ("no audio came",)),
-        ({"reason": "lost", "codec": ""}, ("lost with its worker",)),
+        ({"reason": "worker", "codec": ""}, ("lost with its worker",)),
         ({"frames_in": 9, "dropped_s": 1.25}, ("1.2 s of live audio dropped",)),
         ({"frames_in": 9, "plays": {"failed": 2}}, ("2 plays failed",)),
         ({"frames_in": 9, "processor_errors": 1}, ("processors failed 1 times",)),
