@@ -122,7 +122,7 @@ async def test_a_programs_own_settings_hold_in_its_workers(tmp_path: Path) -> No
 
 WRONG = [
     ("toml", "level =", "line 1: this is not TOML"),
-    ("json", '{"version": 1,\n}', "line 2: this is not JSON"),
+    ("json", '{"version": 1,\n}', ": this is not JSON"),
     ("json", "[]", "expected a table or null, not a list"),
     ("toml", "handlrs = {}", "unknown key 'handlrs'; did you mean 'handlers'?"),
     ("toml", "version = 2", "Unsupported version: 2"),

@@ -31,9 +31,15 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("no openssl here to make certificates with")
     folder = tmp_path_factory.mktemp("authority")
     new = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
-    (folder / "server.cnf").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    # All that Python 3.13 looks at from the start on.
+    (folder / "server.cnf").write_text(
+        "subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=critical,CA:FALSE\n"
+        "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+        "keyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\n"
+    )
     for command in (
-        f"{new} -keyout ca.key -out ca.pem -subj /CN=authority",
+        f"{new} -keyout ca.key -out ca.pem -subj /CN=authority"
+        " -addext keyUsage=critical,keyCertSign,cRLSign",
         "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key"
         " -out server.csr -subj /CN=server",
         "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2"
