@@ -41,6 +41,7 @@ endif
 
 # What failed in the last run, alone and one after the other: whether it was the machine's load.
 again: venv
+	@$(BIN)/python tests/last_failed.py
 	$(BIN)/python -m pytest -n 0 --last-failed --last-failed-no-failures none
 
 # Calls opened, lost, taken over and ended at random: CALLS of them in one process, then in two
