@@ -130,6 +130,8 @@ def _text_of(path: Path) -> str:
         raise ConfigurationError(f"cannot read {path}: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
         raise ConfigurationError(f"cannot read {path}: it is not UTF-8 text") from exc
+    except ValueError as exc:  # a NUL in its name
+        raise ConfigurationError(f"cannot read {str(path)!r}: {exc}") from exc
 
 
 def _named(place: str, _: KeyPath) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from mediaserver.app import MediaServer
 from mediaserver.carrier import CallPlan, place_call
-from mediaserver.settings import ProcessorSetting, Settings
+from mediaserver.settings import ProcessorSetting, Settings, load
 from tests.cli.test_process import run, serve
 from tests.server.watching import soon
 
@@ -169,3 +169,9 @@ async def test_a_program_is_told_by_the_worker(tmp_path: Path) -> None:
     wrong: Any = "logging.toml"
     with pytest.raises(ConfigurationError, match="cannot be given these settings"):
         MediaServer(Settings(port=0, workers=2, log_config=wrong))
+
+
+def test_a_name_that_no_file_can_have_is_one_line() -> None:
+    """A NUL in it; found by the fuzzer."""
+    with pytest.raises(ConfigurationError, match="embedded null byte"):
+        load({}, {"MEDIASERVER_LOG_CONFIG": "a\0b"}, None)
