@@ -12,6 +12,7 @@ import pytest
 
 from mediaserver.app import MediaServer
 from mediaserver.carrier import CallPlan, place_call
+from mediaserver.errors import ConfigurationError
 from mediaserver.settings import ProcessorSetting, Settings, load
 from tests.cli.test_process import run, serve
 from tests.server.watching import soon
