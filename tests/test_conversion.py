@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
-from mediaserver.conversion import WrongValueError, convert, did_you_mean
+from mediaserver.conversion import WrongSettingError, WrongValueError, convert, did_you_mean
 
 
 class Colour(enum.Enum):
@@ -170,3 +170,29 @@ def test_the_nearest_name_is_guessed() -> None:
     assert did_you_mean("prot", ["host", "port"]) == "; did you mean 'port'?"
     assert did_you_mean("PROT", ["HOST", "PORT"], "X_") == "; did you mean 'X_PORT'?"
     assert did_you_mean("colour", ["host", "port"]) == ""
+
+
+def test_a_wrong_setting_says_where_it_is_written() -> None:
+    """Where that is known."""
+    assert str(WrongSettingError(("port",), "too big", "--port")) == (
+        "wrong setting port (--port): too big"
+    )
+    assert str(WrongSettingError(("a", 0), "odd")) == "wrong setting a[0]: odd"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (dict[str, int], {"a": "x"}),
+        (tuple[int, str], [1, 2]),
+        (tuple[int, str], [1]),
+        (None, 3),
+        (bytes, 3),
+        (int | None, "x"),
+    ],
+)
+def test_every_kind_of_type_has_its_words(kind: Any, value: Any) -> None:
+    """Inner types, null and what has no word of its own."""
+    with pytest.raises(WrongValueError) as caught:
+        convert(value, kind)
+    assert "expected" in str(caught.value)

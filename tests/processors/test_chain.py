@@ -9,7 +9,7 @@ import pytest
 
 from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Call, Filter
-from mediaserver.processors.chain import Chain, FilterStage, RateConverter, Stage
+from mediaserver.processors.chain import Budget, Chain, FilterStage, RateConverter, Stage
 
 CALL = cast(Call, None)  # these filters never look at it
 
@@ -159,3 +159,52 @@ def test_a_rate_that_fits_costs_nothing() -> None:
     """The same frame comes back, not a copy."""
     same = frame(rate=16000)
     assert RateConverter(16000).convert(same) is same
+
+
+class Drop(Filter):
+    def process(self, frame: Frame) -> None:
+        return None
+
+
+def test_a_stage_that_is_repeatedly_slow_is_told_once_per_four() -> None:
+    """Four frames above the limit within a second, not four in a minute."""
+    now = [0.0]
+    told: list[tuple[str, float]] = []
+
+    class Slow(Filter):
+        takes_s = 0.008
+
+        def process(self, frame: Frame) -> Frame:
+            now[0] += self.takes_s
+            return frame
+
+    budget = Budget(0.005, lambda name, longest_s: told.append((name, longest_s)))
+    chain_ = Chain([FilterStage("slow", Slow(CALL))], lambda *_: None, budget, lambda: now[0])
+    for index in range(3):
+        chain_.run(frame(index))
+        now[0] += 1.0
+    assert told == []
+    now[0] += 10.0
+    for index in range(4):
+        chain_.run(frame(index))
+    assert told == [("slow", pytest.approx(0.008))]
+    chain_.bypass("slow")
+    for index in range(9):
+        chain_.run(frame(index))
+    assert len(told) == 1
+    chain_.close()
+
+
+def test_a_swallowed_frame_reaches_nobody_behind() -> None:
+    """Nor is its stage taken for one that failed."""
+    failures: list[str] = []
+    seen: list[Frame] = []
+
+    class Tap(Filter):
+        def process(self, frame: Frame) -> Frame:
+            seen.append(frame)
+            return frame
+
+    stages: list[Stage] = [FilterStage("drop", Drop(CALL)), FilterStage("tap", Tap(CALL))]
+    Chain(stages, lambda name, _: failures.append(name)).run(frame())
+    assert (seen, failures) == ([], [])
