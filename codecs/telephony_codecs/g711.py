@@ -200,12 +200,12 @@ def g711_codec(law: Law) -> Codec:
     """Return the codec of one law, as data."""
 
     def make_decoder(
-        rate_hz: int,  # noqa: ARG001 (8000 is all there is)
+        rate_hz: int,  # noqa: ARG001 - 8000 is all there is
         max_payload_s: float = MAX_PAYLOAD_S,
     ) -> G711Decoder:
         return G711Decoder(law, max_payload_s)
 
-    def make_encoder(rate_hz: int) -> G711Encoder:  # noqa: ARG001 (8000 is all there is)
+    def make_encoder(rate_hz: int) -> G711Encoder:  # noqa: ARG001 - 8000 is all there is
         return G711Encoder(law)
 
     return Codec(law.codec, (RATE_HZ,), RATE_HZ, make_decoder, make_encoder)

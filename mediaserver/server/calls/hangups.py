@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from mediaserver.logs import shown
+from mediaserver.observer import ReportedEvent
 from mediaserver.server.calls.audio.outbound import Outbound
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,34 @@ What comes back, and what is raised, are the control client's.
 
 # At the server's end: for commands under way.
 COMMANDS_WITHIN_S = 5.0
+
+
+class ControlEncoding(Protocol):
+    """What the two sides must know of the control client's values; ``control.encoding`` does."""
+
+    def encode_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+        """What a command is given; raises where it cannot be."""
+
+    def decode_arguments(self, encoded: bytes) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments that were encoded."""
+
+    def encode_result(self, result: Any) -> bytes:
+        """What a command has come to."""
+
+    def decode_result(self, encoded: bytes) -> Any:
+        """The result that was encoded."""
+
+    def encode_error(self, error: Exception) -> bytes:
+        """Why a command failed."""
+
+    def decode_error(self, encoded: bytes) -> Exception:
+        """The error that was encoded."""
+
+    def no_answer(self, reason: str) -> Exception:
+        """The error of a command of which it is not known whether it was carried out."""
+
+    def decode_event(self, event_type: str, encoded: bytes) -> ReportedEvent:
+        """The event of a webhook."""
 
 
 class HangableCall(Protocol):

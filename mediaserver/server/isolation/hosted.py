@@ -16,6 +16,7 @@ from mediaserver.errors import ConfigurationError
 from mediaserver.media.frames import Frame
 from mediaserver.processors.parameters import from_call
 from mediaserver.processors.spec import Spec
+from mediaserver.server.calls.hangups import ControlEncoding
 from mediaserver.server.calls.selection import Chosen, load
 from mediaserver.server.calls.watching.blame import LoopWatch
 from mediaserver.server.isolation import messages
@@ -53,7 +54,7 @@ class ProcessorHost:
         end: socket.socket,
         settings: Settings,
         specs: Mapping[object, Spec],
-        control: messages.ControlEncoding,
+        control: ControlEncoding,
     ) -> None:
         self._settings = settings
         self._named = [each for _, each in settings.named()]

@@ -8,13 +8,13 @@ and one version: a host is forked from the spawner that its carrier has started 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import msgspec
 
 from mediaserver.media.frames import Track
-from mediaserver.observer import CallSummary, ReportedEvent, StreamRequest
+from mediaserver.observer import CallSummary, StreamRequest
 from mediaserver.processes.messages import Failed, Heartbeat, Hello, Ready, Shutdown
 from mediaserver.processors.api import Event, PlayReason, PlayState, Webhook
 from mediaserver.server.calls.audio.formats import Formats
@@ -270,31 +270,6 @@ FromHost = (
     HostBeat | HandlersDone | CallDone | CallRefused | Load | Counted | WantEnd | WantHangUp
     | StartSource | SourceEnded | CancelPlay | PlaceMark | Request | Abandon
 )  # fmt: skip
-
-
-class ControlEncoding(Protocol):
-    """What both sides must know of the control client's values; ``control.encoding`` does."""
-
-    def encode_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
-        """What a command is given; raises where it cannot be."""
-
-    def decode_arguments(self, encoded: bytes) -> tuple[list[Any], dict[str, Any]]:
-        """The arguments that were encoded."""
-
-    def encode_result(self, result: Any) -> bytes:
-        """What a command has come to."""
-
-    def decode_result(self, encoded: bytes) -> Any:
-        """The result that was encoded."""
-
-    def encode_error(self, error: Exception) -> bytes:
-        """Why a command failed."""
-
-    def decode_error(self, encoded: bytes) -> Exception:
-        """The error that was encoded."""
-
-    def decode_event(self, event_type: str, encoded: bytes) -> ReportedEvent:
-        """The event of a webhook."""
 
 
 _EVENTS: dict[str, type[Any]] = {kind.__name__: kind for kind in Event.__args__}

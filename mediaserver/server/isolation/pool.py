@@ -15,6 +15,7 @@ import msgspec
 
 from mediaserver.processes.child import END_WITHIN_S, ChildKind, ChildLimits, ChildProcess
 from mediaserver.processes.supervisor import Supervisor
+from mediaserver.server.calls.hangups import ControlEncoding
 from mediaserver.server.calls.runner import InlineRunner, Runner
 from mediaserver.server.calls.selection import Chosen
 from mediaserver.server.isolation import messages
@@ -43,9 +44,7 @@ class HostPool:
         ConfigurationError: another process cannot be given these settings.
     """
 
-    def __init__(
-        self, settings: Settings, control: messages.ControlEncoding, beat_s: float = 0.5
-    ) -> None:
+    def __init__(self, settings: Settings, control: ControlEncoding, beat_s: float = 0.5) -> None:
         self._settings = settings
         self._control = control
         self._numbers = itertools.count(1)

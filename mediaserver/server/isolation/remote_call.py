@@ -14,6 +14,7 @@ from mediaserver.media.frames import Frame
 from mediaserver.observer import CallSummary
 from mediaserver.processors.api import Event
 from mediaserver.server.calls.facts import CallFacts
+from mediaserver.server.calls.hangups import ControlEncoding
 from mediaserver.server.calls.runner import InlineRunner, RunnerLoad
 from mediaserver.server.calls.selection import Chosen
 from mediaserver.server.isolation import messages
@@ -51,7 +52,7 @@ class RemoteCall:
         opened: messages.OpenCall,
         chosen: Sequence[Chosen],
         settings: Settings,
-        control: messages.ControlEncoding,
+        control: ControlEncoding,
         done: Callable[[int], None],
     ) -> None:
         self.facts = facts_of(opened.facts)

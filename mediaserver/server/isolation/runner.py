@@ -16,6 +16,7 @@ from mediaserver.errors import ConfigurationError
 from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Event, ProcessorRestarted, Reconnected
 from mediaserver.server.calls.audio.outbound import Outbound
+from mediaserver.server.calls.hangups import ControlEncoding
 from mediaserver.server.calls.runner import (
     CANCELLED_WITHIN_S,
     InlineRunner,
@@ -85,7 +86,7 @@ class IsolatedRunner:
         chain: tuple[int, ...],
         outside: Mapping[str, str],
         settings: Settings,
-        control: messages.ControlEncoding,
+        control: ControlEncoding,
     ) -> None:
         self.names = tuple(names)
         self._place = place

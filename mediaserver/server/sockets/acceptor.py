@@ -232,7 +232,7 @@ class Acceptor:
 
 def descriptor_limit() -> int | None:
     """How many descriptors this process may have; None: not known, or any number."""
-    if sys.platform == "win32":  # pragma: no cover
+    if sys.platform == "win32":  # pragma: no cover - another system
         return None
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return None if limit == resource.RLIM_INFINITY else limit

@@ -10,10 +10,9 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from mediaserver.observer import ReportedEvent
-from mediaserver.server.calls.hangups import Perform
+from mediaserver.server.calls.hangups import ControlEncoding, Perform
 from mediaserver.server.workers.messages import Abandoned, Command, Commanded
 
 logger = logging.getLogger(__name__)
@@ -22,34 +21,6 @@ logger = logging.getLogger(__name__)
 COMMANDS_WITHIN_S = 5.0
 # More than the control client's own deadline, which brings a better answer.
 ANSWER_WITHIN_S = 40.0
-
-
-class ControlEncoding(Protocol):
-    """What the two sides must know of the control client's values; ``control.encoding`` does."""
-
-    def encode_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
-        """What a command is given; raises where it cannot be."""
-
-    def decode_arguments(self, encoded: bytes) -> tuple[list[Any], dict[str, Any]]:
-        """The arguments that were encoded."""
-
-    def encode_result(self, result: Any) -> bytes:
-        """What a command has come to."""
-
-    def decode_result(self, encoded: bytes) -> Any:
-        """The result that was encoded."""
-
-    def encode_error(self, error: Exception) -> bytes:
-        """Why a command failed."""
-
-    def decode_error(self, encoded: bytes) -> Exception:
-        """The error that was encoded."""
-
-    def no_answer(self, reason: str) -> Exception:
-        """The error of a command of which it is not known whether it was carried out."""
-
-    def decode_event(self, event_type: str, encoded: bytes) -> ReportedEvent:
-        """The event of a webhook."""
 
 
 class CommandRequests:

@@ -20,13 +20,13 @@ from mediaserver.observer import CallObserver, CallSummary
 from mediaserver.server.admission import AdmissionControl, Refused, Upgrade
 from mediaserver.server.base import HURRY_S, ServiceBase
 from mediaserver.server.calls.connection import MediaConnection
-from mediaserver.server.calls.hangups import Perform
+from mediaserver.server.calls.hangups import ControlEncoding, Perform
 from mediaserver.server.calls.selection import load_processors
 from mediaserver.server.calls.starting import Answer, HandOff, StartLimits
 from mediaserver.server.listener import Listener
 from mediaserver.server.sockets.media_socket import Connection, Pings
 from mediaserver.server.workers import messages
-from mediaserver.server.workers.commands import CommandAnswers, ControlEncoding
+from mediaserver.server.workers.commands import CommandAnswers
 from mediaserver.server.workers.directory import Directory
 from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
 from mediaserver.server.workers.placement import Placement

@@ -23,12 +23,13 @@ from mediaserver.processes.inside import Heartbeats
 from mediaserver.server.admission import Upgrade
 from mediaserver.server.base import HURRY_S
 from mediaserver.server.calls.connection import MediaConnection
+from mediaserver.server.calls.hangups import ControlEncoding
 from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.calls.session import Session
 from mediaserver.server.calls.starting import Answer, StartLimits
 from mediaserver.server.sockets.media_socket import SocketMaker, make_protocol
-from mediaserver.server.workers.commands import CommandRequests, ControlEncoding
+from mediaserver.server.workers.commands import CommandRequests
 from mediaserver.server.workers.messages import (
     CallClosed,
     CallOpened,
