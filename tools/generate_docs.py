@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from mediaserver import settings
-from mediaserver.cli import carrier
+from mediaserver.cli.commands import carrier
 from mediaserver.cli.main import COMMANDS
 from mediaserver.counters import COUNTERS, VALUES, WEBHOOKS
 from mediaserver.sources import Loader, meanings
@@ -101,7 +101,7 @@ def parsers() -> dict[str, Parser]:
     """Each command's parser."""
     commands = Parser().add_subparsers()
     for name in COMMANDS:
-        importlib.import_module(f"mediaserver.cli.{name}").register(commands)
+        importlib.import_module(f"mediaserver.cli.commands.{name}").register(commands)
     return dict(commands.choices)
 
 

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     named = next((a for a in arguments if a in COMMANDS), None)
     for name, text in COMMANDS.items():
         if name == named:
-            importlib.import_module(f"mediaserver.cli.{name}").register(commands)
+            importlib.import_module(f"mediaserver.cli.commands.{name}").register(commands)
         else:
             commands.add_parser(name, help=text)
     args = parser.parse_args(arguments)

@@ -20,9 +20,9 @@ import pytest
 
 from mediaserver.carrier import CallPlan, CallReport, PlanError, Summary
 from mediaserver.carrier.call import TOO_SLOW
-from mediaserver.cli import simulate
-from mediaserver.cli.simulate import processes
-from mediaserver.cli.simulate.command import too_slow
+from mediaserver.cli.commands import simulate
+from mediaserver.cli.commands.simulate import processes
+from mediaserver.cli.commands.simulate.command import too_slow
 
 from .conftest import Server, ServerAt
 

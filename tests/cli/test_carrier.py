@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from mediaserver.cli import carrier, control, webhook
+from mediaserver.cli.commands import carrier, control, webhook
 from mediaserver.errors import ConfigurationError
 
 KEY = "KEY-canary-of-the-command-line"
@@ -31,7 +31,7 @@ def run(*arguments: str) -> int:
 def test_the_carrier_runs_alone_until_it_is_terminated(key: str | None) -> None:
     """``mediaserver carrier`` says where it is, answers, and ends with exit code 0."""
     code = (
-        "import argparse; from mediaserver.cli import carrier;"
+        "import argparse; from mediaserver.cli.commands import carrier;"
         "p = argparse.ArgumentParser(); carrier.register(p.add_subparsers());"
         "a = p.parse_args(['carrier', '--port', '0', '--ring']); raise SystemExit(a.run(a))"
     )

@@ -160,7 +160,7 @@ def test_a_simulated_call_takes_the_servers_token(
     """MEDIASERVER_AUTH_TOKEN stands in for --token; an empty one is none."""
     import argparse
 
-    from mediaserver.cli import simulate
+    from mediaserver.cli.commands import simulate
 
     parser = argparse.ArgumentParser()
     simulate.register(parser.add_subparsers())

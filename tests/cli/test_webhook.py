@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from nacl.signing import SigningKey
 
-from mediaserver.cli import carrier, control, webhook
+from mediaserver.cli.commands import carrier, control, webhook
 from mediaserver.errors import ConfigurationError
 
 SIGNING = SigningKey(b"s" * 32)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from nacl.signing import SigningKey
 
-from mediaserver.cli import carrier, control, webhook
+from mediaserver.cli.commands import carrier, control, webhook
 from mediaserver.errors import ConfigurationError
 
 KEY = "KEY-canary-of-the-command-line"

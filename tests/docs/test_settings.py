@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mediaserver.cli import serve
+from mediaserver.cli.commands import serve
 from mediaserver.processors.discovery import find
 from mediaserver.processors.parameters import bind
 from mediaserver.settings import Settings, load

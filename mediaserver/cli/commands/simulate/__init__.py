@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mediaserver.cli.simulate.command import register
-from mediaserver.cli.simulate.flags import plan_of
+from mediaserver.cli.commands.simulate.command import register
+from mediaserver.cli.commands.simulate.flags import plan_of
 
 __all__ = ["plan_of", "register"]

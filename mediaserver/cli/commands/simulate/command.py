@@ -12,9 +12,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from mediaserver.carrier import CallPlan, CallReport, PlanError, Summary, check
 from mediaserver.carrier.call import TOO_SLOW
 from mediaserver.carrier.script import media_s, voices
-from mediaserver.cli.simulate import processes
-from mediaserver.cli.simulate.flags import add_flags, plan_of
-from mediaserver.cli.simulate.show import listen, record, show_json, show_table
+from mediaserver.cli.commands.simulate import processes
+from mediaserver.cli.commands.simulate.flags import add_flags, plan_of
+from mediaserver.cli.commands.simulate.show import listen, record, show_json, show_table
 from telephony_codecs import CodecError
 
 

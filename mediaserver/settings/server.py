@@ -1,103 +1,18 @@
-"""Settings: flags over environment over TOML file over defaults."""
+"""Everything about a server that can be set."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import parse_qs, urlsplit
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from mediaserver.conversion import KeyPath, WrongValueError
-from mediaserver.errors import ConfigurationError
-from mediaserver.sources import File, Loader, read_json
+from mediaserver.conversion import KeyPath
+from mediaserver.settings.processors import ProcessorSetting, RouteSetting, Text
 
 NonNegative = Annotated[float, Meta(ge=0)]
-Text = Annotated[str, Meta(min_length=1)]
-
-CARRIER_TABLE = "carrier"
-"""The fake Telnyx's own table of the same file; see ``mediaserver carrier``."""
-
-
-if TYPE_CHECKING:
-    Named = str | Callable[..., Any]
-else:
-    Named = Text  # what a file or a flag may hold; a program may give more
-
-
-class ProcessorSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One processor of the chain.
-
-    Attributes:
-        name: built-in, entry point, ``module:attribute`` or ``file.py:attribute``; from a
-            program also the handler or ``Filter`` class itself.
-        parameters: its typed parameters.
-        allow: parameters that a call may set as custom parameter ``param_<name>``.
-        alias: what a call selects it by; ``name`` if empty.
-        isolate: ``process`` runs it, and the chain it is in, in a process apart; ``none`` leaves
-            it here unless another one of its chain moves it; as the setting ``isolate`` says if
-            not given.
-    """
-
-    name: Named
-    parameters: dict[str, Any] = {}
-    allow: tuple[str, ...] = ()
-    alias: str = ""
-    isolate: Literal["process", "none"] | None = None
-
-    @property
-    def selected_by(self) -> str:
-        """What a call selects it by."""
-        return self.alias or name_of(self.name)
-
-    @classmethod
-    def parse(cls, text: str) -> ProcessorSetting:
-        """From a flag: ``NAME`` or ``NAME?parameter=value&parameter=value``.
-
-        A parameter that comes several times is a list.
-
-        Raises:
-            WrongValueError: there is no name.
-        """
-        name, _, query = text.partition("?")
-        if not name.strip():
-            raise WrongValueError((), "a processor without a name")
-        given = parse_qs(query, keep_blank_values=True)
-        return cls(name.strip(), {n: v[0] if len(v) == 1 else v for n, v in given.items()})
-
-
-class RouteSetting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The chain of some calls: those for which all is true that is given here.
-
-    Attributes:
-        processors: the chain.
-        path: the stream's URL ends in ``/media/`` and this name.
-        to: the called number is one of these.
-        parameters: the stream has these custom parameters, or its URL these parameters.
-    """
-
-    processors: tuple[ProcessorSetting, ...]
-    path: Text | None = None
-    to: tuple[Text, ...] | None = None
-    parameters: dict[str, str] | None = None
-
-
-def name_of(processor: str | Callable[..., Any]) -> str:
-    """A processor's name, as logs and errors have it."""
-    if isinstance(processor, str):
-        return processor
-    processor = without_partial(processor)
-    return getattr(processor, "__name__", type(processor).__name__)
-
-
-def without_partial(processor: Callable[..., Any]) -> Callable[..., Any]:
-    """The function of a ``functools.partial``; anything else as it is."""
-    while isinstance(processor, partial):
-        processor = processor.func
-    return processor
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -269,63 +184,3 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     allow_insecure: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_config: dict[str, Any] | None = None
-
-
-def _processors(written: Any) -> Any:
-    """Of names, with commas between them or in a list, the processors; tables are left alone."""
-    if isinstance(written, str):
-        written = written.split(",")
-    if isinstance(written, list):
-        return [ProcessorSetting.parse(w) if isinstance(w, str) else w for w in written]
-    return written
-
-
-def _listed(written: Any) -> Any:
-    """Of texts with commas between them, a list."""
-    return [each.strip() for each in written.split(",")] if isinstance(written, str) else written
-
-
-def _routes(written: Any) -> Any:
-    """Routes, with the processors in each read as those of the settings are."""
-    if not isinstance(written, list):
-        return written
-    return [
-        {**each, "processors": _processors(each["processors"])}
-        if isinstance(each, dict) and "processors" in each
-        else each
-        for each in written
-    ]
-
-
-def _log_config(written: Any) -> Any:
-    """Of a file's name, what is in it; a table is left alone."""
-    if not isinstance(written, str) or written == "null":
-        return written
-    path = Path(written)
-    try:
-        return read_json(path) if path.suffix == ".json" else dict(File.read(path).values)
-    except ConfigurationError as exc:
-        raise WrongValueError((), str(exc)) from exc
-
-
-LOADER = Loader(
-    kind=Settings,
-    prefix="MEDIASERVER_",
-    # Telnyx's own names for the two values its portal hands out.
-    aliases={"api_key": "TELNYX_API_KEY", "public_keys": "TELNYX_PUBLIC_KEY"},
-    others=(CARRIER_TABLE,),
-    flags={"processors": "processor"},
-    secrets=("api_key", "auth_token"),
-    readers={
-        "processors": _processors,
-        "offer": _processors,
-        "allowed_origins": _listed,
-        "trusted_proxies": _listed,
-        "routes": _routes,
-        "log_config": _log_config,
-    },
-)
-"""How the server's settings are written."""
-
-load = LOADER.load
-"""Settings from all their sources; see ``Loader.load``."""

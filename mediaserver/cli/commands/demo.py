@@ -18,8 +18,8 @@ from mediaserver.app import MediaServer, loop_factory
 from mediaserver.carrier import Audio, CallPlan, CallReport, PlanError, Summary, check, place_calls
 from mediaserver.carrier import Progress as CallProgress
 from mediaserver.carrier.report import COLUMNS, rows
-from mediaserver.cli.simulate.show import summary_line
-from mediaserver.cli.story import stage
+from mediaserver.cli.commands.simulate.show import summary_line
+from mediaserver.cli.commands.story import stage
 from mediaserver.errors import ConfigurationError, MediaServerError
 from mediaserver.settings import ProcessorSetting, Settings
 from telephony_codecs import CodecError, CodecUnavailableError, codec, open_audio

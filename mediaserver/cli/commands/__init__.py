@@ -1,0 +1,1 @@
+"""One module or package for each command; each has ``register(commands)``."""
