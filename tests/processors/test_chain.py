@@ -9,7 +9,15 @@ import pytest
 
 from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Call, Filter
-from mediaserver.processors.chain import Budget, Chain, FilterStage, RateConverter, Stage
+from mediaserver.processors.chain import (
+    TIMED_EVERY,
+    TOO_OFTEN,
+    Budget,
+    Chain,
+    FilterStage,
+    RateConverter,
+    Stage,
+)
 
 CALL = cast(Call, None)  # these filters never look at it
 
@@ -193,6 +201,35 @@ def test_a_stage_that_is_repeatedly_slow_is_told_once_per_four() -> None:
         chain_.run(frame(index))
     assert len(told) == 1
     chain_.close()
+
+
+def test_a_slow_stage_is_found_by_one_frame_in_sixteen() -> None:
+    """The clock is read for some frames only, until one is slow; then for each."""
+    now = [0.0]
+    n_read = [0]
+    told: list[str] = []
+
+    class Later(Filter):
+        takes_s = 0.001
+
+        def process(self, frame: Frame) -> Frame:
+            now[0] += self.takes_s
+            return frame
+
+    def clock() -> float:
+        n_read[0] += 1
+        return now[0]
+
+    later = Later(CALL)
+    budget = Budget(0.005, lambda name, _: told.append(name))
+    chain_ = Chain([FilterStage("later", later)], lambda *_: None, budget, clock)
+    for index in range(10 * TIMED_EVERY):
+        chain_.run(frame(index))
+    assert n_read[0] == 2 * 10
+    later.takes_s = 0.008
+    for index in range(TOO_OFTEN):
+        chain_.run(frame(index))
+    assert told == ["later"]
 
 
 def test_a_swallowed_frame_reaches_nobody_behind() -> None:

@@ -12,9 +12,11 @@ reported at its end, without a line.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import inspect
 import logging
+import os
 import threading
 from pathlib import Path
 from time import monotonic
@@ -96,7 +98,8 @@ class LoopWatch:
         self._beat: asyncio.TimerHandle | None = None
         self._over = threading.Event()
         self._thread_id = 0
-        self._native_id = 0
+        self._account = -1
+        self._before = (0.0, 0.0)
         self._culprit: Culprit | None = None
         self._gc_since: float | None = None
         self._gc_s = 0.0
@@ -107,7 +110,11 @@ class LoopWatch:
         """Watch from now on."""
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
-        self._native_id = threading.get_native_id()
+        # Kept open, and read on the loop: a second thread that opens files twenty times a second
+        # takes the interpreter's lock from the loop each time.
+        with contextlib.suppress(OSError):
+            path = f"/proc/self/task/{threading.get_native_id()}/schedstat"
+            self._account = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         gc.callbacks.append(self._collecting)
         self._expect()
         threading.Thread(target=self._look_on, name="loop watch", daemon=True).start()
@@ -117,6 +124,9 @@ class LoopWatch:
         self._over.set()
         if self._beat is not None:
             self._beat.cancel()
+        if self._account >= 0:
+            os.close(self._account)
+            self._account = -1
         if self._collecting in gc.callbacks:
             gc.callbacks.remove(self._collecting)
 
@@ -124,6 +134,7 @@ class LoopWatch:
 
     def _expect(self) -> None:
         assert self._loop is not None
+        self._before = self._scheduled()
         self._due = monotonic() + BEAT_S
         self._beat = self._loop.call_later(BEAT_S, self._on_beat)
 
@@ -162,30 +173,38 @@ class LoopWatch:
     # In the thread.
 
     def _look_on(self) -> None:
-        ran, waited = _scheduled(self._native_id)
-        expected = monotonic() + BEAT_S
+        expected = self._due + LATE_S
         while not self._over.wait(max(0.0, expected - monotonic())):
             now = monotonic()
-            own_late_s, expected = now - expected, now + BEAT_S
-            due = self._due
-            late_s = now - due
+            due, before = self._due, self._before
+            late_s, own_late_s = now - due, now - expected
             if late_s < LATE_S:
-                ran, waited = _scheduled(self._native_id)
+                expected = due + LATE_S
                 continue
+            expected = now + BEAT_S
             if self._culprit is not None and self._culprit.kind != "starved":
                 continue
-            culprit = self._judge(late_s, own_late_s, (ran, waited))
+            culprit = self._judge(late_s, own_late_s, before)
             if self._due == due:  # it is late still
                 self._culprit = culprit
                 self._say(culprit, late_s)
 
+    def _scheduled(self) -> tuple[float, float]:
+        """Seconds the loop's thread has run, and has waited for a CPU, as Linux accounts for it."""
+        try:
+            ran, waited, _ = map(int, os.pread(self._account, 100, 0).split())
+        except (OSError, ValueError):
+            return 0.0, 0.0
+        return ran / 1e9, waited / 1e9
+
     def _judge(self, late_s: float, own_late_s: float, before: tuple[float, float]) -> Culprit:
         if self._gc_since is not None:
             return Culprit("gc")
-        ran, waited = _scheduled(self._native_id)
-        if waited - before[1] > late_s / 2 and ran - before[0] < BUSY_S:
+        ran, waited = self._scheduled()
+        ran_s, waited_s = ran - before[0], waited - before[1]
+        if waited_s > late_s / 2 and ran_s < BUSY_S:
             return Culprit("starved")
-        if own_late_s > late_s / 2 and ran - before[0] < late_s / 2:
+        if own_late_s > late_s / 2 and ran_s + waited_s < late_s / 2:
             return Culprit("stopped")
         frame = sys_frame(self._thread_id)
         return Culprit("unknown") if frame is None else culprit_of(frame)
@@ -206,6 +225,10 @@ class LoopWatch:
         )
 
 
+# Whose variable ``stage`` is what runs now.
+CHAINS = (Chain.run.__code__, Chain.run_timed.__code__)
+
+
 def sys_frame(thread_id: int) -> FrameType | None:
     """What a thread runs now."""
     import sys
@@ -220,7 +243,7 @@ def culprit_of(innermost: FrameType) -> Culprit:
     own_where = _where(innermost)
     while frame is not None:
         code = frame.f_code
-        if code is Chain.run.__code__:
+        if code in CHAINS:
             stage = _locals_of(frame).get("stage")
             if isinstance(stage, CallView):
                 # A handler's place in the chain runs no code of the user's.
@@ -274,13 +297,3 @@ def _is_library(filename: str) -> bool:
 
 
 _LIBRARY = str(Path(asyncio.__file__).parents[1]) + "/"
-
-
-def _scheduled(native_id: int) -> tuple[float, float]:
-    """Seconds a thread has run, and has waited for a CPU, as Linux accounts for it."""
-    try:
-        text = Path(f"/proc/self/task/{native_id}/schedstat").read_text()
-        ran, waited, _ = map(int, text.split())
-    except (OSError, ValueError):
-        return 0.0, 0.0
-    return ran / 1e9, waited / 1e9
