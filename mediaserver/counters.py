@@ -13,6 +13,8 @@ from __future__ import annotations
 
 COUNTERS: dict[str, str] = {
     "calls": "calls that began",
+    "ended.*": "calls that ended, by reason",
+    "lost_sockets": "sockets of calls that went away without `stop`; another one was waited for",
     "takeovers": "sockets that took over a call from its earlier socket",
     "start_missing": "sockets closed because `connected` or `start` did not come in time",
     "cut_ringing": "sockets closed because `start` did not come in time where no `auth_token` is"
@@ -31,6 +33,7 @@ COUNTERS: dict[str, str] = {
     "lost_hosts": "calls whose processor host was lost; see `on_host_loss`",
     "abandoned_handlers": "handlers that did not end although they were cancelled",
     "refused_token": "sockets or calls refused because their auth token was missing or wrong",
+    "tokens.*": "streams by what their auth token was worth at their `start`",
     "refused_origin": "sockets refused because they came from a web page that is not in"
     " `allowed_origins`",
     "refused_admin": "requests for admin pages refused: no right `admin_token`, or of a web page",
@@ -40,6 +43,9 @@ COUNTERS: dict[str, str] = {
     "refused_path": "sockets refused because no route has the name behind `/media/`",
     "parameter_ignored": "`param_NAME` values of calls that no `allow` names, left out",
     "refused_full": "sockets refused because `max_calls` were there",
+    "refused_overload": "sockets or calls refused because there was too much to do, or too little"
+    " memory: `shed_lag_ms`, `shed_memory_mb`",
+    "overloads": "times that began",
     "refused_format": "calls refused because their format cannot be served",
     "refused_processor": "calls refused because they asked for a processor or parameter"
     " that they may not have",
@@ -47,6 +53,7 @@ COUNTERS: dict[str, str] = {
     "refused_no_worker": "sockets or calls refused because no worker could take them",
     "refused_no_descriptor": "sockets refused, or lost on the way to their worker, because too"
     " many files were open",
+    "lost_workers": "workers that died or were killed, and were replaced",
     "placed_again": "sockets given to another worker, because theirs hung or died before it"
     " took them",
     "lost_with_worker": "calls that ended because their worker died",
@@ -70,6 +77,26 @@ _MISPLACED = {
 }
 
 VALUES: dict[str, dict[str, str]] = {
+    "tokens.*": {
+        "open": "let in: no `auth_token` is set",
+        "shared": "let in by the shared secret itself",
+        "per_call": "let in by a token of their own",
+        "missing": "refused: they brought none",
+        "unknown": "refused: it is none of ours",
+        "expired": "refused: it expired before it was used",
+        "other_call": "refused: it belongs to another call",
+        "revoked": "refused: its call had ended",
+    },
+    "ended.*": {
+        "stop": "Telnyx said `stop`, or reported the stream's end",
+        "lost": "their socket went away, and none came in its place",
+        "hangup": "hung up by their processor, or by the other side as a webhook said",
+        "processor": "a processor failed, and the settings end the call then",
+        "max_call": "they lasted for `max_call_s`",
+        "idle": "nobody was heard for `idle_s`",
+        "shutdown": "the server ended",
+        "worker": "their worker died; they are in `lost_with_worker`, too",
+    },
     "bad_request.*": {
         "tls": "TLS, on this plain port",
         "http2": "HTTP/2",

@@ -29,7 +29,8 @@ from mediaserver.control.events import Event
 from mediaserver.control.rest.actions.bound import perform
 from mediaserver.control.rest.fields import BidirectionalCodec, BidirectionalRate
 from mediaserver.errors import ConfigurationError
-from mediaserver.monitor import access
+from mediaserver.figures.figures import Figures
+from mediaserver.monitor import access, metrics
 from mediaserver.observer import masked
 from mediaserver.processors.discovery import check_importable
 from mediaserver.processors.routing import silences, told
@@ -90,6 +91,7 @@ class MediaServer:
         self._relations = Relations(self.client, self.webhooks, _restart_limits(settings), store)
         if settings.answer:
             self._answer_calls()
+        self._metrics = metrics.Metrics(settings, lambda: self.service, self._own_figures)
         admin_routes = access.guarded(self._admin_routes(), settings, self._refused)
         self.service = self._make_service(limits, access.on_media_port(admin_routes, settings))
         self._admin_port = access.on_own_port(admin_routes, settings)
@@ -97,7 +99,13 @@ class MediaServer:
 
     def _admin_routes(self) -> list[BaseRoute]:
         """What only whoever runs the server may see; see ``monitor.access``."""
-        return []
+        return [self._metrics.route]
+
+    def _own_figures(self) -> Figures:
+        """What is measured beside the media."""
+        webhooks, client = self.webhooks, self.client
+        parts = [each.figures for each in (webhooks, client) if each is not None]
+        return metrics.own_figures({} if webhooks is None else webhooks.counts, parts)
 
     def _refused(self, name: str) -> None:
         self.service.count(name)
@@ -145,6 +153,8 @@ class MediaServer:
         try:
             if self._admin_port is not None:
                 await self._admin_port.start()
+            if self.admin_url is not None:
+                self._metrics.start()
         except BaseException:  # a cancellation as well: the media port is given back
             await self.service.close()
             raise
@@ -164,6 +174,7 @@ class MediaServer:
     ) -> None:
         signals = self._signals
         hurry = signals is not None and signals.now.is_set()
+        await self._metrics.close()
         await self.service.close(hurry=hurry)
         await self._relations.aclose()
         if self._admin_port is not None:

@@ -31,7 +31,7 @@ from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.sockets.acceptor import LATE_TOGETHER, Acceptor
 from mediaserver.server.sockets.first_bytes import FirstBytes, Peer
 from mediaserver.server.sockets.heads import BadHead
-from mediaserver.server.sockets.http import BoundedProtocol, Health, HttpHost, make_app
+from mediaserver.server.sockets.http import BoundedProtocol, Health, HttpHost, make_app, status_of
 from mediaserver.server.sockets.media_socket import Connection, SocketMaker
 from mediaserver.server.sockets.room import Addresses, Room
 from mediaserver.settings import Settings
@@ -105,6 +105,11 @@ class Listener:
     def is_short(self) -> bool:
         """Descriptors run out."""
         return self._acceptor is not None and self._acceptor.is_short
+
+    @property
+    def status(self) -> str:
+        """``ready``, or why no new call is taken now."""
+        return status_of(self._host, is_short=self.is_short)
 
     async def bind(self) -> None:
         """Take the address; nobody is accepted before ``listen``.

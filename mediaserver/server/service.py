@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ from starlette.routing import BaseRoute
 from websockets.server import ServerProtocol
 
 from mediaserver.observer import CallObserver, CallSummary
+from mediaserver.processes.memory import resident_bytes
 from mediaserver.server.admission import AdmissionControl, Refused, Upgrade
 from mediaserver.server.base import HURRY_S, ServiceBase
 from mediaserver.server.calls.connection import MediaConnection
@@ -90,6 +92,31 @@ class SingleProcessService(ServiceBase):
         return self.listener.port
 
     @property
+    def status(self) -> str:
+        """See ``Service``."""
+        return self.listener.status
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """See ``Service``."""
+        return {"server": os.getpid()}
+
+    @property
+    def worker_states(self) -> list[str]:
+        """See ``Service``: there are none."""
+        return []
+
+    @property
+    def is_late(self) -> bool:
+        """See ``LoadHost``."""
+        return self._calls.is_late
+
+    @property
+    def resident_bytes(self) -> int:
+        """See ``LoadHost``."""
+        return resident_bytes(os.getpid()) + self._calls.runners.resident_bytes
+
+    @property
     def is_polling(self) -> bool:
         """So many frames come that they are read together; see the setting ``poll_ms``."""
         return self._calls.is_polling
@@ -106,11 +133,13 @@ class SingleProcessService(ServiceBase):
         except BaseException:  # a cancellation as well: the port is given back
             await self.close()
             raise
+        self._load.start()
         self.listener.listen()
 
     async def close(self, *, hurry: bool = False) -> None:
         """End everything now: calls with 1001, connections, the listener."""
         self.draining = True
+        self._load.stop()
         self.listener.stop()
         await self._calls.close(HURRY_S if hurry else None)
         await self.listener.close()

@@ -61,6 +61,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         trusted_proxies: networks of proxies in front of this server, whose ``X-Forwarded-For``
             says who connects.
         max_calls: calls at once; more are refused, with 503 or 1013.
+        shed_lag_ms: where the event loop that would carry a new call has been later than this for
+            most of a second, new calls get 503 until it has been in time for five; with workers
+            only if none of them is in time. Calls that run would stutter else. None: never.
+        shed_memory_mb: the same where the server and all its processes have more memory in RAM than
+            so many MiB, until it is a tenth less. None: never.
         connected_within_s: time from the upgrade to ``connected``, and to ``start`` for a socket
             without a right token where one is asked for.
         ping_every_s: between two pings on each media socket.
@@ -161,6 +166,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     allowed_origins: tuple[Text, ...] = ()
     trusted_proxies: tuple[Text, ...] = ("127.0.0.0/8", "::1/128")
     max_calls: Annotated[int, Meta(ge=1)] = 1000
+    shed_lag_ms: Annotated[float, Meta(gt=0)] | None = 50.0
+    shed_memory_mb: Annotated[int, Meta(ge=1)] | None = None
     connected_within_s: Annotated[float, Meta(gt=0)] = 10.0
     start_within_s: Annotated[float, Meta(gt=0)] = 660.0
     start_without_token_s: Annotated[float, Meta(gt=0)] = 30.0

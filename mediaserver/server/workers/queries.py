@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from mediaserver.server.workers.messages import Query, QueryAnswer
 from mediaserver.server.workers.process import WorkerProcess
@@ -49,8 +50,9 @@ class Queries:
         try:
             if not worker.channel.is_full:
                 worker.channel.send(Query(number, what))
+                either: set[asyncio.Future[Any]] = {waiting, gone}
                 await asyncio.wait(
-                    {waiting, gone},
+                    either,
                     timeout=ANSWER_WITHIN_S,
                     return_when=asyncio.FIRST_COMPLETED,
                 )

@@ -41,9 +41,9 @@ from mediaserver.server.workers.messages import (
     HandedOver,
     HandOver,
     Heartbeat,
+    Load,
     Query,
     QueryAnswer,
-    QuietCalls,
     Ready,
     Setup,
     Shutdown,
@@ -120,7 +120,7 @@ class Worker:
         self._answered.set()
         self._landing: set[asyncio.Task[None]] = set()
         self._finishing: asyncio.Task[None] | None = None
-        self._n_quiet = 0
+        self._load = Load()
         self._over = asyncio.Event()
         self._hurry = False
         self._empty = asyncio.Event()
@@ -157,7 +157,9 @@ class Worker:
         """What becomes of the call that starts."""
         assert isinstance(connection, HandedOverConnection)
         given = connection.hand_over
-        return self._calls.open(connection, start, given.call_id, given.admission, now)
+        return self._calls.open(
+            connection, start, given.call_id, given.admission, now, started_at=given.started_at
+        )
 
     def proven(self, connection: MediaConnection) -> None:
         """It was, when it came."""
@@ -244,11 +246,11 @@ class Worker:
             self._channel.send(Heartbeat(self._take_counts()))
 
     def _at_beat(self) -> dict[str, int]:
-        """What goes with a heartbeat; how many calls are quiet goes before it, if that changed."""
-        n_quiet = self._calls.n_quiet
-        if n_quiet != self._n_quiet:
-            self._n_quiet = n_quiet
-            self._channel.send(QuietCalls(n_quiet))
+        """What goes with a heartbeat; its load goes before it, if that changed."""
+        load = Load(self._calls.n_quiet, self._calls.is_late, self._calls.host_bytes)
+        if load != self._load:
+            self._load = load
+            self._channel.send(load)
         return self._take_counts()
 
     def _take_counts(self) -> dict[str, int]:

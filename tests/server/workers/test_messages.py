@@ -26,7 +26,16 @@ REQUEST = StreamRequest("PCMU", 8000, "rtp", None, {"p": "v"}, "support", {"bot"
 SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
     (
         messages.HandOver(
-            7, "c", Admission.PER_CALL, "/media", {"q": "v"}, b"{}", {"binary": 2}, b"\x81", True
+            7,
+            "c",
+            Admission.PER_CALL,
+            "/media",
+            {"q": "v"},
+            b"{}",
+            {"binary": 2},
+            b"\x81",
+            True,
+            0.25,
         ),
         {
             "type": "HandOver",
@@ -39,6 +48,7 @@ SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
             "violations": {"binary": 2},
             "behind": b"\x81",
             "has_ponged": True,
+            "started_at": 0.25,
         },
     ),
     (
@@ -81,7 +91,10 @@ SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
             "over": True,
         },
     ),
-    (messages.QuietCalls(2), {"type": "QuietCalls", "n": 2}),
+    (
+        messages.Load(2, True, 4096),
+        {"type": "Load", "n_quiet": 2, "is_late": True, "host_bytes": 4096},
+    ),
     (messages.SocketClosed(), {"type": "SocketClosed"}),
     (
         messages.Command(3, "c", "speak", b"\x90"),

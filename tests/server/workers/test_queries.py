@@ -8,14 +8,20 @@ import signal
 import msgspec
 import pytest
 
+from mediaserver.figures.figures import Measured
 from mediaserver.server.workers import queries
 from tests.server.conftest import Serving
 from tests.server.workers.crews import PATIENT, call_to, crew, echoes, soon
 
 
 def read(answers: list[tuple[int | None, bytes]]) -> dict[int | None, int]:
-    """The numbers of calls that were answered."""
-    return {index: msgspec.msgpack.decode(body, type=int) for index, body in answers}
+    """How many calls have begun, as was answered."""
+    figures = {index: msgspec.msgpack.decode(body, type=Measured) for index, body in answers}
+    setups = ("call_setup_seconds",)
+    return {
+        index: round(sum(each.figures.histograms.get(setups, [0.0, 0.0])[:-1]))
+        for index, each in figures.items()
+    }
 
 
 async def test_a_single_process_answers_itself(serving: Serving) -> None:
@@ -23,7 +29,7 @@ async def test_a_single_process_answers_itself(serving: Serving) -> None:
     async with serving("echo") as server:
         async with call_to(server) as call:
             assert await echoes(call, 0x11)
-            assert read(await server.service.ask("n_calls")) == {None: 1}
+            assert read(await server.service.ask("figures")) == {None: 1}
             assert await server.service.ask("weather") == [(None, b"")]
 
 
@@ -33,7 +39,7 @@ async def test_every_worker_answers(serving: Serving) -> None:
         async with call_to(server) as first, call_to(server) as second:
             assert await echoes(first, 0x11)
             assert await echoes(second, 0x12)
-            answers = await server.service.ask("n_calls")
+            answers = await server.service.ask("figures")
             assert [index for index, _ in answers] == [0, 1, 2]
             assert sorted(read(answers).values()) == [0, 1, 1]
             assert await server.service.ask("weather") == [(0, b""), (1, b""), (2, b"")]
@@ -46,7 +52,7 @@ async def test_a_worker_that_hangs_is_left_out(serving: Serving) -> None:
         hung = crew(server).workers[0]
         os.kill(hung.pid, signal.SIGSTOP)
         try:
-            assert [index for index, _ in await server.service.ask("n_calls")] == [1]
+            assert [index for index, _ in await server.service.ask("figures")] == [1]
             assert server.service.counters["unanswered_queries"] == 1
         finally:
             os.kill(hung.pid, signal.SIGCONT)
@@ -63,4 +69,4 @@ async def test_a_worker_that_dies_is_not_waited_for(
         victim = crew(server).workers[0]
         os.kill(victim.pid, signal.SIGSTOP)
         os.kill(victim.pid, signal.SIGKILL)
-        assert [index for index, _ in await server.service.ask("n_calls")] == [1]
+        assert [index for index, _ in await server.service.ask("figures")] == [1]

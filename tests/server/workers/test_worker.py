@@ -33,7 +33,7 @@ from mediaserver.server.workers.messages import (
     HandedOver,
     HandOver,
     Heartbeat,
-    QuietCalls,
+    Load,
     Ready,
     Setup,
     Shutdown,
@@ -125,8 +125,8 @@ class Parent:
     def _received(self, message: Any, _: int | None) -> None:
         if isinstance(message, CallClosed):
             self.told.append(Closed(message.call_id, message.summary.reason, message.over))
-        elif isinstance(message, QuietCalls):
-            self.n_quiet = message.n
+        elif isinstance(message, Load):
+            self.n_quiet = message.n_quiet
         elif isinstance(message, Heartbeat):
             for name, n in message.counts.items():
                 self.counts[name] = self.counts.get(name, 0) + n

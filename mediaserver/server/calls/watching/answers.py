@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import msgspec
 
+from mediaserver.figures.figures import Measured
 from mediaserver.server.calls.registry import CallRegistry
 
 Answers = dict[str, Callable[[], bytes]]
@@ -14,7 +16,8 @@ Answers = dict[str, Callable[[], bytes]]
 def answers_of(calls: CallRegistry) -> Answers:
     """By each word what answers it, as octets; nothing here may wait."""
 
-    def count_calls() -> bytes:
-        return msgspec.msgpack.encode(len(calls.sessions))
+    def figures() -> bytes:
+        measured = Measured(os.getpid(), calls.figures.now(calls.runners))
+        return msgspec.msgpack.encode(measured)
 
-    return {"n_calls": count_calls}
+    return {"figures": figures}
