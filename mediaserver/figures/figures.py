@@ -60,10 +60,12 @@ class Measured(msgspec.Struct, frozen=True):
 
     Attributes:
         pid: its process id; figures of another one begin at 0.
+        number: of this answer; a later one has a higher.
         figures: all of it, since it began.
     """
 
     pid: int
+    number: int
     figures: Figures
 
 

@@ -217,7 +217,7 @@ async def test_a_call_from_landing_to_stop() -> None:
         assert await peer.close_code() == 1000
         await p.until(Closed("x", "stop", True), SocketClosed())
         assert p.told[:3] == [Ready(), CallOpened("x", REQUEST), HandedOver("x")]
-        assert p.counts == {"calls": 1}
+        assert p.counts == {"calls": 1, "ended.stop": 1}
 
 
 async def test_refused_calls_are_told() -> None:

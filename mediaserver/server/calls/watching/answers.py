@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 
@@ -15,9 +16,10 @@ Answers = dict[str, Callable[[], bytes]]
 
 def answers_of(calls: CallRegistry) -> Answers:
     """By each word what answers it, as octets; nothing here may wait."""
+    numbers = itertools.count()
 
     def figures() -> bytes:
-        measured = Measured(os.getpid(), calls.figures.now(calls.runners))
+        measured = Measured(os.getpid(), next(numbers), calls.figures.now(calls.runners))
         return msgspec.msgpack.encode(measured)
 
     return {"figures": figures}
