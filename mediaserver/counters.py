@@ -36,6 +36,7 @@ COUNTERS: dict[str, str] = {
     "tokens.*": "streams by what their auth token was worth at their `start`",
     "refused_origin": "sockets refused because they came from a web page that is not in"
     " `allowed_origins`",
+    "refused_source": "sockets refused because their address is not in `media_sources`",
     "refused_admin": "requests for admin pages refused: no right `admin_token`, or of a web page",
     "gave_way": "connections that had proven nothing and were closed for newer ones: too many",
     "no_descriptor": "connections that came when hardly any file descriptor was left",

@@ -60,6 +60,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             refused. What is no browser has no origin, and is not concerned.
         trusted_proxies: networks of proxies in front of this server, whose ``X-Forwarded-For``
             says who connects.
+        media_sources: networks that media may come from, others get 403; ``telnyx`` stands for
+            those that Telnyx published by November 2026. Its newer sites are in no list, so a
+            stream from there would be refused: prefer ``auth_token``. None given: from anywhere.
         max_calls: calls at once; more are refused, with 503 or 1013.
         shed_lag_ms: where the event loop that would carry a new call has been later than this for
             most of a second, new calls get 503 until it has been in time for five; with workers
@@ -165,6 +168,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     admin_port: Annotated[int, Meta(ge=0, le=65535)] | None = None
     allowed_origins: tuple[Text, ...] = ()
     trusted_proxies: tuple[Text, ...] = ("127.0.0.0/8", "::1/128")
+    media_sources: tuple[Text, ...] = ()
     max_calls: Annotated[int, Meta(ge=1)] = 1000
     shed_lag_ms: Annotated[float, Meta(gt=0)] | None = 50.0
     shed_memory_mb: Annotated[int, Meta(ge=1)] | None = None

@@ -171,7 +171,8 @@ class WorkerSupervisor(Supervisor[WorkerProcess]):
     def least_loaded(self) -> WorkerProcess | None:
         """The worker for the next call: in turn among those that have fewest, and are in time."""
         able = [worker for worker in self.children if worker.is_able]
-        able = [worker for worker in able if worker.lag_s <= MAX_LAG_S] or able
+        in_time = [w for w in able if w.lag_s <= MAX_LAG_S and not w.is_late]
+        able = in_time or able
         if not able:
             return None
         chosen = min(able, key=lambda w: (len(w.calls), (w.index - self._next) % self.n))
