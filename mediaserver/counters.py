@@ -27,7 +27,7 @@ COUNTERS: dict[str, str] = {
     "recordings_stopped": "recordings that could not be written any more, as on a full disk",
     "budget_overruns": "times a filter repeatedly took longer for frames than `budget_ms`",
     "loop_blocked": "times code held up the event loop for 0.1 s or more; the log names it",
-    "loop_gc": "times a garbage collection did",
+    "loop_gc": "times a garbage collection held up the event loop for 0.1 s or more",
     "loop_starved": "times the process was ready to run and got no CPU for 0.1 s or more",
     "loop_stopped": "times the whole process stood still for 0.1 s or more",
     "lost_hosts": "calls whose processor host was lost; see `on_host_loss`",
@@ -46,7 +46,8 @@ COUNTERS: dict[str, str] = {
     "refused_full": "sockets refused because `max_calls` were there",
     "refused_overload": "sockets or calls refused because there was too much to do, or too little"
     " memory: `shed_lag_ms`, `shed_memory_mb`",
-    "overloads": "times that began",
+    "overloads": "times the server began to have too much to do, or too little memory, for new"
+    " calls",
     "refused_format": "calls refused because their format cannot be served",
     "refused_processor": "calls refused because they asked for a processor or parameter"
     " that they may not have",

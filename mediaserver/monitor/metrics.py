@@ -233,6 +233,15 @@ def _bound(bound: float) -> str:
     return "+Inf" if bound == float("inf") else f"{bound:g}"
 
 
+def described() -> Iterator[tuple[Metric, tuple[str, ...]]]:
+    """Every metric, without values, and its labels."""
+    labels = [(FAMILY_LABELS[name],) if name in FAMILY_LABELS else () for name in COUNTERS]
+    yield from zip(counter_families({}), labels, strict=True)
+    yield from zip(
+        figure_families(Figures()), (figure.labels for figure in FIGURES.values()), strict=True
+    )
+
+
 def own_figures(webhooks: dict[str, int] | None, parts: Iterable[Figures]) -> Figures:
     """What the server's own process measured: deliveries by verdict, and these."""
     return total((counted("webhooks_total", webhooks or {}), *parts))

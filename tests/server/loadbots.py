@@ -9,7 +9,7 @@ from mediaserver.processors.api import Call, Filter
 
 
 class Slow(Filter):
-    """Takes 80 ms for every fifth frame: the loop is late at each beat, but does not fall behind."""
+    """Takes 80 ms for every fifth frame: the loop is late, but does not fall behind."""
 
     def __init__(self, call: Call) -> None:
         super().__init__(call)

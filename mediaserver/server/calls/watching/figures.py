@@ -94,9 +94,9 @@ def _add(figures: Figures, session: Session, settled: Sums) -> Sums:
     codecs = {_IN: formats.codec, _OUT: formats.send_codec}
     sums = _sums(session)
     for key, value in sums.items():
-        more = value - settled.get(key, 0)
-        if more > 0:
-            figures.add(key[0], more, *(codecs.get(part, part) for part in key[1:]))
+        more = max(0, value - settled.get(key, 0))
+        # Also where it is 0: a series that is not there cannot be divided.
+        figures.add(key[0], more, *(codecs.get(part, part) for part in key[1:]))
     return sums
 
 
