@@ -177,7 +177,7 @@ def _values(family: str, counts: dict[str, int]) -> dict[str, int]:
     """The counters of a family by what is behind the dot: a finite set."""
     base = family.removesuffix("*")
     known = VALUES.get(family)
-    values = dict.fromkeys(known or (), 0)
+    values = dict.fromkeys(("1006", "other") if known is None else known, 0)
     for name, n in counts.items():
         if name.startswith(base):
             value = name.removeprefix(base)

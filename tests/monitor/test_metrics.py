@@ -70,7 +70,7 @@ async def test_promtool_finds_nothing(serving: Serving) -> None:
 def test_codes_that_a_peer_makes_up_are_one() -> None:
     """Else whoever closes sockets could make as many series as there are numbers."""
     counts = {"closed.1006": 2, "closed.4321": 1, "closed.3999": 1, "closed.99999": 1}
-    found = read(text_of(counter_families({**counts, "refused.news": 5})))
+    found = read(text_of(counter_families({**counts, "refused.news": 5})).decode())
     assert {k: v for k, v in found.items() if k[0] == "closed_sockets_total"} == {
         ("closed_sockets_total", "1006"): 2,
         ("closed_sockets_total", "other"): 3,
