@@ -8,15 +8,36 @@ the marks that came back, how long one frame took.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import add, sub
 
 from mediaserver.figures.figures import Figures, Key
 from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.calls.runner import Runners
 from mediaserver.server.calls.session import Session
 
-Sums = dict[Key, float]
-# Stand for a call's codecs, which may change while it lives.
+# What a session counts that is summed up, in order; stand for a call's codecs: they may change.
 _IN, _OUT = "<in>", "<out>"
+SUMMED: tuple[Key, ...] = (
+    ("frames_total", "in", _IN, "delivered"),
+    ("frames_total", "in", _IN, "lost"),
+    ("frames_total", "in", _IN, "late"),
+    ("frames_total", "in", _IN, "duplicate"),
+    ("frames_concealed_total", _IN),
+    ("frames_total", "out", _OUT, "sent"),
+    ("handler_drops_total", "frames"),
+    ("handler_drops_total", "events"),
+    ("live_dropped_seconds_total",),
+    ("playout_underruns_total",),
+    ("peer_blocked_seconds_total",),
+    ("plays_total", "played"),
+    ("plays_total", "cleared"),
+    ("plays_total", "failed"),
+    ("marks_total", "played"),
+    ("marks_total", "cleared"),
+)
+Sums = tuple[float, ...]
+Codecs = tuple[str, str]
+NOTHING: Sums = (0.0,) * len(SUMMED)
 
 
 class CallFigures:
@@ -34,16 +55,19 @@ class CallFigures:
 
     def opened(self, session: Session, took_s: float) -> None:
         """A call has begun, so long behind its ``start``."""
-        self._settled[session] = {}
+        self._settled[session] = NOTHING
         self._figures.observe("call_setup_seconds", max(0.0, took_s))
 
     def settle(self, session: Session) -> None:
         """A call's codecs change: what it had so far counts under those it had."""
-        self._settled[session] = _add(self._figures, session, self._settled[session])
+        settled = self._settled[session]
+        self._settled[session] = _sums(session)
+        _add(self._figures, _codecs(session), _beyond(self._settled[session], settled))
 
     def ended(self, session: Session, duration_s: float) -> None:
         """A session is over."""
-        _add(self._figures, session, self._settled.pop(session))
+        more = _beyond(_sums(session), self._settled.pop(session, NOTHING))
+        _add(self._figures, _codecs(session), more)
         self._figures.observe("call_seconds", duration_s)
 
     def line_opened(self, line: MediaConnection) -> None:
@@ -78,8 +102,13 @@ class CallFigures:
         """All of them, of live calls as well."""
         figures = Figures()
         figures.take(self._figures)
+        live: dict[Codecs, Sums] = {}
         for session, settled in self._settled.items():
-            _add(figures, session, settled)
+            codecs = _codecs(session)
+            more = _beyond(_sums(session), settled)
+            live[codecs] = tuple(map(add, live.get(codecs, NOTHING), more))
+        for codecs, sums in live.items():
+            _add(figures, codecs, sums)
         _add_octets(figures, self._lines)
         n_hosts, n_calls = runners.n_hosts
         figures.set("processor_hosts", n_hosts)
@@ -88,37 +117,45 @@ class CallFigures:
         return figures
 
 
-def _add(figures: Figures, session: Session, settled: Sums) -> Sums:
-    """Add what a session has counted beyond ``settled``; all it has counted."""
+def _codecs(session: Session) -> Codecs:
     formats = session.facts.formats
-    codecs = {_IN: formats.codec, _OUT: formats.send_codec}
-    sums = _sums(session)
-    for key, value in sums.items():
-        more = max(0, value - settled.get(key, 0))
-        # Also where it is 0: a series that is not there cannot be divided.
-        figures.add(key[0], more, *(codecs.get(part, part) for part in key[1:]))
-    return sums
+    return formats.codec, formats.send_codec
+
+
+def _beyond(sums: Sums, settled: Sums) -> Sums:
+    """What is in ``sums`` beyond ``settled``."""
+    return sums if settled is NOTHING else tuple(map(sub, sums, settled))
+
+
+def _add(figures: Figures, codecs: Codecs, sums: Sums) -> None:
+    """Add so much; also where it is 0: a series that is not there cannot be divided."""
+    stand_for = {_IN: codecs[0], _OUT: codecs[1]}
+    for key, value in zip(SUMMED, sums, strict=True):
+        figures.add(key[0], value, *(stand_for.get(part, part) for part in key[1:]))
 
 
 def _sums(session: Session) -> Sums:
     """What a session has counted since it began."""
     chunks, tally = session.inbound.chunks, session.outbound.tally
-    load = session.runner.load
-    return {
-        ("frames_total", "in", _IN, "delivered"): chunks.delivered,
-        ("frames_total", "in", _IN, "lost"): chunks.missing,
-        ("frames_total", "in", _IN, "late"): chunks.late,
-        ("frames_total", "in", _IN, "duplicate"): chunks.duplicate,
-        ("frames_concealed_total", _IN): session.inbound.concealed,
-        ("frames_total", "out", _OUT, "sent"): tally.n_messages,
-        ("handler_drops_total", "frames"): load.dropped_frames,
-        ("handler_drops_total", "events"): load.dropped_events,
-        ("live_dropped_seconds_total",): tally.dropped_s,
-        ("playout_underruns_total",): tally.underruns,
-        ("peer_blocked_seconds_total",): session.outbound.blocked_s,
-        **{("plays_total", state): n for state, n in tally.plays.items()},
-        **{("marks_total", state): n for state, n in tally.marks.items()},
-    }
+    load, plays, marks = session.runner.load, tally.plays, tally.marks
+    return (
+        chunks.delivered,
+        chunks.missing,
+        chunks.late,
+        chunks.duplicate,
+        session.inbound.concealed,
+        tally.n_messages,
+        load.dropped_frames,
+        load.dropped_events,
+        tally.dropped_s,
+        tally.underruns,
+        session.outbound.blocked_s,
+        plays["played"],
+        plays["cleared"],
+        plays["failed"],
+        marks["played"],
+        marks["cleared"],
+    )
 
 
 def _add_octets(figures: Figures, lines: Iterable[MediaConnection]) -> None:
