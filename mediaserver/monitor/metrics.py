@@ -7,7 +7,7 @@ processes are asked here, by ``Service.ask``, and what they answer is written ou
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -28,10 +28,14 @@ from starlette.routing import Route
 from mediaserver.counters import COUNTERS, VALUES, WEBHOOKS
 from mediaserver.figures.figures import Figures, Measured, counted, total
 from mediaserver.figures.table import FIGURES, OUTCOMES, WORKER_STATES, Figure
+from mediaserver.logs import LimitedLog
 from mediaserver.monitor.gathered import Gathered
 from mediaserver.monitor.processes import used_by
 from mediaserver.server.base import Service
 from mediaserver.settings import Settings
+
+logger = logging.getLogger(__name__)
+limited = LimitedLog(logger)
 
 PREFIX = "mediaserver_"
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -96,8 +100,7 @@ class Metrics:
         """Ask no more."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _ask_regularly(self) -> None:
         while True:
@@ -105,10 +108,13 @@ class Metrics:
             await self._gather()
 
     async def _gather(self) -> Figures:
-        answers = await self._service().ask("figures")
-        return self._gathered.heard(
-            (index, msgspec.msgpack.decode(body, type=Measured)) for index, body in answers
-        )
+        read = []
+        for index, body in await self._service().ask("figures"):
+            try:
+                read.append((index, msgspec.msgpack.decode(body, type=Measured)))
+            except msgspec.MsgspecError as exc:  # a broken worker's: the others' are good
+                limited.error("answers", "the figures of worker %s cannot be read: %s", index, exc)
+        return self._gathered.heard(read)
 
     async def _families(self) -> list[Metric]:
         gathered = await self._gather()

@@ -114,6 +114,31 @@ async def test_calls_that_live_are_in_the_numbers(serving: Serving) -> None:
             assert found["loop_lag_seconds_count",] > 0
 
 
+async def test_a_call_that_comes_back_in_another_codec_keeps_its_sums(serving: Serving) -> None:
+    """What it had before counts under the codec it had; octets of both sockets count."""
+    async with serving("echo", admin_port=0, reconnect_grace_s=60) as server:
+        async with call_to(server) as call:
+            for code in range(0x11, 0x14):
+                assert await echoes(call, code)
+            before = await samples(server)
+            call.cut()
+            await soon(lambda: server.service.counters["lost_sockets"] == 1)
+            plan = {"codec": "PCMA", "call_control_id": call.plan.call_control_id}
+            async with call_to(server, **plan) as again:
+                for code in range(0x21, 0x23):
+                    assert await echoes(again, code)
+                found = await samples(server)
+        assert server.service.counters["takeovers"] == 1
+        ended = await until(server, lambda now: now["ended_calls_total", "stop"] == 1)
+    for now in (found, ended):
+        assert now["frames_total", "PCMU", "in", "delivered"] == 3
+        assert now["frames_total", "PCMA", "in", "delivered"] == 2
+        assert now["frames_total", "PCMU", "out", "sent"] == 3
+        assert now["frames_total", "PCMA", "out", "sent"] == 2
+    octets = [each["socket_bytes_total", "in"] for each in (before, found, ended)]
+    assert 3 * 200 < octets[0] < octets[0] + 2 * 200 < octets[1] <= octets[2]
+
+
 async def test_hosts_are_in_the_numbers(serving: Serving) -> None:
     """How many, the calls in them, and their memory; of every worker."""
     async with serving("echo", workers=2, isolate=True, admin_port=0, limits=PATIENT) as server:
@@ -142,6 +167,24 @@ async def test_a_worker_that_hangs_keeps_nobody_from_the_numbers(serving: Servin
         assert found[key] == before[key] == 10
         # This scrape's own come behind what it says.
         assert server.service.counters["unanswered_queries"] >= 2
+
+
+async def test_an_answer_that_cannot_be_read_keeps_nobody_from_the_numbers(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As of a worker that is broken: the log says so, and the others' numbers are there."""
+    async with serving("echo", workers=2, admin_port=0, limits=PATIENT) as server:
+        assert (await place_call(server.url, CallPlan(seconds=0.2))).problem is None
+        await soon(lambda: server.service.n_calls == 0)
+        good = server.service.ask
+
+        async def ask(what: str) -> list[tuple[int | None, bytes]]:
+            return [*await good(what), (7, b"\xc1"), (8, b"")]
+
+        monkeypatch.setattr(server.service, "ask", ask)
+        found = await samples(server)
+    assert found["frames_total", "PCMU", "in", "delivered"] == 10
+    assert "the figures of worker 7 cannot be read" in caplog.text
 
 
 async def test_no_secret_and_no_number_is_in_it(serving: Serving) -> None:

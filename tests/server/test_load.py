@@ -167,7 +167,7 @@ async def test_a_late_loop_takes_no_new_calls(
 async def test_one_worker_in_time_is_enough(serving: Serving) -> None:
     """Only where all are late new calls are refused."""
     heavy = CallPlan(seconds=60.0, custom_parameters={"processor": "slow"})
-    async with serving("echo", offer=(SLOW,), workers=2, limits=PATIENT, shed_lag_ms=5) as server:
+    async with serving("echo", offer=(SLOW,), workers=2, limits=PATIENT, shed_lag_ms=20) as server:
         first = asyncio.create_task(place_call(server.url, heavy))
         await soon(lambda: "late" in server.service.worker_states, 60)
         assert await status(server) == "ready"
