@@ -90,7 +90,10 @@ OF_CALLS: dict[str, Figure] = {
         _CODE,
     ),
     "loop_lag_seconds": Figure(
-        "how late the event loops that carry calls were; looked at every 50 ms", (), _LOOP
+        "how late event loops were, looked at every 50 ms: `calls`, those that carry calls, and"
+        " `server`, the one of a server that has workers",
+        ("loop",),
+        _LOOP,
     ),
     "processor_hosts": Figure("processor hosts that run", is_level=True),
     "isolated_calls": Figure("calls in processor hosts", is_level=True),

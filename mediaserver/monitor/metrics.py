@@ -41,6 +41,7 @@ PREFIX = "mediaserver_"
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # A worker that dies takes with it what it measured behind its last answer.
 ASK_EVERY_S = 1.0
+BEAT_S = 0.05
 # Families of counters: what the value behind the dot is.
 FAMILY_LABELS = {
     "bad_request.*": "kind",
@@ -81,6 +82,8 @@ class Metrics:
         self._gathered = Gathered()
         self._began_at = time.time()
         self._task: asyncio.Task[None] | None = None
+        self._beat: asyncio.TimerHandle | None = None
+        self._lags = Figures()
 
     @property
     def route(self) -> Route:
@@ -94,13 +97,27 @@ class Metrics:
     def start(self) -> None:
         """Hear workers regularly, so that little is lost with one that dies."""
         if self._settings.workers > 1:
-            self._task = asyncio.get_running_loop().create_task(self._ask_regularly())
+            loop = asyncio.get_running_loop()
+            self._task = loop.create_task(self._ask_regularly())
+            self._look_again(loop)
 
     async def close(self) -> None:
         """Ask no more."""
+        if self._beat is not None:
+            self._beat.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    def _look_again(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look after a beat how late the loop is; where it carries calls, somebody else does."""
+        due = loop.time() + BEAT_S
+
+        def look() -> None:
+            self._lags.observe("loop_lag_seconds", max(0.0, loop.time() - due), "server")
+            self._look_again(loop)
+
+        self._beat = loop.call_at(due, look)
 
     async def _ask_regularly(self) -> None:
         while True:
@@ -122,7 +139,7 @@ class Metrics:
         service = self._service()
         return [
             *counter_families(service.counters),
-            *figure_families(total((gathered, self._own(), self._of_server(service)))),
+            *figure_families(total((gathered, self._lags, self._own(), self._of_server(service)))),
         ]
 
     def _of_server(self, service: Service) -> Figures:

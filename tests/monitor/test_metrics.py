@@ -40,6 +40,8 @@ def names(text: str) -> set[str]:
 async def test_every_metric_is_there_from_the_start(serving: Serving, workers: int) -> None:
     """Those that are described in `docs/metrics.md`, and no others; what counts is 0."""
     async with serving("echo", workers=workers, admin_port=0) as server:
+        loops = {("loop_lag_seconds_count", loop) for loop in ("calls", "server")[:workers]}
+        await until(server, lambda now: loops <= now.keys())
         text = await scrape(server)
     expected = {family.name + "_total" * (family.type == "counter") for family, _ in described()}
     assert names(text) == expected
@@ -49,6 +51,7 @@ async def test_every_metric_is_there_from_the_start(serving: Serving, workers: i
     assert values["ready",] == 1
     assert values["process_resident_bytes", "server"] > 10 << 20
     assert values["process_cpu_seconds_total", "server"] > 0
+    assert {key for key in values if key[0] == "loop_lag_seconds_count"} == loops
     states = {key[1]: value for key, value in values.items() if key[0] == "workers"}
     assert states == ({} if workers == 1 else {"able": 2, "late": 0, "starting": 0, "suspected": 0})
 
@@ -92,7 +95,7 @@ def test_an_observation_is_in_its_bucket() -> None:
     """A bound belongs to the bucket below it; what is above all is in the last."""
     figures = Figures()
     for value in (0.0, 0.001, 0.0011, 5.0, 99.0):
-        figures.observe("loop_lag_seconds", value)
+        figures.observe("loop_lag_seconds", value, "calls")
     (counts,) = figures.histograms.values()
     assert (counts[0], counts[1], counts[-3], counts[-2]) == (2, 1, 1, 1)
     assert counts[-1] == pytest.approx(104.0021)
@@ -111,7 +114,7 @@ async def test_calls_that_live_are_in_the_numbers(serving: Serving) -> None:
             found = await until(server, lambda now: now["mark_round_trip_seconds_count",] > 0)
             assert found["heard_error_seconds_count",] == found["mark_round_trip_seconds_count",]
             assert found["chain_seconds_count", "echo"] >= 1
-            assert found["loop_lag_seconds_count",] > 0
+            assert found["loop_lag_seconds_count", "calls"] > 0
 
 
 async def test_a_call_that_comes_back_in_another_codec_keeps_its_sums(serving: Serving) -> None:
@@ -265,10 +268,9 @@ async def test_commands_are_counted_by_outcome(
         except ControlError:
             assert outcome not in ("ok", "already")
         figures = client.figures
-    assert figures.sums == {
-        ("commands_total", outcome): 1,
-        **({("command_retries_total",): n_retries} if n_retries else {}),
-    }
+    assert figures.sums.pop(("commands_total", outcome)) == 1
+    assert figures.sums.pop(("command_retries_total",), 0) == n_retries
+    assert not figures.sums
     (counts,) = figures.histograms.values()
     assert sum(counts[:-1]) == 1
 

@@ -30,17 +30,22 @@ def fed(lateness: Lateness, lags: list[float], at: float, every_s: float = 0.05)
     return at
 
 
+def late(lateness: Lateness) -> bool:
+    """What it says now."""
+    return lateness.is_late
+
+
 def test_a_loop_that_is_late_for_a_second_is_late() -> None:
     """Not before; and then until it has been in time for five seconds."""
     lateness = Lateness(0.05)
     at = fed(lateness, [0.06] * 8, 100.0)
-    assert not lateness.is_late, "0.8 s are not over yet"
+    assert not late(lateness), "0.8 s are not over yet"
     at = fed(lateness, [0.06] * 4, at)
-    assert lateness.is_late
+    assert late(lateness)
     at = fed(lateness, [0.0] * 90, at)
-    assert lateness.is_late, "4.5 s are not enough"
+    assert late(lateness), "4.5 s are not enough"
     fed(lateness, [0.0] * 40, at)
-    assert not lateness.is_late
+    assert not late(lateness)
 
 
 def test_a_single_stall_is_no_lateness() -> None:
@@ -49,34 +54,34 @@ def test_a_single_stall_is_no_lateness() -> None:
     at = fed(lateness, [0.0] * 20, 0.0)
     for stall_s in (0.5, 3.0, 20.0):
         at = fed(lateness, [stall_s], at)
-        assert not lateness.is_late
+        assert not late(lateness)
         at = fed(lateness, [0.0] * 20, at)
-        assert not lateness.is_late
+        assert not late(lateness)
 
 
 def test_a_loop_that_hardly_turns_is_late() -> None:
     """With few beats in a second, too."""
     lateness = Lateness(0.05)
     fed(lateness, [0.0] * 3 + [2.0] * 4, 0.0)
-    assert lateness.is_late
+    assert late(lateness)
 
 
 def test_between_limit_and_half_of_it_nothing_changes() -> None:
     """So that it does not go to and fro."""
     lateness = Lateness(0.05)
     at = fed(lateness, [0.04] * 400, 0.0)
-    assert not lateness.is_late
+    assert not late(lateness)
     at = fed(lateness, [0.06] * 40, at)
-    assert lateness.is_late
+    assert late(lateness)
     fed(lateness, [0.04] * 400, at)
-    assert lateness.is_late
+    assert late(lateness)
 
 
 def test_without_a_limit_nothing_is_late() -> None:
     """None: never."""
     lateness = Lateness(None)
     fed(lateness, [9.0] * 20, 0.0)
-    assert not lateness.is_late
+    assert not late(lateness)
 
 
 def test_memory_has_a_watermark() -> None:

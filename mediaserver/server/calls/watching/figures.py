@@ -82,7 +82,7 @@ class CallFigures:
 
     def lag(self, seconds: float) -> None:
         """The event loop was so late."""
-        self._figures.observe("loop_lag_seconds", seconds)
+        self._figures.observe("loop_lag_seconds", seconds, "calls")
 
     def look(self, sessions: Iterable[Session], now: float) -> None:
         """Once a second: sample."""
