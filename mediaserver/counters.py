@@ -13,6 +13,8 @@ from __future__ import annotations
 
 COUNTERS: dict[str, str] = {
     "calls": "calls that began",
+    "ended.*": "calls that ended, by reason",
+    "lost_sockets": "sockets of calls that went away without `stop`; another one was waited for",
     "takeovers": "sockets that took over a call from its earlier socket",
     "start_missing": "sockets closed because `connected` or `start` did not come in time",
     "cut_ringing": "sockets closed because `start` did not come in time where no `auth_token` is"
@@ -25,20 +27,27 @@ COUNTERS: dict[str, str] = {
     "recordings_stopped": "recordings that could not be written any more, as on a full disk",
     "budget_overruns": "times a filter repeatedly took longer for frames than `budget_ms`",
     "loop_blocked": "times code held up the event loop for 0.1 s or more; the log names it",
-    "loop_gc": "times a garbage collection did",
+    "loop_gc": "times a garbage collection held up the event loop for 0.1 s or more",
     "loop_starved": "times the process was ready to run and got no CPU for 0.1 s or more",
     "loop_stopped": "times the whole process stood still for 0.1 s or more",
     "lost_hosts": "calls whose processor host was lost; see `on_host_loss`",
     "abandoned_handlers": "handlers that did not end although they were cancelled",
     "refused_token": "sockets or calls refused because their auth token was missing or wrong",
+    "tokens.*": "streams by what their auth token was worth at their `start`",
     "refused_origin": "sockets refused because they came from a web page that is not in"
     " `allowed_origins`",
+    "refused_source": "sockets refused because their address is not in `media_sources`",
+    "refused_admin": "requests for admin pages refused: no right `admin_token`, or of a web page",
     "gave_way": "connections that had proven nothing and were closed for newer ones: too many",
     "no_descriptor": "connections that came when hardly any file descriptor was left",
     "no_pong": "sockets whose peer answers no pings",
     "refused_path": "sockets refused because no route has the name behind `/media/`",
     "parameter_ignored": "`param_NAME` values of calls that no `allow` names, left out",
     "refused_full": "sockets refused because `max_calls` were there",
+    "refused_overload": "sockets or calls refused because there was too much to do, or too little"
+    " memory: `shed_lag_ms`, `shed_memory_mb`",
+    "overloads": "times the server began to have too much to do, or too little memory, for new"
+    " calls",
     "refused_format": "calls refused because their format cannot be served",
     "refused_processor": "calls refused because they asked for a processor or parameter"
     " that they may not have",
@@ -46,9 +55,11 @@ COUNTERS: dict[str, str] = {
     "refused_no_worker": "sockets or calls refused because no worker could take them",
     "refused_no_descriptor": "sockets refused, or lost on the way to their worker, because too"
     " many files were open",
+    "lost_workers": "workers that died or were killed, and were replaced",
     "placed_again": "sockets given to another worker, because theirs hung or died before it"
     " took them",
     "lost_with_worker": "calls that ended because their worker died",
+    "unanswered_queries": "questions for figures or calls that a worker did not answer within 1 s",
     "webhook_not_told": "webhooks about a call that could not be passed on to its worker",
     "bad_request.*": "connections closed because they brought no sound HTTP request, by kind",
     "refused.*": "messages of a stream that were refused, by kind",
@@ -68,6 +79,26 @@ _MISPLACED = {
 }
 
 VALUES: dict[str, dict[str, str]] = {
+    "tokens.*": {
+        "open": "let in: no `auth_token` is set",
+        "shared": "let in by the shared secret itself",
+        "per_call": "let in by a token of their own",
+        "missing": "refused: they brought none",
+        "unknown": "refused: it is none of ours",
+        "expired": "refused: it expired before it was used",
+        "other_call": "refused: it belongs to another call",
+        "revoked": "refused: its call had ended",
+    },
+    "ended.*": {
+        "stop": "Telnyx said `stop`, or reported the stream's end",
+        "lost": "their socket went away, and none came in its place",
+        "hangup": "hung up by their processor, or by the other side as a webhook said",
+        "processor": "a processor failed, and the settings end the call then",
+        "max_call": "they lasted for `max_call_s`",
+        "idle": "nobody was heard for `idle_s`",
+        "shutdown": "the server ended",
+        "worker": "their worker died; they are in `lost_with_worker`, too",
+    },
     "bad_request.*": {
         "tls": "TLS, on this plain port",
         "http2": "HTTP/2",

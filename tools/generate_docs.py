@@ -24,6 +24,7 @@ from mediaserver import settings
 from mediaserver.cli.commands import carrier
 from mediaserver.cli.main import COMMANDS
 from mediaserver.counters import COUNTERS, VALUES, WEBHOOKS
+from mediaserver.monitor.metrics import PREFIX, described
 from mediaserver.sources import Loader, meanings
 from tools.limits import LIMITS, limits_rows
 
@@ -78,10 +79,27 @@ def counters_table(counters: dict[str, str]) -> str:
     return table(("counter", "counts"), ((code(name), text) for name, text in counters.items()))
 
 
-def kinds_table() -> str:
-    """The kinds of refused messages."""
-    kinds = VALUES["refused.*"].items()
-    return table(("counter", "message"), ((code(f"refused.{kind}"), text) for kind, text in kinds))
+def kinds_table(family: str, what: str) -> str:
+    """The counters of a family whose values are finite."""
+    base, values = family.removesuffix("*"), VALUES[family].items()
+    return table(("counter", what), ((code(f"{base}{value}"), text) for value, text in values))
+
+
+# Metrics.
+
+
+def metrics_table() -> str:
+    """Every metric: kind, labels, meaning."""
+    rows = (
+        (
+            code(family.name.removeprefix(PREFIX) + "_total" * (family.type == "counter")),
+            family.type,
+            ", ".join(map(code, labels)) or "–",
+            family.documentation,
+        )
+        for family, labels in described()
+    )
+    return table(("metric", "kind", "labels", "meaning"), rows)
 
 
 # Limits.
@@ -194,7 +212,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "settings": lambda: settings_table(settings.LOADER, "serve"),
     "carrier": lambda: settings_table(carrier.LOADER, "carrier"),
     "counters": lambda: counters_table(COUNTERS),
-    "refused": kinds_table,
+    "refused": lambda: kinds_table("refused.*", "message"),
+    "ended": lambda: kinds_table("ended.*", "calls"),
+    "tokens": lambda: kinds_table("tokens.*", "streams"),
+    "metrics": metrics_table,
     "webhooks": lambda: counters_table(WEBHOOKS),
     "commands": commands_part,
     "limits": limits_part,

@@ -21,6 +21,7 @@ from mediaserver.control.rest.commands import Calls
 from mediaserver.control.rest.retry import RetryPolicy
 from mediaserver.control.rest.transport import Transport
 from mediaserver.errors import ConfigurationError
+from mediaserver.figures.figures import Figures
 from mediaserver.settings import Settings
 
 BASE_URL = "https://api.telnyx.com/v2"
@@ -78,8 +79,14 @@ class TelnyxClient:
             sleep=sleep,
             draw=draw,
         )
+        self._commander = commander
         self.calls = Calls(commander, self.server, wall_clock)
         self.call_control_applications = CallControlApplications(commander)
+
+    @property
+    def figures(self) -> Figures:
+        """Commands so far: how they ended, and how long they took."""
+        return self._commander.figures
 
     @property
     def webhook_url(self) -> str | None:

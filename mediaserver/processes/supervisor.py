@@ -66,6 +66,11 @@ class Supervisor(Generic[C]):
         """A child can be given new work."""
         return any(child.is_able for child in self._slots.values())
 
+    @property
+    def is_closing(self) -> bool:
+        """All are to end."""
+        return self._closing.is_set()
+
     async def start(self) -> None:
         """Start all, and wait until they are ready.
 

@@ -75,6 +75,10 @@ class AdmissionHost(Protocol):
         """There is a process that can take a call."""
 
     @property
+    def overload(self) -> str:
+        """Why new calls must wait; empty: they need not."""
+
+    @property
     def n_placed(self) -> int:
         """Calls that have a place, with or without a socket at the moment."""
 
@@ -191,6 +195,7 @@ class AdmissionControl:
             if refused is not None:
                 return refused
         admission = self._gate.admit(token, call_id, self._now(), time.time())
+        self._host.count(f"tokens.{admission.name.lower()}")
         if admission.admitted:
             return Admitted(call_id, admission)
         self._host.count("refused_token")
@@ -210,17 +215,20 @@ class AdmissionControl:
         if self._host.n_placed >= self._settings.max_calls:
             self._host.count("refused_full")
             return Refused(1013, "the server is full")
+        if self._host.overload:
+            self._host.count("refused_overload")
+            return Refused(1013, "the server has too much to do")
         return None
 
     def _no_room(self, token: str | None) -> str | None:
         """Why a connection with this token cannot be of use now."""
         host = self._host
         full = host.n_placed >= self._settings.max_calls
-        if (full or host.draining) and not self._may_be_live(token):
+        if (full or host.draining or host.overload) and not self._may_be_live(token):
             if host.draining:
                 return "This server takes no new calls.\n"
-            host.count("refused_full")
-            return "This server is full.\n"
+            host.count("refused_full" if full else "refused_overload")
+            return "This server is full.\n" if full else "This server has too much to do.\n"
         if self._too_many_wait() and not self._is_of_live_call(token):
             host.count("refused_full")
             return "Too many connections wait for their start.\n"

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from typing import Protocol
 
+from mediaserver.server.load import LoadGuard
 from mediaserver.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,28 @@ class Service(Protocol):
     def draining(self) -> bool:
         """No new calls are taken."""
 
+    @property
+    def status(self) -> str:
+        """``ready``, or why no new call is taken now, as ``/readyz`` says it."""
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes that carry calls and this one, by name; no processor hosts."""
+
+    @property
+    def worker_states(self) -> list[str]:
+        """Of each worker: ``starting``, ``able``, ``late`` or ``suspected``."""
+
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
+
+    async def ask(self, what: str) -> list[tuple[int | None, bytes]]:
+        """What each process that carries calls knows by this word of ``answers_of``.
+
+        With each answer the number of its worker; None: this process itself. Empty: there is no
+        such word. A worker that does not answer within a second is left out.
+        """
+
     def drain(self) -> None:
         """Take no new calls; live ones go on, and may come back with another socket."""
 
@@ -89,12 +112,32 @@ class ServiceBase(ABC):
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.draining = False
+        self._load = LoadGuard(settings, self)
         self._explained: set[str] = set()
 
     @property
     @abstractmethod
     def n_calls(self) -> int:
         """Live calls."""
+
+    @property
+    def overload(self) -> str:
+        """Why new calls must wait; see ``LoadGuard``."""
+        return self._load.why
+
+    @property
+    @abstractmethod
+    def is_late(self) -> bool:
+        """No process that could carry a new call is in time."""
+
+    @property
+    @abstractmethod
+    def resident_bytes(self) -> int:
+        """Memory of all processes."""
+
+    @abstractmethod
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
 
     @abstractmethod
     def _tell_draining(self) -> None:

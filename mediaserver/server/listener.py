@@ -31,9 +31,10 @@ from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.sockets.acceptor import LATE_TOGETHER, Acceptor
 from mediaserver.server.sockets.first_bytes import FirstBytes, Peer
 from mediaserver.server.sockets.heads import BadHead
-from mediaserver.server.sockets.http import BoundedProtocol, Health, HttpHost, make_app
+from mediaserver.server.sockets.http import BoundedProtocol, Health, HttpHost, make_app, status_of
 from mediaserver.server.sockets.media_socket import Connection, SocketMaker
 from mediaserver.server.sockets.room import Addresses, Room
+from mediaserver.server.sockets.sources import TELNYX, Sources, networks
 from mediaserver.settings import Settings
 
 MAX_MUTE = 2048
@@ -85,7 +86,8 @@ class Listener:
         self._host = host
         self._make_socket = make_socket
         self._admission = admission
-        self._addresses = Addresses(map(_network, settings.trusted_proxies))
+        self._addresses = Addresses(networks("trusted_proxies", settings.trusted_proxies))
+        self._sources = Sources(settings.media_sources)
         self._mute: Room[FirstBytes] = Room(MAX_MUTE, MAX_MUTE_OF_ADDRESS)
         self._late: Room[FirstBytes] = Room(LATE_TOGETHER, LATE_TOGETHER)
         self._unproven: Room[MediaConnection] = Room(MAX_UNPROVEN, MAX_UNPROVEN_OF_ADDRESS)
@@ -105,6 +107,11 @@ class Listener:
     def is_short(self) -> bool:
         """Descriptors run out."""
         return self._acceptor is not None and self._acceptor.is_short
+
+    @property
+    def status(self) -> str:
+        """``ready``, or why no new call is taken now."""
+        return status_of(self._host, is_short=self.is_short)
 
     async def bind(self) -> None:
         """Take the address; nobody is accepted before ``listen``.
@@ -133,6 +140,12 @@ class Listener:
             logger.warning(
                 "the server is open to anybody who reaches port %d of this machine: set auth_token",
                 self.port,
+            )
+
+        if TELNYX in map(str.lower, self._settings.media_sources):
+            logger.warning(
+                "media_sources has `telnyx`: networks of November 2026. Telnyx publishes none of"
+                " its newer sites; streams from there get 403 and count as refused_source"
             )
 
     def _is_reachable(self) -> bool:
@@ -204,13 +217,16 @@ class Listener:
         self, request: Request, peer: Peer, now: float
     ) -> MediaConnection | tuple[http.HTTPStatus, str]:
         """A connection for this upgrade request, or why not."""
+        forwarded = request.headers.get_all("X-Forwarded-For")
+        if not self._sources.has(self._addresses.whole(peer.address, forwarded)):
+            self.count("refused_source")
+            return http.HTTPStatus.FORBIDDEN, "Your address is not in `media_sources`.\n"
         judged = self._admission.judge_upgrade(request)
         if not isinstance(judged, Upgrade):
             return judged
         connection = self._host.connection(judged, now)
         self.connections.add(connection)
         if not connection.is_proven:
-            forwarded = request.headers.get_all("X-Forwarded-For")
             address = self._addresses.behind(peer.address, forwarded)
             self._must_go(self._unproven.enter(connection, address))
         return connection
@@ -250,10 +266,3 @@ class Listener:
     async def close(self) -> None:
         """End what is left of HTTP."""
         await self._http.close()
-
-
-def _network(written: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    try:
-        return ipaddress.ip_network(written, strict=False)
-    except ValueError as exc:
-        raise ConfigurationError(f"trusted_proxies: {exc}") from exc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ from starlette.routing import BaseRoute
 from websockets.server import ServerProtocol
 
 from mediaserver.observer import CallObserver, CallSummary
+from mediaserver.processes.memory import resident_bytes
 from mediaserver.server.admission import AdmissionControl, Refused, Upgrade
 from mediaserver.server.base import HURRY_S, ServiceBase
 from mediaserver.server.calls.connection import MediaConnection
@@ -18,6 +20,7 @@ from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.runner import Runners
 from mediaserver.server.calls.session import Session
 from mediaserver.server.calls.starting import Answer, StartLimits
+from mediaserver.server.calls.watching.answers import answers_of
 from mediaserver.server.listener import Listener
 from mediaserver.server.sockets.media_socket import Connection, MediaSocket
 from mediaserver.settings import Settings
@@ -52,6 +55,7 @@ class SingleProcessService(ServiceBase):
         super().__init__(settings)
         self._observer = observer
         self._calls = CallRegistry(settings, self, perform=perform, runners=runners)
+        self._answers = answers_of(self._calls)
         needs_token = settings.auth_token is not None
         self._start_limits = StartLimits.of(settings, needs_token=needs_token)
         self._admission = AdmissionControl(settings, self)
@@ -88,9 +92,38 @@ class SingleProcessService(ServiceBase):
         return self.listener.port
 
     @property
+    def status(self) -> str:
+        """See ``Service``."""
+        return self.listener.status
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """See ``Service``."""
+        return {"server": os.getpid()}
+
+    @property
+    def worker_states(self) -> list[str]:
+        """See ``Service``: there are none."""
+        return []
+
+    @property
+    def is_late(self) -> bool:
+        """See ``LoadHost``."""
+        return self._calls.is_late
+
+    @property
+    def resident_bytes(self) -> int:
+        """See ``LoadHost``."""
+        return resident_bytes(os.getpid()) + self._calls.runners.resident_bytes
+
+    @property
     def is_polling(self) -> bool:
         """So many frames come that they are read together; see the setting ``poll_ms``."""
         return self._calls.is_polling
+
+    async def ask(self, what: str) -> list[tuple[int | None, bytes]]:
+        """See ``Service``."""
+        return [(None, self._answers.get(what, bytes)())]
 
     async def start(self) -> None:
         """See ``Service``."""
@@ -100,11 +133,13 @@ class SingleProcessService(ServiceBase):
         except BaseException:  # a cancellation as well: the port is given back
             await self.close()
             raise
+        self._load.start()
         self.listener.listen()
 
     async def close(self, *, hurry: bool = False) -> None:
         """End everything now: calls with 1001, connections, the listener."""
         self.draining = True
+        self._load.stop()
         self.listener.stop()
         await self._calls.close(HURRY_S if hurry else None)
         await self.listener.close()

@@ -51,11 +51,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         on_parent_loss: when the server's main process dies, its workers carry their calls to
             their end (``finish``), or end them at once (``end``).
         auth_token: what a stream must present; None admits all.
+        admin_token: what a request for an admin page (metrics, calls) must present as
+            ``Authorization: Bearer TOKEN``; None: the pages are on ``admin_port`` or nowhere.
+        admin_host: address of the admin pages' own port.
+        admin_port: TCP port of the admin pages, apart from the media port; 0 takes a free one;
+            None: they are on the media port where there is an ``admin_token``.
         allowed_origins: web pages that may connect, as ``https://app.example.com``; others are
             refused. What is no browser has no origin, and is not concerned.
         trusted_proxies: networks of proxies in front of this server, whose ``X-Forwarded-For``
             says who connects.
+        media_sources: networks that media may come from, others get 403; ``telnyx`` stands for
+            those that Telnyx published by November 2026. Its newer sites are in no list, so a
+            stream from there would be refused: prefer ``auth_token``. None given: from anywhere.
         max_calls: calls at once; more are refused, with 503 or 1013.
+        shed_lag_ms: where the event loop that would carry a new call has been later than this for
+            most of a second, new calls get 503 until it has been in time for five; with workers
+            only if none of them is in time. Calls that run would stutter else. None: never.
+        shed_memory_mb: the same where the server and all its processes have more memory in RAM than
+            so many MiB, until it is a tenth less. None: never.
         connected_within_s: time from the upgrade to ``connected``, and to ``start`` for a socket
             without a right token where one is asked for.
         ping_every_s: between two pings on each media socket.
@@ -150,9 +163,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     worker_hung_s: Annotated[float, Meta(ge=1.5)] = 4.0
     on_parent_loss: Literal["finish", "end"] = "finish"
     auth_token: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
+    admin_token: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
+    admin_host: Text = "127.0.0.1"
+    admin_port: Annotated[int, Meta(ge=0, le=65535)] | None = None
     allowed_origins: tuple[Text, ...] = ()
     trusted_proxies: tuple[Text, ...] = ("127.0.0.0/8", "::1/128")
+    media_sources: tuple[Text, ...] = ()
     max_calls: Annotated[int, Meta(ge=1)] = 1000
+    shed_lag_ms: Annotated[float, Meta(gt=0)] | None = 50.0
+    shed_memory_mb: Annotated[int, Meta(ge=1)] | None = None
     connected_within_s: Annotated[float, Meta(gt=0)] = 10.0
     start_within_s: Annotated[float, Meta(gt=0)] = 660.0
     start_without_token_s: Annotated[float, Meta(gt=0)] = 30.0

@@ -21,6 +21,7 @@ class Host:
 
     draining = False
     is_able = True
+    overload = ""
     n_placed = n_unstarted = n_quiet = 0
 
     def __init__(self) -> None:

@@ -9,10 +9,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from mediaserver.control.errors import CommandTimeoutError, ControlError, NetworkError
+from mediaserver.control.errors import (
+    ApiError,
+    CommandTimeoutError,
+    ControlError,
+    NetworkError,
+)
 from mediaserver.control.rest.replies import api_error, data_of
 from mediaserver.control.rest.retry import RetryPolicy
 from mediaserver.control.rest.transport import Reply, Transport, TryTimeoutError
+from mediaserver.figures.figures import Figures
 
 T = TypeVar("T")
 
@@ -52,6 +58,9 @@ class Commander:
         clock: monotonic seconds.
         sleep: waits between tries.
         draw: jitter, in [0, 1).
+
+    Attributes:
+        figures: commands by outcome, how long they took, and tries beyond the first.
     """
 
     def __init__(
@@ -68,6 +77,7 @@ class Commander:
         self._policy = policy
         self._secrets = secrets
         self._clock, self._sleep, self._draw = clock, sleep, draw
+        self.figures = Figures()
 
     async def run(self, command: Command) -> dict[str, Any] | None:
         """Carry out a command with its retries.
@@ -92,7 +102,20 @@ class Commander:
         return answer
 
     async def _repeated(self, command: Command, read: Callable[[Reply], T]) -> T | None:
-        began = self._clock()
+        began, outcome = self._clock(), "abandoned"
+        try:
+            done = await self._tried(command, read, began)
+            outcome = "ok" if done is not None else "already"
+            return done
+        except ControlError as error:
+            outcome = _outcome(error)
+            raise
+        finally:
+            self.figures.add("commands_total", 1, outcome)
+            self.figures.observe("command_seconds", self._clock() - began)
+
+    async def _tried(self, command: Command, read: Callable[[Reply], T], began: float) -> T | None:
+        """Try until it is done, or must be given up."""
         n_tries = 0
         while True:
             n_tries += 1
@@ -106,6 +129,7 @@ class Commander:
                 if wait_s is None:
                     raise
             await self._sleep(wait_s)
+            self.figures.add("command_retries_total", 1)
 
     async def _try(
         self, command: Command, read: Callable[[Reply], T], elapsed_s: float
@@ -133,6 +157,17 @@ class Commander:
         """What an answer that quotes the request must not carry into an error."""
         token = command.body.get("stream_auth_token")
         return (*self._secrets, token) if isinstance(token, str) else self._secrets
+
+
+def _outcome(error: ControlError) -> str:
+    """The word for a failure; see ``commands_total``."""
+    if isinstance(error, CommandTimeoutError):
+        return "timeout"
+    if isinstance(error, ApiError):
+        if error.status == 429:
+            return "rate_limit"
+        return "server_error" if error.status >= 500 else "refused"
+    return "network"
 
 
 def new_command_id() -> str:

@@ -21,6 +21,7 @@ from mediaserver.control.events import Event, MalformedEventError, normal_type, 
 from mediaserver.control.own_server import WEBHOOK_PATH
 from mediaserver.control.webhooks.delivery import Callback, CallEvents, SeenIds
 from mediaserver.control.webhooks.signature import Headers, SignatureError, Verifier, Version1Error
+from mediaserver.figures.figures import Figures
 from mediaserver.interrupts import is_operators
 from mediaserver.steady import SteadyClock
 
@@ -63,6 +64,7 @@ class WebhookReceiver:
         counts: deliveries by what became of them: ``accepted``, ``duplicate``, ``unsigned``,
             ``version_1``, ``malformed``, ``wrong_method``, ``too_big``, ``unread``, ``busy``;
             ``handler_failed`` beside them.
+        figures: how long answers took.
 
     Raises:
         ConfigurationError: no usable key.
@@ -84,6 +86,7 @@ class WebhookReceiver:
             # A timestamp from the far end of the tolerance stays good for twice as long.
             raise ValueError("dedup_s must be at least twice tolerance_s")
         self.counts: Counter[str] = Counter()
+        self.figures = Figures()
         self._verifier = Verifier(public_keys, tolerance_s=tolerance_s)
         self._seen = SeenIds(dedup_s)
         self._calls = CallEvents(keep_s)
@@ -214,6 +217,7 @@ class _Endpoint:
         self._receiver = receiver
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.monotonic()
         if scope["method"] != "POST":
             verdict = self._refused(HTTPStatus.METHOD_NOT_ALLOWED, "wrong_method")
             self._receiver.tell_once("webhook refused: %s", _POST_ONLY)
@@ -224,6 +228,7 @@ class _Endpoint:
         try:
             await response(scope, receive, send)
         finally:
+            self._receiver.figures.observe("webhook_seconds", time.monotonic() - began)
             # Also if the peer has gone: its next try would be a duplicate.
             if verdict.event is not None:
                 self._receiver.dispatch(verdict.event)

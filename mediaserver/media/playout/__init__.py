@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from mediaserver.media.playout.ledger import Cause, Outcome, Play, PlayoutSink
+from mediaserver.media.playout.ledger import Cause, Outcome, Play
 from mediaserver.media.playout.mp3 import Mp3Playout
 from mediaserver.media.playout.playout import Playout
+from mediaserver.media.playout.sink import PlayoutSink
 from mediaserver.media.playout.tally import NOTHING_SENT, Tally
 
 __all__ = [

@@ -17,7 +17,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
+
+from mediaserver.media.playout.returns import MarkReturns
+from mediaserver.media.playout.sink import PlayoutSink
 
 State = Literal["queued", "playing", "played", "cleared", "failed"]
 Cause = Literal["finished", "barge_in", "cancelled", "socket", "ended", "source", "unconfirmed"]
@@ -28,22 +31,6 @@ EARLY_S = 0.05
 """A mark back so long before its audio can have ended comes from a far end that plays none."""
 MAX_OUTSTANDING = 1024
 """Wire marks awaited at most; a far end that returns none must not fill the memory."""
-
-
-class PlayoutSink(Protocol):
-    """Where a playout sends: the wire of one call. Each call sends one message."""
-
-    def send_media(self, payload: bytes) -> None:
-        """Send one payload."""
-        ...
-
-    def send_mark(self, name: str) -> None:
-        """Send a mark of that wire name."""
-        ...
-
-    def send_clear(self) -> None:
-        """Tell the far end to drop all it has queued."""
-        ...
 
 
 class Segment:
@@ -163,6 +150,7 @@ class Ledger:
         dry_at: when the far end will have played them all, by our clock.
         mark_at: when the last wire mark was sent.
         returned_marks: wire marks that came back in time.
+        returns: what these tell.
         unknown_marks: names that came back and are none of ours.
         stale_marks: marks of ours that came back after they had been cleared.
         early_marks: of those that came back, the ones whose audio cannot have been heard yet.
@@ -191,6 +179,7 @@ class Ledger:
         "plays",
         "rate_hz",
         "returned_marks",
+        "returns",
         "sent",
         "stale_marks",
         "unconfirmed",
@@ -214,6 +203,7 @@ class Ledger:
         self._heard = 0
         self._lag_s = -1.0
         self._outstanding: dict[str, Segment] = {}
+        self.returns = MarkReturns()
         self.returned_marks = 0
         self.early_marks = 0
         self.unknown_marks = 0
@@ -241,11 +231,14 @@ class Ledger:
 
     def heard(self, now: float) -> int:
         """Return the position up to which the caller has heard; never falls."""
+        self._heard = max(self._heard, self._reckoned(now))
+        return self._heard
+
+    def _reckoned(self, now: float) -> int:
+        """The same by our clock and the lag of marks alone."""
         lag_s = self._lag_s if self._lag_s > 0 else 0.0
         ahead_s = self.dry_at - now + lag_s
-        position = self.sent - round(ahead_s * self.rate_hz) if ahead_s > 0 else self.sent
-        self._heard = max(self._heard, position)
-        return self._heard
+        return self.sent - round(ahead_s * self.rate_hz) if ahead_s > 0 else self.sent
 
     def finish(self, entry: Outcome) -> None:
         """Note that all of it was sent: it resolves with the next wire mark."""
@@ -310,6 +303,8 @@ class Ledger:
         self.returned_marks += 1
         if now < segment.ends_at - EARLY_S:
             self.early_marks += 1
+        error = max(self._heard, self._reckoned(now)) - segment.end
+        self.returns.add(now - segment.ends_at, error / self.rate_hz)
         # Early is believed at once, late by degrees: one late mark is a jolt of the network.
         lag_s = max(now - segment.ends_at, 0.0)
         slow = 0 <= self._lag_s < lag_s

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.media.frames import Int16Array
-from mediaserver.media.playout.ledger import Play, PlayoutSink
+from mediaserver.media.playout.ledger import Play
 from mediaserver.media.playout.playout import Playout
+from mediaserver.media.playout.sink import PlayoutSink
 from telephony_codecs import CodecError, codec
 
 MESSAGE_EVERY_S = 1.05

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mediaserver.media.playout.backlog import Backlog, QueuedItem
 from mediaserver.media.playout.catchup import CatchUp
-from mediaserver.media.playout.ledger import Ledger, Mark, PlayoutSink
+from mediaserver.media.playout.ledger import Ledger, Mark
+from mediaserver.media.playout.sink import PlayoutSink
 from mediaserver.media.playout.sizes import MIN_MESSAGE_S, Sizes
 from telephony_codecs import Encoder
 

@@ -23,8 +23,9 @@ from mediaserver.errors import AudioFormatError, CallEndedError
 from mediaserver.media.frames import Int16Array, check_audio, is_audio
 from mediaserver.media.playout.backlog import QueuedItem
 from mediaserver.media.playout.catchup import CatchUp
-from mediaserver.media.playout.ledger import Cause, Mark, Outcome, Play, PlayoutSink, State
+from mediaserver.media.playout.ledger import Cause, Mark, Outcome, Play, State
 from mediaserver.media.playout.pacing import Sender
+from mediaserver.media.playout.sink import PlayoutSink
 from mediaserver.media.playout.sizes import EPSILON_S, MIN_MESSAGE_S
 from mediaserver.media.playout.tally import Tally
 from telephony_codecs import CodecError, Encoder

@@ -29,6 +29,8 @@ class Tally(NamedTuple):
 
     def plus(self, other: Tally) -> Tally:
         """Both together."""
+        if self is NOTHING_SENT:
+            return other
         return Tally(
             self.n_messages + other.n_messages,
             self.dropped_s + other.dropped_s,

@@ -26,7 +26,9 @@ from mediaserver.server.calls.selection import Selection, load_processors, reque
 from mediaserver.server.calls.session import STOOD_STILL_S, Session
 from mediaserver.server.calls.starting import Opened
 from mediaserver.server.calls.watching.blame import LoopWatch
+from mediaserver.server.calls.watching.figures import CallFigures
 from mediaserver.server.calls.watching.summary import summary_of
+from mediaserver.server.load import Lateness
 from mediaserver.server.sockets import poller
 from mediaserver.server.sockets.media_socket import (
     Connection,
@@ -75,6 +77,8 @@ class CallRegistry:
         counters: what happened how often.
         hang_ups: ends phone calls.
         runners: make what runs a call's processors.
+        host_bytes: memory of processor hosts, looked at where there is a limit.
+        figures: what the calls have sent and lost, and how long things took.
 
     Raises:
         ConfigurationError: a setting or a processor cannot be used.
@@ -91,6 +95,7 @@ class CallRegistry:
     ) -> None:
         self.settings = settings
         self.counters: Counter[str] = Counter()
+        self.figures = CallFigures()
         self.sessions: dict[str, Session] = {}
         # With those that have ended, and whose handlers run, when a newer one has their place.
         self._unfinished: set[Session] = set()
@@ -105,7 +110,10 @@ class CallRegistry:
         self._watch: asyncio.TimerHandle | None = None
         self._look_due = monotonic()
         self._awake_since = float("-inf")
-        self._loop_watch = LoopWatch(self._blamed)
+        limit_ms = settings.shed_lag_ms
+        self._lateness = Lateness(None if limit_ms is None else limit_ms / 1000)
+        self.host_bytes = 0
+        self._loop_watch = LoopWatch(self._blamed, self._beat)
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -127,6 +135,9 @@ class CallRegistry:
         self._look_due = now + 1.0
         for session in list(self.sessions.values()):
             session.look(now)
+        self.figures.look(self.sessions.values(), now)
+        if self.settings.shed_memory_mb is not None:
+            self.host_bytes = self.runners.resident_bytes
         self._watch = asyncio.get_running_loop().call_later(1.0, self._look)
 
     # Connections.
@@ -162,22 +173,32 @@ class CallRegistry:
         call_id: str,
         admission: Admission,
         now: float,
+        *,
+        started_at: float | None = None,
     ) -> Opened | Refused:
-        """The session of an admitted call that starts, new or taken over."""
+        """The session of an admitted call that starts, new or taken over.
+
+        ``started_at`` is when its ``start`` was read, if not ``now``.
+        """
         existing = self.sessions.get(call_id)
         try:
             if existing is not None and not existing.ended:
                 return self._take_over(existing, connection, start, admission, now)
             if self._draining:  # it has a place while its handlers end, but it is over
                 return Refused(1001, "the server takes no new calls")
-            return self._open_new(connection, start, call_id, admission, now)
+            opened = self._open_new(connection, start, call_id, admission, now)
         except (UnsupportedFormatError, ConfigurationError) as exc:
             unsupported = isinstance(exc, UnsupportedFormatError)
             self.count("refused_format" if unsupported else "refused_processor")
             return Refused(1003 if unsupported else 1008, str(exc))
+        began_at = now if started_at is None else started_at
+        self.figures.opened(opened.session, monotonic() - began_at)
+        self.figures.line_opened(connection)
+        return opened
 
     def connection_closed(self, connection: MediaConnection) -> None:
         """A socket is gone."""
+        self.figures.line_closed(connection)
         session = connection.session
         if session is not None and session.line is connection:
             session.line_lost()
@@ -205,6 +226,16 @@ class CallRegistry:
         """One more of ``name``."""
         self.counters[name] += 1
 
+    @property
+    def is_late(self) -> bool:
+        """The event loop has been late for a while; see ``Lateness``."""
+        return self._lateness.is_late
+
+    def _beat(self, late_s: float) -> None:
+        """The loop's regular beat came so late."""
+        self.figures.lag(late_s)
+        self._lateness.beat(late_s, monotonic())
+
     def _blamed(self, name: str, *, call_id: str = "") -> None:
         """Something held up the loop."""
         self.count(name)
@@ -215,6 +246,7 @@ class CallRegistry:
 
     def session_lost(self, session: Session) -> None:
         """The session has no socket and waits for one."""
+        self.count("lost_sockets")
         self._follower.call_lost(session.call_id)
 
     def session_ended(self, session: Session) -> None:
@@ -224,6 +256,9 @@ class CallRegistry:
             del self.sessions[session.call_id]
         summary = self.summary_of(session)
         logger.info("call %s ended: %s", shown(session.call_id), summary.line())
+        self.figures.ended(session, summary.duration_s)
+        if over:
+            self.count(f"ended.{summary.reason}")
         self._follower.call_closed(summary, over=over)
         self._unfinished.discard(session)
         if not self._unfinished:
@@ -286,6 +321,8 @@ class CallRegistry:
         # All that can be refused comes first: then nothing needs to be put back.
         formats = formats_of(start, connection.query, self.settings)
         parts = parts_of(formats, self.settings, connection)
+        self.figures.settle(session)
+        self.figures.line_opened(connection)
         session.take_over(connection, start, formats, parts, now)
         self.count("takeovers")
         self._follower.call_opened(session)

@@ -108,6 +108,14 @@ class Runners(Protocol):
     def make_runner(self, chosen: Sequence[Chosen], settings: Settings) -> Runner:
         """What runs a call's chain."""
 
+    @property
+    def n_hosts(self) -> tuple[int, int]:
+        """Processes apart that run, and the calls in them."""
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory of these processes, without what they share."""
+
     async def close(self) -> None:
         """Behind the last call's end."""
 
@@ -315,6 +323,9 @@ def _is_end(failure: BaseException) -> bool:
 
 class InlineRunners:
     """All chains run in the thread that carries the calls; ``Runners``."""
+
+    n_hosts = (0, 0)
+    resident_bytes = 0
 
     async def start(self) -> None:
         """See ``Runners``."""

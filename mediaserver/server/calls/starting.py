@@ -17,10 +17,11 @@ class Opened(NamedTuple):
 
 
 class HandOff(NamedTuple):
-    """An answer to ``start``: the call is admitted, and its socket goes to another process."""
+    """An answer to ``start``, which came at ``at``: its socket goes to another process."""
 
     call_id: str
     admission: Admission
+    at: float
 
 
 Answer = Opened | HandOff | Refused

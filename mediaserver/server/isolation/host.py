@@ -10,10 +10,10 @@ from time import monotonic
 import msgspec
 
 from mediaserver.media.frames import Frame
+from mediaserver.processes.memory import resident_bytes
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.link import Link
 from mediaserver.server.isolation.runner import IsolatedRunner
-from mediaserver.server.isolation.spawner import resident_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +69,11 @@ class HostProcess:
         """It has ended, or is given up."""
         return self._is_gone
 
+    @property
+    def resident_bytes(self) -> int:
+        """Its memory without what it shares with its spawner; 0 before it runs."""
+        return max(0, resident_bytes(self.pid) - self.shared_bytes) if self.pid else 0
+
     # For runners.
 
     def add(self, runner: IsolatedRunner) -> int:
@@ -114,7 +119,7 @@ class HostProcess:
         limit_s = silent_s if self._has_run else max(silent_s, FIRST_FRAME_WITHIN_S)
         if self._n_frames_sent and now - self._heard_at > limit_s:
             return f"no sign of life for {now - self._heard_at:.0f} s: it hangs"
-        resident = resident_bytes(self.pid) - self.shared_bytes
+        resident = self.resident_bytes
         if resident > memory_bytes:
             return f"{resident >> 20} MiB of memory are more than {memory_bytes >> 20}"
         return ""

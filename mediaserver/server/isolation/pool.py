@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from mediaserver.processes.child import END_WITHIN_S, ChildKind, ChildLimits, ChildProcess
+from mediaserver.processes.memory import resident_bytes
 from mediaserver.processes.supervisor import Supervisor
 from mediaserver.server.calls.hangups import ControlEncoding
 from mediaserver.server.calls.runner import InlineRunner, Runner
@@ -74,6 +75,17 @@ class HostPool:
     def hosts(self) -> list[HostProcess]:
         """Those that run."""
         return list(self._hosts.values())
+
+    @property
+    def n_hosts(self) -> tuple[int, int]:
+        """See ``Runners``."""
+        return len(self._hosts), sum(host.n_calls for host in self._hosts.values())
+
+    @property
+    def resident_bytes(self) -> int:
+        """See ``Runners``; the spawner's own is in it, which has what they share."""
+        spawners = sum(resident_bytes(each.pid) for each in self._supervisor.children)
+        return spawners + sum(host.resident_bytes for host in self._hosts.values())
 
     async def start(self) -> None:
         """Load the processors in the spawner, and have one host ready.

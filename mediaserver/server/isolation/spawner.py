@@ -17,11 +17,11 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 
 from mediaserver.processes.channel import receive_with_fd, send_blocking
+from mediaserver.processes.memory import resident_bytes
 from mediaserver.server.isolation import messages
 
 BEAT_S = 0.5
@@ -173,13 +173,6 @@ class Spawner:
     def _say(self, message: msgspec.Struct) -> None:
         with contextlib.suppress(OSError):  # the next read says so
             send_blocking(self._end, message)
-
-
-def resident_bytes(pid: int) -> int:
-    """The memory of a process that is in RAM, as Linux says; 0 where it is not known."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
-    return 0
 
 
 def _limit(memory_bytes: int) -> None:

@@ -48,6 +48,10 @@ class Health(Protocol):
         """There is a process that can take a call."""
 
     @property
+    def overload(self) -> str:
+        """Why new calls must wait: ``late``, ``memory``, or nothing."""
+
+    @property
     def n_calls(self) -> int:
         """Live calls."""
 
@@ -168,6 +172,20 @@ class _Sound:
         await self._app(scope, receive, send)
 
 
+READY = "ready"
+
+
+def status_of(health: Health, *, is_short: bool) -> str:
+    """``ready``, or why no new call is taken now."""
+    if health.draining:
+        return "draining"
+    if not health.is_able:
+        return "no worker"
+    if is_short:
+        return "no descriptors"
+    return f"overload: {health.overload}" if health.overload else READY
+
+
 def make_app(
     health: Health,
     is_short: Callable[[], bool],
@@ -184,13 +202,9 @@ def make_app(
         return JSONResponse({"status": "ok", "calls": health.n_calls})
 
     async def readyz(_: Request) -> Response:
-        if health.draining:
-            return JSONResponse({"status": "draining", "calls": health.n_calls}, 503)
-        if not health.is_able:
-            return JSONResponse({"status": "no worker", "calls": health.n_calls}, 503)
-        if is_short():
-            return JSONResponse({"status": "no descriptors", "calls": health.n_calls}, 503)
-        return JSONResponse({"status": "ready", "calls": health.n_calls})
+        status = status_of(health, is_short=is_short())
+        code = 200 if status == READY else 503
+        return JSONResponse({"status": status, "calls": health.n_calls}, code)
 
     async def media(_: Request) -> Response:
         return PlainTextResponse(

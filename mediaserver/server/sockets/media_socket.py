@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
+import struct
 from collections.abc import Callable
 from time import monotonic
 from typing import NamedTuple, Protocol
@@ -25,6 +27,10 @@ BLOCKED_FOR_S = 10.0
 
 # So many pings without any pong, and the peer is one that answers none.
 PINGS_TO_KNOW = 3
+
+# Of Linux's `struct tcp_info`: octets acknowledged and octets received, and where they end.
+_OCTETS = struct.Struct("=QQ")
+_OCTETS_END = 136
 
 # At debug level the library writes whole request heads, and with them auth tokens.
 _quiet = logging.getLogger(f"{__name__}.websockets")
@@ -146,6 +152,20 @@ class MediaSocket(asyncio.Protocol):
     def peer(self) -> str:
         """The peer's address, for logs."""
         return address(self._transport.get_extra_info("peername"))
+
+    @property
+    def octets(self) -> tuple[int, int]:
+        """Octets that came, and that the peer has acknowledged, by the kernel's count.
+
+        0 where the system does not tell, or the socket is gone.
+        """
+        end = self._transport.get_extra_info("socket")
+        try:
+            info = end.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _OCTETS_END)
+            n_out, n_in = _OCTETS.unpack_from(info, _OCTETS_END - _OCTETS.size)
+        except (OSError, AttributeError, struct.error):
+            return 0, 0
+        return n_in, n_out
 
     @property
     def has_ponged(self) -> bool:

@@ -111,13 +111,18 @@ class Addresses:
         Each proxy adds at the end whom it heard: from there on, the first that is no trusted
         proxy. None where trusted proxies do not say.
         """
+        address = self.whole(peer, forwarded)
+        return None if address is None else _key(address)
+
+    def whole(self, peer: str | None, forwarded: Iterable[str]) -> Address | None:
+        """The same as an address; of IPv6 all of it."""
         address = _parsed(peer)
         told = [hop for field in forwarded for hop in field.split(",")]
         while address is not None and self._is_trusted(address):
             if not told:
                 return None
             address = _parsed(told.pop().strip())
-        return None if address is None else _key(address)
+        return address
 
     def _is_trusted(self, address: Address) -> bool:
         return any(address in network for network in self._trusted)

@@ -33,7 +33,9 @@ __all__ = [
     "HandedOver",
     "Heartbeat",
     "Hello",
-    "QuietCalls",
+    "Load",
+    "Query",
+    "QueryAnswer",
     "Ready",
     "Setup",
     "Shutdown",
@@ -43,7 +45,7 @@ __all__ = [
     "WebhookReported",
 ]
 
-VERSION = 6
+VERSION = 7
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
@@ -102,6 +104,7 @@ class HandOver(msgspec.Struct, frozen=True, tag=True):
         violations: messages that were refused so far, by kind.
         behind: octets that were read behind ``start``.
         has_ponged: the peer has answered a ping.
+        started_at: when its ``start`` was read, on the clock that all processes share.
     """
 
     number: int
@@ -113,6 +116,7 @@ class HandOver(msgspec.Struct, frozen=True, tag=True):
     violations: Mapping[str, int]
     behind: bytes
     has_ponged: bool = False
+    started_at: float = 0.0
 
 
 class Claimed(msgspec.Struct, frozen=True, tag=True):
@@ -152,6 +156,25 @@ class Commanded(msgspec.Struct, frozen=True, tag=True):
     request: int
     result: bytes
     error: bytes | None = None
+
+
+class Query(msgspec.Struct, frozen=True, tag=True):
+    """To a worker: say what it knows by this word; a ``QueryAnswer`` of the same number answers.
+
+    Attributes:
+        number: of the question.
+        what: a word of the worker's ``answers``.
+    """
+
+    number: int
+    what: str
+
+
+class QueryAnswer(msgspec.Struct, frozen=True, tag=True):
+    """From a worker: what it knows; empty where it does not know the word."""
+
+    number: int
+    body: bytes
 
 
 class Claim(msgspec.Struct, frozen=True, tag=True):
@@ -217,12 +240,20 @@ class Abandoned(msgspec.Struct, frozen=True, tag=True):
     request: int
 
 
-class QuietCalls(msgspec.Struct, frozen=True, tag=True):
-    """From a worker: so many of its calls have brought no media for a while."""
+class Load(msgspec.Struct, frozen=True, tag=True):
+    """From a worker, when it changes: how it stands.
 
-    n: int
+    Attributes:
+        n_quiet: so many of its calls have brought no media for a while.
+        is_late: its event loop is later than new calls should find it.
+        host_bytes: memory of its processor hosts; only where there is a limit.
+    """
+
+    n_quiet: int = 0
+    is_late: bool = False
+    host_bytes: int = 0
 
 
-ToWorker = HandOver | Claimed | WebhookReported | Drain | Commanded | Shutdown
-Reported = HandedOver | CallOpened | SocketLost | CallClosed | SocketClosed | QuietCalls
-FromWorker = Claim | Reported | Command | Abandoned
+ToWorker = HandOver | Claimed | WebhookReported | Drain | Commanded | Query | Shutdown
+Reported = HandedOver | CallOpened | SocketLost | CallClosed | SocketClosed | Load
+FromWorker = Claim | Reported | Command | Abandoned | QueryAnswer

@@ -8,7 +8,7 @@ import msgspec
 
 from mediaserver.observer import ReportedEvent
 from mediaserver.processes.channel import UnsendableError
-from mediaserver.processes.child import END_WITHIN_S, ChildKind, ChildLimits, ChildProcess
+from mediaserver.processes.child import END_WITHIN_S, ChildKind, ChildLimits, ChildProcess, State
 from mediaserver.processes.supervisor import Supervisor
 from mediaserver.server.sockets.acceptor import descriptor_limit, reserve_of
 from mediaserver.server.workers import messages
@@ -40,6 +40,8 @@ class WorkerProcess(ChildProcess):
         n_sockets: media connections it has, or will have.
         n_pending: of these, on their way.
         n_quiet: of its calls, the ones that brought no media for a while.
+        is_late: its event loop is later than new calls should find it.
+        host_bytes: memory of its processor hosts, where that is limited.
 
     Raises:
         OSError: the system starts no more processes.
@@ -50,6 +52,8 @@ class WorkerProcess(ChildProcess):
         self.n_sockets = 0
         self.n_pending = 0
         self.n_quiet = 0
+        self.is_late = False
+        self.host_bytes = 0
         super().__init__(KIND, setup.index, setup, lambda said: owner.message_received(self, said))
 
     @property
@@ -81,9 +85,19 @@ class WorkerProcess(ChildProcess):
         self.n_sockets -= 1
         self.n_pending -= 1
 
-    def calls_quiet(self, n: int) -> None:
-        """So many of its calls bring no media."""
-        self.n_quiet = n
+    def loaded(self, load: messages.Load) -> None:
+        """How it stands."""
+        self.n_quiet, self.is_late = load.n_quiet, load.is_late
+        self.host_bytes = load.host_bytes
+
+    @property
+    def condition(self) -> str:
+        """How it stands, in a word: ``starting``, ``able``, ``late``, ``suspected``."""
+        if self.state is State.STARTING:
+            return "starting"
+        if self.state is not State.ABLE:
+            return "suspected"
+        return "late" if self.is_late else "able"
 
     def tell(self, call_id: str, event: ReportedEvent) -> bool:
         """Give it a webhook's event; False if it cannot be told."""
@@ -157,7 +171,8 @@ class WorkerSupervisor(Supervisor[WorkerProcess]):
     def least_loaded(self) -> WorkerProcess | None:
         """The worker for the next call: in turn among those that have fewest, and are in time."""
         able = [worker for worker in self.children if worker.is_able]
-        able = [worker for worker in able if worker.lag_s <= MAX_LAG_S] or able
+        in_time = [w for w in able if w.lag_s <= MAX_LAG_S and not w.is_late]
+        able = in_time or able
         if not able:
             return None
         chosen = min(able, key=lambda w: (len(w.calls), (w.index - self._next) % self.n))

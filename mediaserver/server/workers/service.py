@@ -7,6 +7,7 @@ worker has which call.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from websockets.server import ServerProtocol
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.observer import CallObserver, CallSummary
+from mediaserver.processes.memory import resident_bytes
 from mediaserver.server.admission import AdmissionControl, Refused, Upgrade
 from mediaserver.server.base import HURRY_S, ServiceBase
 from mediaserver.server.calls.connection import MediaConnection
@@ -31,6 +33,7 @@ from mediaserver.server.workers.directory import Directory
 from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
 from mediaserver.server.workers.placement import Placement
 from mediaserver.server.workers.process import WorkerLimits, WorkerProcess, WorkerSupervisor
+from mediaserver.server.workers.queries import Queries
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import Start
 
@@ -79,6 +82,7 @@ class MultiProcessService(ServiceBase):
             if encoding is None:
                 raise TypeError("perform needs encoding")
             self._commands = CommandAnswers(perform, encoding)
+        self._queries = Queries(self.count)
         self._supervisor = WorkerSupervisor(
             settings,
             self,
@@ -97,6 +101,33 @@ class MultiProcessService(ServiceBase):
     def is_able(self) -> bool:
         """A worker can take a new call."""
         return self._supervisor.is_able
+
+    @property
+    def status(self) -> str:
+        """See ``Service``."""
+        return self.listener.status
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """See ``Service``."""
+        return {"server": os.getpid(), **{each.name: each.pid for each in self.workers}}
+
+    @property
+    def worker_states(self) -> list[str]:
+        """See ``Service``."""
+        return [worker.condition for worker in self.workers]
+
+    @property
+    def is_late(self) -> bool:
+        """See ``LoadHost``; where no worker is able, the reason is another one."""
+        able = [worker for worker in self.workers if worker.is_able]
+        return bool(able) and all(worker.is_late for worker in able)
+
+    @property
+    def resident_bytes(self) -> int:
+        """See ``LoadHost``."""
+        hosts = sum(worker.host_bytes for worker in self.workers)
+        return hosts + sum(map(resident_bytes, self.pids.values()))
 
     @property
     def n_calls(self) -> int:
@@ -126,7 +157,12 @@ class MultiProcessService(ServiceBase):
         except ConfigurationError:
             self.listener.stop()
             raise
+        self._load.start()
         self.listener.listen()
+
+    async def ask(self, what: str) -> list[tuple[int | None, bytes]]:
+        """See ``Service``."""
+        return [*await self._queries.ask(self.workers, what)]
 
     # AdmissionHost: what is to be known of the calls.
 
@@ -165,7 +201,7 @@ class MultiProcessService(ServiceBase):
     def open_session(self, connection: MediaConnection, start: Start, now: float) -> Answer:
         """What becomes of the call that starts: it goes to a worker, or is refused."""
         judged = self._admission.judge_start(connection.token, start)
-        return judged if isinstance(judged, Refused) else HandOff(*judged)
+        return judged if isinstance(judged, Refused) else HandOff(*judged, now)
 
     def proven(self, connection: MediaConnection) -> None:
         """It has shown by now that it is no stranger's."""
@@ -224,6 +260,7 @@ class MultiProcessService(ServiceBase):
                 violations,
                 behind,
                 arrival.has_ponged,
+                hand_off.at,
             ),
             fd,
         )
@@ -241,12 +278,14 @@ class MultiProcessService(ServiceBase):
                 self.counters.update(message.counts)
                 for name in message.counts:
                     self.explain(name)
+            case messages.QueryAnswer():
+                self._queries.answered(message)
             case messages.Claim():
                 self._placement.claimed(worker, message.number)
             case messages.SocketClosed():
                 worker.socket_closed()
-            case messages.QuietCalls():
-                worker.calls_quiet(message.n)
+            case messages.Load():
+                worker.loaded(message)
             case messages.Command():
                 # The worker sends none unless it was told that it can.
                 if self._commands is not None:
@@ -286,9 +325,12 @@ class MultiProcessService(ServiceBase):
 
     def worker_gone(self, worker: WorkerProcess) -> None:
         """A worker has ended: its calls are lost, and over."""
+        if not self._supervisor.is_closing:
+            self.count("lost_workers")
         on_their_way = self._placement.worker_gone(worker)
         for call_id in self._directory.worker_gone(worker, on_their_way):
             self.count("lost_with_worker")
+            self.count("ended.worker")
             if self._observer is not None:
                 self._observer.lost(call_id)
                 self._observer.closed(
@@ -316,6 +358,7 @@ class MultiProcessService(ServiceBase):
     async def close(self, *, hurry: bool = False) -> None:
         """End everything now: calls with 1001, workers, connections, the listener."""
         self.draining = True
+        self._load.stop()
         self.listener.stop()
         await self._supervisor.close(2 * HURRY_S if hurry else None)
         self._placement.close()

@@ -28,6 +28,7 @@ from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.calls.session import Session
 from mediaserver.server.calls.starting import Answer, StartLimits
+from mediaserver.server.calls.watching.answers import answers_of
 from mediaserver.server.sockets.media_socket import SocketMaker, make_protocol
 from mediaserver.server.workers.commands import CommandRequests
 from mediaserver.server.workers.messages import (
@@ -40,7 +41,9 @@ from mediaserver.server.workers.messages import (
     HandedOver,
     HandOver,
     Heartbeat,
-    QuietCalls,
+    Load,
+    Query,
+    QueryAnswer,
     Ready,
     Setup,
     Shutdown,
@@ -110,13 +113,14 @@ class Worker:
         self._calls = CallRegistry(
             settings, self, perform=perform, runners=runners_for(settings), worker=setup.index
         )
+        self._answers = answers_of(self._calls)
         self._connections: set[MediaConnection] = set()
         self._unclaimed: dict[int, tuple[HandOver, int | None]] = {}
         self._answered = asyncio.Event()  # no claim of those is without its answer
         self._answered.set()
         self._landing: set[asyncio.Task[None]] = set()
         self._finishing: asyncio.Task[None] | None = None
-        self._n_quiet = 0
+        self._load = Load()
         self._over = asyncio.Event()
         self._hurry = False
         self._empty = asyncio.Event()
@@ -153,7 +157,9 @@ class Worker:
         """What becomes of the call that starts."""
         assert isinstance(connection, HandedOverConnection)
         given = connection.hand_over
-        return self._calls.open(connection, start, given.call_id, given.admission, now)
+        return self._calls.open(
+            connection, start, given.call_id, given.admission, now, started_at=given.started_at
+        )
 
     def proven(self, connection: MediaConnection) -> None:
         """It was, when it came."""
@@ -200,6 +206,9 @@ class Worker:
                     )
             case Commanded():
                 self._commands.answered(message)
+            case Query():
+                body = self._answers.get(message.what, bytes)()
+                self._channel.send(QueryAnswer(message.number, body))
             case Drain():
                 self._calls.drain()
             case Shutdown():
@@ -237,11 +246,11 @@ class Worker:
             self._channel.send(Heartbeat(self._take_counts()))
 
     def _at_beat(self) -> dict[str, int]:
-        """What goes with a heartbeat; how many calls are quiet goes before it, if that changed."""
-        n_quiet = self._calls.n_quiet
-        if n_quiet != self._n_quiet:
-            self._n_quiet = n_quiet
-            self._channel.send(QuietCalls(n_quiet))
+        """What goes with a heartbeat; its load goes before it, if that changed."""
+        load = Load(self._calls.n_quiet, self._calls.is_late, self._calls.host_bytes)
+        if load != self._load:
+            self._load = load
+            self._channel.send(load)
         return self._take_counts()
 
     def _take_counts(self) -> dict[str, int]:

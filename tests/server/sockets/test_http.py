@@ -30,6 +30,7 @@ class Wellbeing:
 
     draining = False
     is_able = True
+    overload = ""
     n_calls = 3
 
 

@@ -106,7 +106,7 @@ class Host:
         return False
 
     def open_session(self, connection: ArrivingConnection, start: Start, now: float) -> HandOff:
-        return HandOff("x", Admission.OPEN)
+        return HandOff("x", Admission.OPEN, now)
 
     def proven(self, connection: ArrivingConnection) -> None:
         """Nobody waits for that here."""
@@ -118,7 +118,7 @@ class Host:
         """Nobody counts here."""
 
     def hand_over(self, arrival: Arrival, hand_off: HandOff) -> None:
-        assert hand_off == HandOff("x", Admission.OPEN)
+        assert hand_off[:2] == ("x", Admission.OPEN)
         self.handed.append(arrival.behind)
 
 

@@ -20,13 +20,22 @@ from mediaserver.server.workers.messages import Setup
 from mediaserver.settings import ProcessorSetting, RouteSetting, Settings
 from mediaserver.tokens import Admission
 
-# Every message as it goes over the channel in version 6. A change here wants a new VERSION.
-VERSION = 6
+# Every message as it goes over the channel in version 7. A change here wants a new VERSION.
+VERSION = 7
 REQUEST = StreamRequest("PCMU", 8000, "rtp", None, {"p": "v"}, "support", {"bot": "sales"})
 SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
     (
         messages.HandOver(
-            7, "c", Admission.PER_CALL, "/media", {"q": "v"}, b"{}", {"binary": 2}, b"\x81", True
+            7,
+            "c",
+            Admission.PER_CALL,
+            "/media",
+            {"q": "v"},
+            b"{}",
+            {"binary": 2},
+            b"\x81",
+            True,
+            0.25,
         ),
         {
             "type": "HandOver",
@@ -39,6 +48,7 @@ SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
             "violations": {"binary": 2},
             "behind": b"\x81",
             "has_ponged": True,
+            "started_at": 0.25,
         },
     ),
     (
@@ -52,6 +62,8 @@ SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
     ),
     (messages.Claimed(7, True), {"type": "Claimed", "number": 7, "granted": True}),
     (Shutdown(hurry=True), {"type": "Shutdown", "hurry": True}),
+    (messages.Query(4, "figures"), {"type": "Query", "number": 4, "what": "figures"}),
+    (messages.QueryAnswer(4, b"{}"), {"type": "QueryAnswer", "number": 4, "body": b"{}"}),
     (messages.Claim(7), {"type": "Claim", "number": 7}),
     (messages.HandedOver("c"), {"type": "HandedOver", "call_id": "c"}),
     (
@@ -79,7 +91,10 @@ SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
             "over": True,
         },
     ),
-    (messages.QuietCalls(2), {"type": "QuietCalls", "n": 2}),
+    (
+        messages.Load(2, True, 4096),
+        {"type": "Load", "n_quiet": 2, "is_late": True, "host_bytes": 4096},
+    ),
     (messages.SocketClosed(), {"type": "SocketClosed"}),
     (
         messages.Command(3, "c", "speak", b"\x90"),
@@ -137,6 +152,7 @@ def test_settings_come_as_they_are_but_for_secrets() -> None:
         reconnect_grace_s=3,
         api_key="KEY-canary",
         auth_token="token-canary",
+        admin_token="admin-canary",
         public_keys="public-canary",
         workers=2,
         log_config={"formatters": {"f": {"()": Voice, "gains": (1.0,)}}},
@@ -145,7 +161,7 @@ def test_settings_come_as_they_are_but_for_secrets() -> None:
     assert b"canary" not in sent
     setup = msgspec.msgpack.decode(sent, type=Setup)
     assert (setup.index, setup.beat_s, setup.has_client) == (1, 0.5, True)
-    gone = {"api_key": None, "auth_token": None, "public_keys": None}
+    gone = dict.fromkeys(("api_key", "auth_token", "admin_token", "public_keys"))
     assert setup.whole_settings() == msgspec.structs.replace(settings, **gone)
 
 

@@ -33,7 +33,7 @@ from mediaserver.server.workers.messages import (
     HandedOver,
     HandOver,
     Heartbeat,
-    QuietCalls,
+    Load,
     Ready,
     Setup,
     Shutdown,
@@ -125,8 +125,8 @@ class Parent:
     def _received(self, message: Any, _: int | None) -> None:
         if isinstance(message, CallClosed):
             self.told.append(Closed(message.call_id, message.summary.reason, message.over))
-        elif isinstance(message, QuietCalls):
-            self.n_quiet = message.n
+        elif isinstance(message, Load):
+            self.n_quiet = message.n_quiet
         elif isinstance(message, Heartbeat):
             for name, n in message.counts.items():
                 self.counts[name] = self.counts.get(name, 0) + n
@@ -217,7 +217,7 @@ async def test_a_call_from_landing_to_stop() -> None:
         assert await peer.close_code() == 1000
         await p.until(Closed("x", "stop", True), SocketClosed())
         assert p.told[:3] == [Ready(), CallOpened("x", REQUEST), HandedOver("x")]
-        assert p.counts == {"calls": 1}
+        assert p.counts == {"calls": 1, "ended.stop": 1}
 
 
 async def test_refused_calls_are_told() -> None:

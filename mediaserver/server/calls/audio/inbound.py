@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import NamedTuple
 
 from mediaserver.media.frames import Frame, Int16Array, Track
@@ -26,6 +28,8 @@ MADE_UP_AHEAD_S = 1.0  # the same for bad payloads, which come in their place
 # Payloads longer than this cost most for their octets: of them no more than so many seconds may
 # come at once, and so many a second.
 USUAL_S = 0.04
+# Of frames whose way was timed, until somebody asks.
+MAX_TIMES = 64
 LONG_PAYLOADS = Limit(per_s=2.0, burst=10.0)
 
 
@@ -174,6 +178,7 @@ class Inbound:
         "_origin",
         "_run",
         "_timeline",
+        "_times",
         "concealed",
         "heard_at",
         "levels",
@@ -195,6 +200,7 @@ class Inbound:
         self._count = count
         self._alarm = alarm
         self._timeline = Timeline(now)
+        self._times: deque[float] = deque(maxlen=MAX_TIMES)
         self._origin = now
         self.reorder = parts.reorder
         self._earlier = NO_CHUNKS
@@ -306,10 +312,22 @@ class Inbound:
             if not n_samples:
                 return
             track_decoder.look_at_length(n_samples, now)
-        if track_decoder.wanted:
-            self._note(track_decoder, samples)
         run = self._run
+        if track_decoder.wanted:  # one frame a second
+            self._note(track_decoder, samples)
+            run = self._run_timed
         run(track_decoder.clock.frame(samples, track_decoder.rate_hz, now))
+
+    def _run_timed(self, frame: Frame) -> None:
+        began = perf_counter()
+        self._run(frame)
+        self._times.append(perf_counter() - began)
+
+    def take_times(self) -> list[float]:
+        """How long frames took that were timed since this was last asked, in seconds."""
+        taken = list(self._times)
+        self._times.clear()
+        return taken
 
     def _refuse(self, track_decoder: TrackDecoder, now: float) -> None:
         """Count a payload that was not decoded; where it was a bad one, conceal it."""

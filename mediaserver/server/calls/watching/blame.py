@@ -18,6 +18,7 @@ import inspect
 import logging
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 from types import FrameType
@@ -83,6 +84,10 @@ class Count(Protocol):
         """One more of ``name``; of this call, where that is known."""
 
 
+def _nobody(_: float) -> None:
+    """Where nobody wants to know."""
+
+
 class LoopWatch:
     """Watches the running loop.
 
@@ -90,10 +95,12 @@ class LoopWatch:
 
     Args:
         count: counts what was found, on the loop.
+        late: told at each beat, 20 times a second, by how many seconds it was late.
     """
 
-    def __init__(self, count: Count) -> None:
+    def __init__(self, count: Count, late: Callable[[float], None] = _nobody) -> None:
         self._count = count
+        self._late = late
         self._due = 0.0
         self._beat: asyncio.TimerHandle | None = None
         self._over = threading.Event()
@@ -143,6 +150,7 @@ class LoopWatch:
         culprit, self._culprit = self._culprit, None
         gc_s, self._gc_s = self._gc_s, 0.0
         self._expect()
+        self._late(late_s)
         if late_s < LATE_S:
             return
         if culprit is None or (culprit.kind == "unknown" and gc_s > late_s / 2):

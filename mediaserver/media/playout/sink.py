@@ -1,0 +1,21 @@
+"""Where a playout sends."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class PlayoutSink(Protocol):
+    """Where a playout sends: the wire of one call. Each call sends one message."""
+
+    def send_media(self, payload: bytes) -> None:
+        """Send one payload."""
+        ...
+
+    def send_mark(self, name: str) -> None:
+        """Send a mark of that wire name."""
+        ...
+
+    def send_clear(self) -> None:
+        """Tell the far end to drop all it has queued."""
+        ...

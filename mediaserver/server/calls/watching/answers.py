@@ -1,0 +1,25 @@
+"""What a process that carries calls can be asked for; see ``Service.ask``."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+
+import msgspec
+
+from mediaserver.figures.figures import Measured
+from mediaserver.server.calls.registry import CallRegistry
+
+Answers = dict[str, Callable[[], bytes]]
+
+
+def answers_of(calls: CallRegistry) -> Answers:
+    """By each word what answers it, as octets; nothing here may wait."""
+    numbers = itertools.count()
+
+    def figures() -> bytes:
+        measured = Measured(os.getpid(), next(numbers), calls.figures.now(calls.runners))
+        return msgspec.msgpack.encode(measured)
+
+    return {"figures": figures}

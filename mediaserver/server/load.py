@@ -1,0 +1,155 @@
+"""Whether a process has too much to do for new calls: late loops, memory. Pure but for a timer.
+
+    what      too much                                          enough again
+    lateness  the median lag of the last second's beats is      none of the last 5 s was above
+              above the limit                                   half of it
+    memory    above the watermark                               below nine tenths of it
+
+The median, because one stall is no overload: most beats of a second must have been late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from statistics import median
+from time import monotonic
+from typing import Protocol
+
+from mediaserver.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+OVER_S = 1.0
+# A loop that is very late has few beats in a second: so many count all the same.
+LEAST_BEATS = 3
+UNDER_S = 5.0
+UNDER_PART = 0.5
+MEMORY_UNDER_PART = 0.9
+LOOK_EVERY_S = 0.25
+
+
+class Lateness:
+    """Whether an event loop is late all the time.
+
+    **Call ``beat`` at each regular beat of the loop.**
+
+    Args:
+        limit_s: how late it may be; None: any time.
+
+    Attributes:
+        is_late: it has been later than that for a second, and not in time for five since.
+    """
+
+    def __init__(self, limit_s: float | None) -> None:
+        self.is_late = False
+        self._limit_s = limit_s
+        self._beats: deque[tuple[float, float]] = deque()
+        self._late_at = 0.0
+
+    def beat(self, lag_s: float, now: float) -> None:
+        """The loop was so late for this beat."""
+        limit_s = self._limit_s
+        if limit_s is None:
+            return
+        beats = self._beats
+        beats.append((now, lag_s))
+        while len(beats) > LEAST_BEATS and beats[0][0] < now - OVER_S:
+            beats.popleft()
+        lag_s = median(lag_s for _, lag_s in beats)
+        if lag_s > limit_s * UNDER_PART:
+            self._late_at = now
+        if self.is_late:
+            self.is_late = now - self._late_at < UNDER_S
+        elif lag_s > limit_s and len(beats) >= LEAST_BEATS:
+            self.is_late = now - beats[0][0] >= OVER_S * 0.9
+
+
+class Watermark:
+    """Whether there is too much of something.
+
+    Args:
+        limit: the watermark; None: there is none.
+
+    Attributes:
+        is_over: it was above, and has not been below nine tenths since.
+    """
+
+    def __init__(self, limit: float | None) -> None:
+        self.is_over = False
+        self._limit = limit
+
+    def look(self, value: float) -> None:
+        """There is so much now."""
+        if self._limit is not None:
+            self.is_over = value > self._limit * (MEMORY_UNDER_PART if self.is_over else 1.0)
+
+
+class LoadHost(Protocol):
+    """Whose load is looked at."""
+
+    @property
+    def is_late(self) -> bool:
+        """No process that could carry a new call is in time."""
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory of all its processes."""
+
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
+
+
+class LoadGuard:
+    """Says why new calls must wait, if they must.
+
+    **Call ``start``; then look at ``why``; at the end call ``stop``.**
+
+    Args:
+        settings: the limits.
+        host: whose load it is.
+
+    Attributes:
+        why: the reason, in a few words; empty: there is none.
+    """
+
+    def __init__(self, settings: Settings, host: LoadHost) -> None:
+        self.why = ""
+        self._settings = settings
+        self._host = host
+        limit_mb = settings.shed_memory_mb
+        self._memory = Watermark(None if limit_mb is None else limit_mb * 2**20)
+        self._timer: asyncio.TimerHandle | None = None
+        self._memory_at = float("-inf")
+
+    def start(self) -> None:
+        """Look from now on."""
+        self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY_S, self.start)
+        self.look(monotonic())
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def look(self, now: float) -> None:
+        """Judge what is there now; a change is logged, and a new overload counted."""
+        if self._settings.shed_memory_mb is not None and now >= self._memory_at + 1.0:
+            self._memory_at = now
+            self._memory.look(self._host.resident_bytes)
+        why = "late" if self._host.is_late else "memory" if self._memory.is_over else ""
+        if why == self.why:
+            return
+        if why and not self.why:
+            self._host.count("overloads")
+            logger.warning("new calls are refused: %s", self._text(why))
+        elif not why:
+            logger.warning("new calls are taken again")
+        self.why = why
+
+    def _text(self, why: str) -> str:
+        settings = self._settings
+        if why == "memory":
+            return f"the memory is above shed_memory_mb ({settings.shed_memory_mb} MiB)"
+        return f"the event loop is late by more than shed_lag_ms ({settings.shed_lag_ms:g} ms)"

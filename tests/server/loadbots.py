@@ -1,0 +1,22 @@
+"""Filters that hold up the event loop."""
+
+from __future__ import annotations
+
+import time
+
+from mediaserver.media.frames import Frame
+from mediaserver.processors.api import Call, Filter
+
+
+class Slow(Filter):
+    """Takes 80 ms for every fifth frame: the loop is late, but does not fall behind."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call)
+        self._n = 0
+
+    def process(self, frame: Frame) -> Frame:
+        self._n += 1
+        if self._n % 5 == 0:
+            time.sleep(0.08)
+        return frame

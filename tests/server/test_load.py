@@ -1,0 +1,207 @@
+"""Where there is too much to do, new calls are refused, and live ones are not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mediaserver.app import MediaServer
+from mediaserver.carrier import CallPlan, place_call
+from mediaserver.server import load
+from mediaserver.server.load import Lateness, LoadGuard, Watermark
+from mediaserver.settings import ProcessorSetting, Settings
+from mediaserver.tokens import issue
+from tests.server.conftest import Serving
+from tests.server.workers.crews import PATIENT, call_to, crew, echoes, soon
+
+SLOW = ProcessorSetting(f"{Path(__file__).parent / 'loadbots.py'}:Slow", alias="slow")
+SECRET = "s3cret"
+
+
+def fed(lateness: Lateness, lags: list[float], at: float, every_s: float = 0.05) -> float:
+    """Beats with these lags, so far apart; when the last one was."""
+    for lag_s in lags:
+        at += every_s + lag_s
+        lateness.beat(lag_s, at)
+    return at
+
+
+def late(lateness: Lateness) -> bool:
+    """What it says now."""
+    return lateness.is_late
+
+
+def test_a_loop_that_is_late_for_a_second_is_late() -> None:
+    """Not before; and then until it has been in time for five seconds."""
+    lateness = Lateness(0.05)
+    at = fed(lateness, [0.06] * 8, 100.0)
+    assert not late(lateness), "0.8 s are not over yet"
+    at = fed(lateness, [0.06] * 4, at)
+    assert late(lateness)
+    at = fed(lateness, [0.0] * 90, at)
+    assert late(lateness), "4.5 s are not enough"
+    fed(lateness, [0.0] * 40, at)
+    assert not late(lateness)
+
+
+def test_a_single_stall_is_no_lateness() -> None:
+    """However long it was: before and behind it the loop was in time."""
+    lateness = Lateness(0.05)
+    at = fed(lateness, [0.0] * 20, 0.0)
+    for stall_s in (0.5, 3.0, 20.0):
+        at = fed(lateness, [stall_s], at)
+        assert not late(lateness)
+        at = fed(lateness, [0.0] * 20, at)
+        assert not late(lateness)
+
+
+def test_a_loop_that_hardly_turns_is_late() -> None:
+    """With few beats in a second, too."""
+    lateness = Lateness(0.05)
+    fed(lateness, [0.0] * 3 + [2.0] * 4, 0.0)
+    assert late(lateness)
+
+
+def test_between_limit_and_half_of_it_nothing_changes() -> None:
+    """So that it does not go to and fro."""
+    lateness = Lateness(0.05)
+    at = fed(lateness, [0.04] * 400, 0.0)
+    assert not late(lateness)
+    at = fed(lateness, [0.06] * 40, at)
+    assert late(lateness)
+    fed(lateness, [0.04] * 400, at)
+    assert late(lateness)
+
+
+def test_without_a_limit_nothing_is_late() -> None:
+    """None: never."""
+    lateness = Lateness(None)
+    fed(lateness, [9.0] * 20, 0.0)
+    assert not late(lateness)
+
+
+def test_memory_has_a_watermark() -> None:
+    """Above it there is too much, until there is a tenth less."""
+    watermark = Watermark(1000)
+    told = []
+    for value in (1000, 1001, 950, 901, 900, 950, 1001):
+        watermark.look(value)
+        told.append(watermark.is_over)
+    assert told == [False, True, True, True, False, False, True]
+
+
+class Host:
+    """Something whose load is looked at."""
+
+    is_late = False
+    resident_bytes = 0
+
+    def __init__(self) -> None:
+        self.counts: list[str] = []
+
+    def count(self, name: str) -> None:
+        self.counts.append(name)
+
+
+def test_a_change_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """And what it is about; counted where it begins."""
+    host = Host()
+    guard = LoadGuard(Settings(shed_memory_mb=10), host)
+    guard.look(0.0)
+    host.is_late = True
+    for second in range(3):
+        guard.look(1.0 + second)
+    assert (guard.why, host.counts) == ("late", ["overloads"])
+    host.is_late, host.resident_bytes = False, 11 << 20
+    guard.look(5.0)
+    assert guard.why == "memory"
+    host.resident_bytes = 1 << 20
+    guard.look(7.0)
+    assert guard.why == ""
+    assert host.counts == ["overloads"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "new calls are refused: the event loop is late by more than shed_lag_ms (50 ms)",
+        "new calls are taken again",
+    ]
+
+
+async def status(server: MediaServer) -> str:
+    """What ``/readyz`` says."""
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        answer = await client.get(f"http://127.0.0.1:{server.service.port}/readyz")
+        assert (answer.status_code == 200) is (answer.json()["status"] == "ready")
+        return str(answer.json()["status"])
+
+
+async def test_a_late_loop_takes_no_new_calls(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503, and `/readyz` says why; a live call comes back all the same; then all is well again."""
+    monkeypatch.setattr(load, "UNDER_S", 1.0)
+    token = issue(SECRET, time.time())
+    async with serving("echo", offer=(SLOW,), auth_token=SECRET, reconnect_grace_s=60) as server:
+        service = server.service
+        async with call_to(server, token=token) as live:
+            assert await echoes(live, 0x11)
+            heavy = CallPlan(seconds=60.0, token=SECRET, custom_parameters={"processor": "slow"})
+            loading = asyncio.create_task(place_call(server.url, heavy))
+            await soon(lambda: service.counters["overloads"] == 1, 60)
+            report = await place_call(
+                server.url, CallPlan(seconds=0.1, token=issue(SECRET, time.time()))
+            )
+            assert "503" in str(report.error)
+            assert service.counters["refused_overload"] == 1
+            assert await status(server) == "overload: late"
+            live.cut()
+            again = call_to(server, token=token, call_control_id=live.plan.call_control_id)
+            async with again:
+                assert await echoes(again, 0x12)
+                assert service.counters["takeovers"] == 1
+                loading.cancel()
+                await asyncio.gather(loading, return_exceptions=True)
+                await soon(lambda: server.service.n_calls == 1, 60)
+                await soon(lambda: server.service.status == "ready", 60)
+                assert await status(server) == "ready"
+        assert (await place_call(server.url, CallPlan(seconds=0.1, token=SECRET))).problem is None
+
+
+async def test_one_worker_in_time_is_enough(serving: Serving) -> None:
+    """Only where all are late new calls are refused."""
+    heavy = CallPlan(seconds=60.0, custom_parameters={"processor": "slow"})
+    async with serving("echo", offer=(SLOW,), workers=2, limits=PATIENT, shed_lag_ms=20) as server:
+        first = asyncio.create_task(place_call(server.url, heavy))
+        await soon(lambda: "late" in server.service.worker_states, 60)
+        assert await status(server) == "ready"
+        assert (await place_call(server.url, CallPlan(seconds=0.2))).problem is None
+        await soon(lambda: server.service.n_calls == 1)
+        second = asyncio.create_task(place_call(server.url, heavy.again(1)))
+        await soon(lambda: server.service.worker_states == ["late", "late"], 60)
+        await soon(lambda: server.service.counters["overloads"] == 1)
+        assert await status(server) == "overload: late"
+        assert "503" in str((await place_call(server.url, CallPlan(seconds=0.1))).error)
+        for call in (first, second):
+            call.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
+        await soon(lambda: server.service.n_calls == 0, 60)
+        assert all(worker.is_able for worker in crew(server).workers)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_memory_above_the_watermark_takes_no_new_calls(
+    serving: Serving, workers: int
+) -> None:
+    """The memory of all processes together."""
+    async with serving("echo", shed_memory_mb=1, workers=workers) as server:
+        await soon(lambda: server.service.counters["overloads"] == 1)
+        assert await status(server) == "overload: memory"
+        assert "503" in str((await place_call(server.url, CallPlan(seconds=0.1))).error)
+        assert bytes_of(server) > workers * (10 << 20)
+
+
+def bytes_of(server: MediaServer) -> int:
+    """Memory as the server counts it."""
+    return int(server.service.resident_bytes)  # type: ignore[attr-defined]  # of both services
