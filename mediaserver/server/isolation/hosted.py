@@ -18,7 +18,7 @@ from mediaserver.processors.parameters import from_call
 from mediaserver.processors.spec import Spec
 from mediaserver.server.calls.hangups import ControlEncoding
 from mediaserver.server.calls.selection import Chosen, load
-from mediaserver.server.calls.watching.blame import LoopWatch
+from mediaserver.server.calls.watching.blame import Culprit, LoopWatch
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.link import Link
 from mediaserver.server.isolation.remote_call import RemoteCall
@@ -80,10 +80,10 @@ class ProcessorHost:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), self._settings.handler_grace_s)
 
-    def _blamed(self, name: str, *, call_id: str = "") -> None:
+    def _blamed(self, name: str, *, culprit: Culprit, late_s: float) -> None:
         """Something held up this loop."""
         for call in self._calls.values():
-            if call_id in ("", call.facts.call_id):
+            if culprit.call_id in ("", call.facts.call_id):
                 call.count(name)
                 return
 

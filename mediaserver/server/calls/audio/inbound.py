@@ -159,6 +159,7 @@ class Inbound:
 
     Attributes:
         tracks: by track, those that had media.
+        origin: monotonic seconds where stream time is 0.
         heard_at: when media came last.
         concealed: frames made up for what was lost or could not be decoded.
         levels: how loud one frame a second of the caller's was.
@@ -168,16 +169,17 @@ class Inbound:
     __slots__ = (
         "_alarm",
         "_count",
+        "_chain",
         "_earlier",
         "_latest",
         "_make_decoder",
-        "_origin",
         "_run",
         "_timeline",
         "concealed",
         "heard_at",
         "levels",
         "numbering_fault",
+        "origin",
         "reorder",
         "tracks",
     )
@@ -191,11 +193,11 @@ class Inbound:
         alarm: Alarm,
     ) -> None:
         self._make_decoder = parts.make_decoder
-        self._run = run
+        self._run = self._chain = run
         self._count = count
         self._alarm = alarm
         self._timeline = Timeline(now)
-        self._origin = now
+        self.origin = now
         self.reorder = parts.reorder
         self._earlier = NO_CHUNKS
         self.concealed = 0
@@ -258,7 +260,18 @@ class Inbound:
     def end(self, now: float) -> None:
         """The call is over: give what waits, and no frame after that."""
         self.drain(now)
-        self._run = _nobody
+        self._run = self._chain = _nobody
+
+    def overhear(self, tap: Callable[[Frame], object] | None) -> None:
+        """Have each frame given to ``tap``, too, on its way; None: no more."""
+        self._run = run = self._chain
+        if tap is not None:
+
+            def both(frame: Frame) -> None:
+                tap(frame)
+                run(frame)
+
+            self._run = both
 
     @property
     def chunks(self) -> Chunks:
@@ -347,7 +360,7 @@ class Inbound:
         if track_decoder is None:
             clock = self._timeline.clock(track)
             decoder = self._make_decoder()
-            track_decoder = TrackDecoder(track, decoder, clock, self._origin)
+            track_decoder = TrackDecoder(track, decoder, clock, self.origin)
             self.tracks[track] = track_decoder
         self._latest = track_decoder
         return track_decoder

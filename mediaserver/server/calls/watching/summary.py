@@ -18,7 +18,7 @@ def summary_of(session: Session, worker: int | None = None) -> CallSummary:
         worker: the number of the process that carries it; None where there is but one.
     """
     chunks, levels, tally = session.inbound.chunks, session.inbound.levels, session.outbound.tally
-    load = session.runner.load
+    load, watch = session.runner.load, session.watch
     playout, now = session.outbound.playout, monotonic()
     return msgspec.structs.replace(
         _facts(session),
@@ -49,6 +49,15 @@ def summary_of(session: Session, worker: int | None = None) -> CallSummary:
         level_dbfs=levels.mean_dbfs,
         plays={str(state): n for state, n in tally.plays.items()},
         marks={str(state): n for state, n in tally.marks.items()},
+        has_played=watch.notes.has_played or playout.has_played,
+        spoken_s=watch.notes.spoken_s,
+        echo_delay_s=watch.echo.delay_s,
+        held_up_s=watch.notes.held_up_s,
+        held_up_by=watch.notes.held_up_by,
+        holds_up_s=watch.notes.holds_up_s,
+        hints=dict(watch.notes.hints),
+        errors=dict(watch.notes.errors),
+        commands=dict(watch.notes.commands),
     )
 
 
@@ -70,4 +79,5 @@ def _facts(session: Session) -> CallSummary:
         send_rate_hz=formats.send_rate,
         send_mode=formats.send_mode,
         takeovers=facts.takeovers,
+        can_play=facts.can_play,
     )
