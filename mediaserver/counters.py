@@ -33,6 +33,7 @@ COUNTERS: dict[str, str] = {
     "refused_token": "sockets or calls refused because their auth token was missing or wrong",
     "refused_origin": "sockets refused because they came from a web page that is not in"
     " `allowed_origins`",
+    "refused_admin": "requests for admin pages refused: no right `admin_token`, or of a web page",
     "gave_way": "connections that had proven nothing and were closed for newer ones: too many",
     "no_descriptor": "connections that came when hardly any file descriptor was left",
     "no_pong": "sockets whose peer answers no pings",
@@ -49,6 +50,7 @@ COUNTERS: dict[str, str] = {
     "placed_again": "sockets given to another worker, because theirs hung or died before it"
     " took them",
     "lost_with_worker": "calls that ended because their worker died",
+    "unanswered_queries": "questions for figures or calls that a worker did not answer within 1 s",
     "webhook_not_told": "webhooks about a call that could not be passed on to its worker",
     "bad_request.*": "connections closed because they brought no sound HTTP request, by kind",
     "refused.*": "messages of a stream that were refused, by kind",

@@ -113,11 +113,13 @@ MAY: dict[str, set[str]] = {
         "control.events",
         "control.results",
     },
+    "monitor": {"server.base", "server.sockets"},
     "app.loop": set(),
     "app": {
         "app.loop",
         "processes",
         "processors",
+        "monitor",
         "server.base",
         "server.calls",
         "server.isolation",

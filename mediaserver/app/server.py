@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import cast
+
+from starlette.routing import BaseRoute
 
 from mediaserver.app.call_store import CallStore
 from mediaserver.app.loop import loop_factory
@@ -27,6 +29,7 @@ from mediaserver.control.events import Event
 from mediaserver.control.rest.actions.bound import perform
 from mediaserver.control.rest.fields import BidirectionalCodec, BidirectionalRate
 from mediaserver.errors import ConfigurationError
+from mediaserver.monitor import access
 from mediaserver.observer import masked
 from mediaserver.processors.discovery import check_importable
 from mediaserver.processors.routing import silences, told
@@ -87,12 +90,21 @@ class MediaServer:
         self._relations = Relations(self.client, self.webhooks, _restart_limits(settings), store)
         if settings.answer:
             self._answer_calls()
-        self.service = self._make_service(limits)
+        admin_routes = access.guarded(self._admin_routes(), settings, self._refused)
+        self.service = self._make_service(limits, access.on_media_port(admin_routes, settings))
+        self._admin_port = access.on_own_port(admin_routes, settings)
         self._signals: StopSignals | None = None
 
-    def _make_service(self, limits: WorkerLimits | None) -> Service:
+    def _admin_routes(self) -> list[BaseRoute]:
+        """What only whoever runs the server may see; see ``monitor.access``."""
+        return []
+
+    def _refused(self, name: str) -> None:
+        self.service.count(name)
+
+    def _make_service(self, limits: WorkerLimits | None, routes: Sequence[BaseRoute]) -> Service:
         own = self._own_webhooks
-        routes = [webhook_route(own)] if own is not None else []
+        routes = [*routes, *([webhook_route(own)] if own is not None else [])]
         commands = partial(perform, self.client.calls.actions) if self.client is not None else None
         if self.settings.workers == 1:
             return SingleProcessService(
@@ -116,13 +128,26 @@ class MediaServer:
     @property
     def url(self) -> str:
         """Where streams connect to, as seen from this machine."""
-        # An address that listens everywhere is reached at loopback of its own family.
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.host, self.settings.host)
-        shown = f"[{host}]" if ":" in host else host
-        return f"ws://{shown}:{self.service.port}/media"
+        return f"ws://{_reached(self.settings.host)}:{self.service.port}/media"
+
+    @property
+    def admin_url(self) -> str | None:
+        """Where the admin pages are, as seen from this machine; None: nowhere."""
+        settings = self.settings
+        if self._admin_port is not None:
+            return f"http://{_reached(settings.admin_host)}:{self._admin_port.port}"
+        if settings.admin_token is None:
+            return None
+        return f"http://{_reached(settings.host)}:{self.service.port}"
 
     async def __aenter__(self) -> MediaServer:
         await self.service.start()
+        try:
+            if self._admin_port is not None:
+                await self._admin_port.start()
+        except BaseException:  # a cancellation as well: the media port is given back
+            await self.service.close()
+            raise
         if self.settings.routes:
             for line in told(self.settings, masked):
                 logger.info("%s", line)
@@ -141,6 +166,8 @@ class MediaServer:
         hurry = signals is not None and signals.now.is_set()
         await self.service.close(hurry=hurry)
         await self._relations.aclose()
+        if self._admin_port is not None:
+            await self._admin_port.close()
         if self._own_webhooks is not None:
             await self._own_webhooks.aclose(0.0 if hurry else WEBHOOKS_WITHIN_S)
         if self.webhooks is not None:
@@ -184,6 +211,13 @@ class MediaServer:
         if self.client is None or self.webhooks is None or self.settings.public_url is None:
             raise ConfigurationError("answer needs api_key, public_keys and public_url")
         self.webhooks.on("call.initiated")(self._answer)
+
+
+def _reached(host: str) -> str:
+    """How an address that is listened on is written in a URL on this machine."""
+    # One that listens everywhere is reached at loopback of its own family.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host
 
 
 def _restart_limits(settings: Settings) -> RestartLimits | None:

@@ -29,6 +29,7 @@ SECRETS = frozenset(
     {
         "TELNYX_API_KEY",
         "TELNYX_PUBLIC_KEY",
+        "MEDIASERVER_ADMIN_TOKEN",
         "MEDIASERVER_API_KEY",
         "MEDIASERVER_AUTH_TOKEN",
         "MEDIASERVER_PUBLIC_KEYS",

@@ -53,6 +53,16 @@ class Service(Protocol):
     def draining(self) -> bool:
         """No new calls are taken."""
 
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
+
+    async def ask(self, what: str) -> list[tuple[int | None, bytes]]:
+        """What each process that carries calls knows by this word of ``answers_of``.
+
+        With each answer the number of its worker; None: this process itself. Empty: there is no
+        such word. A worker that does not answer within a second is left out.
+        """
+
     def drain(self) -> None:
         """Take no new calls; live ones go on, and may come back with another socket."""
 

@@ -49,6 +49,7 @@ class HandedSettings(msgspec.Struct, frozen=True, tag=True):
             _replaced(settings, map(_bare, named)),
             api_key=None,
             auth_token=None,
+            admin_token=None,
             public_keys=None,
             log_config=None,
         )

@@ -18,6 +18,7 @@ from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.runner import Runners
 from mediaserver.server.calls.session import Session
 from mediaserver.server.calls.starting import Answer, StartLimits
+from mediaserver.server.calls.watching.answers import answers_of
 from mediaserver.server.listener import Listener
 from mediaserver.server.sockets.media_socket import Connection, MediaSocket
 from mediaserver.settings import Settings
@@ -52,6 +53,7 @@ class SingleProcessService(ServiceBase):
         super().__init__(settings)
         self._observer = observer
         self._calls = CallRegistry(settings, self, perform=perform, runners=runners)
+        self._answers = answers_of(self._calls)
         needs_token = settings.auth_token is not None
         self._start_limits = StartLimits.of(settings, needs_token=needs_token)
         self._admission = AdmissionControl(settings, self)
@@ -91,6 +93,10 @@ class SingleProcessService(ServiceBase):
     def is_polling(self) -> bool:
         """So many frames come that they are read together; see the setting ``poll_ms``."""
         return self._calls.is_polling
+
+    async def ask(self, what: str) -> list[tuple[int | None, bytes]]:
+        """See ``Service``."""
+        return [(None, self._answers.get(what, bytes)())]
 
     async def start(self) -> None:
         """See ``Service``."""

@@ -59,7 +59,7 @@ LOADER = Loader(
     aliases={"api_key": "TELNYX_API_KEY", "public_keys": "TELNYX_PUBLIC_KEY"},
     others=(CARRIER_TABLE,),
     flags={"processors": "processor"},
-    secrets=("api_key", "auth_token"),
+    secrets=("api_key", "auth_token", "admin_token"),
     readers={
         "processors": _processors,
         "offer": _processors,

@@ -51,6 +51,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         on_parent_loss: when the server's main process dies, its workers carry their calls to
             their end (``finish``), or end them at once (``end``).
         auth_token: what a stream must present; None admits all.
+        admin_token: what a request for an admin page (metrics, calls) must present as
+            ``Authorization: Bearer TOKEN``; None: the pages are on ``admin_port`` or nowhere.
+        admin_host: address of the admin pages' own port.
+        admin_port: TCP port of the admin pages, apart from the media port; 0 takes a free one;
+            None: they are on the media port where there is an ``admin_token``.
         allowed_origins: web pages that may connect, as ``https://app.example.com``; others are
             refused. What is no browser has no origin, and is not concerned.
         trusted_proxies: networks of proxies in front of this server, whose ``X-Forwarded-For``
@@ -150,6 +155,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     worker_hung_s: Annotated[float, Meta(ge=1.5)] = 4.0
     on_parent_loss: Literal["finish", "end"] = "finish"
     auth_token: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
+    admin_token: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
+    admin_host: Text = "127.0.0.1"
+    admin_port: Annotated[int, Meta(ge=0, le=65535)] | None = None
     allowed_origins: tuple[Text, ...] = ()
     trusted_proxies: tuple[Text, ...] = ("127.0.0.0/8", "::1/128")
     max_calls: Annotated[int, Meta(ge=1)] = 1000

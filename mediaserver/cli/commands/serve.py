@@ -19,6 +19,8 @@ _FLAGS = (
     "send_rate",
     "send_mode",
     "auth_token",
+    "admin_host",
+    "admin_port",
     "public_url",
     "public_keys",
     "api_base_url",

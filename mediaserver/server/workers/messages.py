@@ -33,6 +33,8 @@ __all__ = [
     "HandedOver",
     "Heartbeat",
     "Hello",
+    "Query",
+    "QueryAnswer",
     "QuietCalls",
     "Ready",
     "Setup",
@@ -43,7 +45,7 @@ __all__ = [
     "WebhookReported",
 ]
 
-VERSION = 6
+VERSION = 7
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
@@ -154,6 +156,25 @@ class Commanded(msgspec.Struct, frozen=True, tag=True):
     error: bytes | None = None
 
 
+class Query(msgspec.Struct, frozen=True, tag=True):
+    """To a worker: say what it knows by this word; a ``QueryAnswer`` of the same number answers.
+
+    Attributes:
+        number: of the question.
+        what: a word of the worker's ``answers``.
+    """
+
+    number: int
+    what: str
+
+
+class QueryAnswer(msgspec.Struct, frozen=True, tag=True):
+    """From a worker: what it knows; empty where it does not know the word."""
+
+    number: int
+    body: bytes
+
+
 class Claim(msgspec.Struct, frozen=True, tag=True):
     """From a worker: it has a ``HandOver`` and its socket, and could go on with it."""
 
@@ -223,6 +244,6 @@ class QuietCalls(msgspec.Struct, frozen=True, tag=True):
     n: int
 
 
-ToWorker = HandOver | Claimed | WebhookReported | Drain | Commanded | Shutdown
+ToWorker = HandOver | Claimed | WebhookReported | Drain | Commanded | Query | Shutdown
 Reported = HandedOver | CallOpened | SocketLost | CallClosed | SocketClosed | QuietCalls
-FromWorker = Claim | Reported | Command | Abandoned
+FromWorker = Claim | Reported | Command | Abandoned | QueryAnswer

@@ -31,6 +31,7 @@ from mediaserver.server.workers.directory import Directory
 from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
 from mediaserver.server.workers.placement import Placement
 from mediaserver.server.workers.process import WorkerLimits, WorkerProcess, WorkerSupervisor
+from mediaserver.server.workers.queries import Queries
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import Start
 
@@ -79,6 +80,7 @@ class MultiProcessService(ServiceBase):
             if encoding is None:
                 raise TypeError("perform needs encoding")
             self._commands = CommandAnswers(perform, encoding)
+        self._queries = Queries(self.count)
         self._supervisor = WorkerSupervisor(
             settings,
             self,
@@ -127,6 +129,10 @@ class MultiProcessService(ServiceBase):
             self.listener.stop()
             raise
         self.listener.listen()
+
+    async def ask(self, what: str) -> list[tuple[int | None, bytes]]:
+        """See ``Service``."""
+        return [*await self._queries.ask(self.workers, what)]
 
     # AdmissionHost: what is to be known of the calls.
 
@@ -241,6 +247,8 @@ class MultiProcessService(ServiceBase):
                 self.counters.update(message.counts)
                 for name in message.counts:
                     self.explain(name)
+            case messages.QueryAnswer():
+                self._queries.answered(message)
             case messages.Claim():
                 self._placement.claimed(worker, message.number)
             case messages.SocketClosed():

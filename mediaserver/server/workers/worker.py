@@ -28,6 +28,7 @@ from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.calls.session import Session
 from mediaserver.server.calls.starting import Answer, StartLimits
+from mediaserver.server.calls.watching.answers import answers_of
 from mediaserver.server.sockets.media_socket import SocketMaker, make_protocol
 from mediaserver.server.workers.commands import CommandRequests
 from mediaserver.server.workers.messages import (
@@ -40,6 +41,8 @@ from mediaserver.server.workers.messages import (
     HandedOver,
     HandOver,
     Heartbeat,
+    Query,
+    QueryAnswer,
     QuietCalls,
     Ready,
     Setup,
@@ -110,6 +113,7 @@ class Worker:
         self._calls = CallRegistry(
             settings, self, perform=perform, runners=runners_for(settings), worker=setup.index
         )
+        self._answers = answers_of(self._calls)
         self._connections: set[MediaConnection] = set()
         self._unclaimed: dict[int, tuple[HandOver, int | None]] = {}
         self._answered = asyncio.Event()  # no claim of those is without its answer
@@ -200,6 +204,9 @@ class Worker:
                     )
             case Commanded():
                 self._commands.answered(message)
+            case Query():
+                body = self._answers.get(message.what, bytes)()
+                self._channel.send(QueryAnswer(message.number, body))
             case Drain():
                 self._calls.drain()
             case Shutdown():

@@ -20,8 +20,8 @@ from mediaserver.server.workers.messages import Setup
 from mediaserver.settings import ProcessorSetting, RouteSetting, Settings
 from mediaserver.tokens import Admission
 
-# Every message as it goes over the channel in version 6. A change here wants a new VERSION.
-VERSION = 6
+# Every message as it goes over the channel in version 7. A change here wants a new VERSION.
+VERSION = 7
 REQUEST = StreamRequest("PCMU", 8000, "rtp", None, {"p": "v"}, "support", {"bot": "sales"})
 SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
     (
@@ -52,6 +52,8 @@ SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
     ),
     (messages.Claimed(7, True), {"type": "Claimed", "number": 7, "granted": True}),
     (Shutdown(hurry=True), {"type": "Shutdown", "hurry": True}),
+    (messages.Query(4, "figures"), {"type": "Query", "number": 4, "what": "figures"}),
+    (messages.QueryAnswer(4, b"{}"), {"type": "QueryAnswer", "number": 4, "body": b"{}"}),
     (messages.Claim(7), {"type": "Claim", "number": 7}),
     (messages.HandedOver("c"), {"type": "HandedOver", "call_id": "c"}),
     (
@@ -137,6 +139,7 @@ def test_settings_come_as_they_are_but_for_secrets() -> None:
         reconnect_grace_s=3,
         api_key="KEY-canary",
         auth_token="token-canary",
+        admin_token="admin-canary",
         public_keys="public-canary",
         workers=2,
         log_config={"formatters": {"f": {"()": Voice, "gains": (1.0,)}}},
@@ -145,7 +148,7 @@ def test_settings_come_as_they_are_but_for_secrets() -> None:
     assert b"canary" not in sent
     setup = msgspec.msgpack.decode(sent, type=Setup)
     assert (setup.index, setup.beat_s, setup.has_client) == (1, 0.5, True)
-    gone = {"api_key": None, "auth_token": None, "public_keys": None}
+    gone = dict.fromkeys(("api_key", "auth_token", "admin_token", "public_keys"))
     assert setup.whole_settings() == msgspec.structs.replace(settings, **gone)
 
 
