@@ -91,8 +91,8 @@ def read_database(path: Path, query: Query) -> Iterator[CallRecord]:
     Raises:
         ConfigurationError: the file cannot be read.
     """
-    where, values = ["ended_at >= ?"], [query.since]
-    more: list[object] = [*values]
+    where = ["ended_at >= ?"]
+    more: list[object] = [query.since]
     if query.before is not None:
         where.append("(ended_at, call_id) < (?, ?)")
         more += query.before
@@ -101,6 +101,9 @@ def read_database(path: Path, query: Query) -> Iterator[CallRecord]:
         more.append(query.call_id)
     if query.only_bad:
         where.append("bad != ''")
+    if query.trouble is not None:
+        where.append("instr(' ' || bad || ' ', ?)")
+        more.append(f" {query.trouble} ")
     statement = (
         f"SELECT record FROM calls WHERE {' AND '.join(where)}"
         " ORDER BY ended_at DESC, call_id DESC LIMIT ?"

@@ -84,15 +84,19 @@ def record_of(
     hang_up: HangUp | None = None,
 ) -> CallRecord:
     """The record of a call that has ended."""
-    kept = msgspec.structs.replace(
-        summary, caller=kept_number(summary.caller), callee=kept_number(summary.callee)
-    )
     return CallRecord(
-        summary=kept,
+        summary=kept(summary),
         ended_at=ended_at,
         bad=dict(summary.troubles),
         webhooks=webhooks,
         hang_up=hang_up,
+    )
+
+
+def kept(summary: CallSummary) -> CallSummary:
+    """A summary as it may be kept and shown."""
+    return msgspec.structs.replace(
+        summary, caller=kept_number(summary.caller), callee=kept_number(summary.callee)
     )
 
 

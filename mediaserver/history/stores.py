@@ -42,6 +42,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
         before: that stand before this ``CallRecord.place``: the next page.
         call_id: of this call only.
         only_bad: with a trouble only.
+        trouble: with this trouble only.
         limit: at most so many.
     """
 
@@ -49,6 +50,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     before: tuple[float, str] | None = None
     call_id: str | None = None
     only_bad: bool = False
+    trouble: str | None = None
     limit: int = DEFAULT_LIMIT
 
     def fits(self, record: CallRecord) -> bool:
@@ -58,6 +60,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
             and (self.before is None or record.place < self.before)
             and (self.call_id is None or record.call_id == self.call_id)
             and (not self.only_bad or bool(record.bad))
+            and (self.trouble is None or self.trouble in record.bad)
         )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from mediaserver.errors import ConfigurationError
@@ -36,13 +37,21 @@ class HistoryWriter:
         path: the file.
         limits: how much is kept.
         lost: told how many records were lost; called in any thread.
+        failed: told that the file could not be written; called in the writer's thread.
 
     Raises:
         ConfigurationError: the file cannot be used.
     """
 
-    def __init__(self, path: Path, limits: Limits, lost: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limits: Limits,
+        lost: Callable[[int], None],
+        failed: Callable[[], None],
+    ) -> None:
         self._lost = lost
+        self._failed = failed
         self._health = Health(f"the history {path}")
         self._queue: queue.Queue[CallRecord | None] = queue.Queue(QUEUED_MOST)
         self._unwritten: list[CallRecord] = []
@@ -66,10 +75,8 @@ class HistoryWriter:
     def close(self) -> None:
         """Write what waits, for a few seconds at most; then no more."""
         self._closing = True
-        try:
+        with contextlib.suppress(queue.Full):  # the thread has something to look at then
             self._queue.put_nowait(None)
-        except queue.Full:
-            pass  # the thread has something to look at
         self._thread.join(CLOSE_WITHIN_S)
 
     # In the thread.
@@ -112,28 +119,27 @@ class HistoryWriter:
     def _write(self, store: Store) -> int:
         """Write what waits; how many were."""
         n = len(self._unwritten)
-        if n and self._is_done(store.put, self._unwritten):
-            self._unwritten = []
-            return n
-        return 0
+        if not n:
+            return 0
+        try:
+            store.put(self._unwritten)
+        except Unwritable as exc:
+            self._broken(exc)
+            return 0
+        self._health.written()
+        self._unwritten = []
+        return n
 
     def _prune(self, store: Store) -> None:
         if not self._health.is_broken:
             try:
                 store.prune(time.time())
             except Unwritable as exc:
-                self._health.failed(exc)
+                self._broken(exc)
 
-    def _is_done(
-        self, put: Callable[[Sequence[CallRecord]], None], records: Sequence[CallRecord]
-    ) -> bool:
-        try:
-            put(records)
-        except Unwritable as exc:
-            self._health.failed(exc)
-            return False
-        self._health.written()
-        return True
+    def _broken(self, exc: Unwritable) -> None:
+        self._health.failed(exc)
+        self._failed()
 
 
 def open_store(path: Path, limits: Limits) -> Store:

@@ -143,6 +143,15 @@ class Session:
         return self.line is not None
 
     @property
+    def state(self) -> str:
+        """Where it stands, in a word: ``live``, ``no socket``, ``slow reader``, ``ending``."""
+        if self.ended:
+            return "ending"
+        if self.line is None:
+            return "no socket"
+        return "slow reader" if self.outbound.playout.blocked else "live"
+
+    @property
     def n_refused(self) -> int:
         """Messages of no use, of all sockets so far."""
         return self._n_refused + (self.line.n_refused if self.line is not None else 0)

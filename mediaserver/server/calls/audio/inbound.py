@@ -168,8 +168,8 @@ class Inbound:
 
     __slots__ = (
         "_alarm",
-        "_count",
         "_chain",
+        "_count",
         "_earlier",
         "_latest",
         "_make_decoder",

@@ -17,4 +17,8 @@ def answers_of(calls: CallRegistry) -> Answers:
     def count_calls() -> bytes:
         return msgspec.msgpack.encode(len(calls.sessions))
 
-    return {"n_calls": count_calls}
+    def live_calls() -> bytes:
+        sessions = calls.sessions.values()
+        return msgspec.msgpack.encode([(each.state, calls.summary_of(each)) for each in sessions])
+
+    return {"n_calls": count_calls, "calls": live_calls}

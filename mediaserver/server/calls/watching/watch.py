@@ -106,9 +106,7 @@ class Watch:
         self.notes.looked(is_heard=is_heard, has_played=playout.has_played)
         self.echo.look(call, now)
         # Behind the event a play is the bot's goodbye: then only the caller counts.
-        if is_heard or (
-            "idle_s" not in self._due and call.outbound.is_speaking(now)
-        ):
+        if is_heard or ("idle_s" not in self._due and call.outbound.is_speaking(now)):
             self._heard_at = now
             self._due.pop("idle_s", None)
         settings = self._settings
