@@ -92,7 +92,7 @@ def _read(args: argparse.Namespace, settings: Settings) -> list[Call]:
         )
     query = msgspec.structs.replace(query_of(_chosen(args)), call_id=args.id)
     records = read_history(Path(settings.history), query)
-    return [{"state": "ended", **msgspec.to_builtins(record)} for record in records]
+    return [{"state": "ended", **json.loads(record.encode())} for record in records]
 
 
 def _asked(args: argparse.Namespace, settings: Settings) -> list[Call]:
@@ -197,7 +197,7 @@ def row(call: Call) -> tuple[str, ...]:
         shown(summary.get("caller") or "-", 20),
         shown(summary.get("callee") or "-", 20),
         codec if codec == goes else f"{codec or '?'}/{goes or '?'}",
-        shown("+".join(summary.get("processors", ())) or "-", 30),
+        shown("+".join(map(_short, summary.get("processors", ()))) or "-", 40),
         summary["reason"] if call["state"] == "ended" else call["state"],
         ",".join(call.get("bad", ())) or "-",
         shown(summary["call_id"], 200),
@@ -220,6 +220,8 @@ def whole(call: Call) -> Iterator[str]:
     for webhook in call.get("webhooks", ()):
         yield f"webhook   {_time(webhook['at'])} {shown(webhook['type'])}"
     for name, value in summary.items():
+        if value in (0, "", [], {}, None):
+            continue
         yield f"{name:<20} {_value(value)}"
 
 
@@ -234,6 +236,11 @@ def _hang_up(hang_up: Mapping[str, Any]) -> Iterator[str]:
     for way, figures in hang_up.get("quality", {}).items():
         if figures:
             yield f"quality   {way}: {_value(figures)}"
+
+
+def _short(processor: str) -> str:
+    """A processor's name, without the folders of its file."""
+    return processor.rpartition("/")[2]
 
 
 def _value(value: Any) -> str:
