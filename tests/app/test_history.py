@@ -63,7 +63,7 @@ def test_a_full_disk_harms_no_call(name: str, tmp_path: Path) -> None:
     path, log = tmp_path / name, tmp_path / "log"
     arguments = ("--processor", "echo", "--history", str(path))
     store = open_store(path, Limits(30, 1 << 30))
-    store.put([record(f"v3:{n}", time.time() - 60) for n in range(60)])  # more than the limit
+    store.put([record(f"v3:{n}", time.time() - 60) for n in range(300)])  # more than the limit
     store.close()
     ids = []
     with served_apart(log, *arguments) as server:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any, Protocol
 
-from mediaserver.media.playout import Playout, PlayoutSink
+from mediaserver.media.playout import PlayoutSink
 from mediaserver.observer import CallSummary, ReportedEvent
 from mediaserver.processors.api import Reconnected, Webhook
 from mediaserver.server.calls.audio.alarm import Alarm
@@ -155,11 +155,6 @@ class Session:
     def n_refused(self) -> int:
         """Messages of no use, of all sockets so far."""
         return self._n_refused + (self.line.n_refused if self.line is not None else 0)
-
-    @property
-    def playout(self) -> Playout:
-        """What is sent, on the present socket."""
-        return self.outbound.playout
 
     def sent_decoder(self) -> Decoder:
         """A new decoder of what is sent.

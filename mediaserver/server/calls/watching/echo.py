@@ -29,8 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaserver.media.frames import Frame, Int16Array
-from mediaserver.media.playout import Playout
 from mediaserver.server.calls.audio.inbound import Inbound
+from mediaserver.server.calls.audio.outbound import Outbound
 from telephony_codecs import CodecError, Decoder
 
 WINDOW_S = 5.0
@@ -60,8 +60,8 @@ class EchoedCall(Protocol):
         """Its inbound half."""
 
     @property
-    def playout(self) -> Playout:
-        """What is sent of it, on the present socket."""
+    def outbound(self) -> Outbound:
+        """Its outbound half."""
 
     def sent_decoder(self) -> Decoder:
         """A new decoder of what is sent.
@@ -81,7 +81,7 @@ class Window:
 
     def __init__(self, call: EchoedCall, now: float) -> None:
         self.began_at = now
-        self.playout = call.playout
+        self.playout = call.outbound.playout
         self._inbound = call.inbound
         self._came: list[Frame] = []
         self._sent: list[tuple[float, bytes]] = []
@@ -135,11 +135,12 @@ class EchoWatch:
 
     def look(self, call: EchoedCall, now: float) -> None:
         """Begin or end a window, if it is time; not at all once an echo was found."""
-        n_sent = call.playout.ledger.n_messages
+        playout = call.outbound.playout
+        n_sent = playout.ledger.n_messages
         is_playing, self._n_sent = n_sent - self._n_sent >= PLAYS_A_SECOND, n_sent
         window = self._window
         if window is not None:
-            if call.playout is not window.playout:  # another socket: its times are its own
+            if playout is not window.playout:  # another socket: its times are its own
                 self.end()
             elif now - window.began_at >= WINDOW_S:
                 self.end()

@@ -18,10 +18,10 @@ def summary_of(session: Session, worker: int | None = None) -> CallSummary:
         worker: the number of the process that carries it; None where there is but one.
     """
     chunks, levels, tally = session.inbound.chunks, session.inbound.levels, session.outbound.tally
-    load, watch = session.runner.load, session.watch
+    load = session.runner.load
     playout, now = session.outbound.playout, monotonic()
     return msgspec.structs.replace(
-        _facts(session),
+        _noted(session, _facts(session)),
         worker=worker,
         processors=session.runner.names,
         processor_errors=session.runner.n_errors,
@@ -49,15 +49,6 @@ def summary_of(session: Session, worker: int | None = None) -> CallSummary:
         level_dbfs=levels.mean_dbfs,
         plays={str(state): n for state, n in tally.plays.items()},
         marks={str(state): n for state, n in tally.marks.items()},
-        has_played=watch.notes.has_played or playout.has_played,
-        spoken_s=watch.notes.spoken_s,
-        echo_delay_s=watch.echo.delay_s,
-        held_up_s=watch.notes.held_up_s,
-        held_up_by=watch.notes.held_up_by,
-        holds_up_s=watch.notes.holds_up_s,
-        hints=dict(watch.notes.hints),
-        errors=dict(watch.notes.errors),
-        commands=dict(watch.notes.commands),
     )
 
 
@@ -80,4 +71,21 @@ def _facts(session: Session) -> CallSummary:
         send_mode=formats.send_mode,
         takeovers=facts.takeovers,
         can_play=facts.can_play,
+    )
+
+
+def _noted(session: Session, facts: CallSummary) -> CallSummary:
+    """With what was found and done while it lived."""
+    notes = session.watch.notes
+    return msgspec.structs.replace(
+        facts,
+        has_played=notes.has_played or session.outbound.playout.has_played,
+        spoken_s=notes.spoken_s,
+        echo_delay_s=session.watch.echo.delay_s,
+        held_up_s=notes.held_up_s,
+        held_up_by=notes.held_up_by,
+        holds_up_s=notes.holds_up_s,
+        hints=dict(notes.hints),
+        errors=dict(notes.errors),
+        commands=dict(notes.commands),
     )

@@ -102,7 +102,7 @@ class Watch:
             self._hint(call, hint)
         self._look_for_media(call, now)
         self._look_for_drops(call)
-        playout, is_heard = call.playout, self._is_caller_heard(call)
+        playout, is_heard = call.outbound.playout, self._is_caller_heard(call)
         self.notes.looked(is_heard=is_heard, has_played=playout.has_played)
         self.echo.look(call, now)
         # Behind the event a play is the bot's goodbye: then only the caller counts.

@@ -150,6 +150,7 @@ class Peer:
     def __init__(self, delay_s: float | None) -> None:
         self.playout = self.renewed()
         self.inbound: Any = self
+        self.outbound: Any = self
         self.origin = 0.0
         self.delay_s = delay_s
         self.tap: Any = None
