@@ -24,6 +24,7 @@ from mediaserver import settings
 from mediaserver.cli.commands import carrier
 from mediaserver.cli.main import COMMANDS
 from mediaserver.counters import COUNTERS, VALUES, WEBHOOKS
+from mediaserver.observer import TROUBLES
 from mediaserver.sources import Loader, meanings
 from tools.limits import LIMITS, limits_rows
 
@@ -82,6 +83,15 @@ def kinds_table() -> str:
     """The kinds of refused messages."""
     kinds = VALUES["refused.*"].items()
     return table(("counter", "message"), ((code(f"refused.{kind}"), text) for kind, text in kinds))
+
+
+# Troubles.
+
+
+def troubles_table() -> str:
+    """What makes a call bad."""
+    rows = ((code(name), text) for name, text in TROUBLES.items())
+    return table(("trouble", "it is there when"), rows)
 
 
 # Limits.
@@ -198,6 +208,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "webhooks": lambda: counters_table(WEBHOOKS),
     "commands": commands_part,
     "limits": limits_part,
+    "troubles": troubles_table,
 }
 
 
