@@ -210,7 +210,7 @@ class CallRegistry:
         self.count(name)
         if culprit.call_id:
             for session in self.sessions.values():
-                session.held_up(culprit, late_s)
+                session.held_up(culprit.call_id, str(culprit), late_s)
 
     def summary_of(self, session: Session) -> CallSummary:
         """The session's facts and figures as they are now."""

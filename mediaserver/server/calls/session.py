@@ -25,7 +25,6 @@ from mediaserver.server.calls.dtmf import DtmfEvents
 from mediaserver.server.calls.facts import CallFacts
 from mediaserver.server.calls.hangups import HangUps
 from mediaserver.server.calls.runner import Runner
-from mediaserver.server.calls.watching.blame import Culprit
 from mediaserver.server.calls.watching.watch import Watch
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import ErrorBody, Start
@@ -222,12 +221,12 @@ class Session:
         """Telnyx refused something."""
         self.watch.error_received(self, body)
 
-    def held_up(self, culprit: Culprit, seconds: float) -> None:
-        """A processor, this call's or another one's, has held up the process."""
-        if culprit.call_id == self.call_id:
+    def held_up(self, by_call_id: str, who: str, seconds: float) -> None:
+        """A processor, of this call or of another one, has held up where it runs."""
+        if by_call_id == self.call_id:
             self.watch.notes.holds_up(seconds)
         else:
-            self.watch.notes.held_up(str(culprit), seconds)
+            self.watch.notes.held_up(who, seconds)
 
     def look(self, now: float) -> None:
         """Once a second: say what looks wrong, and end what has lasted too long."""

@@ -81,7 +81,10 @@ class ProcessorHost:
                 await asyncio.wait_for(self._empty.wait(), self._settings.handler_grace_s)
 
     def _blamed(self, name: str, *, culprit: Culprit, late_s: float) -> None:
-        """Something held up this loop."""
+        """Something held up this loop: all calls here, where it was one call's processor."""
+        if culprit.call_id:
+            for call in self._calls.values():
+                call.held_up(culprit.call_id, str(culprit), late_s)
         for call in self._calls.values():
             if culprit.call_id in ("", call.facts.call_id):
                 call.count(name)

@@ -10,7 +10,9 @@ that is the other direction, and a rhythm fits in both, so both are none.
     open      the bot plays, and the gap   one more call             about 1 ms, once
               behind the last one is over
 
-The gap is 0 s, then 5, 10, 20, 40, 60 s: a call of three minutes has six windows.
+The gap is 0 s, then 5, 10, 20, 40, 60 s: a call of three minutes has six windows. A process has
+no more than ``MOST_OPEN`` at a time, of 150 KB each, and compares ``MOST_A_LOOK`` at once: with
+hundreds of calls each has fewer windows, and none waits for the others' comparisons.
 
 The thresholds are measured with speech of the project, as in the test of this module, in 3,000
 windows of each kind. Different speech in both directions is alike by at most 0.60 where both
@@ -46,6 +48,8 @@ MORE_THAN_BEFORE = 0.3
 LEAST_CHANGE_DB = 3.0
 FLOOR = 1e-6  # -60 dBFS
 AGREE_STEPS = 3
+MOST_OPEN = 40
+MOST_A_LOOK = 8
 # A bot that plays sends more messages a second, also where each holds 100 ms.
 PLAYS_A_SECOND = 5
 
@@ -69,6 +73,35 @@ class EchoedCall(Protocol):
         Raises:
             CodecError: there is none.
         """
+
+
+class Share:
+    """What the calls of a process share: how many windows there are, and are compared at once."""
+
+    def __init__(self) -> None:
+        self._n_open = 0
+        self._looked_at = 0.0
+        self._n_compared = 0
+
+    def take(self) -> bool:
+        """Whether one more window may be there; it is to be given back."""
+        is_free = self._n_open < MOST_OPEN
+        self._n_open += is_free
+        return is_free
+
+    def give_back(self) -> None:
+        """A window is no more."""
+        self._n_open -= 1
+
+    def may_compare(self, now: float) -> bool:
+        """Whether one more may be compared at this look, which is at one time for all calls."""
+        if now != self._looked_at:
+            self._looked_at, self._n_compared = now, 0
+        self._n_compared += 1
+        return self._n_compared <= MOST_A_LOOK
+
+
+_SHARE = Share()
 
 
 class Window:
@@ -143,9 +176,11 @@ class EchoWatch:
             if playout is not window.playout:  # another socket: its times are its own
                 self.end()
             elif now - window.began_at >= WINDOW_S:
-                self.end()
-                self._judge(window, call)
-        elif is_playing and now >= self._next_at and self.delay_s is None:
+                window.close()
+                if _SHARE.may_compare(now):
+                    self.end()
+                    self._judge(window, call)
+        elif is_playing and now >= self._next_at and self.delay_s is None and _SHARE.take():
             self._window = Window(call, now)
 
     def end(self) -> None:
@@ -153,6 +188,7 @@ class EchoWatch:
         window, self._window = self._window, None
         if window is not None:
             window.close()
+            _SHARE.give_back()
             self._next_at = window.began_at + WINDOW_S + self._gap_s
             self._gap_s = min(max(FIRST_GAP_S, 2 * self._gap_s), LONGEST_GAP_S)
 

@@ -231,3 +231,21 @@ def test_another_socket_ends_a_window() -> None:
     assert watch.delay_s is None
     watch.end()
     assert peer.tap is None
+
+
+def test_many_calls_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many windows at once, and so many compared at one look; the others come later."""
+    monkeypatch.setattr(echo, "MOST_OPEN", 3)
+    monkeypatch.setattr(echo, "MOST_A_LOOK", 1)
+    calls = [(Peer(0.4), EchoWatch()) for _ in range(5)]
+    n_open = []
+    for second in range(20):
+        for peer, watch in calls:
+            peer.live(watch, 1.0, begin_s=second)
+        n_open.append(sum(peer.tap is not None for peer, _ in calls))
+    assert max(n_open) == 3
+    assert sum(watch.delay_s is not None for _, watch in calls) >= 1
+    for _, watch in calls:
+        watch.end()
+    assert echo._SHARE.take()
+    echo._SHARE.give_back()
