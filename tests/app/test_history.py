@@ -65,7 +65,7 @@ def test_a_full_disk_harms_no_call(name: str, tmp_path: Path) -> None:
     store = open_store(path, Limits(30, 1 << 30))
     store.put([record(f"v3:{n}", time.time() - 60) for n in range(300)])  # more than the limit
     store.close()
-    ids = []
+    ids: list[str] = []
     with served_apart(log, *arguments) as server:
         limit_files(server, FULL_BYTES)  # of the log as well, which is shorter
         while "cannot be written" not in log.read_text():
@@ -86,11 +86,11 @@ def test_what_was_written_outlives_the_server(name: str, tmp_path: Path) -> None
     """It is killed, and the next one goes on in the same file."""
     path = tmp_path / name
     arguments = ("--processor", "echo", "--history", str(path))
-    ids = []
-    for n in (1, 2):
+    ids: list[str] = []
+    for _ in range(2):
         with served_apart(tmp_path / "log", *arguments) as server:
             ids.append(whole_call(server.port))
-            wait_until(lambda n=n: len(kept(path)) == n)
+            wait_until(lambda: len(kept(path)) == len(ids))
             os.kill(server.pid, signal.SIGKILL)
     assert [each.call_id for each in reversed(kept(path))] == ids
 

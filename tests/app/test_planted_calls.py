@@ -141,8 +141,8 @@ async def planted(server: MediaServer) -> dict[str, str]:
 async def neighbours(server: MediaServer) -> dict[str, str]:
     """One call blocks; of the two beside it at least one is in its process."""
     left, right, culprit = await asyncio.gather(
-        placed(server, "echo", seconds=3),
-        placed(server, "echo", seconds=3),
+        placed(server, "echo", seconds=2),
+        placed(server, "echo", seconds=2),
         placed(server, "blocks", seconds=2),
     )
     return {"left": left, "right": right, "blocks": culprit}
@@ -150,12 +150,15 @@ async def neighbours(server: MediaServer) -> dict[str, str]:
 
 async def healthy(server: MediaServer) -> list[str]:
     """Calls without a fault: an echo, both who speak, a bot that listens, reordered chunks."""
-    return await asyncio.gather(
-        placed(server, "echo", seconds=3),
-        placed(server, "talks", seconds=13),
-        placed(server, "listens", seconds=6),
-        placed(server, "echo", seconds=3, faults=Faults(reorder_window=2, duplicate=0.2)),
-    )
+    mixed_up = Faults(reorder_window=2, duplicate=0.2)
+    return [
+        *await asyncio.gather(
+            placed(server, "echo", seconds=3),
+            placed(server, "talks", seconds=13),
+            placed(server, "listens", seconds=6),
+            placed(server, "echo", seconds=3, faults=mixed_up),
+        )
+    ]
 
 
 async def told(history: Path, *arguments: str) -> str:
@@ -193,8 +196,7 @@ async def test_planted_calls_are_named(tmp_path: Path) -> None:
         )
         # Behind the others: what blocks the single process blocks this test's calls as well.
         beside = {workers: await neighbours(each) for workers, each in servers.items()}
-        for each in servers.values():
-            await soon(lambda each=each: each.service.n_calls == 0, 20)
+        await soon(lambda: not any(each.service.n_calls for each in servers.values()), 20)
     for (workers, history), (planted_ids, healthy_ids) in zip(files.items(), found, strict=True):
         bad = await bad_calls(history)
         for trouble, call_id in planted_ids.items():

@@ -13,7 +13,7 @@ def summary(call_id: str, began_at: float = 1000.0, **figures: Any) -> CallSumma
     return CallSummary(
         call_id=call_id,
         started_at=began_at,
-        **{"peak_dbfs": -10.0, **given, **figures},  # type: ignore[arg-type]  # of any kind
+        **{"peak_dbfs": -10.0, **given, **figures},
     )
 
 
