@@ -16,6 +16,7 @@ from mediaserver.observer import CallSummary, StreamRequest
 KEEP_S = 900.0
 MOST_CALLS = 20_000
 MOST_WEBHOOKS = 100
+MOST_CHARACTERS = 128
 
 
 class _Known:
@@ -67,7 +68,7 @@ class CallRecorder:
         """Telnyx reports about a call; ``hang_up``: what its ``call.hangup`` says."""
         known = self._touch(call_id)
         if len(known.webhooks) < MOST_WEBHOOKS:
-            known.webhooks.append(WebhookSeen(event_type, time.time()))
+            known.webhooks.append(WebhookSeen(event_type[:MOST_CHARACTERS], time.time()))
         known.hang_up = hang_up or known.hang_up
         if known.record is not None and known.opened_at is None:
             self._record(known, known.record)

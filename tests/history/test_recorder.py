@@ -66,9 +66,10 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     made.opened("v3:live", REQUEST)
     for n in range(500):
         made.reported(f"v3:{n}", "call.initiated")
-        made.reported("v3:many", "call.dtmf.received")
+        made.reported("v3:many", "call." + "x" * 1000)
     assert len(made._known) < 60
     made.closed(CallSummary(call_id="v3:live", reason="worker"))
     assert put[-1].summary.send_codec == "G722"
     made.closed(summary("v3:many"))
     assert len(put[-1].webhooks) == MOST_WEBHOOKS
+    assert len(put[-1].encode()) < 30_000
