@@ -159,7 +159,6 @@ class Inbound:
 
     Attributes:
         tracks: by track, those that had media.
-        origin: monotonic seconds where stream time is 0.
         heard_at: when media came last.
         concealed: frames made up for what was lost or could not be decoded.
         levels: how loud one frame a second of the caller's was.
@@ -173,13 +172,13 @@ class Inbound:
         "_earlier",
         "_latest",
         "_make_decoder",
+        "_origin",
         "_run",
         "_timeline",
         "concealed",
         "heard_at",
         "levels",
         "numbering_fault",
-        "origin",
         "reorder",
         "tracks",
     )
@@ -197,7 +196,7 @@ class Inbound:
         self._count = count
         self._alarm = alarm
         self._timeline = Timeline(now)
-        self.origin = now
+        self._origin = now
         self.reorder = parts.reorder
         self._earlier = NO_CHUNKS
         self.concealed = 0
@@ -360,7 +359,7 @@ class Inbound:
         if track_decoder is None:
             clock = self._timeline.clock(track)
             decoder = self._make_decoder()
-            track_decoder = TrackDecoder(track, decoder, clock, self.origin)
+            track_decoder = TrackDecoder(track, decoder, clock, self._origin)
             self.tracks[track] = track_decoder
         self._latest = track_decoder
         return track_decoder

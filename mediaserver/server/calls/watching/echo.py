@@ -60,6 +60,10 @@ class EchoedCall(Protocol):
     """What is to be known of a call."""
 
     @property
+    def began_at(self) -> float:
+        """Monotonic seconds of its start: stream time is 0 there."""
+
+    @property
     def inbound(self) -> Inbound:
         """Its inbound half."""
 
@@ -116,6 +120,7 @@ class Window:
         self.began_at = now
         self.playout = call.outbound.playout
         self._inbound = call.inbound
+        self._origin = call.began_at - now
         self._came: list[Frame] = []
         self._sent: list[tuple[float, bytes]] = []
         # What was sent before is heard until then.
@@ -148,8 +153,7 @@ class Window:
         """The levels of what the caller's track brought, at its time in the stream."""
         frames = [frame for frame in self._came if frame.track == "inbound"]
         rate_hz = frames[0].rate if frames else 8000
-        origin = self._inbound.origin - self.began_at
-        return levels([(origin + frame.start, frame.samples) for frame in frames], rate_hz)
+        return levels([(self._origin + frame.start, frame.samples) for frame in frames], rate_hz)
 
 
 class EchoWatch:

@@ -151,7 +151,7 @@ class Peer:
         self.playout = self.renewed()
         self.inbound: Any = self
         self.outbound: Any = self
-        self.origin = 0.0
+        self.began_at = 0.0
         self.delay_s = delay_s
         self.tap: Any = None
         self.sent = np.zeros(40 * 8000, np.int16)

@@ -30,6 +30,7 @@ class Call:
 
     call_id = "c-1"
     has_line = True
+    began_at = 0.0
 
     def __init__(self) -> None:
         self.levels = Levels()
