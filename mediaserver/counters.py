@@ -60,6 +60,8 @@ COUNTERS: dict[str, str] = {
     " took them",
     "lost_with_worker": "calls that ended because their worker died",
     "unanswered_queries": "questions for figures or calls that a worker did not answer within 1 s",
+    "history_failed": "times the file of ended calls could not be written; see `history`",
+    "history_lost": "records of ended calls that were lost: too many waited for the file",
     "webhook_not_told": "webhooks about a call that could not be passed on to its worker",
     "bad_request.*": "connections closed because they brought no sound HTTP request, by kind",
     "refused.*": "messages of a stream that were refused, by kind",

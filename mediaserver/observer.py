@@ -9,6 +9,8 @@ import msgspec
 
 from mediaserver.logs import shown
 
+_Judged = tuple[str, bool, str]
+
 
 class ReportedEvent(Protocol):
     """What Telnyx reported about a call: any event of ``control.events``."""
@@ -18,10 +20,24 @@ class ReportedEvent(Protocol):
         """Telnyx's name of it, with dots: ``call.hangup``."""
 
 
-# From here on the end line of a call names a trouble.
+# From here on a call has a trouble; docs/calls.md has the table.
 BAD_PERCENT = 1.0
 STALLED_S = 0.5
 SILENT_S = 2.0
+# A neighbour that holds the event loop for so long is heard: less than that, what was sent
+# ahead covers.
+HELD_UP_S = 0.2
+# A caller who has spoken for so long could expect an answer.
+MUTE_AFTER_S = 3.0
+# So long a live line brings some noise.
+DIGITAL_SILENCE_S = 5.0
+# No louder than the codecs' own zero: A-law's is 8 of 32768.
+DIGITAL_SILENCE_DBFS = -72.0
+# Commands by which the caller hears something that does not come over the stream.
+SOUNDING = {
+    *("speak", "start_playback", "gather_using_speak", "transfer", "bridge", "dial"),
+    "command",  # by the name of an action that the server does not know
+}
 
 
 class StreamRequest(msgspec.Struct, frozen=True):
@@ -96,6 +112,17 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         lead_s: how far what was sent is ahead of the caller's ear.
         underruns: times the caller heard a gap because a play's source brought nothing.
         marks_awaited: marks of the wire that have not come back; at most 1024.
+        can_play: a processor of its chain may play: one that is no tap.
+        has_played: something was sent that was not the silence of ``keepalive``.
+        spoken_s: seconds in which the caller was heard; one frame a second is looked at.
+        echo_delay_s: the caller's audio holds what was played, so much later; None: it was not
+            found to.
+        held_up_s: seconds for which processors of other calls held up this call's process.
+        held_up_by: which one did for the longest time, and of which call.
+        holds_up_s: seconds for which its own processors did that to the other calls.
+        hints: what looked wrong while it lived, in words, by name.
+        errors: ``error`` messages from Telnyx, by their code.
+        commands: commands over REST that its processors gave, by name.
     """
 
     call_id: str
@@ -139,41 +166,122 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     lead_s: float = 0.0
     underruns: int = 0
     marks_awaited: int = 0
+    can_play: bool = False
+    has_played: bool = False
+    spoken_s: float = 0.0
+    echo_delay_s: float | None = None
+    held_up_s: float = 0.0
+    held_up_by: str = ""
+    holds_up_s: float = 0.0
+    hints: Mapping[str, str] = {}
+    errors: Mapping[str, int] = {}
+    commands: Mapping[str, int] = {}
 
     def line(self) -> str:
         """One line for a log: what is not 0, and at its end what went wrong, in words."""
-        troubles = self.troubles
         facts = ", ".join(f"{name} {text}" for name, text in self._texts() if text)
-        return f"{facts}; trouble: {', '.join(troubles)}" if troubles else facts
+        troubles = ", ".join(self.troubles.values())
+        return f"{facts}; trouble: {troubles}" if troubles else facts
 
     @property
-    def troubles(self) -> tuple[str, ...]:
-        """What went wrong in this call, in words; empty: nothing that is known of."""
-        return tuple(text for wrong, text in self._judged() if wrong)
+    def troubles(self) -> Mapping[str, str]:
+        """What went wrong in this call, in words, by names that stay; see docs/calls.md.
 
-    def _judged(self) -> list[tuple[bool, str]]:
-        """What may go wrong in a call: whether it did, and how it is said."""
+        Empty: nothing that is known of. A call is bad where there is something.
+        """
+        found: dict[str, str] = {}
+        judged = (*self._judged_ends(), *self._judged_audio(), *self._judged_processors())
+        for name, wrong, text in judged:
+            if wrong:
+                found.setdefault(name, text)
+        return found
+
+    def _judged_ends(self) -> list[_Judged]:
+        """How it ended: a trouble's name, whether it is there, how it is said."""
+        with_worker = self.reason == "worker"
+        return [
+            ("worker", with_worker, "lost with its worker"),
+            ("cut", self.reason == "lost", "its socket was cut without `stop`"),
+            (
+                "telnyx_errors",
+                bool(self.errors),
+                f"Telnyx refused {sum(self.errors.values())} messages",
+            ),
+        ]
+
+    def _judged_audio(self) -> list[_Judged]:
+        """What became of its audio."""
         n = self.frames_in + self.lost
         lost, late, refused = (_percent(each, n) for each in (self.lost, self.late, self.refused))
-        with_worker = self.reason == "worker"
-        n_failed = self.plays.get("failed", 0)
+        is_live = bool(self.codec) and self.duration_s >= SILENT_S
         return [
-            (with_worker, "lost with its worker"),
-            (self.reason == "lost" and not with_worker, "its socket was cut without `stop`"),
-            (not n and bool(self.codec) and self.duration_s >= SILENT_S, "no audio came"),
-            (lost >= BAD_PERCENT, f"{lost:.0f} % of the audio lost"),
-            (late >= BAD_PERCENT, f"{late:.0f} % of the audio came too late"),
-            (refused >= BAD_PERCENT, f"{self.refused} messages refused"),
-            (self.stalled_s >= STALLED_S, f"audio held back for {self.stalled_s:.1f} s"),
+            ("one_way", is_live and not n, "no audio came"),
+            ("one_way", self._is_digital_silence, "all that came was digital silence"),
+            ("one_way", "no_marks" in self.hints, "audio was sent and no mark came back"),
+            ("loss", lost >= BAD_PERCENT, f"{lost:.0f} % of the audio lost"),
+            ("late", late >= BAD_PERCENT, f"{late:.0f} % of the audio came too late"),
+            ("refused", refused >= BAD_PERCENT, f"{self.refused} messages refused"),
             (
+                "stalled",
+                self.stalled_s >= STALLED_S,
+                f"audio held back for {self.stalled_s:.1f} s",
+            ),
+            (
+                "slow_reader",
                 self.blocked_s >= STALLED_S,
                 f"the far end read too slowly for {self.blocked_s:.1f} s",
             ),
-            (self.dropped_s >= STALLED_S, f"{self.dropped_s:.1f} s of live audio dropped"),
-            (self.dropped_frames > 0, f"a handler was too slow for {self.dropped_frames} frames"),
-            (n_failed > 0, f"{n_failed} plays failed"),
-            (self.processor_errors > 0, f"processors failed {self.processor_errors} times"),
+            (
+                "dropped",
+                self.dropped_s >= STALLED_S,
+                f"{self.dropped_s:.1f} s of live audio dropped",
+            ),
+            (
+                "own_echo",
+                self.echo_delay_s is not None,
+                f"the bot hears itself, {self.echo_delay_s or 0.0:.2f} s later",
+            ),
         ]
+
+    def _judged_processors(self) -> list[_Judged]:
+        """What its processors did, and those of its neighbours."""
+        n_failed = self.plays.get("failed", 0)
+        is_mute = self.can_play and not (self.has_played or SOUNDING & self.commands.keys())
+        return [
+            (
+                "slow_handler",
+                self.dropped_frames > 0,
+                f"a handler was too slow for {self.dropped_frames} frames",
+            ),
+            ("plays_failed", n_failed > 0, f"{n_failed} plays failed"),
+            (
+                "processor_failed",
+                self.processor_errors > 0,
+                f"processors failed {self.processor_errors} times",
+            ),
+            (
+                "blocked",
+                self.held_up_s >= HELD_UP_S,
+                f"held up for {self.held_up_s:.1f} s by {self.held_up_by}",
+            ),
+            (
+                "blocks",
+                self.holds_up_s >= HELD_UP_S,
+                f"held up other calls for {self.holds_up_s:.1f} s",
+            ),
+            (
+                "mute_bot",
+                is_mute and self.spoken_s >= MUTE_AFTER_S,
+                f"the caller spoke for {self.spoken_s:.0f} s and the bot said nothing",
+            ),
+        ]
+
+    @property
+    def _is_digital_silence(self) -> bool:
+        """Media flowed, and nothing was in it, not even a line's noise."""
+        peak = self.peak_dbfs
+        is_nothing = peak is None or peak <= DIGITAL_SILENCE_DBFS
+        return self.frames_in > 0 and self.duration_s >= DIGITAL_SILENCE_S and is_nothing
 
     def _texts(self) -> list[tuple[str, str]]:
         peak = "" if self.peak_dbfs is None else f"{self.peak_dbfs:.0f} dBFS"
@@ -202,6 +310,30 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
             ("processors", "+".join(self.processors)),
             ("worker", "" if self.worker is None else str(self.worker)),
         ]
+
+
+TROUBLES: Mapping[str, str] = {
+    "worker": "the worker process that carried it died, and the call with it",
+    "cut": "its socket was cut without `stop`, and no other came within the grace",
+    "telnyx_errors": "Telnyx sent `error` messages: it refused what the server sent",
+    "one_way": "no media came at all in 2 s and more; or all that came in 5 s and more was"
+    " digital silence; or audio was sent and no mark came back (hint `no_marks`)",
+    "loss": "1 % of its chunks or more never came",
+    "late": "1 % of its chunks or more came when their gap had been given up",
+    "refused": "1 % of its messages or more were refused",
+    "stalled": "audio was held back for 0.5 s or more, and then came at once",
+    "slow_reader": "the far end did not read for 0.5 s or more what was sent",
+    "dropped": "0.5 s or more of live audio came too late to be played",
+    "own_echo": "the caller's audio holds what was played, up to 1.2 s later",
+    "slow_handler": "a handler was 10 s behind its frames, and the oldest were dropped",
+    "plays_failed": "plays that failed",
+    "processor_failed": "handlers or filters that raised",
+    "blocked": "a processor of another call held up its process for 0.2 s or more in all",
+    "blocks": "its own processors did that to others",
+    "mute_bot": "the caller spoke for 3 s or more, and a chain that can play played nothing and"
+    " gave no command to speak, play or transfer",
+}
+"""What makes a call bad: the names of ``CallSummary.troubles``, and when each is there."""
 
 
 class CallObserver(Protocol):

@@ -25,6 +25,7 @@ from mediaserver.cli.commands import carrier
 from mediaserver.cli.main import COMMANDS
 from mediaserver.counters import COUNTERS, VALUES, WEBHOOKS
 from mediaserver.monitor.metrics import PREFIX, described
+from mediaserver.observer import TROUBLES
 from mediaserver.sources import Loader, meanings
 from tools.limits import LIMITS, limits_rows
 
@@ -100,6 +101,15 @@ def metrics_table() -> str:
         for family, labels in described()
     )
     return table(("metric", "kind", "labels", "meaning"), rows)
+
+
+# Troubles.
+
+
+def troubles_table() -> str:
+    """What makes a call bad."""
+    rows = ((code(name), text) for name, text in TROUBLES.items())
+    return table(("trouble", "it is there when"), rows)
 
 
 # Limits.
@@ -219,6 +229,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "webhooks": lambda: counters_table(WEBHOOKS),
     "commands": commands_part,
     "limits": limits_part,
+    "troubles": troubles_table,
 }
 
 

@@ -249,6 +249,27 @@ LIMITS: dict[str, tuple[Limit, ...]] = {
             "older audio is of no use in a conversation",
         ),
     ),
+    "History": (
+        Limit(
+            "age of a call's record",
+            "history_days",
+            "it goes",
+            "whoever called need not be remembered for ever",
+        ),
+        Limit("size of the file, in MiB", "history_mb", "the oldest go", "disks are finite"),
+        Limit(
+            "records that wait for the file",
+            "mediaserver.history.writer.QUEUED_MOST",
+            "lost, counted",
+            "a disk that stands still must not fill the memory",
+        ),
+        Limit(
+            "webhooks in a record",
+            "mediaserver.history.recorder.MOST_WEBHOOKS",
+            "left out",
+            "a call has a dozen",
+        ),
+    ),
     "Webhooks": (
         Limit(
             "size of a body",

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from mediaserver.errors import ConfigurationError
+from mediaserver.history.files import Health, open_sqlite
 from mediaserver.observer import StreamRequest
 
 logger = logging.getLogger(__name__)
@@ -38,13 +39,14 @@ class CallStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         # What became of calls whose writing failed, oldest first; of the thread alone.
         self._unwritten: dict[str, str | None] = {}
-        self._is_broken = False
+        self._health = Health(f"the state file {path}")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="call store")
         try:
-            self._file: sqlite3.Connection = self._thread.submit(self._open).result()
+            self._file: sqlite3.Connection = self._thread.submit(
+                open_sqlite, path, _SCHEMA
+            ).result()
         except sqlite3.Error as exc:
             raise ConfigurationError(f"state_file {path}: {exc}") from exc
 
@@ -72,17 +74,6 @@ class CallStore:
         await asyncio.wrap_future(self._thread.submit(self._file.close))
         self._thread.shutdown(wait=False)
 
-    def _open(self) -> sqlite3.Connection:
-        file = sqlite3.connect(self._path, isolation_level=None)
-        try:
-            file.execute("PRAGMA journal_mode = WAL")
-            file.execute("PRAGMA synchronous = NORMAL")
-            file.execute(_SCHEMA)
-        except sqlite3.Error:
-            file.close()
-            raise
-        return file
-
     def _read(self) -> list[tuple[str, str]]:
         return self._file.execute("SELECT call_id, request FROM live_calls").fetchall()
 
@@ -100,17 +91,9 @@ class CallStore:
                 self._write_one(*next(iter(unwritten.items())))
                 del unwritten[next(iter(unwritten))]
         except sqlite3.Error as exc:
-            if not self._is_broken:
-                self._is_broken = True
-                logger.error(
-                    "the state file %s cannot be written: %s; it is tried again with each call",
-                    self._path,
-                    exc,
-                )
+            self._health.failed(exc)
         else:
-            if self._is_broken:
-                self._is_broken = False
-                logger.info("the state file %s is written again", self._path)
+            self._health.written()
 
     def _write_one(self, call_id: str, request: str | None) -> None:
         if request is None:

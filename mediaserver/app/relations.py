@@ -8,13 +8,15 @@ from typing import NamedTuple, cast
 
 from mediaserver.app.call_store import CallStore
 from mediaserver.control import RestartLimits, StreamRestarter, TelnyxClient, WebhookReceiver
-from mediaserver.control.events import Event, StreamingFailed
+from mediaserver.control.events import CallHangup, Event, StreamingFailed
 from mediaserver.control.rest.fields import (
     BidirectionalCodec,
     BidirectionalMode,
     BidirectionalRate,
 )
 from mediaserver.control.rest.streams import StartStreamingOptions
+from mediaserver.history.recorder import CallRecorder
+from mediaserver.history.records import HangUp
 from mediaserver.logs import shown
 from mediaserver.observer import CallSummary, ReportedEvent, StreamRequest
 
@@ -36,6 +38,7 @@ class Relations:
         webhooks: what Telnyx reports; None where it reports nothing.
         restart: how stubbornly broken streams are started again; None: they are not.
         store: remembers the live calls over a crash; None: nobody does.
+        recorder: makes the records of ended calls; None: nobody does.
     """
 
     def __init__(
@@ -44,9 +47,11 @@ class Relations:
         webhooks: WebhookReceiver | None,
         restart: RestartLimits | None,
         store: CallStore | None = None,
+        recorder: CallRecorder | None = None,
     ) -> None:
         self._client = client
         self._store = store
+        self._recorder = recorder
         self._webhooks = webhooks
         self._followed: dict[str, _Followed] = {}
         self._restarter: StreamRestarter | None = None
@@ -58,6 +63,8 @@ class Relations:
                 webhooks.on("*")(self._restarter.on_event)
         if webhooks is not None:
             webhooks.on("call.hangup")(self._hung_up)
+            if recorder is not None:
+                webhooks.on("*")(self._reported)
 
     async def restore(self) -> None:
         """Start the streams again of calls that were live when a server before this one died."""
@@ -76,6 +83,7 @@ class Relations:
         """Start no more streams, and hear of no more webhooks."""
         if self._webhooks is not None:  # which may outlive this server
             self._webhooks.off(self._hung_up)
+            self._webhooks.off(self._reported)
         if self._restarter is not None:
             if self._webhooks is not None:
                 self._webhooks.off(self._restarter.on_event)
@@ -98,6 +106,8 @@ class Relations:
             self._restarter.connected(call_id)
         if self._store is not None:
             self._store.opened(call_id, request)
+        if self._recorder is not None:
+            self._recorder.opened(call_id, request)
 
     def lost(self, call_id: str) -> None:
         """See ``CallObserver``."""
@@ -107,6 +117,8 @@ class Relations:
     def closed(self, summary: CallSummary) -> None:
         """See ``CallObserver``."""
         call_id = summary.call_id
+        if self._recorder is not None:
+            self._recorder.closed(summary)
         followed = self._followed.get(call_id)
         if self._webhooks is not None and followed is not None and followed.webhook is not None:
             self._webhooks.detach(call_id, followed.webhook)
@@ -128,6 +140,11 @@ class Relations:
         followed = self._followed.get(call_id or "")
         if call_id is not None and (followed is None or followed.webhook is None):
             self._forget(call_id)
+
+    def _reported(self, event: Event) -> None:
+        """Any webhook: the call's record has it."""
+        if self._recorder is not None and event.call_control_id is not None:
+            self._recorder.reported(event.call_control_id, event.event_type, _hang_up(event))
 
     def _forget(self, call_id: str) -> None:
         """Nothing of the call is live, and its stream will not be started again."""
@@ -159,3 +176,16 @@ class Relations:
                 rate = cast(BidirectionalRate, request.send_rate)
                 options["stream_bidirectional_sampling_rate"] = rate
         await self._client.calls.actions.start_streaming(call_id, **options)
+
+
+def _hang_up(event: Event) -> HangUp | None:
+    """What a ``call.hangup`` says; None of any other event."""
+    if not isinstance(event, CallHangup):
+        return None
+    quality = event.call_quality_stats
+    return HangUp(
+        event.hangup_cause,
+        event.hangup_source,
+        event.sip_hangup_cause,
+        {} if quality is None else {"inbound": quality.inbound, "outbound": quality.outbound},
+    )

@@ -13,6 +13,7 @@ from typing import cast
 from starlette.routing import BaseRoute
 
 from mediaserver.app.call_store import CallStore
+from mediaserver.app.history import history_of
 from mediaserver.app.loop import loop_factory
 from mediaserver.app.relations import Relations
 from mediaserver.app.runners import runners_for
@@ -31,10 +32,12 @@ from mediaserver.control.rest.fields import BidirectionalCodec, BidirectionalRat
 from mediaserver.errors import ConfigurationError
 from mediaserver.figures.figures import Figures
 from mediaserver.monitor import access, metrics
+from mediaserver.monitor.calls import CallPages
 from mediaserver.observer import masked
 from mediaserver.processors.discovery import check_importable
 from mediaserver.processors.routing import silences, told
 from mediaserver.server.base import Service
+from mediaserver.server.calls.hangups import Perform
 from mediaserver.server.service import SingleProcessService
 from mediaserver.server.workers.process import WorkerLimits
 from mediaserver.server.workers.service import MultiProcessService
@@ -88,18 +91,27 @@ class MediaServer:
                 key.strip() for key in settings.public_keys.split(",") if key.strip()
             )
         store = CallStore(Path(settings.state_file)) if settings.state_file else None
-        self._relations = Relations(self.client, self.webhooks, _restart_limits(settings), store)
+        self._history = history_of(settings, self._count)
+        self._relations = Relations(
+            self.client,
+            self.webhooks,
+            _restart_limits(settings),
+            store,
+            self._history.recorder if self._history is not None else None,
+        )
         if settings.answer:
             self._answer_calls()
         self._metrics = metrics.Metrics(settings, lambda: self.service, self._own_figures)
-        admin_routes = access.guarded(self._admin_routes(), settings, self._refused)
+        admin_routes = access.guarded(self._admin_routes(), settings, self._count)
         self.service = self._make_service(limits, access.on_media_port(admin_routes, settings))
         self._admin_port = access.on_own_port(admin_routes, settings)
         self._signals: StopSignals | None = None
 
     def _admin_routes(self) -> list[BaseRoute]:
         """What only whoever runs the server may see; see ``monitor.access``."""
-        return [self._metrics.route]
+        path = None if self._history is None else self._history.path
+        calls = CallPages(lambda: self.service, path, self._commands)
+        return [self._metrics.route, *calls.routes()]
 
     def _own_figures(self) -> Figures:
         """What is measured beside the media."""
@@ -107,18 +119,22 @@ class MediaServer:
         parts = [each.figures for each in (webhooks, client) if each is not None]
         return metrics.own_figures({} if webhooks is None else webhooks.counts, parts)
 
-    def _refused(self, name: str) -> None:
+    def _count(self, name: str) -> None:
         self.service.count(name)
+
+    @property
+    def _commands(self) -> Perform | None:
+        """What commands phone calls; None without an API key."""
+        return None if self.client is None else partial(perform, self.client.calls.actions)
 
     def _make_service(self, limits: WorkerLimits | None, routes: Sequence[BaseRoute]) -> Service:
         own = self._own_webhooks
         routes = [*routes, *([webhook_route(own)] if own is not None else [])]
-        commands = partial(perform, self.client.calls.actions) if self.client is not None else None
         if self.settings.workers == 1:
             return SingleProcessService(
                 self.settings,
                 routes=routes,
-                perform=commands,
+                perform=self._commands,
                 observer=self._relations,
                 runners=runners_for(self.settings),
             )
@@ -127,7 +143,7 @@ class MediaServer:
         return MultiProcessService(
             self.settings,
             routes=routes,
-            perform=commands,
+            perform=self._commands,
             encoding=encoding,
             observer=self._relations,
             limits=limits,
@@ -150,6 +166,8 @@ class MediaServer:
 
     async def __aenter__(self) -> MediaServer:
         await self.service.start()
+        if self._history is not None:
+            self._history.start()
         try:
             if self._admin_port is not None:
                 await self._admin_port.start()
@@ -177,6 +195,8 @@ class MediaServer:
         await self._metrics.close()
         await self.service.close(hurry=hurry)
         await self._relations.aclose()
+        if self._history is not None:
+            await self._history.aclose()
         if self._admin_port is not None:
             await self._admin_port.close()
         if self._own_webhooks is not None:

@@ -19,6 +19,7 @@ COMMANDS = {
     "control": "command a call over Telnyx's REST interface",
     "webhook": "check a saved webhook's signature",
     "carrier": "run the fake Telnyx's REST side alone",
+    "calls": "calls that have ended, and live ones; which were bad, and why",
     "processors": "which processors there are, and why one is not available",
     "codecs": "which codecs work here, and how to get what is missing",
 }

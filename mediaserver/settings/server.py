@@ -115,6 +115,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         auto_restart: start a stream again that broke without anybody having stopped it.
         state_file: a SQLite file of the live calls, so that with ``auto_restart`` a server that
             was killed starts their streams again; None: none.
+        history: a file of the calls that have ended, for ``mediaserver calls``: SQLite, or JSON
+            lines where its name ends in ``.jsonl``; None: none.
+        history_days: how long a call stays in it.
+        history_mb: how large it may grow, in MiB; then the oldest calls go.
         allow_insecure: let plain http and ws leave this machine.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
         log_config: where the log goes, here and in workers: a TOML or JSON file, or a table, as
@@ -200,6 +204,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     answer: bool = False
     auto_restart: bool = False
     state_file: str | None = None
+    history: Text | None = None
+    history_days: Annotated[float, Meta(gt=0)] = 30.0
+    history_mb: Annotated[int, Meta(ge=1)] = 100
     allow_insecure: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_config: dict[str, Any] | None = None

@@ -13,7 +13,7 @@ import pytest
 
 from mediaserver.carrier import CallPlan, FakeCall, place_call
 from mediaserver.carrier.plan import Faults
-from mediaserver.observer import CallSummary
+from mediaserver.observer import TROUBLES, CallSummary
 from mediaserver.processors.api import Call, processor
 from mediaserver.settings import ProcessorSetting
 from tests.server.conftest import Serving
@@ -191,6 +191,30 @@ def summary(**figures: Any) -> CallSummary:
         ({"frames_in": 9, "plays": {"failed": 2}}, ("2 plays failed",)),
         ({"frames_in": 9, "processor_errors": 1}, ("processors failed 1 times",)),
         (
+            {"frames_in": 500, "duration_s": 10.0, "peak_dbfs": -72.3},
+            ("all that came was digital silence",),
+        ),
+        ({"frames_in": 500, "duration_s": 10.0, "peak_dbfs": -60.0}, ()),
+        ({"frames_in": 9, "hints": {"no_marks": "…"}}, ("audio was sent and no mark came back",)),
+        ({"frames_in": 9, "errors": {"100004": 2}}, ("Telnyx refused 2 messages",)),
+        (
+            {"frames_in": 9, "echo_delay_s": 0.35},
+            ("the bot hears itself, 0.35 s later",),
+        ),
+        (
+            {"frames_in": 9, "held_up_s": 1.0, "held_up_by": "processor x of call y at z"},
+            ("held up for 1.0 s by processor x of call y at z",),
+        ),
+        ({"frames_in": 9, "holds_up_s": 1.0}, ("held up other calls for 1.0 s",)),
+        (
+            {"frames_in": 9, "can_play": True, "spoken_s": 4.0},
+            ("the caller spoke for 4 s and the bot said nothing",),
+        ),
+        ({"frames_in": 9, "can_play": True, "spoken_s": 2.0}, ()),
+        ({"frames_in": 9, "can_play": True, "spoken_s": 4.0, "has_played": True}, ()),
+        ({"frames_in": 9, "can_play": True, "spoken_s": 4.0, "commands": {"speak": 1}}, ()),
+        ({"frames_in": 9, "spoken_s": 4.0}, ()),
+        (
             {"frames_in": 9, "reason": "lost", "blocked_s": 3.0},
             ("its socket was cut without `stop`", "the far end read too slowly for 3.0 s"),
         ),
@@ -198,5 +222,12 @@ def summary(**figures: Any) -> CallSummary:
 )
 def test_troubles_in_words(figures: dict[str, Any], said: tuple[str, ...]) -> None:
     """Each by its own figure; what does not matter is not named."""
-    assert summary(**figures).troubles == said
+    assert tuple(summary(**figures).troubles.values()) == said
     assert summary(**figures).line().endswith(said[-1] if said else "")
+
+
+def test_every_trouble_is_defined() -> None:
+    """The table of the pages has all names that there are, and no others."""
+    judged = summary()
+    names = [*judged._judged_ends(), *judged._judged_audio(), *judged._judged_processors()]
+    assert {name for name, _, _ in names} == set(TROUBLES)

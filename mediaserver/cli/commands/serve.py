@@ -37,6 +37,7 @@ _FLAGS = (
     "keepalive",
     "answer",
     "auto_restart",
+    "history",
     "allow_insecure",
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mediaserver.media.playout.backlog import Backlog, QueuedItem
 from mediaserver.media.playout.catchup import CatchUp
 from mediaserver.media.playout.ledger import Ledger, Mark
@@ -38,6 +40,7 @@ class Sender:
         "_live",
         "_min",
         "_n_silent",
+        "_send_media",
         "_sink",
         "_sizes",
         "_underruns",
@@ -60,6 +63,7 @@ class Sender:
         """Send what ``encoder`` makes to ``sink``; ``lead_s`` None sends all at once."""
         self._encoder = encoder
         self._sink = sink
+        self._send_media = sink.send_media
         self.ledger = Ledger(sink, encoder.rate_hz, mark_every_s, LIVE_MARK_EVERY_S)
         self._sizes = sizes = Sizes.of(encoder, lead_s, message_s, clip_message_s)
         self._keepalive = keepalive
@@ -103,6 +107,20 @@ class Sender:
     def is_closed(self) -> bool:
         """Nothing is sent any more."""
         return self._closed
+
+    def overhear(self, tap: Callable[[bytes], object] | None) -> None:
+        """Have each payload given to ``tap``, too, before it is sent; None: no more.
+
+        At that moment ``ledger.dry_at`` is still that of what was sent before.
+        """
+        self._send_media = send = self._sink.send_media
+        if tap is not None:
+
+            def both(payload: bytes) -> None:
+                tap(payload)
+                send(payload)
+
+            self._send_media = both
 
     def tick(self, now: float) -> None:
         """Send what is due."""
@@ -151,7 +169,7 @@ class Sender:
             return now >= self._rest_at() and self._send_rest(now)
         if self._keepalive and self.ledger.dry_at <= now:
             self._note_underrun()
-            self._sink.send_media(self._encoder.silence(self._min))
+            self._send_media(self._encoder.silence(self._min))
             self._n_silent += 1
             self.ledger.advance(self._min, now)
             return True
@@ -220,7 +238,7 @@ class Sender:
     def _emit(self, n_samples: int, now: float) -> None:
         if self.ledger.dry_at < now:
             self._note_underrun()
-        self._sink.send_media(self._encoder.encode(self._backlog.take(n_samples)))
+        self._send_media(self._encoder.encode(self._backlog.take(n_samples)))
         self.ledger.advance(n_samples, now)
         self._unfinished = self._backlog.unfinished()
         self._finish(now)

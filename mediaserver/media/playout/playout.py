@@ -49,7 +49,6 @@ class Playout(Sender):
         "_encode",
         "_live_slack_s",
         "_min_s",
-        "_send_media",
         "_too_late_s",
         "ignored_feeds",
     )
@@ -81,7 +80,6 @@ class Playout(Sender):
         self._catch_up = CatchUp() if catch_up else None
         # What play_live needs, bound once.
         self._encode = encoder.encode
-        self._send_media = sink.send_media
         self._live_slack_s = self._sizes.live_slack_s
         self._min_s = self._sizes.least_s
         self._too_late_s = 0.0

@@ -24,6 +24,7 @@ class CallFacts:
         query: the stream URL's, without the token.
         path: the stream URL's, without the token.
         route: what the route asks for that its chain is from; empty: no route.
+        can_play: a processor of its chain is no tap.
         is_open: no token is asked for, so a parameter of that name is the user's own.
 
     Attributes:
@@ -40,6 +41,7 @@ class CallFacts:
         path: str,
         *,
         route: str = "",
+        can_play: bool = False,
         is_open: bool = True,
     ) -> None:
         self.call_id = call_id
@@ -51,6 +53,7 @@ class CallFacts:
         self.query = query
         self.path = path
         self.route = route
+        self.can_play = can_play
         self._is_open = is_open
 
     @property

@@ -25,7 +25,7 @@ from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.calls.selection import Selection, load_processors, request_of, select
 from mediaserver.server.calls.session import STOOD_STILL_S, Session
 from mediaserver.server.calls.starting import Opened
-from mediaserver.server.calls.watching.blame import LoopWatch
+from mediaserver.server.calls.watching.blame import Culprit, LoopWatch
 from mediaserver.server.calls.watching.figures import CallFigures
 from mediaserver.server.calls.watching.summary import summary_of
 from mediaserver.server.load import Lateness
@@ -236,9 +236,12 @@ class CallRegistry:
         self.figures.lag(late_s)
         self._lateness.beat(late_s, monotonic())
 
-    def _blamed(self, name: str, *, call_id: str = "") -> None:
-        """Something held up the loop."""
+    def _blamed(self, name: str, *, culprit: Culprit, late_s: float) -> None:
+        """Something held up the loop: all calls, where it was one call's processor."""
         self.count(name)
+        if culprit.call_id:
+            for session in self.sessions.values():
+                session.held_up(culprit.call_id, str(culprit), late_s)
 
     def summary_of(self, session: Session) -> CallSummary:
         """The session's facts and figures as they are now."""
@@ -348,6 +351,7 @@ class CallRegistry:
             query,
             path,
             route=selection.route,
+            can_play=any(not choice.spec.tap for choice in selection.chain),
             is_open=admission is Admission.OPEN,
         )
         runner = self.runners.make_runner(selection.chain, self.settings)

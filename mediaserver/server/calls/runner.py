@@ -45,6 +45,9 @@ class RunningCall(ViewedCall, Protocol):
     def hang_up(self, *, after_playout: bool = False, reason: str = "hangup") -> None:
         """End the phone call, or at least its stream; what goes wrong is logged."""
 
+    def held_up(self, by_call_id: str, who: str, seconds: float) -> None:
+        """A processor, of this call or of another one, has held up where it runs."""
+
 
 class RunnerLoad(NamedTuple):
     """How processors keep up; see ``CallSummary``."""

@@ -15,7 +15,12 @@ from mediaserver.server.calls.audio.alarm import Alarm
 from mediaserver.server.calls.audio.formats import Formats
 from mediaserver.server.calls.audio.inbound import Inbound
 from mediaserver.server.calls.audio.outbound import Outbound
-from mediaserver.server.calls.audio.parts import DetachedSink, Parts, make_playout
+from mediaserver.server.calls.audio.parts import (
+    DetachedSink,
+    Parts,
+    make_playout,
+    make_sent_decoder,
+)
 from mediaserver.server.calls.dtmf import DtmfEvents
 from mediaserver.server.calls.facts import CallFacts
 from mediaserver.server.calls.hangups import HangUps
@@ -23,6 +28,7 @@ from mediaserver.server.calls.runner import Runner
 from mediaserver.server.calls.watching.watch import Watch
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import ErrorBody, Start
+from telephony_codecs import Decoder
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +118,7 @@ class Session:
         self._finishing: asyncio.Task[None] | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._n_refused = 0
-        self._watch = Watch(host.settings, now)
+        self.watch = Watch(host.settings, now)
         self._alarm = Alarm(self._tick)
         self.outbound = Outbound(
             parts.playout, self._alarm, host.settings.play_ahead_s, facts.call_id
@@ -136,9 +142,26 @@ class Session:
         return self.line is not None
 
     @property
+    def state(self) -> str:
+        """Where it stands, in a word: ``live``, ``no socket``, ``slow reader``, ``ending``."""
+        if self.ended:
+            return "ending"
+        if self.line is None:
+            return "no socket"
+        return "slow reader" if self.outbound.playout.blocked else "live"
+
+    @property
     def n_refused(self) -> int:
         """Messages of no use, of all sockets so far."""
         return self._n_refused + (self.line.n_refused if self.line is not None else 0)
+
+    def sent_decoder(self) -> Decoder:
+        """A new decoder of what is sent.
+
+        Raises:
+            CodecError: there is none.
+        """
+        return make_sent_decoder(self.facts.formats, self._host.settings)
 
     def begin(self) -> None:
         """Start the processors."""
@@ -196,12 +219,19 @@ class Session:
 
     def error_received(self, body: ErrorBody) -> None:
         """Telnyx refused something."""
-        self._watch.error_received(self, body)
+        self.watch.error_received(self, body)
+
+    def held_up(self, by_call_id: str, who: str, seconds: float) -> None:
+        """A processor, of this call or of another one, has held up where it runs."""
+        if by_call_id == self.call_id:
+            self.watch.notes.holds_up(seconds)
+        else:
+            self.watch.notes.held_up(who, seconds)
 
     def look(self, now: float) -> None:
         """Once a second: say what looks wrong, and end what has lasted too long."""
         if not self.ended:
-            self._watch.look(self, now)
+            self.watch.look(self, now)
             if self.line is not None:
                 self.line.look(self.inbound.reorder.received, now)
 
@@ -213,6 +243,7 @@ class Session:
 
     async def perform(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """A command of ``call.control``."""
+        self.watch.notes.command(method)
         return await self._host.perform(self.call_id, method, args, kwargs)
 
     def hang_up(self, *, after_playout: bool = False, reason: str = "hangup") -> None:
@@ -247,7 +278,7 @@ class Session:
         if self._grace is not None:
             self._grace.cancel()
         self.inbound.end(self.ended_at)
-        self._watch.diagnostics.say_byte_order(self.call_id, self.inbound)
+        self.watch.end(self)
         self.dtmf.end()
         self.runner.end(reason)
         self._finishing = self._loop.create_task(self._finish(), name=f"end of {self.call_id}")

@@ -18,7 +18,7 @@ from mediaserver.processors.parameters import from_call
 from mediaserver.processors.spec import Spec
 from mediaserver.server.calls.hangups import ControlEncoding
 from mediaserver.server.calls.selection import Chosen, load
-from mediaserver.server.calls.watching.blame import LoopWatch
+from mediaserver.server.calls.watching.blame import Culprit, LoopWatch
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.link import Link
 from mediaserver.server.isolation.remote_call import RemoteCall
@@ -80,10 +80,13 @@ class ProcessorHost:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), self._settings.handler_grace_s)
 
-    def _blamed(self, name: str, *, call_id: str = "") -> None:
-        """Something held up this loop."""
+    def _blamed(self, name: str, *, culprit: Culprit, late_s: float) -> None:
+        """Something held up this loop: all calls here, where it was one call's processor."""
+        if culprit.call_id:
+            for call in self._calls.values():
+                call.held_up(culprit.call_id, str(culprit), late_s)
         for call in self._calls.values():
-            if call_id in ("", call.facts.call_id):
+            if culprit.call_id in ("", call.facts.call_id):
                 call.count(name)
                 return
 

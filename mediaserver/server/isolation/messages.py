@@ -22,7 +22,7 @@ from mediaserver.server.calls.runner import RunnerLoad
 
 __all__ = ["Failed", "Heartbeat", "Hello", "Ready", "Shutdown"]
 
-VERSION = 1
+VERSION = 2
 
 MESSAGE, FRAME, LIVE, PLAY, FEED = range(5)
 """Kinds of packets."""
@@ -208,6 +208,14 @@ class Counted(msgspec.Struct, frozen=True, tag=True):
     name: str
 
 
+class HeldUp(msgspec.Struct, frozen=True, tag=True):
+    """A processor has held up the host for so long; see ``RunningCall.held_up``."""
+
+    by_call_id: str
+    who: str
+    seconds: float
+
+
 class WantEnd(msgspec.Struct, frozen=True, tag=True):
     """End the call's media."""
 
@@ -267,8 +275,8 @@ class Abandon(msgspec.Struct, frozen=True, tag=True):
 
 
 FromHost = (
-    HostBeat | HandlersDone | CallDone | CallRefused | Load | Counted | WantEnd | WantHangUp
-    | StartSource | SourceEnded | CancelPlay | PlaceMark | Request | Abandon
+    HostBeat | HandlersDone | CallDone | CallRefused | Load | Counted | HeldUp | WantEnd
+    | WantHangUp | StartSource | SourceEnded | CancelPlay | PlaceMark | Request | Abandon
 )  # fmt: skip
 
 

@@ -106,6 +106,10 @@ class RemoteCall:
         """Have the phone call ended; nobody waits for it."""
         self._say(messages.WantHangUp(after_playout, reason))
 
+    def held_up(self, by_call_id: str, who: str, seconds: float) -> None:
+        """Have it noted that a processor has held up this host."""
+        self._say(messages.HeldUp(by_call_id, who, seconds))
+
     async def hangup(self, *, after_playout: bool = False) -> None:
         """See ``Call.hangup``."""
         await self._request("hangup_after_playout" if after_playout else "hangup")

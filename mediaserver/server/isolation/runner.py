@@ -209,6 +209,8 @@ class IsolatedRunner:
                     self._requests[number].cancel()
             case messages.Counted():
                 self._counted(message.name)
+            case messages.HeldUp():
+                call.held_up(message.by_call_id, message.who, message.seconds)
             case messages.Load():
                 self._load = message.load
             case messages.WantEnd():

@@ -295,3 +295,20 @@ def test_keepalive_fills_what_nobody_plays(make_rig: type[Rig], make_tone: Tone)
     assert rig.gaps_s == []
     rig.playout.close(rig.now)
     assert rig.playout.next_at is None
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_what_is_sent_can_be_overheard(make_rig: type[Rig], make_tone: Tone, *, live: bool) -> None:
+    """Each payload, with the time at which what was sent before is over; then no more of them."""
+    rig = make_rig(keepalive=not live)
+    heard: list[tuple[float, bytes]] = []
+    rig.playout.overhear(lambda payload: heard.append((rig.playout.ledger.dry_at, payload)))
+    rig.playout.play(make_tone(0.1), 8000, rig.now, live=live)
+    rig.run(0.5)
+    assert [payload for _, payload in heard] == rig.payloads
+    assert heard[1][0] == pytest.approx(len(heard[0][1]) / 8000)
+    n_heard = len(heard)
+    rig.playout.overhear(None)
+    rig.playout.play(make_tone(0.1), 8000, rig.now, live=live)
+    rig.run(1.0)
+    assert len(heard) == n_heard < len(rig.payloads)

@@ -102,7 +102,7 @@ async def test_the_figures_are_those_of_what_was_sent(
     assert summary.worker in ({None} if workers == 1 else {0, 1})
     assert (round(summary.peak_dbfs or 0, 2), round(summary.level_dbfs or 0, 2)) == (-6.02, -6.02)
     own = {"worker": None, "started_at": 0.0, "duration_s": 0.0, "frames_out": 0}
-    own |= {"peak_dbfs": None, "level_dbfs": None, "stalled_s": 0.0}
+    own |= {"peak_dbfs": None, "level_dbfs": None, "stalled_s": 0.0, "spoken_s": 0.0, "hints": {}}
     assert msgspec.structs.replace(summary, **own) == expected(plan)
 
 
@@ -127,6 +127,8 @@ def expected(plan: CallPlan) -> CallSummary:
         concealed=2,
         refused=2,
         dropped_frames=105,
+        can_play=True,
+        has_played=True,
         plays={"played": 1, "cleared": 3, "failed": 2},
         marks={"played": 1, "cleared": 1},
         takeovers=1,

@@ -171,6 +171,7 @@ class Inbound:
 
     __slots__ = (
         "_alarm",
+        "_chain",
         "_count",
         "_earlier",
         "_latest",
@@ -196,7 +197,7 @@ class Inbound:
         alarm: Alarm,
     ) -> None:
         self._make_decoder = parts.make_decoder
-        self._run = run
+        self._run = self._chain = run
         self._count = count
         self._alarm = alarm
         self._timeline = Timeline(now)
@@ -264,7 +265,18 @@ class Inbound:
     def end(self, now: float) -> None:
         """The call is over: give what waits, and no frame after that."""
         self.drain(now)
-        self._run = _nobody
+        self._run = self._chain = _nobody
+
+    def overhear(self, tap: Callable[[Frame], object] | None) -> None:
+        """Have each frame given to ``tap``, too, on its way; None: no more."""
+        self._run = run = self._chain
+        if tap is not None:
+
+            def both(frame: Frame) -> None:
+                tap(frame)
+                run(frame)
+
+            self._run = both
 
     @property
     def chunks(self) -> Chunks:

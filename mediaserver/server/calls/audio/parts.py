@@ -93,6 +93,18 @@ def make_encoder(formats: Formats, settings: Settings) -> Encoder:
         raise UnsupportedFormatError(str(exc)) from exc
 
 
+def make_sent_decoder(formats: Formats, settings: Settings) -> Decoder:
+    """A new decoder for what is sent.
+
+    Raises:
+        CodecError: the platform can only encode it.
+    """
+    options = {}
+    if formats.send_codec == "L16":
+        options = {"byte_order": "big" if settings.l16_byte_order == "big" else "little"}
+    return codec(formats.send_codec).decoder(formats.send_rate, **options)
+
+
 class DetachedSink:
     """The sink of a call that has no socket: its playout is blocked and holds everything."""
 

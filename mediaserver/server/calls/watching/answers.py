@@ -22,4 +22,8 @@ def answers_of(calls: CallRegistry) -> Answers:
         measured = Measured(os.getpid(), next(numbers), calls.figures.now(calls.runners))
         return msgspec.msgpack.encode(measured)
 
-    return {"figures": figures}
+    def live_calls() -> bytes:
+        sessions = calls.sessions.values()
+        return msgspec.msgpack.encode([(each.state, calls.summary_of(each)) for each in sessions])
+
+    return {"figures": figures, "calls": live_calls}

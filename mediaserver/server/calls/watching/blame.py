@@ -80,8 +80,8 @@ class Culprit(msgspec.Struct, frozen=True):
 class Count(Protocol):
     """Counts what was found."""
 
-    def __call__(self, name: str, *, call_id: str = "") -> None:
-        """One more of ``name``; of this call, where that is known."""
+    def __call__(self, name: str, *, culprit: Culprit, late_s: float) -> None:
+        """One more of ``name``: the loop was held up by this one for so long."""
 
 
 def _nobody(_: float) -> None:
@@ -163,13 +163,13 @@ class LoopWatch:
         count = self._count
         match culprit.kind:
             case "gc":
-                count("loop_gc")
+                count("loop_gc", culprit=culprit, late_s=late_s)
             case "starved":
-                count("loop_starved")
+                count("loop_starved", culprit=culprit, late_s=late_s)
             case "stopped":
-                count("loop_stopped")
+                count("loop_stopped", culprit=culprit, late_s=late_s)
             case _:
-                count("loop_blocked", call_id=culprit.call_id)
+                count("loop_blocked", culprit=culprit, late_s=late_s)
 
     def _collecting(self, phase: str, info: object) -> None:
         if phase == "start":

@@ -21,7 +21,7 @@ def summary_of(session: Session, worker: int | None = None) -> CallSummary:
     load = session.runner.load
     playout, now = session.outbound.playout, monotonic()
     return msgspec.structs.replace(
-        _facts(session),
+        _noted(session, _facts(session)),
         worker=worker,
         processors=session.runner.names,
         processor_errors=session.runner.n_errors,
@@ -70,4 +70,22 @@ def _facts(session: Session) -> CallSummary:
         send_rate_hz=formats.send_rate,
         send_mode=formats.send_mode,
         takeovers=facts.takeovers,
+        can_play=facts.can_play,
+    )
+
+
+def _noted(session: Session, facts: CallSummary) -> CallSummary:
+    """With what was found and done while it lived."""
+    notes = session.watch.notes
+    return msgspec.structs.replace(
+        facts,
+        has_played=notes.has_played or session.outbound.playout.has_played,
+        spoken_s=notes.spoken_s,
+        echo_delay_s=session.watch.echo.delay_s,
+        held_up_s=notes.held_up_s,
+        held_up_by=notes.held_up_by,
+        holds_up_s=notes.holds_up_s,
+        hints=dict(notes.hints),
+        errors=dict(notes.errors),
+        commands=dict(notes.commands),
     )

@@ -23,6 +23,8 @@ from mediaserver.server.calls.audio.inbound import Inbound
 from mediaserver.server.calls.audio.outbound import Outbound
 from mediaserver.server.calls.runner import Runner
 from mediaserver.server.calls.watching.diagnostics import Diagnostics
+from mediaserver.server.calls.watching.echo import EchoedCall, EchoWatch
+from mediaserver.server.calls.watching.notes import Notes
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import ERROR_MEANINGS, ErrorBody
 
@@ -37,7 +39,7 @@ FLOOR_RISES_DB = 0.3
 QUIETEST_DBFS = -60.0
 
 
-class WatchedCall(Protocol):
+class WatchedCall(EchoedCall, Protocol):
     """What is to be known of a call, and may be done to it."""
 
     @property
@@ -73,10 +75,17 @@ class Watch:
     Args:
         settings: the limits.
         now: monotonic seconds of the call's start.
+
+    Attributes:
+        diagnostics: looks for what is wrong.
+        notes: what was found and done.
+        echo: whether the bot hears itself.
     """
 
     def __init__(self, settings: Settings, now: float) -> None:
         self.diagnostics = Diagnostics(now)
+        self.notes = Notes()
+        self.echo = EchoWatch()
         self._settings = settings
         self._began_at = now
         self._heard_at = now
@@ -93,10 +102,11 @@ class Watch:
             self._hint(call, hint)
         self._look_for_media(call, now)
         self._look_for_drops(call)
+        playout, is_heard = call.outbound.playout, self._is_caller_heard(call)
+        self.notes.looked(is_heard=is_heard, has_played=playout.has_played)
+        self.echo.look(call, now)
         # Behind the event a play is the bot's goodbye: then only the caller counts.
-        if self._is_caller_heard(call) or (
-            "idle_s" not in self._due and call.outbound.is_speaking(now)
-        ):
+        if is_heard or ("idle_s" not in self._due and call.outbound.is_speaking(now)):
             self._heard_at = now
             self._due.pop("idle_s", None)
         settings = self._settings
@@ -107,9 +117,15 @@ class Watch:
             if limit_s is not None and now - since >= limit_s:
                 self._end(call, limit, now)
 
+    def end(self, call: WatchedCall) -> None:
+        """The call is over."""
+        self.diagnostics.say_byte_order(call.call_id, call.inbound)
+        self.echo.end()
+
     def error_received(self, call: WatchedCall, body: ErrorBody) -> None:
         """Telnyx refused something."""
         meaning = ERROR_MEANINGS.get(body.code or 0, "not documented")
+        self.notes.error(body.code)
         self.diagnostics.say_error(call.call_id, body.code, meaning)
         call.count("stream_errors")
         call.runner.publish(StreamError(body.code, body.title, body.detail, meaning))
@@ -160,5 +176,6 @@ class Watch:
         return level > max(floor + SPEECH_ABOVE_DB, QUIETEST_DBFS)
 
     def _hint(self, call: WatchedCall, hint: Hint) -> None:
+        self.notes.hint(hint.name, hint.text)
         limited.warning(f"hints {hint.name}", "call %s: %s", shown(call.call_id), hint.text)
         call.runner.publish(hint)

@@ -20,7 +20,7 @@ Numbers = Callable[[int], tuple[int, int]]
 
 
 def hints_of(session: Session, now: float) -> list[Hint]:
-    diagnostics = session._watch.diagnostics
+    diagnostics = session.watch.diagnostics
     return list(diagnostics.look(session.inbound, session.outbound.playout, now))
 
 

@@ -18,7 +18,7 @@ TALK = b64encode(codec("PCMU").encoder().encode(np.full(160, 900, np.int16))).de
 
 def names(session: Session, now: float) -> list[str]:
     playout = session.outbound.playout
-    return [hint.name for hint in session._watch.diagnostics.look(session.inbound, playout, now)]
+    return [hint.name for hint in session.watch.diagnostics.look(session.inbound, playout, now)]
 
 
 async def test_a_server_that_stood_still_gives_no_false_hints() -> None:

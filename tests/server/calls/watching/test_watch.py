@@ -16,6 +16,7 @@ from mediaserver.server.calls.runner import RunnerLoad
 from mediaserver.server.calls.watching.watch import Watch
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import ErrorBody
+from telephony_codecs import Decoder
 
 RANDOM = np.random.default_rng(1)
 
@@ -29,6 +30,7 @@ class Call:
 
     call_id = "c-1"
     has_line = True
+    began_at = 0.0
 
     def __init__(self) -> None:
         self.levels = Levels()
@@ -48,6 +50,9 @@ class Call:
         )
         self.hung_up: list[str] = []
         self.counted: list[str] = []
+
+    def sent_decoder(self) -> Decoder:
+        raise AssertionError("nothing is played")
 
     def count(self, name: str) -> None:
         self.counted.append(name)

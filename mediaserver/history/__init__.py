@@ -1,0 +1,1 @@
+"""The record that each ended call leaves: what it is, how it is written, and read again."""
