@@ -15,9 +15,10 @@ from pathlib import Path
 import msgspec
 
 from mediaserver.errors import ConfigurationError
+from mediaserver.logs import LimitedLog
 from mediaserver.observer import StreamRequest
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS live_calls (
@@ -102,7 +103,8 @@ class CallStore:
         except sqlite3.Error as exc:
             if not self._is_broken:
                 self._is_broken = True
-                logger.error(
+                limited.error(
+                    "state file failed",
                     "the state file %s cannot be written: %s; it is tried again with each call",
                     self._path,
                     exc,
@@ -110,7 +112,8 @@ class CallStore:
         else:
             if self._is_broken:
                 self._is_broken = False
-                logger.info("the state file %s is written again", self._path)
+                text = "the state file %s is written again"
+                limited.info("state file works", text, self._path)
 
     def _write_one(self, call_id: str, request: str | None) -> None:
         if request is None:
@@ -124,4 +127,4 @@ class CallStore:
 def _seen(done: Future[None]) -> None:
     """What goes wrong otherwise is a fault of ours."""
     if not done.cancelled() and (exc := done.exception()) is not None:
-        logger.error("the state file failed", exc_info=exc)
+        limited.error("state file failed", "the state file failed", exc_info=exc)

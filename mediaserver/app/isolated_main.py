@@ -10,7 +10,7 @@ from functools import partial
 
 import msgspec
 
-from mediaserver.app.log_setup import set_up_logging
+from mediaserver.app.log_setup import LogProcess, all_handlers, set_up_logging
 from mediaserver.app.loop import loop_factory
 from mediaserver.control import encoding
 from mediaserver.errors import ConfigurationError
@@ -34,7 +34,7 @@ def main(fd: int) -> None:
     try:
         setup = inside.first_message(end, HostSetup)
         settings = setup.settings.whole()
-        _set_up_logging(settings, "processor hosts")
+        _set_up_logging(settings, LogProcess("spawner", setup.worker))
         specs = load_isolated(settings)
     except EOFError:
         return
@@ -44,15 +44,23 @@ def main(fd: int) -> None:
     status()  # loads the codecs' libraries
     loop_factory()  # and the loop's
     memory_bytes = settings.host_memory_mb << 20
-    Spawner(end, memory_bytes, settings.handler_grace_s, partial(_host, settings, specs)).run()
+    host_main = partial(_host, settings, specs, setup.worker)
+    Spawner(end, memory_bytes, settings.handler_grace_s, host_main).run()
 
 
-def _host(settings: Settings, specs: dict[object, Spec], number: int, end: socket.socket) -> None:
-    """The life of one host, in its own process."""
-    name = f"processor host {number}"
-    _set_up_logging(settings, name)
+def _host(
+    settings: Settings,
+    specs: dict[object, Spec],
+    worker: int | None,
+    number: int,
+    end: socket.socket,
+    stderr: int,
+) -> None:
+    """The life of one host, in its own process; its log goes to ``stderr``."""
+    process = LogProcess("host", worker, number)
+    _set_up_logging(settings, process, stderr)
     # The spawner, which would end it, may be gone as well.
-    inside.end_with_parent(end, settings.handler_grace_s + SLACK_S, name)
+    inside.end_with_parent(end, settings.handler_grace_s + SLACK_S, process.label)
     gc.enable()
     loop = (loop_factory() or asyncio.new_event_loop)()
     asyncio.set_event_loop(loop)
@@ -94,12 +102,10 @@ class LineLimit(logging.Filter):
         self._n += 1
 
 
-def _set_up_logging(settings: Settings, name: str) -> None:
-    set_up_logging(settings.log_level, settings.log_config, name)
+def _set_up_logging(settings: Settings, process: LogProcess, stderr: int | None = None) -> None:
+    set_up_logging(settings, process, stderr)
     limit = LineLimit()
-    named = logging.getLogger().manager.loggerDict.values()
-    loggers = [logging.getLogger(), *(each for each in named if isinstance(each, logging.Logger))]
-    for handler in {handler for logger in loggers for handler in logger.handlers}:
+    for handler in all_handlers():
         # A host has those of the process that it was forked from, with their filter.
         for former in [each for each in handler.filters if isinstance(each, LineLimit)]:
             handler.removeFilter(former)

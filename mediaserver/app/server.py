@@ -27,7 +27,7 @@ from mediaserver.control.events import Event
 from mediaserver.control.rest.actions.bound import perform
 from mediaserver.control.rest.fields import BidirectionalCodec, BidirectionalRate
 from mediaserver.errors import ConfigurationError
-from mediaserver.observer import masked
+from mediaserver.logs import LimitedLog
 from mediaserver.processors.discovery import check_importable
 from mediaserver.processors.routing import silences, told
 from mediaserver.server.base import Service
@@ -38,7 +38,7 @@ from mediaserver.settings import Settings
 
 __all__ = ["MediaServer", "client_from", "loop_factory"]
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 # At the server's end, for handlers of webhooks.
 WEBHOOKS_WITHIN_S = 5.0
@@ -124,10 +124,10 @@ class MediaServer:
     async def __aenter__(self) -> MediaServer:
         await self.service.start()
         if self.settings.routes:
-            for line in told(self.settings, masked):
-                logger.info("%s", line)
+            for line in told(self.settings, self.settings.numbers):
+                limited.each(logging.INFO, "route", "%s", line)
         for line in silences(self.settings):
-            logger.warning("%s", line)
+            limited.each(logging.WARNING, "calls without a processor", "%s", line)
         await self._relations.restore()
         return self
 

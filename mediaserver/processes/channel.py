@@ -22,8 +22,9 @@ from typing import Any
 import msgspec
 
 from mediaserver.errors import MediaServerError
+from mediaserver.logs import LimitedLog, shown
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 # Some calls' beginnings, each with up to a message's worth of octets behind its start.
 MAX_QUEUED_BYTES = 4 << 20
@@ -158,7 +159,7 @@ class Channel:
                 self._loop.add_writer(self._end, self._writable)
                 return
             except OSError as exc:  # also where the system is out of descriptors in flight
-                logger.warning("%s: the channel broke: %s", self._name, exc)
+                limited.warning("channels broken", "%s: the channel broke: %s", self._name, exc)
                 self._over()
                 return
             _close(fd)  # the kernel holds it now: it goes with the first octet
@@ -208,14 +209,14 @@ class Channel:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
             _close(fd)
             self.n_malformed += 1
-            if self._may_log():
-                logger.error("%s: message %d is malformed: %s", self._name, self.n_malformed, exc)
+            text = "%s: message %d is malformed: %s"
+            limited.error("malformed messages", text, self._name, self.n_malformed, shown(exc, 300))
             return True
         try:
             self._on_message(message, fd)
-        except Exception:  # as an event loop does: the next message is another call's
-            if self._may_log():
-                logger.exception("%s: a message failed: %s", self._name, type(message).__name__)
+        except Exception as exc:  # as an event loop does: the next message is another call's
+            text, what = "%s: a message failed: %s", type(message).__name__
+            limited.error("messages that failed", text, self._name, what, exc_info=exc)
         return True
 
     def _may_log(self) -> bool:
@@ -227,7 +228,8 @@ class Channel:
         return True
 
     def _break(self, what: str) -> None:
-        logger.error("%s: the channel is closed, for it brought %s", self._name, what)
+        text = "%s: the channel is closed, for it brought %s"
+        limited.error("channels closed", text, self._name, what)
         self._over()
 
     def _over(self) -> None:

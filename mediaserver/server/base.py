@@ -8,9 +8,10 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from typing import Protocol
 
+from mediaserver.logs import LimitedLog
 from mediaserver.settings import Settings
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 # What the first of these counts means for whoever runs the server.
 EXPLAINED = {
@@ -104,7 +105,7 @@ class ServiceBase(ABC):
         """Something was counted: say once what it means, if somebody should know."""
         if name in EXPLAINED and name not in self._explained:
             self._explained.add(name)
-            logger.warning(EXPLAINED[name])
+            limited.each(logging.WARNING, f"explained {name}", EXPLAINED[name])
 
     @abstractmethod
     async def _emptied(self) -> None:
@@ -115,7 +116,7 @@ class ServiceBase(ABC):
         if self.draining:
             return
         self.draining = True
-        logger.info("draining: %d calls go on", self.n_calls)
+        limited.each(logging.INFO, "draining", "draining: %d calls go on", self.n_calls)
         self._tell_draining()
 
     @abstractmethod
@@ -129,6 +130,7 @@ class ServiceBase(ABC):
         except TimeoutError:
             leave = self.settings.drain_end == "leave"
             what = "cut, their phone calls stay up" if leave else "hung up"
-            logger.warning("drain time is over: %d calls are %s", self.n_calls, what)
+            text = "drain time is over: %d calls are %s"
+            limited.each(logging.WARNING, "drain time over", text, self.n_calls, what)
             if not leave:
                 await self._hang_up_all()

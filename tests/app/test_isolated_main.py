@@ -12,6 +12,7 @@ import pytest
 
 from mediaserver.app import isolated_main
 from mediaserver.app.isolated_main import LineLimit
+from mediaserver.app.log_setup import LogProcess
 from mediaserver.processes.channel import receive_blocking, send_blocking
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.setup import HostSetup, secret_names
@@ -70,8 +71,8 @@ def test_each_handler_has_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
         logger.addHandler(handler)
     others = [h for h in loggers[0].handlers if h not in handlers]
     try:
-        for name in ("processor hosts", "processor host 1"):
-            isolated_main._set_up_logging(Settings(), name)
+        for process in (LogProcess("spawner"), LogProcess("host", None, 1)):
+            isolated_main._set_up_logging(Settings(), process)
         found = [[f for f in h.filters if isinstance(f, LineLimit)] for h in handlers]
         assert found[0] == found[1]
         assert len(found[0]) == 1

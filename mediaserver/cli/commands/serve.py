@@ -32,6 +32,8 @@ _FLAGS = (
     "on_host_loss",
     "log_level",
     "log_config",
+    "log_format",
+    "log_numbers",
     "keepalive",
     "answer",
     "auto_restart",
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; exit code 0."""
     named = {"processors": args.processor, "offer": args.offer}
     settings = settings_of(args, **named)
-    set_up_logging(settings.log_level, settings.log_config)
+    set_up_logging(settings)
     with places_named(args, **named):
         if args.check:
             return _check(settings)

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from mediaserver.logs import LimitedLog
 from mediaserver.processes.child import END_WITHIN_S, ChildKind, ChildLimits, ChildProcess
 from mediaserver.processes.supervisor import Supervisor
 from mediaserver.server.calls.hangups import ControlEncoding
@@ -22,13 +23,15 @@ from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.host import HostProcess
 from mediaserver.server.isolation.runner import IsolatedRunner
 from mediaserver.server.isolation.setup import HostSetup, secret_names
-from mediaserver.server.isolation.spawner import SLACK_S
+from mediaserver.server.isolation.spawner import SAY_WHERE_S, SLACK_S
 from mediaserver.settings import Settings
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 LOOK_EVERY_S = 0.25
 EXIT_CODE_WITHIN_S = 0.1
+# For the spawner to end a host; then it is done here.
+KILLED_WITHIN_S = SAY_WHERE_S + 1.0
 _CODE = "from mediaserver.app.isolated_main import main; main(fd)"
 
 
@@ -39,22 +42,31 @@ class HostPool:
         settings: see ``Settings``.
         control: encodes and reads what goes to and comes from the control client.
         beat_s: between two heartbeats of the spawner.
+        worker: number of the worker that this process is, for the log of its hosts.
 
     Raises:
         ConfigurationError: another process cannot be given these settings.
     """
 
-    def __init__(self, settings: Settings, control: ControlEncoding, beat_s: float = 0.5) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        control: ControlEncoding,
+        beat_s: float = 0.5,
+        *,
+        worker: int | None = None,
+    ) -> None:
         self._settings = settings
         self._control = control
         self._numbers = itertools.count(1)
         self._hosts: dict[int, HostProcess] = {}
         self._dying: dict[int, HostProcess] = {}
+        self._ending: set[HostProcess] = set()
         self._waiting: list[HostProcess] = []
         self._watch: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._closing = False
-        setup = HostSetup.of(settings, beat_s)
+        setup = HostSetup.of(settings, beat_s, worker)
         kind = ChildKind(
             name="spawner of processor hosts",
             code=_CODE,
@@ -96,6 +108,9 @@ class HostPool:
             if host.tainted:  # what still runs there was given its time
                 self._tell(messages.KillHost(host.number))
         await self._supervisor.close()
+        # The spawner that started one may have died long before.
+        for host in [*self._hosts.values(), *self._ending]:
+            host.kill()
 
     def make_runner(self, chosen: Sequence[Chosen], settings: Settings) -> Runner:
         """What runs a chain: inline, unless one of its processors asks for isolation."""
@@ -168,7 +183,7 @@ class HostPool:
     def _lost(self, host: HostProcess) -> None:
         """A host is gone; what is left of its process is killed."""
         del self._hosts[host.number]
-        self._tell(messages.KillHost(host.number))
+        self._kill(host)
         if self._closing:
             return
         # Its exit code comes soon, and says more.
@@ -194,7 +209,8 @@ class HostPool:
                 host.excuse(stood_still_s)
             why = host.judge(now, self._settings.host_silent_s, memory_bytes)
             if why:
-                logger.error("%s (process %d): %s; killed", host.name, host.pid, why)
+                text = "%s (process %d): %s; killed"
+                limited.error("hosts killed", text, host.name, host.pid, why)
                 self._tell(messages.KillHost(host.number, hangs="hangs" in why))
                 host.give_up(f"was killed: {why}")
             elif host.n_calls == 0 and not self._waiting:
@@ -208,11 +224,19 @@ class HostPool:
         """Have a host without calls end; one that does not is killed."""
         del self._hosts[host.number]
         host.close()
-        asyncio.get_running_loop().call_later(
-            self._settings.handler_grace_s + END_WITHIN_S,
-            self._tell,
-            messages.KillHost(host.number),
-        )
+        self._ending.add(host)
+        within_s = self._settings.handler_grace_s + END_WITHIN_S
+        asyncio.get_running_loop().call_later(within_s, self._kill, host)
+
+    def _kill(self, host: HostProcess) -> None:
+        """Have the spawner kill a host, which says how it ended; or do it, should that be gone."""
+        self._ending.add(host)
+        self._tell(messages.KillHost(host.number))
+        asyncio.get_running_loop().call_later(KILLED_WITHIN_S, self._kill_now, host)
+
+    def _kill_now(self, host: HostProcess) -> None:
+        self._ending.discard(host)
+        host.kill()
 
     def _tell(self, message: msgspec.Struct) -> None:
         for spawner in self._supervisor.children:

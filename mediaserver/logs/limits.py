@@ -9,34 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from time import monotonic
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-MAX_SHOWN = 128
-"""Characters that are shown of one text; Telnyx' own ids are shorter."""
+from mediaserver.logs.streams import extra_of
+from mediaserver.logs.texts import shown
+
 BURST = 10
 PERIOD_S = 10.0
 
 
-def shown(text: object, most: int = MAX_SHOWN) -> str:
-    """``text`` on one line: what does not print is escaped, what is too long is cut.
-
-    Whoever logs, prints or labels something that came from outside (ids, header values,
-    parameters, error texts) shows it by this. Plain ids come out as they are.
-
-    Args:
-        text: a text, or what ``str`` makes one of.
-        most: how many characters of it.
-    """
-    given = text if isinstance(text, str) else str(text)
-    if len(given) <= most and given.isprintable():
-        return given
-    kept = given[:most]
-    escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in kept)
-    # Escapes are longer than what they stand for.
-    cut = len(given) > len(kept) or len(escaped) > most
-    return f"{escaped[:most]}… ({len(given)} characters)" if cut else escaped
+def event_name(kind: str) -> str:
+    """The stable name that the lines of a kind have for machines: ``streams_refused``."""
+    return kind.lower().replace(" ", "_")
 
 
 class LineLimit:
@@ -76,11 +62,27 @@ class LineLimit:
                     yield kind, n - self._burst
 
 
+class About(TypedDict, total=False):
+    """What a line may have beside its text.
+
+    Attributes:
+        call: the id of the call that it is about, whole.
+        fields: what else a machine may want to read of it.
+        exc_info: as for any logger.
+    """
+
+    call: str | None
+    fields: Mapping[str, Any] | None
+    exc_info: Any
+
+
 _ALL: weakref.WeakSet[LimitedLog] = weakref.WeakSet()
 
 
 class LimitedLog:
     """A logger that writes few lines of a kind, and then how many more there were.
+
+    The kind also gives the line its event name; see ``event_name``.
 
     Args:
         logger: where they go.
@@ -90,33 +92,61 @@ class LimitedLog:
     def __init__(self, logger: logging.Logger, limit: LineLimit | None = None) -> None:
         self._logger = logger
         self._limit = limit or LineLimit()
-        self._levels: dict[str, int] = {}
+        # Of each kind: its level, and the call that its lines are about, if it is one.
+        self._last: dict[str, tuple[int, str | None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
         _ALL.add(self)
 
-    def warning(self, kind: str, text: str, *args: object) -> None:
+    def info(self, kind: str, text: str, *args: object, **about: Unpack[About]) -> None:
+        """A line of this kind that is no trouble."""
+        if self._lets(logging.INFO, kind, about):
+            self._write(logging.INFO, kind, text, args, about)
+
+    def warning(self, kind: str, text: str, *args: object, **about: Unpack[About]) -> None:
         """A warning of this kind.
 
         Args:
             kind: what the line is about, in the plural: "streams refused". Never from outside.
             text: for ``args``, as for any logger.
         """
-        self.log(logging.WARNING, kind, text, *args)
+        if self._lets(logging.WARNING, kind, about):
+            self._write(logging.WARNING, kind, text, args, about)
 
-    def error(self, kind: str, text: str, *args: object, exc_info: Any = None) -> None:
+    def error(self, kind: str, text: str, *args: object, **about: Unpack[About]) -> None:
         """An error of this kind."""
-        self.log(logging.ERROR, kind, text, *args, exc_info=exc_info)
+        if self._lets(logging.ERROR, kind, about):
+            self._write(logging.ERROR, kind, text, args, about)
 
-    def log(self, level: int, kind: str, text: str, *args: object, exc_info: Any = None) -> None:
+    def log(self, level: int, kind: str, text: str, *args: object, **about: Unpack[About]) -> None:
         """A line of this kind, of any level."""
+        if self._lets(level, kind, about):
+            self._write(level, kind, text, args, about)
+
+    def each(self, level: int, kind: str, text: str, *args: object, **about: Unpack[About]) -> None:
+        """A line that is always written: of the server's own doing, or one a call."""
+        self._write(level, kind, text, args, about)
+
+    def take(self, level: int, kind: str, call: str | None = None) -> bool:
+        """Whether one more line of this kind may be written; else it is counted."""
         now = monotonic()
         self._tell(now)
-        self._levels[kind] = level
+        _, former = self._last.get(kind, (level, call))
+        self._last[kind] = level, call if call == former else None
         if self._limit.take(kind, now):
-            self._logger.log(level, text, *args, exc_info=exc_info)
-        else:
-            self._wake(now)
+            return True
+        self._wake(now)
+        return False
+
+    def _lets(self, level: int, kind: str, about: About) -> bool:
+        return self._logger.isEnabledFor(level) and self.take(level, kind, about.get("call"))
+
+    def _write(
+        self, level: int, kind: str, text: str, args: tuple[object, ...], about: About
+    ) -> None:
+        extra = extra_of(event_name(kind), about.get("call"), about.get("fields"))
+        exc_info = about.get("exc_info")
+        self._logger.log(level, text, *args, exc_info=exc_info, extra=extra, stacklevel=3)
 
     def forget(self) -> None:
         """Begin anew, with nothing written."""
@@ -127,7 +157,10 @@ class LimitedLog:
 
     def _tell(self, now: float) -> None:
         for kind, n in self._limit.over(now):
-            self._logger.log(self._levels[kind], "%s: and %d more", kind, n)
+            level, call = self._last.pop(kind)
+            extra = extra_of(event_name(kind), call, {"left_out": n})
+            about = "" if call is None else f"call {shown(call)}: "
+            self._logger.log(level, "%s%s: and %d more", about, kind, n, extra=extra)
 
     def _wake(self, now: float) -> None:
         """Tell of what was left out when its period is over, though nothing more may come."""
@@ -152,11 +185,3 @@ def forget_all() -> None:
     """Let every ``LimitedLog`` begin anew; for tests, which share a process."""
     for log in _ALL:
         log.forget()
-
-
-def address(peername: object) -> str:
-    """A peer's address, from what a transport says of it: ``192.0.2.7:5060``."""
-    match peername:
-        case (str(host), int(port), *_):
-            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return "an unknown address"
