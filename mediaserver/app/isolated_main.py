@@ -34,7 +34,7 @@ def main(fd: int) -> None:
     try:
         setup = inside.first_message(end, HostSetup)
         settings = setup.settings.whole()
-        _set_up_logging(settings, LogProcess("spawner", setup.worker))
+        set_up_logging(settings, LogProcess("spawner", setup.worker))
         specs = load_isolated(settings)
     except EOFError:
         return
@@ -58,7 +58,8 @@ def _host(
 ) -> None:
     """The life of one host, in its own process; its log goes to ``stderr``."""
     process = LogProcess("host", worker, number)
-    _set_up_logging(settings, process, stderr)
+    set_up_logging(settings, process, stderr)
+    limit_lines()
     # The spawner, which would end it, may be gone as well.
     inside.end_with_parent(end, settings.handler_grace_s + SLACK_S, process.label)
     gc.enable()
@@ -75,8 +76,9 @@ async def _run(end: socket.socket, settings: Settings, specs: dict[object, Spec]
 class LineLimit(logging.Filter):
     """Lets so many lines a second through; how many were left out, the next one says.
 
-    What a plugin floods its log with would else fill the server's. One may be the filter of
-    several handlers: each line counts once.
+    What a plugin floods its log with would else fill the server's. The server's own lines do not
+    count: they have limits of their own, and say what is wrong with the plugin. One may be the
+    filter of several handlers: each line counts once.
     """
 
     def __init__(self, lines_a_second: int = LINES_A_SECOND) -> None:
@@ -88,6 +90,8 @@ class LineLimit(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See ``logging.Filter``."""
+        if record.name.startswith("mediaserver.") and record.name != "mediaserver.call":
+            return True
         if record is not self._last:
             self._last = record
             self._count(record)
@@ -102,11 +106,8 @@ class LineLimit(logging.Filter):
         self._n += 1
 
 
-def _set_up_logging(settings: Settings, process: LogProcess, stderr: int | None = None) -> None:
-    set_up_logging(settings, process, stderr)
+def limit_lines() -> None:
+    """Have one limit for all handlers of this process."""
     limit = LineLimit()
     for handler in all_handlers():
-        # A host has those of the process that it was forked from, with their filter.
-        for former in [each for each in handler.filters if isinstance(each, LineLimit)]:
-            handler.removeFilter(former)
         handler.addFilter(limit)

@@ -30,7 +30,7 @@ class CallLogger(logging.LoggerAdapter[logging.Logger]):
         self, msg: object, kwargs: MutableMapping[str, Any]
     ) -> tuple[object, MutableMapping[str, Any]]:
         """See ``LoggerAdapter``."""
-        own = extra_of("call.log", self._call_id)
+        own = extra_of("call_log", self._call_id)
         kwargs["extra"] = {**(kwargs.get("extra") or {}), **own}
         return msg, kwargs
 

@@ -22,7 +22,7 @@ PERIOD_S = 10.0
 
 def event_name(kind: str) -> str:
     """The stable name that the lines of a kind have for machines: ``streams_refused``."""
-    return kind.lower().replace(" ", "_")
+    return kind.lower().replace(" ", "_").replace(".", "_")
 
 
 class LineLimit:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from mediaserver.logs import LineLimit
 
-LINES = 200
+LINES = 100
 PERIOD_S = 1.0
 # What is longer is cut into lines.
 MAX_LINE_BYTES = 8 * 1024

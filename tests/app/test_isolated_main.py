@@ -8,11 +8,8 @@ import subprocess
 import sys
 from typing import Any
 
-import pytest
-
 from mediaserver.app import isolated_main
 from mediaserver.app.isolated_main import LineLimit
-from mediaserver.app.log_setup import LogProcess
 from mediaserver.processes.channel import receive_blocking, send_blocking
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.setup import HostSetup, secret_names
@@ -62,17 +59,25 @@ def test_a_line_counts_once_for_all_handlers() -> None:
     assert lines[-1].getMessage() == "a line of 5 (and 1 lines before it)"
 
 
-def test_each_handler_has_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the root and of any other logger; a host does not add to its parent's."""
-    monkeypatch.setattr(isolated_main, "set_up_logging", lambda *_: None)
+def test_the_servers_own_lines_have_their_own_limits() -> None:
+    """What says why a plugin failed comes through its flood; what it logs of a call does not."""
+    limit = LineLimit(2)
+    lines = [record(7.0) for _ in range(9)]
+    for line, name in zip(lines[2:4], ("mediaserver.call", "mediaserver.server.x"), strict=True):
+        line.name = name
+    shown = [n for n, line in enumerate(lines) if limit.filter(line)]
+    assert shown == [0, 1, 3]
+
+
+def test_each_handler_has_one_limit() -> None:
+    """Those of the root and of any other logger."""
     handlers = logging.NullHandler(), logging.NullHandler()
     loggers = logging.getLogger(), logging.getLogger("tests.some.bot")
     for logger, handler in zip(loggers, handlers, strict=True):
         logger.addHandler(handler)
     others = [h for h in loggers[0].handlers if h not in handlers]
     try:
-        for process in (LogProcess("spawner"), LogProcess("host", None, 1)):
-            isolated_main._set_up_logging(Settings(), process)
+        isolated_main.limit_lines()
         found = [[f for f in h.filters if isinstance(f, LineLimit)] for h in handlers]
         assert found[0] == found[1]
         assert len(found[0]) == 1

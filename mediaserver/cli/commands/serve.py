@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import sys
 
 from mediaserver.app import MediaServer, run_process, set_up_logging
 from mediaserver.cli.options import add_flags, add_key_file, places_named, settings_of, warn
+from mediaserver.logs import LimitedLog
 from mediaserver.processors.routing import silences, told
 from mediaserver.settings import LOADER, Settings
+
+limited = LimitedLog(logging.getLogger(__name__))
 
 # What is set by flags, by the settings' names; everything else by file or environment.
 _FLAGS = (
@@ -87,11 +91,14 @@ def _check(settings: Settings) -> int:
 
 async def _serve(settings: Settings) -> None:
     async with MediaServer(settings) as server:
-        line = f"mediaserver ready on {server.url}"
-        await server.run(lambda: _say(line))
+        await server.run(lambda: _say_ready(settings, server.url))
 
 
-def _say(line: str) -> None:
-    """Print a line; a log on a full disk is no reason not to serve."""
+def _say_ready(settings: Settings, url: str) -> None:
+    """Say where; a log on a full disk is no reason not to serve."""
+    line = f"mediaserver ready on {url}"
+    if settings.log_format == "json":  # what reads that is to find nothing else
+        limited.each(logging.INFO, "ready", line, fields={"url": url})
+        return
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)

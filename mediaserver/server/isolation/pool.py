@@ -61,7 +61,7 @@ class HostPool:
         self._numbers = itertools.count(1)
         self._hosts: dict[int, HostProcess] = {}
         self._dying: dict[int, HostProcess] = {}
-        self._ending: set[HostProcess] = set()
+        self._ending: dict[int, HostProcess] = {}
         self._waiting: list[HostProcess] = []
         self._watch: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -109,7 +109,7 @@ class HostPool:
                 self._tell(messages.KillHost(host.number))
         await self._supervisor.close()
         # The spawner that started one may have died long before.
-        for host in [*self._hosts.values(), *self._ending]:
+        for host in [*self._hosts.values(), *self._ending.values()]:
             host.kill()
 
     def make_runner(self, chosen: Sequence[Chosen], settings: Settings) -> Runner:
@@ -179,6 +179,7 @@ class HostPool:
                 dying = self._dying.pop(number, None)
                 if dying is not None:
                     dying.tell_lost(how)
+                self._kill_now(number)
 
     def _lost(self, host: HostProcess) -> None:
         """A host is gone; what is left of its process is killed."""
@@ -224,19 +225,20 @@ class HostPool:
         """Have a host without calls end; one that does not is killed."""
         del self._hosts[host.number]
         host.close()
-        self._ending.add(host)
+        self._ending[host.number] = host
         within_s = self._settings.handler_grace_s + END_WITHIN_S
         asyncio.get_running_loop().call_later(within_s, self._kill, host)
 
     def _kill(self, host: HostProcess) -> None:
         """Have the spawner kill a host, which says how it ended; or do it, should that be gone."""
-        self._ending.add(host)
+        self._ending[host.number] = host
         self._tell(messages.KillHost(host.number))
-        asyncio.get_running_loop().call_later(KILLED_WITHIN_S, self._kill_now, host)
+        asyncio.get_running_loop().call_later(KILLED_WITHIN_S, self._kill_now, host.number)
 
-    def _kill_now(self, host: HostProcess) -> None:
-        self._ending.discard(host)
-        host.kill()
+    def _kill_now(self, number: int) -> None:
+        host = self._ending.pop(number, None)
+        if host is not None:
+            host.kill()
 
     def _tell(self, message: msgspec.Struct) -> None:
         for spawner in self._supervisor.children:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from logging import ERROR, WARNING, getLogger
 from time import monotonic
 from typing import Any, Protocol
 
@@ -30,7 +30,7 @@ from mediaserver.server.isolation.link import PacketTooLongError
 from mediaserver.server.isolation.remote_call import told_of
 from mediaserver.settings import Settings
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited = LimitedLog(getLogger(__name__))
 
 STATUS_EVERY_S = 1.0
 # What a call's chain may ask for at once; more is refused, that it may not fill the memory here.
@@ -150,7 +150,7 @@ class IsolatedRunner:
             self._say(messages.event_message(event))
         except (ValueError, TypeError, RecursionError, PacketTooLongError) as exc:
             # a webhook, nested too deep or too long
-            self._log(logging.WARNING, "events not told", "call %s: an event is not told: %s", exc)
+            self._log("events not told", "call %s: an event is not told: %s", exc, WARNING)
 
     def end(self, reason: str) -> None:
         """See ``Runner``."""
@@ -256,12 +256,10 @@ class IsolatedRunner:
         self._losses.append(now)
         too_often = len(self._losses) == MAX_LOSSES and now - self._losses[0] < LOSSES_WITHIN_S
         if self._settings.on_host_loss == "restart" and not too_often:
-            self._log(
-                logging.ERROR, "chains started again", "call %s: its chain starts again: %s", why
-            )
+            self._log("chains started again", "call %s: its chain starts again: %s", why)
             self._restart(call, why)
             return
-        self._log(logging.ERROR, "chains that ended", "call %s: its chain has ended: %s", why)
+        self._log("chains that ended", "call %s: its chain has ended: %s", why)
         self._follow(call, self._settings.on_error if too_often else self._settings.on_host_loss)
 
     def _restart(self, call: RunningCall, why: str) -> None:
@@ -297,9 +295,7 @@ class IsolatedRunner:
         try:
             host = self._host = self._place(alone)
         except OSError as exc:
-            self._log(
-                logging.ERROR, "calls without a host", "call %s: no processor host for it: %s", exc
-            )
+            self._log("calls without a host", "call %s: no processor host for it: %s", exc)
             self._handlers_done.set()
             self._call_done.set()
             self._follow(call, self._settings.on_error)
@@ -322,13 +318,13 @@ class IsolatedRunner:
     def _refused(self, problem: str) -> None:
         assert self._call is not None
         self._call.count("refused_processor")
-        self._log(logging.WARNING, "calls refused", "call %s refused: %s", problem)
+        self._log("calls refused", "call %s refused: %s", problem, WARNING)
         self._leave(abandoned=False)
         self._handlers_done.set()
         self._call_done.set()
         self._call.end("processor")
 
-    def _log(self, level: int, kind: str, text: str, why: object) -> None:
+    def _log(self, kind: str, text: str, why: object, level: int = ERROR) -> None:
         limited.log(level, kind, text, shown(self.call_id), shown(why, 400), call=self.call_id)
 
     def _counted(self, name: str) -> None:
