@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import socket
 from functools import partial
 
@@ -14,6 +13,7 @@ from mediaserver.app.log_setup import LogProcess, all_handlers, set_up_logging
 from mediaserver.app.loop import loop_factory
 from mediaserver.control import encoding
 from mediaserver.errors import ConfigurationError
+from mediaserver.logs import LinesASecond
 from mediaserver.processes import inside
 from mediaserver.processors.spec import Spec
 from mediaserver.server.isolation.hosted import ProcessorHost, load_isolated
@@ -73,41 +73,8 @@ async def _run(end: socket.socket, settings: Settings, specs: dict[object, Spec]
     await ProcessorHost(end, settings, specs, encoding).run()
 
 
-class LineLimit(logging.Filter):
-    """Lets so many lines a second through; how many were left out, the next one says.
-
-    What a plugin floods its log with would else fill the server's. The server's own lines do not
-    count: they have limits of their own, and say what is wrong with the plugin. One may be the
-    filter of several handlers: each line counts once.
-    """
-
-    def __init__(self, lines_a_second: int = LINES_A_SECOND) -> None:
-        super().__init__()
-        self._most = lines_a_second
-        self._second = 0
-        self._n = 0
-        self._last: logging.LogRecord | None = None
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """See ``logging.Filter``."""
-        if record.name.startswith("mediaserver.") and record.name != "mediaserver.call":
-            return True
-        if record is not self._last:
-            self._last = record
-            self._count(record)
-        return self._n <= self._most
-
-    def _count(self, record: logging.LogRecord) -> None:
-        second = int(record.created)
-        if second != self._second:
-            left_out, self._second, self._n = self._n - self._most, second, 0
-            if left_out > 0:
-                record.msg = f"{record.msg} (and {left_out} lines before it)"
-        self._n += 1
-
-
 def limit_lines() -> None:
     """Have one limit for all handlers of this process."""
-    limit = LineLimit()
+    limit = LinesASecond(LINES_A_SECOND)
     for handler in all_handlers():
         handler.addFilter(limit)

@@ -13,9 +13,11 @@ import msgspec
 
 from mediaserver.conversion import did_you_mean
 from mediaserver.errors import ConfigurationError
+from mediaserver.logs import LinesASecond, Numbers
 from mediaserver.logs.formats import JsonFormatter, LineHandler, WithoutNumbers, text_formatter
 from mediaserver.settings import Settings
 
+ASYNCIO_LINES = 20  # a second
 _KEYS = (
     *("version", "formatters", "filters", "handlers", "loggers", "root"),
     *("incremental", "disable_existing_loggers"),
@@ -67,6 +69,8 @@ def set_up_logging(
     """
     process = process or LogProcess()
     config = settings.log_config
+    # Of each task of a plugin's that fails and that nobody awaits, it has a line.
+    logging.getLogger("asyncio").addFilter(LinesASecond(ASYNCIO_LINES))
     if process.label:
         multiprocessing.current_process().name = process.label
     own = _formatter(settings, process)
@@ -81,11 +85,16 @@ def set_up_logging(
             _apply(config)
         return
     _apply(config)
+    _complete(own, settings.numbers, fd)
+
+
+def _complete(own: logging.Formatter, numbers: Numbers, fd: int | None) -> None:
+    """Give the handlers of a configuration what all of ours have."""
     for handler in all_handlers():
         former = handler.formatter
         if isinstance(former, WithoutNumbers):  # of the process that this one was forked from
             former = former.inner
-        handler.setFormatter(WithoutNumbers(former or own, settings.numbers))
+        handler.setFormatter(WithoutNumbers(former or own, numbers))
         if fd is not None and isinstance(handler, logging.StreamHandler):
             _lead_past(handler, fd)
 

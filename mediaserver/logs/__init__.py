@@ -6,7 +6,7 @@ through the ``Numbers`` of the settings.
 """
 
 from mediaserver.logs.calls import CallLogger
-from mediaserver.logs.limits import LimitedLog, LineLimit, event_name, forget_all
+from mediaserver.logs.limits import LimitedLog, LineLimit, LinesASecond, event_name, forget_all
 from mediaserver.logs.numbers import MASKED, Numbers
 from mediaserver.logs.streams import call_over, call_streams
 from mediaserver.logs.texts import MAX_SHOWN, address, shown
@@ -17,6 +17,7 @@ __all__ = [
     "CallLogger",
     "LimitedLog",
     "LineLimit",
+    "LinesASecond",
     "Numbers",
     "address",
     "call_over",

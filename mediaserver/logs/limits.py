@@ -181,6 +181,39 @@ class LimitedLog:
         self._wake(now)
 
 
+class LinesASecond(logging.Filter):
+    """Lets so many lines a second through; how many were left out, the next one says.
+
+    What a plugin floods its log with would else fill the server's. The server's own lines do not
+    count: they have limits of their own, and say what is wrong with the plugin. One may be the
+    filter of several handlers: each line counts once.
+    """
+
+    def __init__(self, lines_a_second: int) -> None:
+        super().__init__()
+        self._most = lines_a_second
+        self._second = 0
+        self._n = 0
+        self._last: logging.LogRecord | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See ``logging.Filter``."""
+        if record.name.startswith("mediaserver.") and record.name != "mediaserver.call":
+            return True
+        if record is not self._last:
+            self._last = record
+            self._count(record)
+        return self._n <= self._most
+
+    def _count(self, record: logging.LogRecord) -> None:
+        second = int(record.created)
+        if second != self._second:
+            left_out, self._second, self._n = self._n - self._most, second, 0
+            if left_out > 0:
+                record.msg = f"{record.msg} (and {left_out} lines before it)"
+        self._n += 1
+
+
 def forget_all() -> None:
     """Let every ``LimitedLog`` begin anew; for tests, which share a process."""
     for log in _ALL:

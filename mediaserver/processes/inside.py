@@ -97,8 +97,9 @@ def _outlive(fd: int, within_s: float, name: str) -> None:
     while (left_s := max(gone_at, _PULSE.at) + within_s - time.monotonic()) > 0:
         time.sleep(left_s)
     text = "%s: hangs without its parent, gives up"
+    about = {"extra": {"event": "ended_by_force"}}
     # In a thread: what hangs may hold the log's lock.
-    last_words = threading.Thread(target=logger.error, args=(text, name), daemon=True)
+    last_words = threading.Thread(target=logger.error, args=(text, name), kwargs=about, daemon=True)
     last_words.start()
     last_words.join(LAST_WORDS_S)
     os._exit(1)

@@ -88,7 +88,7 @@ def test_what_is_in_a_line() -> None:
             {"1": "<Bad>", "\\ud800": [1, 2.5, None, True]},
         ),
         ("x" * 2000, "x" * 1000 + "… (2000 characters)"),
-        ([[[[[["deep"]]]]]], [[[["[['deep']]"]]]]),
+        ([[[[[["deep"]]]]]], [[["[[['deep']]]"]]]),
     ],
     ids=str.split("text surrogate nan inf large huge bytes bad table long deep"),
 )

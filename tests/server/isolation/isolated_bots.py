@@ -418,9 +418,9 @@ async def blurts(call: Call, notes: Path) -> None:
 
 @processor
 async def stuck(call: Call) -> None:
-    """In C, with Python's lock, from its third frame on: no signal's handler runs, no thread."""
+    """In C, with Python's lock, from its tenth frame on: no signal's handler runs, no thread."""
     n = 0
     async for _ in call.frames():
         n += 1
-        if n == 3:
+        if n == 10:
             ctypes.PyDLL(None).sleep(600)

@@ -120,9 +120,12 @@ async def test_one_stuck_in_c_is_killed_though_its_spawner_is_dead(serving: Serv
         async with EchoCall(server.url, CallPlan(seconds=60.0)) as call:
             await soon(lambda: len(pids(server)) == 1 and all(pids(server)), 20)
             (pid,) = pids(server)
-            await call.send_payload(b"\xff" * 160)
-            os.kill(spawner_pid(server), signal.SIGKILL)
             for _ in range(3):
+                await call.send_payload(b"\xff" * 160)
+            # Before its first frame it has half a minute.
+            await soon(lambda: any(host._has_run for host in pool_of(server).hosts), 20)
+            os.kill(spawner_pid(server), signal.SIGKILL)
+            for _ in range(20):
                 await call.send_payload(b"\xff" * 160)
             await all_gone([pid])
         await soon(lambda: server.service.n_calls == 0, 20)
