@@ -37,10 +37,14 @@ async def commands(call: Call) -> None:
         raise ValueError(f"for {call.caller}")
         yield b""
 
+    async def plays() -> None:
+        play = await call.play(source(), 8000)  # type: ignore[arg-type]  # it fails before
+        await play.finished()
+
     for command in (
         call.control.transfer(to=str(call.caller)),
         call.control.send_dtmf("canary"),
-        call.play(source(), 8000),  # type: ignore[arg-type]  # it fails before its first chunk
+        plays(),
     ):
         try:
             await command

@@ -31,7 +31,8 @@ BOTS = Path(__file__).with_name("leakybots.py")
 NUMBERS = ("3122010094", "3122123456", "3122129999")
 SECRET_VALUES = {name: f"canary-of-{name}-0123456789" for name in LOADER.secrets}
 TOKEN = SECRET_VALUES["auth_token"]
-FATES = ("crashes", "commands", "Fails", "echo", "no_such_processor")
+FAILING = tuple(f"{BOTS}:{name}" for name in ("crashes", "commands", "Fails"))
+FATES = (*FAILING, "echo", "no_such_processor")
 
 
 def free_port() -> int:
@@ -56,12 +57,13 @@ async def serving(
         "MEDIASERVER_PUBLIC_URL": f"http://127.0.0.1:{port}",
         "MEDIASERVER_ANSWER": "true",
         "MEDIASERVER_AUTO_RESTART": "true",
+        "MEDIASERVER_RECONNECT_GRACE_S": "0.5",
         "PYTHONASYNCIODEBUG": "1",
         "BOT_SECRET": "canary-of-the-environment",
         # A host's output is the log's; a bot in the server's own process prints where it likes.
         "PRINT_NUMBERS": "yes" if "--isolate" in arguments else "",
     }
-    offered = [f"--offer={BOTS}:{name}" for name in FATES[:3]]
+    offered = [f"--offer={name}" for name in FAILING]
     command = [sys.executable, "-X", "dev", "-m", "mediaserver", "serve", "--port", str(port)]
     command += ["--processor", f"{BOTS}:crashes?key=canary-parameter", "--offer=echo", *offered]
     process = started(log, [*command, "--log-level", "debug", *arguments], own)
@@ -147,8 +149,8 @@ async def phone_calls(fake: FakeTelnyx, log: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     ("form", "arguments"),
-    [("text", ()), ("json", ("--workers", "2", "--isolate")), ("text", ("--isolate",))],
-    ids=["text", "json of workers and hosts", "text of hosts"],
+    [("text", ()), ("json", ("--workers", "2", "--isolate"))],
+    ids=["text", "json of workers and hosts"],
 )
 async def test_no_process_writes_a_secret(
     tmp_path: Path,
@@ -178,12 +180,17 @@ async def test_no_process_writes_a_secret(
 def check_calls(written: str, form: str, call_ids: list[str]) -> None:
     """Each line that names a call says so to machines as well."""
     lines = written.splitlines()
+    for name in FAILING:
+        assert f"processor {name} failed" in written or name.endswith("commands")
+    for text in ("refused", "could not be hung up", "webhook refused", "a play failed"):
+        assert text in written, text
     if form == "text":
         assert {id_ for id_ in call_ids if any(id_ in line for line in lines)} == {*call_ids}
         return
     found = [json.loads(line) for line in lines]  # nothing else is there, whoever wrote it
-    processes = {(each["process"], each.get("worker")) for each in found}
-    assert {("server", None), ("worker", 0), ("host", 0)} <= processes
+    processes = {(each["process"], "worker" in each, "host" in each) for each in found}
+    one, worker, host = ("server", False, False), ("worker", True, False), ("host", True, True)
+    assert {one, worker, host} <= processes
     for each in found:
         named = [id_ for id_ in call_ids if id_ in each["message"]]
         assert [each["call"]] == named or not named or each["event"] == "other", each

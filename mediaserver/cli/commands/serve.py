@@ -97,7 +97,9 @@ async def _serve(settings: Settings) -> None:
 def _say_ready(settings: Settings, url: str) -> None:
     """Say where; a log on a full disk is no reason not to serve."""
     line = f"mediaserver ready on {url}"
-    if settings.log_format == "json":  # what reads that is to find nothing else
+    goes_elsewhere = (settings.log_config or {}).get("handlers")
+    if settings.log_format == "json" and not goes_elsewhere:
+        # What reads stderr is to find nothing else there.
         limited.each(logging.INFO, "ready", line, fields={"url": url})
         return
     with contextlib.suppress(OSError):
