@@ -16,7 +16,6 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 import msgspec
@@ -34,7 +33,6 @@ MAX_MESSAGE_BYTES = 64 << 20
 # A descriptor waits here for the rest of its own message only: no more than one can wait,
 # unless the other side sends descriptors without messages.
 MAX_WAITING_FDS = 8
-LOG_EVERY_S = 10.0
 _READ_BYTES = 64 * 1024
 _HEAD = struct.Struct("!I?")
 # So that no program that a processor starts inherits a call; not every system has the flag.
@@ -88,7 +86,6 @@ class Channel:
         self._on_message = received
         self._on_end = ended
         self._name = name
-        self._log_from = float("-inf")
         self._loop = asyncio.get_running_loop()
         # The kernel passes the descriptors of one sendmsg() at a time, and ours has one at most.
         self._room = socket.CMSG_SPACE(array.array("i").itemsize)
@@ -217,14 +214,6 @@ class Channel:
         except Exception as exc:  # as an event loop does: the next message is another call's
             text, what = "%s: a message failed: %s", type(message).__name__
             limited.error("messages that failed", text, self._name, what, exc_info=exc)
-        return True
-
-    def _may_log(self) -> bool:
-        """Whether a line about a bad message is due: a broken peer would fill the log."""
-        now = monotonic()
-        if now < self._log_from:
-            return False
-        self._log_from = now + LOG_EVERY_S
         return True
 
     def _break(self, what: str) -> None:

@@ -32,7 +32,6 @@ AnyHandler = TypeVar("AnyHandler", bound=Handler)
 
 MAX_BODY_BYTES = 256 << 10
 BODY_DEADLINE_S = 5.0
-_LOG_EVERY_S = 1.0
 _POST_ONLY = "webhooks come by POST: set webhook_url_method to POST"
 
 
