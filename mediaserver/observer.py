@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from mediaserver.logs import shown
+from mediaserver.logs import MASKED, Numbers
 
 _Judged = tuple[str, bool, str]
 
@@ -92,7 +92,8 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         concealed: frames made up for chunks that were lost or could not be decoded.
         refused: messages and payloads that were refused.
         dropped_frames: frames that a handler was too slow for.
-        dropped_s: seconds of live audio dropped because it came too late.
+        dropped_s: seconds of live audio dropped because it came too late, or because what carries
+            it from a processor host to the call was full.
         stalled_s: the longest time for which the network, or a process that stood still, held
             audio back that then came at once, in seconds.
         blocked_s: seconds in which the far end read too slowly for what was sent.
@@ -177,9 +178,14 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     errors: Mapping[str, int] = {}
     commands: Mapping[str, int] = {}
 
-    def line(self) -> str:
+    def hidden(self, numbers: Numbers) -> CallSummary:
+        """The same, with its telephone numbers as the log is to have them."""
+        caller, callee = numbers(self.caller) or None, numbers(self.callee) or None
+        return msgspec.structs.replace(self, caller=caller, callee=callee)
+
+    def line(self, numbers: Numbers = MASKED) -> str:
         """One line for a log: what is not 0, and at its end what went wrong, in words."""
-        facts = ", ".join(f"{name} {text}" for name, text in self._texts() if text)
+        facts = ", ".join(f"{name} {text}" for name, text in self._texts(numbers) if text)
         troubles = ", ".join(self.troubles.values())
         return f"{facts}; trouble: {troubles}" if troubles else facts
 
@@ -283,15 +289,15 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         is_nothing = peak is None or peak <= DIGITAL_SILENCE_DBFS
         return self.frames_in > 0 and self.duration_s >= DIGITAL_SILENCE_S and is_nothing
 
-    def _texts(self) -> list[tuple[str, str]]:
+    def _texts(self, numbers: Numbers) -> list[tuple[str, str]]:
         peak = "" if self.peak_dbfs is None else f"{self.peak_dbfs:.0f} dBFS"
         both = f"{self.codec} in, {self.send_codec} out" if self.codec else ""
         counts = ("frames_in", "frames_out", "lost", "late", "duplicate", "concealed", "refused")
         return [
             ("reason", self.reason),
             ("duration", f"{self.duration_s:.1f} s"),
-            ("from", masked(self.caller)),
-            ("to", masked(self.callee)),
+            ("from", numbers(self.caller)),
+            ("to", numbers(self.callee)),
             ("codecs", both),
             *((name, _number(getattr(self, name))) for name in counts),
             ("dropped_frames", _number(self.dropped_frames)),
@@ -365,8 +371,3 @@ def _number(n: int) -> str:
 
 def _states(states: Mapping[str, int]) -> str:
     return " ".join(f"{n} {state}" for state, n in sorted(states.items()) if n)
-
-
-def masked(number: str | None) -> str:
-    """The end of a long number: enough to recognise it, too little to call."""
-    return "" if not number else f"…{shown(number[-2:])}" if len(number) > 7 else "…"

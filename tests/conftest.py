@@ -4,7 +4,8 @@ Whatever holds one of ``MARKS``, looks like a per-call token, or was given to th
 ``plant_canary`` is a secret. A session-wide handler reads every record of the loggers under
 ``mediaserver``, tracebacks included, and every error made is read where it is made. The
 test that leaked fails, and so does the session. With several test processes each watches
-itself, and tells the first one what leaked outside its tests.
+itself, and tells the first one what leaked outside its tests. What processes write that a test
+starts is looked into by the fixture ``look_for_canaries``.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ import pytest
 
 from mediaserver import logs
 from mediaserver.errors import MediaServerError
+from mediaserver.logs.formats import JsonFormatter
 
 # Parts of the keys and tokens that tests use; a test with another one plants it.
 MARKS = ("canary", "s3cret")
 PER_CALL_TOKEN = re.compile(r"\bt1\.[\w-]{32}\.[\w-]{43}")
+
+# With what a line of text leaves out: fields, ids.
+AS_JSON = JsonFormatter()
 
 
 class CanaryWatch(logging.Handler):
@@ -42,7 +47,8 @@ class CanaryWatch(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Look into a record of ours as it would be written."""
         if record.name.partition(".")[0] == "mediaserver":
-            self.look(f"log record of {record.name}, line {record.lineno}", self.format(record))
+            text = f"{self.format(record)}\n{AS_JSON.format(record)}"
+            self.look(f"log record of {record.name}, line {record.lineno}", text)
 
     def look(self, where: str, text: str) -> None:
         """Remember ``where``, if the text holds a secret."""
@@ -123,3 +129,9 @@ def plant_canary(pytestconfig: pytest.Config) -> Callable[[str], str]:
         return secret
 
     return plant
+
+
+@pytest.fixture
+def look_for_canaries(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
+    """Return a function that is given where a text comes from, and the text."""
+    return pytestconfig.stash[WATCH].look

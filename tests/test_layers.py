@@ -53,7 +53,7 @@ MAY: dict[str, set[str]] = {
     "media.playout": {"media", "telephony_codecs"},
     "processors": {"media", "telephony_codecs"},
     "processors.builtin": {"processors", "media"},
-    "processes": {"errors"},
+    "processes": {"errors", "logs"},
     "server.sockets": set(),
     "server.admission": {"wire"},
     "server.calls.audio": {"processors", "wire", *MEDIA},

@@ -24,7 +24,7 @@ MAY_STAY = {
     ("media/align.py", "self._silence.flags.writeable"): "numpy's own way to protect an array",
     ("media/playout/catchup.py", "mixed.flags.writeable"): "as before",
     ("media/playout/catchup.py", "out.flags.writeable"): "as before",
-    ("app/isolated_main.py", "record.msg"): "a logging filter changes the record it is given",
+    ("logs/limits.py", "record.msg"): "a logging filter changes the record it is given",
     ("processors/api.py", "marked.mediaserver_rate"): "the mark of @processor on a user's function",
     ("processors/api.py", "marked.mediaserver_tap"): "the mark of @processor on a user's function",
     ("processors/api.py", "marked.mediaserver_requires"): "as before",

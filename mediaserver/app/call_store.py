@@ -16,9 +16,10 @@ import msgspec
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.history.files import Health, open_sqlite
+from mediaserver.logs import LimitedLog
 from mediaserver.observer import StreamRequest
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS live_calls (
@@ -107,4 +108,4 @@ class CallStore:
 def _seen(done: Future[None]) -> None:
     """What goes wrong otherwise is a fault of ours."""
     if not done.cancelled() and (exc := done.exception()) is not None:
-        logger.error("the state file failed", exc_info=exc)
+        limited.error("state file failed", "the state file failed", exc_info=exc)

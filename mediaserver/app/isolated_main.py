@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import socket
 from functools import partial
 
 import msgspec
 
-from mediaserver.app.log_setup import set_up_logging
+from mediaserver.app.log_setup import LogProcess, all_handlers, set_up_logging
 from mediaserver.app.loop import loop_factory
 from mediaserver.control import encoding
 from mediaserver.errors import ConfigurationError
+from mediaserver.logs import LinesASecond
 from mediaserver.processes import inside
 from mediaserver.processors.spec import Spec
 from mediaserver.server.isolation.hosted import ProcessorHost, load_isolated
@@ -34,7 +34,7 @@ def main(fd: int) -> None:
     try:
         setup = inside.first_message(end, HostSetup)
         settings = setup.settings.whole()
-        _set_up_logging(settings, "processor hosts")
+        set_up_logging(settings, LogProcess("spawner", setup.worker))
         specs = load_isolated(settings)
     except EOFError:
         return
@@ -44,15 +44,24 @@ def main(fd: int) -> None:
     status()  # loads the codecs' libraries
     loop_factory()  # and the loop's
     memory_bytes = settings.host_memory_mb << 20
-    Spawner(end, memory_bytes, settings.handler_grace_s, partial(_host, settings, specs)).run()
+    host_main = partial(_host, settings, specs, setup.worker)
+    Spawner(end, memory_bytes, settings.handler_grace_s, host_main).run()
 
 
-def _host(settings: Settings, specs: dict[object, Spec], number: int, end: socket.socket) -> None:
-    """The life of one host, in its own process."""
-    name = f"processor host {number}"
-    _set_up_logging(settings, name)
+def _host(
+    settings: Settings,
+    specs: dict[object, Spec],
+    worker: int | None,
+    number: int,
+    end: socket.socket,
+    stderr: int,
+) -> None:
+    """The life of one host, in its own process; its log goes to ``stderr``."""
+    process = LogProcess("host", worker, number)
+    set_up_logging(settings, process, stderr)
+    limit_lines()
     # The spawner, which would end it, may be gone as well.
-    inside.end_with_parent(end, settings.handler_grace_s + SLACK_S, name)
+    inside.end_with_parent(end, settings.handler_grace_s + SLACK_S, process.label)
     gc.enable()
     loop = (loop_factory() or asyncio.new_event_loop)()
     asyncio.set_event_loop(loop)
@@ -64,43 +73,8 @@ async def _run(end: socket.socket, settings: Settings, specs: dict[object, Spec]
     await ProcessorHost(end, settings, specs, encoding).run()
 
 
-class LineLimit(logging.Filter):
-    """Lets so many lines a second through; how many were left out, the next one says.
-
-    What a plugin floods its log with would else fill the server's. One may be the filter of
-    several handlers: each line counts once.
-    """
-
-    def __init__(self, lines_a_second: int = LINES_A_SECOND) -> None:
-        super().__init__()
-        self._most = lines_a_second
-        self._second = 0
-        self._n = 0
-        self._last: logging.LogRecord | None = None
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """See ``logging.Filter``."""
-        if record is not self._last:
-            self._last = record
-            self._count(record)
-        return self._n <= self._most
-
-    def _count(self, record: logging.LogRecord) -> None:
-        second = int(record.created)
-        if second != self._second:
-            left_out, self._second, self._n = self._n - self._most, second, 0
-            if left_out > 0:
-                record.msg = f"{record.msg} (and {left_out} lines before it)"
-        self._n += 1
-
-
-def _set_up_logging(settings: Settings, name: str) -> None:
-    set_up_logging(settings.log_level, settings.log_config, name)
-    limit = LineLimit()
-    named = logging.getLogger().manager.loggerDict.values()
-    loggers = [logging.getLogger(), *(each for each in named if isinstance(each, logging.Logger))]
-    for handler in {handler for logger in loggers for handler in logger.handlers}:
-        # A host has those of the process that it was forked from, with their filter.
-        for former in [each for each in handler.filters if isinstance(each, LineLimit)]:
-            handler.removeFilter(former)
+def limit_lines() -> None:
+    """Have one limit for all handlers of this process."""
+    limit = LinesASecond(LINES_A_SECOND)
+    for handler in all_handlers():
         handler.addFilter(limit)

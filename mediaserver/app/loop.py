@@ -11,8 +11,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from mediaserver.interrupts import is_operators
+from mediaserver.logs import LimitedLog
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -40,7 +41,8 @@ def run_process(main: Coroutine[Any, Any, None]) -> None:
             except (SystemExit, KeyboardInterrupt) as exc:
                 if task.done() or is_operators(exc):
                     raise
-                logger.error("a task or callback of users' code failed", exc_info=exc)
+                text = "a task or callback of users' code failed"
+                limited.error("tasks that failed", text, exc_info=exc)
         code = 1 if task.cancelled() or task.exception() else 0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: os._exit(code))

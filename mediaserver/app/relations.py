@@ -17,10 +17,10 @@ from mediaserver.control.rest.fields import (
 from mediaserver.control.rest.streams import StartStreamingOptions
 from mediaserver.history.recorder import CallRecorder
 from mediaserver.history.records import HangUp
-from mediaserver.logs import shown
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.observer import CallSummary, ReportedEvent, StreamRequest
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 
 class _Followed(NamedTuple):
@@ -72,9 +72,8 @@ class Relations:
             return
         for call_id, request in (await self._store.live()).items():
             if call_id not in self._followed:
-                logger.info(
-                    "call %s was live when the server died: its stream starts", shown(call_id)
-                )
+                text = "call %s was live when the server died: its stream starts"
+                limited.each(logging.INFO, "call restored", text, shown(call_id), call=call_id)
                 self._followed[call_id] = _Followed(request, None)
                 self._restarter.watch(call_id)
                 self._restarter.failed(call_id)

@@ -9,8 +9,8 @@ from mediaserver.server.isolation.pool import HostPool
 from mediaserver.settings import Settings
 
 
-def runners_for(settings: Settings) -> Runners:
-    """What makes the runners that these settings ask for.
+def runners_for(settings: Settings, worker: int | None = None) -> Runners:
+    """What makes the runners that these settings ask for, in this worker if it is one.
 
     Raises:
         ConfigurationError: another process cannot be given what it is to run.
@@ -20,4 +20,4 @@ def runners_for(settings: Settings) -> Runners:
         return InlineRunners()
     for each in named:
         check_importable(each.name)
-    return HostPool(settings, encoding)
+    return HostPool(settings, encoding, worker=worker)

@@ -31,9 +31,9 @@ from mediaserver.control.rest.actions.bound import perform
 from mediaserver.control.rest.fields import BidirectionalCodec, BidirectionalRate
 from mediaserver.errors import ConfigurationError
 from mediaserver.figures.figures import Figures
+from mediaserver.logs import LimitedLog
 from mediaserver.monitor import access, metrics
 from mediaserver.monitor.calls import CallPages
-from mediaserver.observer import masked
 from mediaserver.processors.discovery import check_importable
 from mediaserver.processors.routing import silences, told
 from mediaserver.server.base import Service
@@ -45,7 +45,7 @@ from mediaserver.settings import Settings
 
 __all__ = ["MediaServer", "client_from", "loop_factory"]
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 # At the server's end, for handlers of webhooks.
 WEBHOOKS_WITHIN_S = 5.0
@@ -110,7 +110,7 @@ class MediaServer:
     def _admin_routes(self) -> list[BaseRoute]:
         """What only whoever runs the server may see; see ``monitor.access``."""
         path = None if self._history is None else self._history.path
-        calls = CallPages(lambda: self.service, path, self._commands)
+        calls = CallPages(lambda: self.service, path, self._commands, self.settings.numbers)
         return [self._metrics.route, *calls.routes()]
 
     def _own_figures(self) -> Figures:
@@ -177,10 +177,10 @@ class MediaServer:
             await self.service.close()
             raise
         if self.settings.routes:
-            for line in told(self.settings, masked):
-                logger.info("%s", line)
+            for line in told(self.settings, self.settings.numbers):
+                limited.each(logging.INFO, "route", "%s", line)
         for line in silences(self.settings):
-            logger.warning("%s", line)
+            limited.each(logging.WARNING, "calls without a processor", "%s", line)
         await self._relations.restore()
         return self
 

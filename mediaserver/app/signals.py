@@ -14,7 +14,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-logger = logging.getLogger(__name__)
+from mediaserver.logs import LimitedLog
+
+limited = LimitedLog(logging.getLogger(__name__))
 
 # After the second signal, for all that can end by itself.
 END_WITHIN_S = 1.3
@@ -76,7 +78,8 @@ class StopSignals:
             # Should this thread itself get no turn any more.
             faulthandler.dump_traceback_later(END_WITHIN_S + 0.4, exit=True)
         time.sleep(END_WITHIN_S)
-        logger.error("the process does not end by itself: it is ended, here is where it stands")
+        text = "the process does not end by itself: it is ended, here is where it stands"
+        limited.each(logging.ERROR, "ended by force", text)
         with contextlib.suppress(RuntimeError, ValueError, OSError):
             faulthandler.dump_traceback()
         self._abort()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
 
 import msgspec
 
-from mediaserver.app.log_setup import set_up_logging
+from mediaserver.app.log_setup import LogProcess, set_up_logging
 from mediaserver.app.loop import run_process
 from mediaserver.app.runners import runners_for
 from mediaserver.control import encoding
@@ -32,11 +33,12 @@ def main(fd: int) -> None:
     within_s = setup.settings.handler_grace_s + ORPHAN_S
     inside.end_with_parent(end, within_s, f"mediaserver worker {setup.index}")
     try:
-        set_up_logging(setup.settings.log_level, setup.log_config(), f"worker {setup.index}")
+        settings = msgspec.structs.replace(setup.settings, log_config=setup.log_config())
+        set_up_logging(settings, LogProcess("worker", setup.index))
         run_process(_work(setup, end))
     except ConfigurationError as exc:
         inside.fail(end, str(exc))
 
 
 async def _work(setup: Setup, end: socket.socket) -> None:
-    await Worker(setup, end, encoding, runners_for).run()
+    await Worker(setup, end, encoding, partial(runners_for, worker=setup.index)).run()

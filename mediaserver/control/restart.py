@@ -27,8 +27,9 @@ from dataclasses import dataclass, field
 from mediaserver.control.errors import ApiError, ControlError, NetworkError
 from mediaserver.control.events import CallHangup, Event, StreamingFailed, StreamingStopped
 from mediaserver.control.rest.retry import is_retryable
+from mediaserver.logs import LimitedLog, shown
 
-log = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 _IN_USE, _START_FAILED = "90045", "90046"
 
@@ -230,16 +231,20 @@ class StreamRestarter:
                 finally:
                     self._starting.discard(call)
         if plan is not None and plan.is_over:
-            log.warning("the stream of call %s is given up after %d starts", call, plan.n_tries)
+            text = "the stream of call %s is given up after %d starts"
+            limited.warning("streams given up", text, shown(call), plan.n_tries, call=call)
             self._plans.pop(call, None)
             self._given_up(call)
 
     async def _start(self, call: str, plan: RestartPlan) -> None:
-        log.info("the stream of call %s broke and is started again (%d)", call, plan.n_tries)
+        text = "the stream of call %s broke and is started again (%d)"
+        limited.info("streams started again", text, shown(call), plan.n_tries, call=call)
         try:
             await self._restart(call)
         except ControlError as error:
-            log.warning("the stream of call %s was not started again: %s", call, error)
+            text = "the stream of call %s was not started again: %s"
+            why = shown(error, 400)
+            limited.warning("streams not started", text, shown(call), why, call=call)
             self._judge(plan, error)
 
     def _judge(self, plan: RestartPlan, error: ControlError) -> None:

@@ -6,7 +6,9 @@ import logging
 import sqlite3
 from pathlib import Path
 
-logger = logging.getLogger(__name__)
+from mediaserver.logs import LimitedLog
+
+limited = LimitedLog(logging.getLogger(__name__))
 
 BUSY_S = 5.0
 """So long another process may have the file locked."""
@@ -42,10 +44,11 @@ class Health:
         """It could not be written."""
         if not self.is_broken:
             self.is_broken = True
-            logger.error("%s cannot be written: %s; it is tried again", self._what, exc)
+            text = "%s cannot be written: %s; it is tried again"
+            limited.error("file failed", text, self._what, exc)
 
     def written(self) -> None:
         """It was."""
         if self.is_broken:
             self.is_broken = False
-            logger.info("%s is written again", self._what)
+            limited.info("file works", "%s is written again", self._what)

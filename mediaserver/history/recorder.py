@@ -9,6 +9,7 @@ from time import monotonic
 import msgspec
 
 from mediaserver.history.records import CallRecord, HangUp, WebhookSeen, record_of
+from mediaserver.logs import MASKED, Numbers
 from mediaserver.observer import CallSummary, StreamRequest
 
 # So long behind a call's last news a webhook still completes its record; and so long one may
@@ -43,10 +44,12 @@ class CallRecorder:
 
     Args:
         put: takes a record; one of the same key takes the earlier one's place.
+        numbers: how telephone numbers are kept.
     """
 
-    def __init__(self, put: Callable[[CallRecord], None]) -> None:
+    def __init__(self, put: Callable[[CallRecord], None], numbers: Numbers = MASKED) -> None:
         self._put = put
+        self._numbers = numbers
         self._known: dict[str, _Known] = {}
 
     def opened(self, call_id: str, request: StreamRequest) -> None:
@@ -62,7 +65,7 @@ class CallRecorder:
             summary = _guessed(summary, known)
         known.opened_at = None
         ended_at = summary.started_at + summary.duration_s or time.time()
-        self._record(known, record_of(summary, ended_at))
+        self._record(known, record_of(summary.hidden(self._numbers), ended_at))
 
     def reported(self, call_id: str, event_type: str, hang_up: HangUp | None = None) -> None:
         """Telnyx reports about a call; ``hang_up``: what its ``call.hangup`` says."""

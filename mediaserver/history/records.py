@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from mediaserver.errors import MediaServerError
-from mediaserver.observer import CallSummary, masked
+from mediaserver.observer import CallSummary
 
 
 class BadRecordError(MediaServerError):
@@ -83,26 +83,14 @@ def record_of(
     webhooks: tuple[WebhookSeen, ...] = (),
     hang_up: HangUp | None = None,
 ) -> CallRecord:
-    """The record of a call that has ended."""
+    """The record of a call that has ended; its numbers are as they may be kept."""
     return CallRecord(
-        summary=kept(summary),
+        summary=summary,
         ended_at=ended_at,
         bad=dict(summary.troubles),
         webhooks=webhooks,
         hang_up=hang_up,
     )
-
-
-def kept(summary: CallSummary) -> CallSummary:
-    """A summary as it may be kept and shown."""
-    return msgspec.structs.replace(
-        summary, caller=kept_number(summary.caller), callee=kept_number(summary.callee)
-    )
-
-
-def kept_number(number: str | None) -> str | None:
-    """What is kept of a phone number: the one place that decides it."""
-    return None if number is None else masked(number)
 
 
 def decode_record(encoded: bytes) -> CallRecord:

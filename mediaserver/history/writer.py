@@ -16,8 +16,9 @@ from mediaserver.history.files import Health
 from mediaserver.history.lines import Lines, read_lines
 from mediaserver.history.records import CallRecord
 from mediaserver.history.stores import Limits, Query, Store, Unwritable
+from mediaserver.logs import LimitedLog
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 QUEUED_MOST = 2000
 """Records that wait for the thread, and as many that wait for the disk."""
@@ -97,7 +98,8 @@ class HistoryWriter:
                 self._prune(store)
         if self._unwritten:
             self._lost(len(self._unwritten))
-            logger.error("%d records of calls could not be written: lost", len(self._unwritten))
+            text = "%d records of calls could not be written: lost"
+            limited.error("records lost", text, len(self._unwritten))
         store.close()
 
     def _take(self) -> None:

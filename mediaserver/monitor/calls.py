@@ -20,14 +20,14 @@ from starlette.routing import Route
 
 from mediaserver.errors import ConfigurationError, MediaServerError
 from mediaserver.history.asking import NAMES, WrongQuestionError, live_of, place_text, query_of
-from mediaserver.history.records import CallRecord, kept
+from mediaserver.history.records import CallRecord
 from mediaserver.history.stores import Query
 from mediaserver.history.writer import read_history
-from mediaserver.logs import shown
+from mediaserver.logs import MASKED, LimitedLog, Numbers, shown
 from mediaserver.observer import CallSummary
 from mediaserver.server.base import Service
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 Perform = Callable[[str, str, Sequence[Any], Mapping[str, Any]], Awaitable[Any]]
 
@@ -53,8 +53,13 @@ class CallPages:
     """
 
     def __init__(
-        self, service: Callable[[], Service], history: Path | None, perform: Perform | None
+        self,
+        service: Callable[[], Service],
+        history: Path | None,
+        perform: Perform | None,
+        numbers: Numbers = MASKED,
     ) -> None:
+        self._numbers = numbers
         self._service = service
         self._history = history
         self._perform = perform
@@ -99,7 +104,8 @@ class CallPages:
             raise _Refusal(501, "hanging up needs a Telnyx API key: set api_key (TELNYX_API_KEY)")
         if await self._live_one(call_id) is None:
             raise _Refusal(409, "no such call is live")
-        logger.info("call %s is hung up by an admin", shown(call_id))
+        text = "call %s is hung up by an admin"
+        limited.info("hung up by an admin", text, shown(call_id), call=call_id)
         try:
             await self._perform(call_id, "hangup", (), {})
         except Exception as exc:  # whatever the control client raises: it is told
@@ -113,7 +119,7 @@ class CallPages:
             calls += msgspec.msgpack.decode(body, type=list[tuple[str, CallSummary]])
         calls.sort(key=lambda call: call[1].started_at)
         return [
-            {"state": state, "bad": summary.troubles, "summary": kept(summary)}
+            {"state": state, "bad": summary.troubles, "summary": summary.hidden(self._numbers)}
             for state, summary in calls
         ]
 

@@ -10,9 +10,10 @@ import socket
 from starlette.applications import Starlette
 
 from mediaserver.errors import ConfigurationError
+from mediaserver.logs import LimitedLog
 from mediaserver.server.sockets.http import HttpHost
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 
 class HttpPort:
@@ -55,9 +56,10 @@ class HttpPort:
             where = f"{self._host}:{self._wanted}"
             text = getattr(exc, "strerror", None) or exc
             raise ConfigurationError(f"admin_port: cannot listen on {where}: {text}") from exc
-        logger.info("admin pages are on port %d of %s", self.port, self._host)
+        limited.info("admin port", "admin pages are on port %d of %s", self.port, self._host)
         if self._is_open and self._is_reachable():
-            logger.warning(
+            limited.warning(
+                "admin pages open",
                 "the admin pages are open to anybody who reaches port %d of this machine:"
                 " set admin_token",
                 self.port,

@@ -16,14 +16,14 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 import msgspec
 
 from mediaserver.errors import MediaServerError
+from mediaserver.logs import LimitedLog, shown
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 # Some calls' beginnings, each with up to a message's worth of octets behind its start.
 MAX_QUEUED_BYTES = 4 << 20
@@ -33,7 +33,6 @@ MAX_MESSAGE_BYTES = 64 << 20
 # A descriptor waits here for the rest of its own message only: no more than one can wait,
 # unless the other side sends descriptors without messages.
 MAX_WAITING_FDS = 8
-LOG_EVERY_S = 10.0
 _READ_BYTES = 64 * 1024
 _HEAD = struct.Struct("!I?")
 # So that no program that a processor starts inherits a call; not every system has the flag.
@@ -87,7 +86,6 @@ class Channel:
         self._on_message = received
         self._on_end = ended
         self._name = name
-        self._log_from = float("-inf")
         self._loop = asyncio.get_running_loop()
         # The kernel passes the descriptors of one sendmsg() at a time, and ours has one at most.
         self._room = socket.CMSG_SPACE(array.array("i").itemsize)
@@ -158,7 +156,7 @@ class Channel:
                 self._loop.add_writer(self._end, self._writable)
                 return
             except OSError as exc:  # also where the system is out of descriptors in flight
-                logger.warning("%s: the channel broke: %s", self._name, exc)
+                limited.warning("channels broken", "%s: the channel broke: %s", self._name, exc)
                 self._over()
                 return
             _close(fd)  # the kernel holds it now: it goes with the first octet
@@ -208,26 +206,19 @@ class Channel:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
             _close(fd)
             self.n_malformed += 1
-            if self._may_log():
-                logger.error("%s: message %d is malformed: %s", self._name, self.n_malformed, exc)
+            text = "%s: message %d is malformed: %s"
+            limited.error("malformed messages", text, self._name, self.n_malformed, shown(exc, 300))
             return True
         try:
             self._on_message(message, fd)
-        except Exception:  # as an event loop does: the next message is another call's
-            if self._may_log():
-                logger.exception("%s: a message failed: %s", self._name, type(message).__name__)
-        return True
-
-    def _may_log(self) -> bool:
-        """Whether a line about a bad message is due: a broken peer would fill the log."""
-        now = monotonic()
-        if now < self._log_from:
-            return False
-        self._log_from = now + LOG_EVERY_S
+        except Exception as exc:  # as an event loop does: the next message is another call's
+            text, what = "%s: a message failed: %s", type(message).__name__
+            limited.error("messages that failed", text, self._name, what, exc_info=exc)
         return True
 
     def _break(self, what: str) -> None:
-        logger.error("%s: the channel is closed, for it brought %s", self._name, what)
+        text = "%s: the channel is closed, for it brought %s"
+        limited.error("channels closed", text, self._name, what)
         self._over()
 
     def _over(self) -> None:

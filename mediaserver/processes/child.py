@@ -16,10 +16,11 @@ from typing import Any
 
 import msgspec
 
+from mediaserver.logs import LimitedLog
 from mediaserver.processes.channel import Channel, UnsendableError
 from mediaserver.processes.messages import Failed, FromChild, Heartbeat, Hello, Ready
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 # A child that ends has so long for what is behind its last report; then it is killed.
 END_WITHIN_S = 5.0
@@ -215,7 +216,8 @@ class ChildProcess:
             self._ask_where_it_hangs()
         elif silent_s > limits.quiet_s and self._state is State.ABLE:
             self._state = State.SUSPECTED
-            logger.warning("%s is silent: no new work for it", self.name)
+            text = "%s is silent: no new work for it"
+            limited.each(logging.WARNING, "process silent", text, self.name)
 
     def excuse(self, for_s: float) -> None:
         """Do not count so many seconds as its silence: the parent could not listen."""
@@ -237,7 +239,8 @@ class ChildProcess:
         return await asyncio.to_thread(self._process.wait)
 
     def _kill(self, why: str) -> None:
-        logger.error("%s (process %d) %s: killed%s", self.name, self.pid, why, self.load)
+        text = "%s (process %d) %s: killed%s"
+        limited.each(logging.ERROR, "process killed", text, self.name, self.pid, why, self.load)
         self.kill()
         self._go()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import logging
 import os
 import select
 import signal
@@ -23,10 +24,13 @@ import msgspec
 from mediaserver.processes.channel import Channel, receive_blocking, send_blocking
 from mediaserver.processes.messages import Failed, Heartbeat, Hello
 
+logger = logging.getLogger(__name__)
+
 M = TypeVar("M", bound=msgspec.Struct)
 
 # Of the lag of one beat, in the next one: a loop that is often late is not late at each beat.
 LAG_KEPT = 0.75
+LAST_WORDS_S = 1.0
 
 
 class _Pulse:
@@ -92,7 +96,12 @@ def _outlive(fd: int, within_s: float, name: str) -> None:
     gone_at = time.monotonic()
     while (left_s := max(gone_at, _PULSE.at) + within_s - time.monotonic()) > 0:
         time.sleep(left_s)
-    print(f"{name}: hangs without its parent, gives up", file=sys.stderr, flush=True)
+    text = "%s: hangs without its parent, gives up"
+    about = {"extra": {"event": "ended_by_force"}}
+    # In a thread: what hangs may hold the log's lock.
+    last_words = threading.Thread(target=logger.error, args=(text, name), kwargs=about, daemon=True)
+    last_words.start()
+    last_words.join(LAST_WORDS_S)
     os._exit(1)
 
 

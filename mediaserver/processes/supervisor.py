@@ -10,10 +10,11 @@ from time import monotonic
 from typing import Generic, TypeVar
 
 from mediaserver.errors import ConfigurationError
+from mediaserver.logs import LimitedLog
 from mediaserver.processes.child import ChildLimits, ChildProcess
 from mediaserver.processes.messages import Shutdown
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 C = TypeVar("C", bound=ChildProcess)
 
@@ -127,7 +128,8 @@ class Supervisor(Generic[C]):
                 return
             if monotonic() - began > 2 * self._limits.longest_pause_s:
                 pause_s = self._limits.pause_s
-            logger.error("%s; another one starts in %.1f s", how, pause_s)
+            text = "%s; another one starts in %.1f s"
+            limited.each(logging.ERROR, "process died", text, how, pause_s)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), pause_s)
             pause_s = min(2 * pause_s, self._limits.longest_pause_s)
@@ -152,7 +154,8 @@ class Supervisor(Generic[C]):
         return f"{child.name} (process {child.pid}) died{load}, {how}"
 
     def _ready(self, child: C) -> None:
-        logger.info("%s is ready, process %d", child.name, child.pid)
+        text = "%s is ready, process %d"
+        limited.each(logging.INFO, "process ready", text, child.name, child.pid)
         assert self._all_ready is not None
         n_ready = sum(each.is_ready for each in self.children)
         if n_ready == self.n and not self._all_ready.done():

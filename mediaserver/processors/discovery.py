@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from mediaserver.errors import ConfigurationError
+from mediaserver.logs import LimitedLog
 from mediaserver.processors.spec import Spec, spec_of
 from mediaserver.settings import ProcessorSetting, Settings, name_of, without_partial
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 GROUP = "mediaserver.processors"
 BUILT_IN = {
@@ -157,7 +158,9 @@ def _module_of_file(path: Path) -> object:
     name = f"{path.stem}_{zlib.crc32(os.fsencode(path)):08x}"
     if name in sys.modules:
         return sys.modules[name]
-    logger.warning(
+    limited.each(
+        logging.WARNING,
+        "module names taken",
         "%s: there is another module %r: processes that it starts cannot import it, unless the"
         " file is renamed",
         path,

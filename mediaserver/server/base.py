@@ -8,10 +8,11 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from typing import Protocol
 
+from mediaserver.logs import LimitedLog
 from mediaserver.server.load import LoadGuard
 from mediaserver.settings import Settings
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 # What the first of these counts means for whoever runs the server.
 EXPLAINED = {
@@ -147,7 +148,7 @@ class ServiceBase(ABC):
         """Something was counted: say once what it means, if somebody should know."""
         if name in EXPLAINED and name not in self._explained:
             self._explained.add(name)
-            logger.warning(EXPLAINED[name])
+            limited.each(logging.WARNING, f"explained {name}", EXPLAINED[name])
 
     @abstractmethod
     async def _emptied(self) -> None:
@@ -158,7 +159,7 @@ class ServiceBase(ABC):
         if self.draining:
             return
         self.draining = True
-        logger.info("draining: %d calls go on", self.n_calls)
+        limited.each(logging.INFO, "draining", "draining: %d calls go on", self.n_calls)
         self._tell_draining()
 
     @abstractmethod
@@ -172,6 +173,7 @@ class ServiceBase(ABC):
         except TimeoutError:
             leave = self.settings.drain_end == "leave"
             what = "cut, their phone calls stay up" if leave else "hung up"
-            logger.warning("drain time is over: %d calls are %s", self.n_calls, what)
+            text = "drain time is over: %d calls are %s"
+            limited.each(logging.WARNING, "drain time over", text, self.n_calls, what)
             if not leave:
                 await self._hang_up_all()

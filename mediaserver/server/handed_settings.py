@@ -32,8 +32,8 @@ class HandedSettings(msgspec.Struct, frozen=True, tag=True):
     pickled_log_config: bytes
 
     @classmethod
-    def of(cls, settings: Settings, whom: str) -> HandedSettings:
-        """The message; ``whom`` it is for, in errors.
+    def of(cls, settings: Settings, whom: str, *, numbers_key: str | None) -> HandedSettings:
+        """The message; ``whom`` it is for, in errors, with this key for hashes of numbers.
 
         Raises:
             ConfigurationError: another process cannot be given them.
@@ -51,6 +51,7 @@ class HandedSettings(msgspec.Struct, frozen=True, tag=True):
             auth_token=None,
             admin_token=None,
             public_keys=None,
+            log_numbers_key=numbers_key,
             log_config=None,
         )
         handed = cls(sent, pickled, pickled_log_config)

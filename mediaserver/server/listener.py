@@ -26,6 +26,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from mediaserver.errors import ConfigurationError
+from mediaserver.logs import LimitedLog
 from mediaserver.server.admission import AdmissionControl, Upgrade
 from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.sockets.acceptor import LATE_TOGETHER, Acceptor
@@ -43,7 +44,7 @@ MAX_UNPROVEN = 512
 MAX_UNPROVEN_OF_ADDRESS = 256
 SAY_EVERY_S = 60.0
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 
 class ListenerHost(Health, Protocol):
@@ -137,15 +138,16 @@ class Listener:
         except OSError as exc:
             raise self._no_address(exc) from exc
         if self._settings.auth_token is None and self._is_reachable():
-            logger.warning(
-                "the server is open to anybody who reaches port %d of this machine: set auth_token",
-                self.port,
+            text = (
+                "the server is open to anybody who reaches port %d of this machine: set auth_token"
             )
+            limited.each(logging.WARNING, "open to anybody", text, self.port)
 
         if TELNYX in map(str.lower, self._settings.media_sources):
-            logger.warning(
+            limited.warning(
+                "media sources named",
                 "media_sources has `telnyx`: networks of November 2026. Telnyx publishes none of"
-                " its newer sites; streams from there get 403 and count as refused_source"
+                " its newer sites; streams from there get 403 and count as refused_source",
             )
 
     def _is_reachable(self) -> bool:
@@ -207,7 +209,8 @@ class Listener:
         now = monotonic()
         if problem.advice and now >= self._say_from.get(problem.kind, now):
             self._say_from[problem.kind] = now + SAY_EVERY_S
-            logger.warning("a connection from %s was closed: %s", peer.address, problem.advice)
+            text = "a connection from %s was closed: %s"
+            limited.warning("connections closed", text, peer.address, problem.advice)
 
     def http_protocol(self, peer: Peer, forwarded: list[str]) -> BoundedProtocol:
         """What goes on with a request that is no upgrade."""

@@ -17,9 +17,10 @@ from statistics import median
 from time import monotonic
 from typing import Protocol
 
+from mediaserver.logs import LimitedLog
 from mediaserver.settings import Settings
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 OVER_S = 1.0
 # A loop that is very late has few beats in a second: so many count all the same.
@@ -143,9 +144,9 @@ class LoadGuard:
             return
         if why and not self.why:
             self._host.count("overloads")
-            logger.warning("new calls are refused: %s", self._text(why))
+            limited.warning("overload", "new calls are refused: %s", self._text(why))
         elif not why:
-            logger.warning("new calls are taken again")
+            limited.warning("overload over", "new calls are taken again")
         self.why = why
 
     def _text(self, why: str) -> str:

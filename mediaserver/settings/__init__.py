@@ -7,11 +7,12 @@ from mediaserver.settings.processors import (
     name_of,
     without_partial,
 )
-from mediaserver.settings.server import Settings
+from mediaserver.settings.server import SECRETS, Settings
 
 __all__ = [
     "CARRIER_TABLE",
     "LOADER",
+    "SECRETS",
     "ProcessorSetting",
     "RouteSetting",
     "Settings",

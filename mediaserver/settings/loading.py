@@ -8,7 +8,7 @@ from typing import Any
 from mediaserver.conversion import WrongValueError
 from mediaserver.errors import ConfigurationError
 from mediaserver.settings.processors import ProcessorSetting
-from mediaserver.settings.server import Settings
+from mediaserver.settings.server import SECRETS, Settings
 from mediaserver.sources import File, Loader, read_json
 
 CARRIER_TABLE = "carrier"
@@ -59,7 +59,7 @@ LOADER = Loader(
     aliases={"api_key": "TELNYX_API_KEY", "public_keys": "TELNYX_PUBLIC_KEY"},
     others=(CARRIER_TABLE,),
     flags={"processors": "processor"},
-    secrets=("api_key", "auth_token", "admin_token"),
+    secrets=SECRETS,
     readers={
         "processors": _processors,
         "offer": _processors,

@@ -34,6 +34,12 @@ class ProcessorSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             not given.
     """
 
+    def __repr__(self) -> str:
+        """Without the values of its parameters: keys of services may be among them."""
+        parts = [repr(name_of(self.name)), *(f"{name}=…" for name in self.parameters)]
+        parts += [f"alias={self.alias!r}"] if self.alias else []
+        return f"{type(self).__name__}({', '.join(parts)})"
+
     name: Named
     parameters: dict[str, Any] = {}
     allow: tuple[str, ...] = ()

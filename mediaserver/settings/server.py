@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from secrets import token_hex
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -10,7 +11,13 @@ import msgspec
 from msgspec import Meta
 
 from mediaserver.conversion import KeyPath
+from mediaserver.logs import Numbers
 from mediaserver.settings.processors import ProcessorSetting, RouteSetting, Text
+
+SECRETS = ("api_key", "auth_token", "admin_token", "log_numbers_key")
+"""Settings whose values are shown nowhere."""
+# A key that outlives the process is for the operator to set and to keep.
+_KEY_OF_THIS_START = token_hex(16)
 
 NonNegative = Annotated[float, Meta(ge=0)]
 
@@ -123,7 +130,37 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
         log_config: where the log goes, here and in workers: a TOML or JSON file, or a table, as
             Python's ``logging.config.dictConfig`` takes it; None: to stderr.
+        log_format: ``text``, or ``json``: one object a line.
+        log_numbers: telephone numbers in the log are shown (``full``), only their last two digits
+            (``masked``), or a short text that is the same for the same number (``hash``).
+        log_numbers_key: what ``hash`` is made with, so that it is the same in several servers and
+            after a restart; None: a random one, new at each start.
     """
+
+    def __repr__(self) -> str:
+        """What was set, without secrets: what a processor is given may be one as well."""
+        names = (n for n in self.__struct_fields__ if getattr(self, n) != _DEFAULTS[n])
+        shown = (f"{name}={self._shown(name)}" for name in names)
+        # Routes and processors may name numbers.
+        return self.numbers.within(f"{type(self).__name__}({', '.join(shown)})")
+
+    def _shown(self, name: str) -> str:
+        value = getattr(self, name)
+        if name in SECRETS:
+            return "'…'"
+        if name == "public_url":
+            return repr(urlsplit(value)._replace(query="", fragment="").geturl())
+        return repr(value)
+
+    @property
+    def numbers_key(self) -> str | None:
+        """What hashes of telephone numbers are made with, if they are, in all processes."""
+        return self.log_numbers_key or _KEY_OF_THIS_START if self.log_numbers == "hash" else None
+
+    @property
+    def numbers(self) -> Numbers:
+        """How telephone numbers are written in the log."""
+        return Numbers(self.log_numbers, self.numbers_key)
 
     @property
     def path_prefix(self) -> str:
@@ -210,3 +247,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     allow_insecure: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_config: dict[str, Any] | None = None
+    log_format: Literal["text", "json"] = "text"
+    log_numbers: Literal["full", "masked", "hash"] = "masked"
+    log_numbers_key: Text | None = None
+
+
+_DEFAULTS = {each.name: each.default for each in msgspec.structs.fields(Settings)}

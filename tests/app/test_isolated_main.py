@@ -8,10 +8,8 @@ import subprocess
 import sys
 from typing import Any
 
-import pytest
-
 from mediaserver.app import isolated_main
-from mediaserver.app.isolated_main import LineLimit
+from mediaserver.logs import LinesASecond
 from mediaserver.processes.channel import receive_blocking, send_blocking
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.setup import HostSetup, secret_names
@@ -27,14 +25,14 @@ def record(second: float, text: str = "a line of %d", *args: Any) -> logging.Log
 
 def test_so_many_lines_a_second_are_let_through() -> None:
     """The first ones; the next second has its own."""
-    limit = LineLimit(3)
+    limit = LinesASecond(3)
     assert [limit.filter(record(7.0 + n / 10)) for n in range(5)] == [True] * 3 + [False] * 2
     assert [limit.filter(record(8.0 + n / 10)) for n in range(4)] == [True] * 3 + [False]
 
 
 def test_what_was_left_out_is_said_once() -> None:
     """By the next line that comes through, whose arguments stay."""
-    limit = LineLimit(3)
+    limit = LinesASecond(3)
     for _ in range(10):
         limit.filter(record(7.5))
     late, later = record(9.0), record(9.5)
@@ -46,7 +44,7 @@ def test_what_was_left_out_is_said_once() -> None:
 
 def test_a_quiet_log_says_nothing_more() -> None:
     """Exactly as many as may be: none was left out."""
-    limit = LineLimit(3)
+    limit = LinesASecond(3)
     lines = [record(second) for second in (7.0, 7.1, 7.2, 8.0, 30.0)]
     assert all(limit.filter(line) for line in lines)
     assert {line.getMessage() for line in lines} == {"a line of 5"}
@@ -54,32 +52,40 @@ def test_a_quiet_log_says_nothing_more() -> None:
 
 def test_a_line_counts_once_for_all_handlers() -> None:
     """Two handlers with one filter show the same lines."""
-    limit = LineLimit(2)
+    limit = LinesASecond(2)
     lines = [record(7.0) for _ in range(3)] + [record(8.0)]
     shown = [[limit.filter(line) for _ in range(2)] for line in lines]
     assert shown == [[True, True], [True, True], [False, False], [True, True]]
     assert lines[-1].getMessage() == "a line of 5 (and 1 lines before it)"
 
 
-def test_each_handler_has_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the root and of any other logger; a host does not add to its parent's."""
-    monkeypatch.setattr(isolated_main, "set_up_logging", lambda *_: None)
+def test_the_servers_own_lines_have_their_own_limits() -> None:
+    """What says why a plugin failed comes through its flood; what it logs of a call does not."""
+    limit = LinesASecond(2)
+    lines = [record(7.0) for _ in range(9)]
+    for line, name in zip(lines[2:4], ("mediaserver.call", "mediaserver.server.x"), strict=True):
+        line.name = name
+    shown = [n for n, line in enumerate(lines) if limit.filter(line)]
+    assert shown == [0, 1, 3]
+
+
+def test_each_handler_has_one_limit() -> None:
+    """Those of the root and of any other logger."""
     handlers = logging.NullHandler(), logging.NullHandler()
     loggers = logging.getLogger(), logging.getLogger("tests.some.bot")
     for logger, handler in zip(loggers, handlers, strict=True):
         logger.addHandler(handler)
     others = [h for h in loggers[0].handlers if h not in handlers]
     try:
-        for name in ("processor hosts", "processor host 1"):
-            isolated_main._set_up_logging(Settings(), name)
-        found = [[f for f in h.filters if isinstance(f, LineLimit)] for h in handlers]
+        isolated_main.limit_lines()
+        found = [[f for f in h.filters if isinstance(f, LinesASecond)] for h in handlers]
         assert found[0] == found[1]
         assert len(found[0]) == 1
     finally:
         for logger, handler in zip(loggers, handlers, strict=True):
             logger.removeHandler(handler)
         for other in others:
-            other.filters = [f for f in other.filters if not isinstance(f, LineLimit)]
+            other.filters = [f for f in other.filters if not isinstance(f, LinesASecond)]
 
 
 def spawner_says(settings: Settings) -> tuple[list[Any], int]:

@@ -30,6 +30,17 @@ async def speaks(call: Call) -> None:
 """
 
 
+TELLS = """
+import logging
+from mediaserver import Call, processor
+
+@processor
+async def tells(call: Call) -> None:
+    logging.getLogger("mine").info("from %s", call.caller)
+    print("printed")
+"""
+
+
 class Shouting(logging.Formatter):
     """A formatter that only a program can give: by its class."""
 
@@ -119,6 +130,34 @@ async def test_a_programs_own_settings_hold_in_its_workers(tmp_path: Path) -> No
         await logged(log, "worker 0!mine!LOADED", "worker 1!mine!LOADED")
         await logged(log, "worker 0!mine!A BOT'S LINE")
     assert logging.getLogger().handlers == before
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_handler_without_a_formatter_has_the_form_of_the_setting(
+    tmp_path: Path, workers: int
+) -> None:
+    """In all processes; numbers are the same hash in each, and masked where users' code runs."""
+    log = tmp_path / "log"
+    config = to_file(log, format="")
+    del config["formatters"], config["handlers"]["file"]["formatter"]
+    (tmp_path / "logging.json").write_text(json.dumps(config))
+    (tmp_path / "bot.py").write_text(TELLS)
+    arguments = ("--log-config", str(tmp_path / "logging.json"), "--log-format", "json")
+    arguments += ("--log-numbers", "hash", "--workers", str(workers), "--isolate")
+    with serve(*arguments, "--processor", f"{tmp_path / 'bot.py'}:tells") as (_, url):
+        for _ in range(3):
+            await place_call(url, CallPlan(seconds=0.2))
+
+        def lines() -> list[dict[str, Any]]:
+            return [json.loads(line) for line in log.read_text().splitlines()]
+
+        await soon(lambda: sum(each["event"] == "call_ended" for each in lines()) == 3, 30)
+        found = lines()
+    hashes = {each["fields"]["caller"] for each in found if each["event"] == "call_ended"}
+    (hashed,) = hashes
+    assert hashed.startswith("#")
+    assert {each["message"] for each in found if each["logger"] == "mine"} == {"from …94"}
+    assert {each["event"] for each in found if each["process"] == "spawner"} == {"printed"}
 
 
 WRONG = [

@@ -21,7 +21,7 @@ import pytest
 
 from mediaserver.carrier import CallPlan, FakeCall, place_call
 
-READY = re.compile(r"mediaserver ready on (ws://\S+)")
+READY = re.compile(r"mediaserver ready on (ws://[^\s\"]+)")
 
 
 def run(

@@ -34,7 +34,7 @@ _numbers = itertools.count(1)
 _SERVE = """\
 import sys
 from mediaserver import logs
-logs.BURST = 1_000_000
+logs.limits.BURST = 1_000_000
 from mediaserver.cli import main
 sys.exit(main())
 """

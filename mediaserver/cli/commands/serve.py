@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import sys
 
 from mediaserver.app import MediaServer, run_process, set_up_logging
 from mediaserver.cli.options import add_flags, add_key_file, places_named, settings_of, warn
+from mediaserver.logs import LimitedLog
 from mediaserver.processors.routing import silences, told
 from mediaserver.settings import LOADER, Settings
+
+limited = LimitedLog(logging.getLogger(__name__))
 
 # What is set by flags, by the settings' names; everything else by file or environment.
 _FLAGS = (
@@ -34,6 +38,8 @@ _FLAGS = (
     "on_host_loss",
     "log_level",
     "log_config",
+    "log_format",
+    "log_numbers",
     "keepalive",
     "answer",
     "auto_restart",
@@ -69,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; exit code 0."""
     named = {"processors": args.processor, "offer": args.offer}
     settings = settings_of(args, **named)
-    set_up_logging(settings.log_level, settings.log_config)
+    set_up_logging(settings)
     with places_named(args, **named):
         if args.check:
             return _check(settings)
@@ -88,11 +94,16 @@ def _check(settings: Settings) -> int:
 
 async def _serve(settings: Settings) -> None:
     async with MediaServer(settings) as server:
-        line = f"mediaserver ready on {server.url}"
-        await server.run(lambda: _say(line))
+        await server.run(lambda: _say_ready(settings, server.url))
 
 
-def _say(line: str) -> None:
-    """Print a line; a log on a full disk is no reason not to serve."""
+def _say_ready(settings: Settings, url: str) -> None:
+    """Say where; a log on a full disk is no reason not to serve."""
+    line = f"mediaserver ready on {url}"
+    goes_elsewhere = (settings.log_config or {}).get("handlers")
+    if settings.log_format == "json" and not goes_elsewhere:
+        # What reads stderr is to find nothing else there.
+        limited.each(logging.INFO, "ready", line, fields={"url": url})
+        return
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)

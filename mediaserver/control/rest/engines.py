@@ -31,8 +31,9 @@ from mediaserver.control.checks import (
     whole,
 )
 from mediaserver.control.errors import InvalidFieldError
+from mediaserver.logs import LimitedLog, shown
 
-log = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 FIELD = "transcription_engine_config"
 INNER = "transcription_engine"
@@ -239,7 +240,8 @@ def filled_in(engine: str | None, config: object) -> dict[str, Any] | None:
         if key not in given:
             raise _unfit(name, f"{key} required")
     if strange:
-        log.warning("transcription: unknown here, but sent as it is: %s", ", ".join(strange))
+        text = "transcription: unknown here, but sent as it is: %s"
+        limited.warning("unknown options", text, shown(", ".join(strange), 300))
     return given or None
 
 

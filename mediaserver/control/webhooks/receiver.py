@@ -23,16 +23,16 @@ from mediaserver.control.webhooks.delivery import Callback, CallEvents, SeenIds
 from mediaserver.control.webhooks.signature import Headers, SignatureError, Verifier, Version1Error
 from mediaserver.figures.figures import Figures
 from mediaserver.interrupts import is_operators
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.steady import SteadyClock
 
-log = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 Handler = Callable[[Any], object]
 AnyHandler = TypeVar("AnyHandler", bound=Handler)
 
 MAX_BODY_BYTES = 256 << 10
 BODY_DEADLINE_S = 5.0
-_LOG_EVERY_S = 1.0
 _POST_ONLY = "webhooks come by POST: set webhook_url_method to POST"
 
 
@@ -95,7 +95,6 @@ class WebhookReceiver:
         self._max_running = max_running
         self._clock, self._wall_clock = clock, wall_clock
         self._steady_clock = SteadyClock(wall_clock, clock)
-        self._logged_at = float("-inf")
         self._told: set[str] = set()
 
     def on(self, event_type: str) -> Callable[[AnyHandler], AnyHandler]:
@@ -162,10 +161,10 @@ class WebhookReceiver:
             self.tell_once("webhook refused: %s", error)
             return Verdict(HTTPStatus.UNAUTHORIZED, "version_1")
         except SignatureError as error:
-            self._log("webhook refused: %s", error)
+            limited.warning("webhooks refused", "webhook refused: %s", error)
             return Verdict(HTTPStatus.UNAUTHORIZED, "unsigned")
         except MalformedEventError as error:
-            self._log("webhook refused: %s", error)
+            limited.warning("webhooks refused", "webhook refused: %s", error)
             return Verdict(HTTPStatus.BAD_REQUEST, "malformed")
         if len(self._running) >= self._max_running:
             return Verdict(HTTPStatus.SERVICE_UNAVAILABLE, "busy")
@@ -194,20 +193,20 @@ class WebhookReceiver:
         if is_operators(error):
             raise error
         self.counts["handler_failed"] += 1
-        where = (event.event_type, event.call_control_id)
-        self._log("a handler of %s failed for call %s", *where, error=error)
+        limited.warning(
+            "webhook handlers that failed",
+            "a handler of %s failed for call %s",
+            shown(event.event_type),
+            shown(event.call_control_id),
+            exc_info=error,
+            call=event.call_control_id,
+        )
 
     def tell_once(self, message: str, *values: object) -> None:
         """Log what the user has to set right, once: it comes with every delivery."""
         if message % values not in self._told:
             self._told.add(message % values)
-            log.warning(message, *values)
-
-    def _log(self, message: str, *values: object, error: BaseException | None = None) -> None:
-        """One line a second at most: whoever sends rubbish must not fill the disk."""
-        if self._clock() - self._logged_at >= _LOG_EVERY_S:
-            self._logged_at = self._clock()
-            log.warning(message, *values, exc_info=error)
+            limited.warning("webhooks refused", message, *values)
 
 
 class _Endpoint:

@@ -19,13 +19,13 @@ from typing import Protocol
 
 import numpy as np
 
-from mediaserver.logs import shown
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.media.frames import Frame, Int16Array
 from mediaserver.media.settle import Settler
 from mediaserver.processors.api import Call, processor
 from mediaserver.processors.builtin.wav import WavFile
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 # Audio goes to disk in pieces of this length: what a killed server loses.
 WRITE_EVERY_S = 0.5
@@ -109,26 +109,31 @@ class Disk:
         if not self._is_full:
             self._is_full = True
             self._call.count("recordings_stopped")
-            logger.error(
+            limited.error(
+                "recordings stopped",
                 "call %s: its recording cannot be written: %s; it goes on when that is over",
                 shown(self._call.id),
                 exc.strerror,
+                call=self._call.id,
             )
 
     def works(self) -> None:
         """A piece was written."""
         if self._is_full:
             self._is_full = False
-            logger.info("call %s: its recording goes on", shown(self._call.id))
+            text = "call %s: its recording goes on"
+            limited.info("recordings go on", text, shown(self._call.id), call=self._call.id)
 
     def lost(self, tape: TrackWriter) -> None:
         """A track's recording is over."""
         if tape.lost_s:
-            logger.error(
+            limited.error(
+                "recordings with gaps",
                 "call %s: its %s recording lacks %.1f s",
                 shown(self._call.id),
                 tape.track,
                 tape.lost_s,
+                call=self._call.id,
             )
 
 

@@ -35,8 +35,7 @@ from mediaserver.wire.messages import (
 from mediaserver.wire.rates import Rates
 from mediaserver.wire.stream import State, Stream
 
-logger = logging.getLogger(__name__)
-limited = LimitedLog(logger)
+limited = LimitedLog(logging.getLogger(__name__))
 
 
 UNPROVEN_BYTES = 16 * 1024
@@ -200,15 +199,17 @@ class MediaConnection:
         self._stop_start_timer()
         if is_ringing and code in _WENT_AWAY:
             self._host.count("unanswered")
-            logger.info("a call that rang was not answered: its socket closed before `start`")
+            text = "a call that rang was not answered: its socket closed before `start`"
+            limited.info("calls not answered", text)
         elif code not in (1000, 1001):
             self._host.count(f"closed.{code}")
         if self.stream.violations:
             limited.warning(
                 "streams with refused messages",
-                "stream %s: refused messages: %s",
-                shown(self.stream.stream_id),
+                "%s: refused messages: %s",
+                self._whose,
                 dict(self.stream.violations),
+                call=self._call_id or None,
             )
         self._host.connection_closed(self)
 
@@ -292,10 +293,10 @@ class MediaConnection:
     def refused(self, code: int, reason: str) -> None:
         """Close a socket whose call may not come in, and say whose it was."""
         peer = "an unknown address" if self.socket is None else self.socket.peer
-        call = f"call {shown(self._call_id)}" if self._call_id else "a call"
-        limited.warning(
-            f"calls refused with {code}", "%s from %s refused: %s", call, peer, shown(reason, 300)
-        )
+        call_id = self._call_id or None
+        call = f"call {shown(call_id)}" if call_id else "a call"
+        kind, text = f"calls refused with {code}", "%s from %s refused: %s"
+        limited.warning(kind, text, call, peer, shown(reason, 300), call=call_id)
         self.close(code, reason)
 
     def _prove(self, max_message_bytes: int) -> None:
@@ -331,9 +332,8 @@ class MediaConnection:
         """The peer takes time from other calls: hear no more of it."""
         if self.socket is not None and not self._closed_here:
             self._closed_here = True
-            logger.warning(
-                "stream %s: too many messages: its socket is closed", shown(self.stream.stream_id)
-            )
+            text = "%s: too many messages: its socket is closed"
+            limited.warning("floods", text, self._whose, call=self._call_id or None)
             self.socket.fail(1008, "too many messages")
 
     def _odd(self, name: str) -> None:
@@ -341,10 +341,17 @@ class MediaConnection:
         if self.stream.odd_fields[name] == 1:
             limited.warning(
                 "fields of a wrong type",
-                "stream %s: the field %s is of a wrong type: read as text, or left out",
-                shown(self.stream.stream_id),
+                "%s: the field %s is of a wrong type: read as text, or left out",
+                self._whose,
                 name,
+                call=self._call_id or None,
             )
+
+    @property
+    def _whose(self) -> str:
+        """What a line of the log is about."""
+        stream = f"stream {shown(self.stream.stream_id)}"
+        return f"call {shown(self._call_id)}, {stream}" if self._call_id else stream
 
     def _await_start(self) -> None:
         """Close the socket when the time until ``connected``, or until ``start``, is over."""

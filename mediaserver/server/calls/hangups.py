@@ -8,11 +8,11 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
-from mediaserver.logs import shown
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.observer import ReportedEvent
 from mediaserver.server.calls.audio.outbound import Outbound
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 Perform = Callable[[str, str, Sequence[Any], Mapping[str, Any]], Awaitable[Any]]
 """Commands a phone call by REST: its id, the control client's method, what that is given.
@@ -100,10 +100,8 @@ class HangUps:
         if call.is_hung_up:
             return
         if self._command is None:
-            logger.warning(
-                "call %s: its stream ends, and the phone call stays up: there is no API key",
-                shown(call.call_id),
-            )
+            text = "call %s: its stream ends, and the phone call stays up: there is no API key"
+            limited.warning("calls left up", text, shown(call.call_id), call=call.call_id)
             return
         command = self._commands.get(call.call_id)
         if command is None:
@@ -117,7 +115,8 @@ class HangUps:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=COMMANDS_WITHIN_S)
         for call_id in self._commands:
-            logger.error("call %s: no answer to its hang-up: it may be up", shown(call_id))
+            text = "call %s: no answer to its hang-up: it may be up"
+            limited.error("hang-ups without an answer", text, shown(call_id), call=call_id)
         for task in self._tasks:
             task.cancel()
 
@@ -125,7 +124,8 @@ class HangUps:
         try:
             await command(call_id)
         except Exception as exc:  # said here: whoever waited may have been cancelled
-            logger.error("call %s could not be hung up: %s", shown(call_id), shown(exc, 400))
+            text = "call %s could not be hung up: %s"
+            limited.error("calls not hung up", text, shown(call_id), shown(exc, 400), call=call_id)
             raise
         finally:
             del self._commands[call_id]

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any, Protocol
 
+import msgspec
 from websockets.server import ServerProtocol
 
 from mediaserver.errors import ConfigurationError
-from mediaserver.logs import LimitedLog, shown
+from mediaserver.logs import LimitedLog, call_over, call_streams, shown
 from mediaserver.observer import CallSummary
 from mediaserver.processors.api import Draining
 from mediaserver.server.admission import Refused
@@ -42,8 +43,7 @@ from mediaserver.tokens import Admission
 from mediaserver.wire.messages import Start
 from telephony_codecs import status
 
-logger = logging.getLogger(__name__)
-limited = LimitedLog(logger)
+limited = LimitedLog(logging.getLogger(__name__))
 
 # With a shared token only, a second socket takes a call over when the first is this quiet.
 TAKEOVER_QUIET_S = 2.0
@@ -258,9 +258,19 @@ class CallRegistry:
         if over:
             del self.sessions[session.call_id]
         summary = self.summary_of(session)
-        logger.info("call %s ended: %s", shown(session.call_id), summary.line())
+        call_id, numbers = session.call_id, self.settings.numbers
+        limited.each(
+            logging.INFO,
+            "call ended",
+            "call %s ended: %s",
+            shown(call_id),
+            summary.line(numbers),
+            call=call_id,
+            fields=msgspec.to_builtins(summary.hidden(numbers)),
+        )
         self.figures.ended(session, summary.duration_s)
         if over:
+            call_over(call_id)
             self.count(f"ended.{summary.reason}")
         self._follower.call_closed(summary, over=over)
         self._unfinished.discard(session)
@@ -327,6 +337,7 @@ class CallRegistry:
         self.figures.settle(session)
         self.figures.line_opened(connection)
         session.take_over(connection, start, formats, parts, now)
+        call_streams(session.call_id, start.stream_id)
         self.count("takeovers")
         self._follower.call_opened(session)
         return Opened(session)
@@ -360,6 +371,7 @@ class CallRegistry:
         self._unfinished.add(session)
         self._idle.clear()
         self.count("calls")
+        call_streams(call_id, start.stream_id)
         self._say_opened(facts, selection)
         self._follower.call_opened(session)
         session.begin()
@@ -373,13 +385,16 @@ class CallRegistry:
     def _say_opened(self, facts: CallFacts, selection: Selection) -> None:
         call_id, formats = shown(facts.call_id), facts.formats
         chain = "+".join(choice.spec.name for choice in selection.chain) or "no processor"
-        logger.info(
+        limited.each(
+            logging.INFO,
+            "call started",
             "call %s: %s in, %s out, %s%s",
             call_id,
             formats.codec,
             formats.send_codec,
             chain,
             f" by the route {selection.route}" if selection.route else "",
+            call=facts.call_id,
         )
         for name, guess in selection.ignored:
             self.count("parameter_ignored")
@@ -389,4 +404,5 @@ class CallRegistry:
                 call_id,
                 shown(name),
                 guess,
+                call=facts.call_id,
             )

@@ -25,8 +25,7 @@ from mediaserver.server.calls.selection import Chosen
 from mediaserver.server.calls.view import CallView, ViewedCall
 from mediaserver.settings import Settings
 
-logger = logging.getLogger(__name__)
-limited = LimitedLog(logger)
+limited = LimitedLog(logging.getLogger(__name__))
 
 # How long a handler may take to notice that it is cancelled.
 CANCELLED_WITHIN_S = 1.0
@@ -57,6 +56,7 @@ class RunnerLoad(NamedTuple):
     queued_frames: int = 0
     queued_events: int = 0
     budget_overruns: int = 0
+    unsent_s: float = 0.0  # live audio that did not get from a processor host to its call
 
 
 class Runner(Protocol):
@@ -203,7 +203,9 @@ class InlineRunner:
         if tasks:
             _, tasks = await asyncio.wait(tasks, timeout=CANCELLED_WITHIN_S)
         for task in tasks:
-            logger.error("handler %s does not end: it is left alone", shown(task.get_name()))
+            call_id = None if self._call is None else self._call.facts.call_id
+            text, name = "handler %s does not end: it is left alone", shown(task.get_name())
+            limited.error("handlers that do not end", text, name, call=call_id)
             _ABANDONED.add(task)  # else it may be collected while it runs
             task.add_done_callback(_ABANDONED.discard)
             if self._call is not None:
@@ -266,6 +268,7 @@ class InlineRunner:
             shown(call.facts.call_id),
             name,
             exc_info=exc,
+            call=call.facts.call_id,
         )
         self.n_errors += 1
         call.count("processor_errors")
@@ -280,13 +283,15 @@ class InlineRunner:
         word = self._settings.on_budget
         if name not in self._over:
             self._over.add(name)
-            logger.warning(
+            limited.warning(
+                "budgets exceeded",
                 "call %s: processor %s takes up to %.1f ms for a frame; its budget is %.1f ms: %s",
-                call.facts.call_id,
+                shown(call.facts.call_id),
                 name,
                 1000 * longest_s,
                 self._settings.budget_ms,
                 self._where(name),
+                call=call.facts.call_id,
             )
         if word != "warn":
             if word in ("auto", "bypass"):

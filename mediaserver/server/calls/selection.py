@@ -9,7 +9,7 @@ import msgspec
 
 from mediaserver.conversion import KeyPath, WrongSettingError, did_you_mean
 from mediaserver.errors import ConfigurationError
-from mediaserver.observer import StreamRequest, masked
+from mediaserver.observer import StreamRequest
 from mediaserver.processors.discovery import find, is_isolated
 from mediaserver.processors.parameters import ParameterError, bind, from_call
 from mediaserver.processors.routing import Asked, check_routes, described, find_route
@@ -121,7 +121,7 @@ def select(
         wanted = (known[asked],)
     return Selection(
         [_choose(specs, settings, setting, outside) for setting in wanted],
-        "" if route is None else described(route, masked),
+        "" if route is None else described(route, settings.numbers),
         matched,
         _ignored({*outside} - {*matched}, {name for s in wanted for name in s.allow}),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any, Protocol
@@ -29,8 +28,6 @@ from mediaserver.server.calls.watching.watch import Watch
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import ErrorBody, Start
 from telephony_codecs import Decoder
-
-logger = logging.getLogger(__name__)
 
 # A loop that is so late for a timer has read nothing meanwhile.
 STOOD_STILL_S = 0.5

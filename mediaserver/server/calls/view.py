@@ -11,7 +11,6 @@ from collections.abc import (
     Callable,
     Coroutine,
     Mapping,
-    MutableMapping,
     Sequence,
 )
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, Protocol
 import msgspec
 
 from mediaserver.errors import CallEndedError
+from mediaserver.logs import CallLogger
 from mediaserver.media.align import PairAligner
 from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.observer import CallSummary
@@ -36,18 +36,6 @@ _CALL_LOGGER = logging.getLogger("mediaserver.call")
 FRAMES_LIMIT = 500  # ten seconds at 20 ms
 MAX_OWN_BYTES = 64 * 1024
 OWN_MESSAGE_EVERY_S = 0.02
-
-
-class CallLogger(logging.LoggerAdapter[logging.Logger]):
-    """Begins each line with the id of its call, and gives it as ``call_id`` to formatters."""
-
-    def process(
-        self, msg: object, kwargs: MutableMapping[str, Any]
-    ) -> tuple[object, MutableMapping[str, Any]]:
-        """See ``LoggerAdapter``."""
-        assert self.extra is not None
-        kwargs["extra"] = {**kwargs.get("extra", {}), **self.extra}
-        return f"call {self.extra['call_id']}: {msg}", kwargs
 
 
 class ViewedInbound(Protocol):
@@ -149,6 +137,7 @@ class CallView:
         self._early: deque[Frame] | None = deque(maxlen=FRAMES_LIMIT)
         self._rate_hz = rate_hz
         self._send_at = 0.0
+        self._log: CallLogger | None = None
         self._play_live = call.outbound.play_live
         self.count = call.count  # for the processors of the package
 
@@ -325,7 +314,9 @@ class CallView:
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """See ``Call.log``."""
-        return CallLogger(_CALL_LOGGER, {"call_id": self.id})
+        if self._log is None:
+            self._log = CallLogger(_CALL_LOGGER, self.id)
+        return self._log
 
     def spawn(
         self, coroutine: Coroutine[Any, Any, ResultT], *, name: str | None = None

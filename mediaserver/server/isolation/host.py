@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import signal
 import socket
+import sys
 from collections.abc import Callable
 from time import monotonic
 
 import msgspec
 
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.media.frames import Frame
 from mediaserver.processes.memory import resident_bytes
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.link import Link
 from mediaserver.server.isolation.runner import IsolatedRunner
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 _DECODER = msgspec.msgpack.Decoder(messages.FromHost)
 # Models are loaded by the first call.
@@ -53,6 +58,7 @@ class HostProcess:
         self._n_frames_sent = 0
         self._has_run = False
         self._heard_at = monotonic()
+        self._pidfd: int | None = None
         self._why = ""
         self._is_gone = False
         ours, self.theirs = socket.socketpair()
@@ -86,7 +92,8 @@ class HostProcess:
         """A call is over; with ``abandoned`` something of it still runs here."""
         if self._runners.pop(number, None) is not None and abandoned and not self._is_gone:
             self.tainted = True
-            logger.warning("%s: handlers of an ended call still run in it", self.name)
+            text = "%s: handlers of an ended call still run in it"
+            limited.warning("hosts with abandoned handlers", text, self.name)
 
     def send_frame(self, number: int, frame: Frame) -> bool:
         """Send a call's frame; False where it reads too slowly."""
@@ -127,6 +134,20 @@ class HostProcess:
     def started(self, pid: int, shared_bytes: int) -> None:
         """Its process runs."""
         self.pid, self.shared_bytes = pid, shared_bytes
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):  # it has ended already
+                self._pidfd = os.pidfd_open(pid)
+
+    def kill(self) -> None:
+        """End its process if it lives still: its spawner, which would, may have died before it.
+
+        Its number alone would not do: it may be another process by now.
+        """
+        pidfd, self._pidfd = self._pidfd, None
+        if pidfd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            os.close(pidfd)
 
     def excuse(self, for_s: float) -> None:
         """Do not count so many seconds as its silence: nobody could listen."""
@@ -156,7 +177,12 @@ class HostProcess:
         why = f"{self.name} (process {self.pid}) {self._why or how}"
         runners, self._runners = list(self._runners.values()), {}
         for runner in runners:
-            runner.host_lost(why)
+            try:
+                runner.host_lost(why)
+            except Exception as exc:  # one call's trouble is not to reach the others
+                text = "call %s failed when its host was lost"
+                call = runner.call_id
+                limited.error("calls that failed", text, shown(call), exc_info=exc, call=call)
 
     def _received(self, kind: int, number: int, content: memoryview) -> None:
         runner = self._runners.get(number)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -23,8 +22,6 @@ from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.link import Link
 from mediaserver.server.isolation.remote_call import RemoteCall
 from mediaserver.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 BEAT_S = 0.25
 _DECODER = msgspec.msgpack.Decoder(messages.ToHost)

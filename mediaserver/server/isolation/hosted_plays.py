@@ -190,6 +190,7 @@ class HostedPlays:
                 shown(self._call_id),
                 MAX_QUEUED_BYTES >> 20,
                 MAX_OUTSTANDING,
+                call=self._call_id,
             )
             self._say(messages.PlayNews(number, "failed", "source"))
         if goes_on:

@@ -18,8 +18,9 @@ from collections.abc import Callable
 from time import monotonic
 
 from mediaserver.errors import MediaServerError
+from mediaserver.logs import LimitedLog
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 HEAD = struct.Struct("<IHHI4x")  # length, kind, padding of the content, call
 # Audio is dropped beyond this, messages are not: the other side has not read for a while.
@@ -28,7 +29,6 @@ FULL_BYTES = 1 << 20
 MAX_UNSENT_BYTES = 32 << 20
 # A longer packet is not sent, and ends the link where it is announced.
 MAX_PACKET_BYTES = 1 << 20
-LOG_EVERY_S = 10.0
 READ_BYTES = 64 * 1024
 # So many packets are dealt with, and for so long, before the loop has its turn again. A host
 # that floods its carrier is read no faster than this; the calls beside it do not notice.
@@ -82,7 +82,6 @@ class Link:
         self._pause: asyncio.TimerHandle | None = None
         self._drained: asyncio.Event | None = None
         self._closed = False
-        self._log_from = float("-inf")
         self._loop.add_reader(end, self._readable)
 
     @property
@@ -196,8 +195,9 @@ class Link:
             at = begin + length
             try:
                 self._on_packet(kind, call, data[begin : at - padding])
-            except Exception:  # as an event loop does: the next packet is another call's
-                self._failed()
+            except Exception as exc:  # as an event loop does: the next packet is another call's
+                text = "a packet of a processor host's link failed"
+                limited.error("packets that failed", text, exc_info=exc)
             if self._closed:
                 return
             n += 1
@@ -206,13 +206,6 @@ class Link:
                 self._pause = self._loop.call_later(PAUSE_S, self._go_on)
                 break
         self._rest = data[at:]
-
-    def _failed(self) -> None:
-        """Log it, now and then: a broken host sends thousands a second."""
-        now = monotonic()
-        if now >= self._log_from:
-            self._log_from = now + LOG_EVERY_S
-            logger.exception("a packet of a processor host's link failed")
 
     def _go_on(self) -> None:
         self._pause = None

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from mediaserver.logs import LimitedLog
 from mediaserver.processes.child import END_WITHIN_S, ChildKind, ChildLimits, ChildProcess
 from mediaserver.processes.memory import resident_bytes
 from mediaserver.processes.supervisor import Supervisor
@@ -23,13 +24,15 @@ from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.host import HostProcess
 from mediaserver.server.isolation.runner import IsolatedRunner
 from mediaserver.server.isolation.setup import HostSetup, secret_names
-from mediaserver.server.isolation.spawner import SLACK_S
+from mediaserver.server.isolation.spawner import SAY_WHERE_S, SLACK_S
 from mediaserver.settings import Settings
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 LOOK_EVERY_S = 0.25
 EXIT_CODE_WITHIN_S = 0.1
+# For the spawner to end a host; then it is done here.
+KILLED_WITHIN_S = SAY_WHERE_S + 1.0
 _CODE = "from mediaserver.app.isolated_main import main; main(fd)"
 
 
@@ -40,22 +43,31 @@ class HostPool:
         settings: see ``Settings``.
         control: encodes and reads what goes to and comes from the control client.
         beat_s: between two heartbeats of the spawner.
+        worker: number of the worker that this process is, for the log of its hosts.
 
     Raises:
         ConfigurationError: another process cannot be given these settings.
     """
 
-    def __init__(self, settings: Settings, control: ControlEncoding, beat_s: float = 0.5) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        control: ControlEncoding,
+        beat_s: float = 0.5,
+        *,
+        worker: int | None = None,
+    ) -> None:
         self._settings = settings
         self._control = control
         self._numbers = itertools.count(1)
         self._hosts: dict[int, HostProcess] = {}
         self._dying: dict[int, HostProcess] = {}
+        self._ending: dict[int, HostProcess] = {}
         self._waiting: list[HostProcess] = []
         self._watch: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._closing = False
-        setup = HostSetup.of(settings, beat_s)
+        setup = HostSetup.of(settings, beat_s, worker)
         kind = ChildKind(
             name="spawner of processor hosts",
             code=_CODE,
@@ -108,6 +120,9 @@ class HostPool:
             if host.tainted:  # what still runs there was given its time
                 self._tell(messages.KillHost(host.number))
         await self._supervisor.close()
+        # The spawner that started one may have died long before.
+        for host in [*self._hosts.values(), *self._ending.values()]:
+            host.kill()
 
     def make_runner(self, chosen: Sequence[Chosen], settings: Settings) -> Runner:
         """What runs a chain: inline, unless one of its processors asks for isolation."""
@@ -176,11 +191,12 @@ class HostPool:
                 dying = self._dying.pop(number, None)
                 if dying is not None:
                     dying.tell_lost(how)
+                self._kill_now(number)
 
     def _lost(self, host: HostProcess) -> None:
         """A host is gone; what is left of its process is killed."""
         del self._hosts[host.number]
-        self._tell(messages.KillHost(host.number))
+        self._kill(host)
         if self._closing:
             return
         # Its exit code comes soon, and says more.
@@ -206,7 +222,8 @@ class HostPool:
                 host.excuse(stood_still_s)
             why = host.judge(now, self._settings.host_silent_s, memory_bytes)
             if why:
-                logger.error("%s (process %d): %s; killed", host.name, host.pid, why)
+                text = "%s (process %d): %s; killed"
+                limited.error("hosts killed", text, host.name, host.pid, why)
                 self._tell(messages.KillHost(host.number, hangs="hangs" in why))
                 host.give_up(f"was killed: {why}")
             elif host.n_calls == 0 and not self._waiting:
@@ -220,11 +237,20 @@ class HostPool:
         """Have a host without calls end; one that does not is killed."""
         del self._hosts[host.number]
         host.close()
-        asyncio.get_running_loop().call_later(
-            self._settings.handler_grace_s + END_WITHIN_S,
-            self._tell,
-            messages.KillHost(host.number),
-        )
+        self._ending[host.number] = host
+        within_s = self._settings.handler_grace_s + END_WITHIN_S
+        asyncio.get_running_loop().call_later(within_s, self._kill, host)
+
+    def _kill(self, host: HostProcess) -> None:
+        """Have the spawner kill a host, which says how it ended; or do it, should that be gone."""
+        self._ending[host.number] = host
+        self._tell(messages.KillHost(host.number))
+        asyncio.get_running_loop().call_later(KILLED_WITHIN_S, self._kill_now, host.number)
+
+    def _kill_now(self, number: int) -> None:
+        host = self._ending.pop(number, None)
+        if host is not None:
+            host.kill()
 
     def _tell(self, message: msgspec.Struct) -> None:
         for spawner in self._supervisor.children:

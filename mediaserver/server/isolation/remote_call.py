@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from mediaserver.errors import CallEndedError, ConfigurationError
+from mediaserver.logs import call_over, call_streams
 from mediaserver.media.frames import Frame
 from mediaserver.observer import CallSummary
 from mediaserver.processors.api import Event
@@ -60,8 +61,9 @@ class RemoteCall:
         self.inbound = RemoteInbound()
         formats = self.facts.formats
         self.outbound = RemotePlays(
-            link, number, self._request, formats.send_rate, formats.send_mode
+            link, number, self._request, formats.send_rate, formats.send_mode, opened.facts.call_id
         )
+        call_streams(self.facts.call_id, self.facts.start.stream_id)
         self._link = link
         self._number = number
         self._stats = opened.stats
@@ -91,6 +93,8 @@ class RemoteCall:
             queued_frames=load.queued_frames,
             queued_events=load.queued_events,
             budget_overruns=load.budget_overruns,
+            # What the other side knows of it is in ``told`` already.
+            dropped_s=told.dropped_s + self.outbound.unsent_s - self._load.unsent_s,
         )
 
     def count(self, name: str) -> None:
@@ -143,6 +147,7 @@ class RemoteCall:
                 self._tell_load()
             case messages.RenewCall():
                 self.facts = facts_of(message.facts)
+                call_streams(self.facts.call_id, self.facts.start.stream_id)
                 formats = self.facts.formats
                 self.outbound.renew(formats.send_rate, formats.send_mode)
             case messages.EndCall():
@@ -162,7 +167,7 @@ class RemoteCall:
 
     def _tell_load(self) -> None:
         """Report how the processors keep up."""
-        load = self._runner.load
+        load = self._runner.load._replace(unsent_s=self.outbound.unsent_s)
         if load != self._load:
             self._load = load
             self._say(messages.Load(load))
@@ -188,6 +193,7 @@ class RemoteCall:
         await self.outbound.closed()
         self._tell_load()
         self._say(messages.CallDone(self._n_abandoned))
+        call_over(self.facts.call_id)
         self._done(self._number)
 
     def _answered(self, message: messages.Reply) -> None:

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from mediaserver.errors import AudioFormatError, CallEndedError, ConfigurationError
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.media.frames import Int16Array, check_audio
 from mediaserver.media.playout.convert import Converter
 from mediaserver.processors.api import (
@@ -39,7 +40,7 @@ from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.link import Link
 from telephony_codecs import CodecError
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 # Longer audio goes in pieces, so that other calls' packets come in between.
 PIECE_SAMPLES = 16 * 1024
@@ -107,6 +108,11 @@ class RemotePlays:
         request: asks for something and waits for the reply's result.
         send_rate_hz: of what goes into the call.
         mode: ``rtp`` or ``mp3``.
+        call_id: of the call, for logs.
+
+    Attributes:
+        ended: the call is over.
+        unsent_s: seconds of live audio that were dropped because the link was full.
     """
 
     def __init__(
@@ -116,8 +122,11 @@ class RemotePlays:
         request: Callable[[Any], Awaitable[Any]],
         send_rate_hz: int,
         mode: str,
+        call_id: str,
     ) -> None:
         self.ended = False
+        self.unsent_s = 0.0
+        self._call_id = call_id
         self._link = link
         self._call = call
         self._request = request
@@ -176,9 +185,12 @@ class RemotePlays:
 
     def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
         """See ``Call.play_live``."""
-        if self.ended or self._link.is_full:
+        if self.ended:
             return
         check_audio(samples, rate or self._rate_hz)
+        if self._link.is_full:
+            self.unsent_s += len(samples) / (rate or self._rate_hz)
+            return
         self._check_rate(rate)
         if self._is_mp3:
             raise ConfigurationError("mp3 mode plays whole clips; live audio needs mode rtp")
@@ -325,7 +337,8 @@ class RemotePlays:
                     self._link.send(messages.FEED, self._call, head, _octets(piece))
                     await self._pulls[number].acquire()
         except Exception as exc:  # the border to a user's source
-            logger.exception("a play's source failed")
+            text, call_id = "call %s: a play's source failed", self._call_id
+            limited.error("plays that failed", text, shown(call_id), exc_info=exc, call=call_id)
             failed = type(exc).__name__
         except asyncio.CancelledError:  # ours, or of a task that the source waited for
             failed = "cancelled"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from logging import ERROR, WARNING, getLogger
 from time import monotonic
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import msgspec
 
 from mediaserver.counters import COUNTERS
 from mediaserver.errors import ConfigurationError
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Event, ProcessorRestarted, Reconnected
 from mediaserver.server.calls.audio.outbound import Outbound
@@ -29,7 +30,7 @@ from mediaserver.server.isolation.link import PacketTooLongError
 from mediaserver.server.isolation.remote_call import told_of
 from mediaserver.settings import Settings
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(getLogger(__name__))
 
 STATUS_EVERY_S = 1.0
 # What a call's chain may ask for at once; more is refused, that it may not fill the memory here.
@@ -149,7 +150,7 @@ class IsolatedRunner:
             self._say(messages.event_message(event))
         except (ValueError, TypeError, RecursionError, PacketTooLongError) as exc:
             # a webhook, nested too deep or too long
-            logger.warning("call %s: an event is not told: %s", self._call_id, exc)
+            self._log("events not told", "call %s: an event is not told: %s", exc, WARNING)
 
     def end(self, reason: str) -> None:
         """See ``Runner``."""
@@ -257,10 +258,10 @@ class IsolatedRunner:
         self._losses.append(now)
         too_often = len(self._losses) == MAX_LOSSES and now - self._losses[0] < LOSSES_WITHIN_S
         if self._settings.on_host_loss == "restart" and not too_often:
-            logger.error("call %s: its chain starts again: %s", self._call_id, why)
+            self._log("chains started again", "call %s: its chain starts again: %s", why)
             self._restart(call, why)
             return
-        logger.error("call %s: its chain has ended: %s", self._call_id, why)
+        self._log("chains that ended", "call %s: its chain has ended: %s", why)
         self._follow(call, self._settings.on_error if too_often else self._settings.on_host_loss)
 
     def _restart(self, call: RunningCall, why: str) -> None:
@@ -282,12 +283,13 @@ class IsolatedRunner:
         elif word != "bypass":
             call.hang_up(reason="processor")
 
-    # Parts.
-
     @property
-    def _call_id(self) -> str:
+    def call_id(self) -> str:
+        """Of its call."""
         assert self._call is not None
         return self._call.facts.call_id
+
+    # Parts.
 
     def _open(self, *, alone: bool) -> None:
         call = self._call
@@ -295,13 +297,13 @@ class IsolatedRunner:
         try:
             host = self._host = self._place(alone)
         except OSError as exc:
-            logger.error("call %s: no processor host for it: %s", self._call_id, exc)
+            self._log("calls without a host", "call %s: no processor host for it: %s", exc)
             self._handlers_done.set()
             self._call_done.set()
             self._follow(call, self._settings.on_error)
             return
         self._number = host.add(self)
-        self._plays = HostedPlays(_outbound(call), self._say, self._call_id)
+        self._plays = HostedPlays(_outbound(call), self._say, self.call_id)
         told = told_of(call.facts)
         self._say(messages.OpenCall(told, self._chain, self._outside, call.stats()))
 
@@ -318,11 +320,14 @@ class IsolatedRunner:
     def _refused(self, problem: str) -> None:
         assert self._call is not None
         self._call.count("refused_processor")
-        logger.warning("call %s refused: %s", self._call_id, problem)
+        self._log("calls refused", "call %s refused: %s", problem, WARNING)
         self._leave(abandoned=False)
         self._handlers_done.set()
         self._call_done.set()
         self._call.end("processor")
+
+    def _log(self, kind: str, text: str, why: object, level: int = ERROR) -> None:
+        limited.log(level, kind, text, shown(self.call_id), shown(why, 400), call=self.call_id)
 
     def _counted(self, name: str) -> None:
         assert self._call is not None
@@ -379,6 +384,7 @@ def _joined(one: RunnerLoad, other: RunnerLoad) -> RunnerLoad:
         max(one.queued_frames, other.queued_frames),
         max(one.queued_events, other.queued_events),
         one.budget_overruns + other.budget_overruns,
+        one.unsent_s + other.unsent_s,
     )
 
 

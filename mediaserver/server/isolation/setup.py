@@ -19,20 +19,26 @@ class HostSetup(msgspec.Struct, frozen=True, tag=True):
 
     Attributes:
         beat_s: between two of its heartbeats.
-        settings: without the secrets that only the server needs.
+        settings: without the secrets that only the server needs, nor the key for numbers: users'
+            code may look at all that is there. What would be a hash is masked.
+        worker: number of the worker that carries the calls, for the log.
     """
 
     beat_s: float
     settings: HandedSettings
+    worker: int | None = None
 
     @classmethod
-    def of(cls, settings: Settings, beat_s: float) -> HostSetup:
+    def of(cls, settings: Settings, beat_s: float, worker: int | None = None) -> HostSetup:
         """The message for these settings.
 
         Raises:
             ConfigurationError: another process cannot be given them.
         """
-        return cls(beat_s, HandedSettings.of(settings, "processor hosts"))
+        if settings.log_numbers == "hash":
+            settings = msgspec.structs.replace(settings, log_numbers="masked")
+        handed = HandedSettings.of(settings, "processor hosts", numbers_key=None)
+        return cls(beat_s, handed, worker)
 
 
 def secret_names(environment: Mapping[str, str], allowed: Iterable[str]) -> frozenset[str]:

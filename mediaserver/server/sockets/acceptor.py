@@ -17,6 +17,8 @@ import sys
 from time import monotonic
 from typing import Protocol
 
+from mediaserver.logs import LimitedLog
+
 if sys.platform != "win32":
     import resource
 
@@ -38,7 +40,7 @@ TURNS_TO_CLOSE = 3
 SAY_EVERY_S = 60.0
 _OUT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 
 class Entrance(Protocol):
@@ -222,7 +224,8 @@ class Acceptor:
         self._entrance.count("no_descriptor")
         if now >= self._say_from:
             self._say_from = now + SAY_EVERY_S
-            logger.warning(
+            limited.warning(
+                "descriptors run out",
                 "file descriptors run out (limit %s): connections that have said nothing are"
                 " closed, and where there are none, new calls refused; raise the limit"
                 " (ulimit -n) well above twice max_calls",

@@ -12,10 +12,11 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.server.calls.hangups import ControlEncoding, Perform
 from mediaserver.server.workers.messages import Abandoned, Command, Commanded
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 # At the server's end.
 COMMANDS_WITHIN_S = 5.0
@@ -124,7 +125,9 @@ class CommandAnswers:
             try:
                 await self._perform(call_id, "hangup", (), {})
             except Exception as exc:  # whatever the client raises: nobody else is told
-                logger.error("call %s could not be hung up: %s", call_id, exc)
+                text = "call %s could not be hung up: %s"
+                shown_id, why = shown(call_id), shown(exc, 400)
+                limited.error("calls not hung up", text, shown_id, why, call=call_id)
 
         tasks = [asyncio.create_task(hang_up(call_id)) for call_id in call_ids]
         if tasks:

@@ -72,7 +72,8 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
         Raises:
             ConfigurationError: another process cannot be given them.
         """
-        return cls(index, beat_s, has_client, HandedSettings.of(settings, "workers"))
+        handed = HandedSettings.of(settings, "workers", numbers_key=settings.numbers_key)
+        return cls(index, beat_s, has_client, handed)
 
     @property
     def settings(self) -> Settings:

@@ -27,11 +27,12 @@ from time import monotonic
 import msgspec
 from websockets.frames import Close, Frame, Opcode
 
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.server.workers.directory import Directory
 from mediaserver.server.workers.messages import Claimed, HandOver
 from mediaserver.server.workers.process import WorkerProcess, WorkerSupervisor
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 # Enough for a worker to be replaced; callers hear silence meanwhile.
 PLACE_WITHIN_S = 10.0
@@ -126,7 +127,8 @@ class Placement:
             self._move(number, parcel, other)
         elif now - parcel.since > PLACE_WITHIN_S:
             self.count("refused_no_worker")
-            logger.warning("call %s refused: no worker took it", parcel.hand_over.call_id)
+            text, call_id = "call %s refused: no worker took it", parcel.hand_over.call_id
+            limited.warning("calls without a worker", text, shown(call_id), call=call_id)
             del self._parcels[number]
             with contextlib.suppress(OSError), socket.socket(fileno=parcel.fd) as end:
                 end.send(_LATER)
@@ -140,7 +142,9 @@ class Placement:
     def _move(self, number: int, parcel: Parcel, worker: WorkerProcess) -> None:
         del self._parcels[number]
         self.count("placed_again")
-        logger.warning("call %s goes to %s", parcel.hand_over.call_id, worker.name)
+        call_id = parcel.hand_over.call_id
+        text = "call %s goes to %s"
+        limited.warning("calls placed again", text, shown(call_id), worker.name, call=call_id)
         self._directory.moved(parcel.hand_over.call_id, worker)
         self._send(parcel, worker)
 
@@ -149,7 +153,8 @@ class Placement:
             sent = os.dup(parcel.fd)  # the channel closes what it has sent
         except OSError as exc:
             call_id = parcel.hand_over.call_id
-            logger.error("call %s cannot be handed over: %s", call_id, exc.strerror)
+            text, why = "call %s cannot be handed over: %s", exc.strerror
+            limited.error("calls not handed over", text, shown(call_id), why, call=call_id)
             self.count("refused_no_descriptor")
             os.close(parcel.fd)
             self._directory.landed(call_id)

@@ -16,7 +16,7 @@ from typing import Any, cast
 import msgspec
 from websockets.protocol import State as SocketState
 
-from mediaserver.logs import shown
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.observer import CallSummary
 from mediaserver.processes.channel import Channel
 from mediaserver.processes.inside import Heartbeats
@@ -56,7 +56,7 @@ from mediaserver.settings import Settings
 from mediaserver.tokens import Admission
 from mediaserver.wire.messages import Start
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 # At the end: for peers to take their close frames, and for the parent to take the last report.
 FLUSH_WITHIN_S = 1.0
@@ -228,7 +228,8 @@ class Worker:
 
     async def _finish_alone(self) -> None:
         """Carry the calls to their end, as in a drain; a signal ends them."""
-        logger.warning("the server's main process is gone: live calls go on to their end")
+        text = "the server's main process is gone: live calls go on to their end"
+        limited.each(logging.WARNING, "main process gone", text)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._over.set)
@@ -274,9 +275,8 @@ class Worker:
             _close(fd)
             return
         if fd is None:
-            logger.error(
-                "call %s: its socket did not get here: too many are open", shown(land.call_id)
-            )
+            text = "call %s: its socket did not get here: too many are open"
+            limited.error("sockets lost", text, shown(land.call_id), call=land.call_id)
             self.count("refused_no_descriptor")
             self._report(HandedOver(land.call_id))
             self._report(SocketClosed())
@@ -300,7 +300,8 @@ class Worker:
             if connection.socket is not None:
                 connection.socket.read_by_poller()
         except (OSError, RuntimeError) as exc:  # gone in the meantime; uvloop's is no OSError
-            logger.info("call %s: its socket cannot be used: %s", shown(land.call_id), exc)
+            text, call_id = "call %s: its socket cannot be used: %s", land.call_id
+            limited.info("sockets of no use", text, shown(call_id), exc, call=call_id)
             if end is None:  # not even its kind could be asked for, as where it was reset
                 os.close(fd)
             else:
@@ -329,8 +330,9 @@ class Landing(asyncio.Protocol):
             self._connection.text_received(given.start, monotonic())
             if given.behind:
                 media_socket.data_received(given.behind)
-        except Exception:  # what a transport does where data_received() raises
-            logger.exception("call %s failed at its start", shown(given.call_id))
+        except Exception as exc:  # what a transport does where data_received() raises
+            text, call_id = "call %s failed at its start", given.call_id
+            limited.error("calls that failed", text, shown(call_id), exc_info=exc, call=call_id)
             transport.abort()
 
 

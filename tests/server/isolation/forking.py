@@ -17,7 +17,7 @@ MEMORY_BYTES = 256 << 20
 GRACE_S = 0.2
 
 
-def host(number: int, end: socket.socket) -> None:
+def host(number: int, end: socket.socket, stderr: int) -> None:
     """One host: each octet is an order; the end of the link ends it."""
     while order := end.recv(1):
         match order:
@@ -32,8 +32,19 @@ def host(number: int, end: socket.socket) -> None:
             case b"h":
                 while True:
                     pass
+            case b"p":
+                _print(end, stderr)
             case b"i":
                 time.sleep(600)
+
+
+def _print(end: socket.socket, stderr: int) -> None:
+    """Flood stdout by print, stderr as a C library would; one line to the real one."""
+    for n in range(20_000):
+        print("a printed line", n)
+        os.write(2, b"a library's line\n")
+    os.write(stderr, b"a line of the log\n")
+    end.sendall(b"!")
 
 
 def _facts(number: int) -> dict[str, object]:
@@ -46,13 +57,14 @@ def _facts(number: int) -> dict[str, object]:
     }
 
 
-def main(fd: int, forks: int = 1000) -> None:
-    """Serve; after so many forks there are no more."""
+def main(fd: int, forks: int = 1000, failing: int = 1_000_000) -> None:
+    """Serve; after so many forks, so many more fail."""
     end = inside.begin(fd, VERSION)
     fork, left = os.fork, iter(range(forks))
+    fails = iter(range(failing))
 
     def limited() -> int:
-        if next(left, None) is None:
+        if next(left, None) is None and next(fails, None) is not None:
             raise BlockingIOError(11, "Resource temporarily unavailable")
         return fork()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 from collections.abc import AsyncIterator
@@ -402,3 +403,24 @@ async def hasty(call: Call, notes: Path) -> None:
     results = [str(r) for r in await asyncio.gather(*asked, return_exceptions=True)]
     note([any(text in result for result in results) for text in ("at once", "API key")])
     note(await call.send({"event": "bot"}))
+
+
+@processor
+async def blurts(call: Call, notes: Path) -> None:
+    """More live audio at once than the way to its call takes: ten minutes of it."""
+    for _ in range(600):
+        call.play_live(tone(1.0))
+    at_once = call.stats.dropped_s
+    while call.stats.frames_in < 50:  # noqa: ASYNC110  # nobody tells of it
+        await asyncio.sleep(0.05)
+    Notes(notes, call)(at_once, call.stats.dropped_s)
+
+
+@processor
+async def stuck(call: Call) -> None:
+    """In C, with Python's lock, from its tenth frame on: no signal's handler runs, no thread."""
+    n = 0
+    async for _ in call.frames():
+        n += 1
+        if n == 10:
+            ctypes.PyDLL(None).sleep(600)

@@ -16,6 +16,7 @@ from mediaserver.server.isolation.pool import HostPool
 from mediaserver.server.service import SingleProcessService
 from mediaserver.settings import ProcessorSetting
 from tests.server.conftest import Serving
+from tests.server.following import Followed
 from tests.server.isolation.test_parity import bot, noted
 from tests.server.watching import soon
 
@@ -136,6 +137,20 @@ async def test_workers_have_hosts_of_their_own(serving: Serving, tmp_path: Path)
             assert report.problem is None
     found = {noted(tmp_path, plan)[0][0] for plan in plans}
     assert len(found) == 2
+
+
+async def test_live_audio_that_a_full_link_drops_is_counted(
+    serving: Serving, tmp_path: Path, followed: Followed, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The bot sees it in its figures at once, the call's summary has it, and a hint says so."""
+    plan = CallPlan(seconds=2.5)
+    async with serving(bot("blurts", "process", tmp_path)) as server:
+        await place_call(server.url, plan)
+    ((at_once, later),) = noted(tmp_path, plan)
+    assert at_once > 400
+    assert later >= at_once
+    assert followed.summary(plan.call_control_id).dropped_s >= at_once
+    assert any("did not get from its processor host" in r.getMessage() for r in caplog.records)
 
 
 async def test_calls_leave_nothing_behind(serving: Serving) -> None:

@@ -18,11 +18,13 @@ import pytest
 from benchmarks.parts import crimes
 from mediaserver.app import MediaServer
 from mediaserver.carrier import CallPlan, FakeCall, place_call
+from mediaserver.server.isolation.runner import IsolatedRunner
 from mediaserver.settings import ProcessorSetting
 from tests.cli.test_process import serve
 from tests.cli.test_workers import all_gone, is_running
 from tests.server.conftest import Serving
 from tests.server.isolation.test_losses import pids, pool_of
+from tests.server.isolation.test_parity import BOTS
 from tests.server.watching import soon
 from tests.server.workers.crews import EchoCall, echoes
 
@@ -109,6 +111,48 @@ async def test_a_killed_spawner_is_replaced(serving: Serving) -> None:
                 assert await echoes(late, 5)
                 assert is_running(host)
         await soon(lambda: server.service.n_calls == 0, 20)
+
+
+async def test_one_stuck_in_c_is_killed_though_its_spawner_is_dead(serving: Serving) -> None:
+    """It holds Python's lock: no thread of its own can end it, and the new spawner knows it not."""
+    bot = ProcessorSetting(f"{BOTS}:stuck", isolate="process")
+    async with serving(bot, host_silent_s=1.0, handler_grace_s=0.2, on_host_loss="end") as server:
+        async with EchoCall(server.url, CallPlan(seconds=60.0)) as call:
+            await soon(lambda: len(pids(server)) == 1 and all(pids(server)), 20)
+            (pid,) = pids(server)
+            for _ in range(3):
+                await call.send_payload(b"\xff" * 160)
+            # Before its first frame it has half a minute.
+            await soon(lambda: any(host._has_run for host in pool_of(server).hosts), 20)
+            os.kill(spawner_pid(server), signal.SIGKILL)
+            for _ in range(20):
+                await call.send_payload(b"\xff" * 160)
+            await all_gone([pid])
+        await soon(lambda: server.service.n_calls == 0, 20)
+
+
+async def test_a_call_that_fails_when_its_host_is_lost_harms_no_other(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each call of a lost host is told of it."""
+    told = IsolatedRunner.host_lost
+    plans = [CallPlan(seconds=60.0), CallPlan(seconds=60.0)]
+
+    def fails(self: IsolatedRunner, why: str) -> None:
+        told(self, why)
+        if self.call_id == plans[0].call_control_id:
+            raise RuntimeError("one call's own trouble")
+
+    monkeypatch.setattr(IsolatedRunner, "host_lost", fails)
+    async with serving(echo(), calls_per_host=2) as server:
+        async with EchoCall(server.url, plans[0]), EchoCall(server.url, plans[1]) as call:
+            assert await echoes(call, 3)
+            (host,) = pids(server)
+            os.kill(host, signal.SIGKILL)
+            await soon(lambda: server.service.counters["lost_hosts"] == 2, 20)
+            assert await echoes(call, 4)
+    failed = [r for r in caplog.records if r.event == "calls_that_failed"]
+    assert [r.call_id for r in failed] == [plans[0].call_control_id]
 
 
 async def test_no_descriptor_for_a_host_ends_one_call(

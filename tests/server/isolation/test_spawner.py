@@ -19,7 +19,12 @@ import pytest
 
 from mediaserver.processes.channel import Channel
 from mediaserver.server.isolation import messages
-from mediaserver.server.isolation.spawner import ADDRESS_SPACE_TIMES, MAX_OPEN_FILES, NICE
+from mediaserver.server.isolation.spawner import (
+    ADDRESS_SPACE_TIMES,
+    FORK_WITHIN_S,
+    MAX_OPEN_FILES,
+    NICE,
+)
 from tests.cli.test_workers import all_gone
 from tests.server.isolation.forking import MEMORY_BYTES
 from tests.server.watching import soon
@@ -30,9 +35,10 @@ SAID = messages.Hello | messages.Ready | messages.Heartbeat | messages.FromSpawn
 class Spawned:
     """A spawner's process, and what it says."""
 
-    def __init__(self, forks: int) -> None:
+    def __init__(self, forks: int, failing: int) -> None:
         ours, theirs = socket.socketpair()
-        code = f"from tests.server.isolation.forking import main; main({theirs.fileno()}, {forks})"
+        arguments = f"{theirs.fileno()}, {forks}, {failing}"
+        code = f"from tests.server.isolation.forking import main; main({arguments})"
         self.process = subprocess.Popen(
             [sys.executable, "-c", code],
             pass_fds=[theirs.fileno()],
@@ -81,9 +87,9 @@ class Spawned:
 
 
 @asynccontextmanager
-async def spawning(forks: int = 1000) -> AsyncIterator[Spawned]:
+async def spawning(forks: int = 1000, failing: int = 1_000_000) -> AsyncIterator[Spawned]:
     """A spawner that is ready, and ends."""
-    spawned = Spawned(forks)
+    spawned = Spawned(forks, failing)
     try:
         await soon(lambda: messages.Ready() in spawned.said, 60)
         yield spawned
@@ -159,7 +165,7 @@ async def test_one_that_hangs_says_where_and_is_killed() -> None:
         hangs.close()
         idle.close()
     assert errors.count('forking.py", line') >= 1
-    assert errors.count("most recent call first") == 1
+    assert errors.count("Current thread") == 1
 
 
 @pytest.mark.parametrize("how", ["told", "gone", "killed"])
@@ -181,6 +187,58 @@ async def test_hosts_end_with_the_other_side(how: str) -> None:
         for end in (link, link2, link3):
             end.close()
         await all_gone([one, other, spinning])
+
+
+async def test_what_hosts_print_is_bounded() -> None:
+    """A flood by print and by a C library: some lines of it, and how many more; not of the log."""
+    async with spawning() as spawner:
+        _, link = await spawner.host(1)
+        link.send(b"p")
+        loop = asyncio.get_running_loop()
+        assert await asyncio.wait_for(loop.sock_recv(link, 1), 60) == b"!"
+        link.send(b"x")
+        assert await spawner.exited(1) == 3
+        spawner.channel.send(messages.Shutdown())
+        link.close()
+        errors = (await spawner.ended()).splitlines()
+    assert "a line of the log" in errors
+    printed = [line for line in errors if line.startswith("processor host 1 prints: ")]
+    n_more = sum(int(line.split()[5]) for line in printed if "more lines" in line)
+    kept = [line for line in printed if "more lines" not in line]
+    assert {"processor host 1 prints: a printed line 0"} < {*kept}
+    assert "processor host 1 prints: a library's line" in kept
+    assert len(kept) + n_more == 40_000
+    assert len(kept) < 20_000
+
+
+async def test_a_fork_that_fails_is_tried_again_after_a_pause() -> None:
+    """The host that is wanted starts as soon as it can, and its call waits."""
+    async with spawning(forks=1, failing=2) as spawner:
+        (_, first), (_, second) = await spawner.host(1), await spawner.host(2)
+        assert (await asked(second))["number"] == 2
+        assert (await asked(first))["number"] == 1
+        spawner.channel.send(messages.Shutdown())
+        first.close()
+        second.close()
+        errors = await spawner.ended()
+    text = (
+        "processor host 2 cannot be started: Resource temporarily unavailable; the next try is in"
+    )
+    assert f"{text} 0.2 s" in errors
+    assert f"{text} 0.4 s" in errors
+    assert errors.count("cannot be started") == 2
+
+
+async def test_a_host_that_is_wanted_no_more_is_not_forked() -> None:
+    """Its link ends at once."""
+    async with spawning(forks=0) as spawner:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        spawner.channel.send(messages.SpawnHost(1), theirs.detach())
+        spawner.channel.send(messages.KillHost(1))
+        loop = asyncio.get_running_loop()
+        assert await asyncio.wait_for(loop.sock_recv(ours, 1), FORK_WITHIN_S - 1) == b""
+        ours.close()
 
 
 async def test_a_host_that_cannot_be_forked_harms_no_other() -> None:

@@ -155,7 +155,8 @@ class Sources:
                 "call %s: cannot play %s: %s",
                 shown(self._call_id),
                 shown(_name_of(source), 300),
-                exc,
+                shown(exc, 300),
+                call=self._call_id,
             )
             playout.fail(play, monotonic())
         else:
@@ -167,7 +168,8 @@ class Sources:
         if is_operators(exc):
             raise exc
         text = "call %s: a play failed: %s"
-        limited.error("plays that failed", text, shown(self._call_id), what, exc_info=exc)
+        call = self._call_id
+        limited.error("plays that failed", text, shown(call), what, exc_info=exc, call=call)
 
 
 class Chunks:

@@ -26,11 +26,12 @@ from typing import Any, Protocol
 
 import msgspec
 
+from mediaserver.logs import LimitedLog, shown
 from mediaserver.processors.chain import Chain
 from mediaserver.server.calls.runner import InlineRunner
 from mediaserver.server.calls.view import CallView
 
-logger = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 BEAT_S = 0.05
 LATE_S = 0.1
@@ -73,7 +74,7 @@ class Culprit(msgspec.Struct, frozen=True):
         if whose is not None:
             return whose
         who = f"processor {self.processor}" if self.processor else "code"
-        of_call = f" of call {self.call_id}" if self.call_id else ""
+        of_call = f" of call {shown(self.call_id)}" if self.call_id else ""
         return f"{who}{of_call} at {self.where}"
 
 
@@ -157,9 +158,9 @@ class LoopWatch:
             culprit = Culprit("gc" if gc_s > late_s / 2 else "unknown")
             self._say(culprit, late_s)
         elif late_s > 1.0:
-            logger.log(
-                culprit.level, "the event loop was held up for %.1f s by %s", late_s, culprit
-            )
+            text = "the event loop was held up for %.1f s by %s"
+            call = culprit.call_id or None
+            limited.log(culprit.level, "loop was held up", text, late_s, culprit, call=call)
         count = self._count
         match culprit.kind:
             case "gc":
@@ -225,12 +226,8 @@ class LoopWatch:
         if len(self._said) > 1000:
             self._said.clear()
         self._said[key] = now
-        logger.log(
-            culprit.level,
-            "the event loop is held up, %.0f ms so far, by %s",
-            1000 * late_s,
-            culprit,
-        )
+        text, call = "the event loop is held up, %.0f ms so far, by %s", culprit.call_id or None
+        limited.log(culprit.level, "loop is held up", text, 1000 * late_s, culprit, call=call)
 
 
 # Whose variable ``stage`` is what runs now.

@@ -10,8 +10,7 @@ from mediaserver.media.playout import Playout
 from mediaserver.processors.api import Hint
 from mediaserver.server.calls.audio.inbound import Inbound
 
-logger = logging.getLogger(__name__)
-limited = LimitedLog(logger)
+limited = LimitedLog(logging.getLogger(__name__))
 
 NO_MARK_AFTER_S = 5.0
 EARLY_MARKS = 2
@@ -49,7 +48,8 @@ class Diagnostics:
         order = inbound.l16_byte_order
         if order is not None and not self._byte_order_said:
             self._byte_order_said = True
-            logger.info("call %s: L16 is read as %s-endian", shown(call_id), order)
+            text = "call %s: L16 is read as %s-endian"
+            limited.info("byte orders", text, shown(call_id), order, call=call_id)
 
     def say_error(self, call_id: str, code: int | None, meaning: str) -> None:
         """Log what Telnyx refused: once a call and code, for it may refuse every message."""
@@ -61,6 +61,7 @@ class Diagnostics:
                 shown(call_id),
                 code,
                 meaning,
+                call=call_id,
             )
 
     def look(self, inbound: Inbound, playout: Playout, now: float) -> Iterator[Hint]:

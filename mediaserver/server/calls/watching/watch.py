@@ -28,8 +28,7 @@ from mediaserver.server.calls.watching.notes import Notes
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import ERROR_MEANINGS, ErrorBody
 
-logger = logging.getLogger(__name__)
-limited = LimitedLog(logger)
+limited = LimitedLog(logging.getLogger(__name__))
 
 # Between the event and the hang-up: for a goodbye.
 NOTICE_S = 5.0
@@ -135,7 +134,8 @@ class Watch:
         due_at = self._due.get(limit)
         if due_at is None:
             self._due[limit] = now + NOTICE_S
-            logger.info("call %s has reached %s", shown(call.call_id), limit)
+            text = "call %s has reached %s"
+            limited.info("limits reached", text, shown(call.call_id), limit, call=call.call_id)
             call.runner.publish(LimitReached(limit, NOTICE_S))
         elif now >= due_at:
             call.hang_up(reason=limit.removesuffix("_s"))
@@ -148,7 +148,8 @@ class Watch:
             self._hint(call, Hint("media_silent", text))
 
     def _look_for_drops(self, call: WatchedCall) -> None:
-        n_frames, too_late_s = call.runner.load.dropped_frames, call.outbound.tally.too_late_s
+        load, too_late_s = call.runner.load, call.outbound.tally.too_late_s
+        n_frames = load.dropped_frames
         for name, is_there, text in (
             (
                 "slow_handler",
@@ -161,6 +162,12 @@ class Watch:
                 too_late_s > 0,
                 f"live audio is dropped: {too_late_s:.2f} s of it waited for longer than"
                 f" backlog_ms ({self._settings.backlog_ms:g} ms)",
+            ),
+            (
+                "live_unsent",
+                load.unsent_s > 0,
+                f"live audio is dropped: {load.unsent_s:.2f} s of it did not get from its processor"
+                " host to the call",
             ),
         ):
             if is_there and name not in self._dropped:
@@ -177,5 +184,8 @@ class Watch:
 
     def _hint(self, call: WatchedCall, hint: Hint) -> None:
         self.notes.hint(hint.name, hint.text)
-        limited.warning(f"hints {hint.name}", "call %s: %s", shown(call.call_id), hint.text)
+        call_id = call.call_id
+        limited.warning(
+            f"hints {hint.name}", "call %s: %s", shown(call_id), hint.text, call=call_id
+        )
         call.runner.publish(hint)
