@@ -213,7 +213,9 @@ async def test_no_secret_and_no_number_is_in_it(serving: Serving) -> None:
         assert canary not in text
     names_of = {key[0] for key in set(read(text)) - before}
     assert names_of <= {"frames_total", "frames_concealed_total"} | {
-        f"chain_seconds_{part}" for part in ("bucket", "count", "sum")
+        f"{name}_seconds_{part}"
+        for name in ("chain", "loop_lag")
+        for part in ("bucket", "count", "sum")
     }
 
 
