@@ -11,9 +11,11 @@ import pytest
 from mediaserver.errors import ConfigurationError
 from mediaserver.history.files import open_sqlite
 from mediaserver.history.lines import N_FILES, files_of
-from mediaserver.history.records import BadRecordError, HangUp, decode_record
+from mediaserver.history.recorder import CallRecorder
+from mediaserver.history.records import BadRecordError, CallRecord, HangUp, decode_record
 from mediaserver.history.stores import Limits, Query, Store, Unwritable
 from mediaserver.history.writer import open_store, read_history
+from mediaserver.observer import CallSummary
 from tests.history.made import record
 
 PLENTY = Limits(30, 100 << 20)
@@ -155,7 +157,11 @@ def test_lines_on_a_full_disk_leave_no_half_line() -> None:
 
 def test_numbers_are_kept_masked() -> None:
     """Neither number of a call is in its record."""
-    kept = record("v3:a", caller="+13122010094", callee="+13122123456")
+    put: list[CallRecord] = []
+    CallRecorder(put.append).closed(
+        CallSummary(call_id="v3:a", reason="stop", caller="+13122010094", callee="+13122123456")
+    )
+    (kept,) = put
     assert b"3122010094" not in kept.encode()
     assert kept.summary.caller == "…94"
     assert decode_record(kept.encode()) == kept

@@ -73,6 +73,7 @@ class RemoteCall:
         self._replies: dict[int, asyncio.Future[Any]] = {}
         self._runner = InlineRunner(chosen, settings)
         self._load = RunnerLoad()
+        self._unsent_told_s = 0.0  # what ``_stats`` has of ``outbound.unsent_s``
         self._n_abandoned = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self.run: Callable[[Frame], None] = self._runner.run
@@ -94,7 +95,7 @@ class RemoteCall:
             queued_events=load.queued_events,
             budget_overruns=load.budget_overruns,
             # What the other side knows of it is in ``told`` already.
-            dropped_s=told.dropped_s + self.outbound.unsent_s - self._load.unsent_s,
+            dropped_s=told.dropped_s + self.outbound.unsent_s - self._unsent_told_s,
         )
 
     def count(self, name: str) -> None:
@@ -143,6 +144,7 @@ class RemoteCall:
                 self._answered(message)
             case messages.Status():
                 self._stats = message.stats
+                self._unsent_told_s = self._load.unsent_s  # told a second ago
                 self.inbound.l16_byte_order = message.l16_byte_order
                 self._tell_load()
             case messages.RenewCall():
@@ -152,6 +154,7 @@ class RemoteCall:
                 self.outbound.renew(formats.send_rate, formats.send_mode)
             case messages.EndCall():
                 self._stats = message.stats
+                self._unsent_told_s = self._load.unsent_s
                 self._end(message.reason)
             case messages.CloseCall():
                 self._spawn(self._close())
