@@ -46,6 +46,9 @@ COUNTERS: dict[str, str] = {
     "refused_no_worker": "sockets or calls refused because no worker could take them",
     "refused_no_descriptor": "sockets refused, or lost on the way to their worker, because too"
     " many files were open",
+    "passed_on": "sockets given to the older generation of the server that has their call",
+    "reloads": "times this server took over from an older generation",
+    "reloads_failed": "reloads after which the same process served on; the log says why",
     "placed_again": "sockets given to another worker, because theirs hung or died before it"
     " took them",
     "lost_with_worker": "calls that ended because their worker died",

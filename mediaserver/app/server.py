@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import cast
+from typing import Any, cast
 
 from mediaserver.app.call_store import CallStore
+from mediaserver.app.generations import Generations, Handed
 from mediaserver.app.loop import loop_factory
 from mediaserver.app.relations import Relations
 from mediaserver.app.runners import runners_for
 from mediaserver.app.signals import StopSignals
+from mediaserver.app.systemd import notify
 from mediaserver.control import (
     RestartLimits,
     WebhookReceiver,
@@ -57,6 +59,7 @@ class MediaServer:
         limits: how long workers may be silent; tests are less patient.
         webhooks: a receiver of the program's own, which its own web application serves by
             ``webhook_route``, on this event loop; this server serves none then.
+        handed: what this process was given at its start, by systemd or by the server before it.
 
     Attributes:
         service: the media side: its port, calls and counters; see ``Service``.
@@ -74,6 +77,7 @@ class MediaServer:
         *,
         limits: WorkerLimits | None = None,
         webhooks: WebhookReceiver | None = None,
+        handed: Handed | None = None,
     ) -> None:
         self.settings = settings = settings or Settings()
         self.client = client_from(settings)
@@ -85,6 +89,9 @@ class MediaServer:
             )
         store = CallStore(Path(settings.state_file)) if settings.state_file else None
         self._relations = Relations(self.client, self.webhooks, _restart_limits(settings), store)
+        self._generations = Generations(
+            settings, handed or Handed(), self._relations, self._own_webhooks
+        )
         if settings.answer:
             self._answer_calls()
         self.service = self._make_service(limits)
@@ -99,7 +106,8 @@ class MediaServer:
                 self.settings,
                 routes=routes,
                 perform=commands,
-                observer=self._relations,
+                observer=self._generations,
+                elsewhere=self._generations.older,
                 runners=runners_for(self.settings),
             )
         for _, setting in self.settings.named():
@@ -109,7 +117,8 @@ class MediaServer:
             routes=routes,
             perform=commands,
             encoding=encoding,
-            observer=self._relations,
+            observer=self._generations,
+            elsewhere=self._generations.older,
             limits=limits,
         )
 
@@ -122,13 +131,18 @@ class MediaServer:
         return f"ws://{shown}:{self.service.port}/media"
 
     async def __aenter__(self) -> MediaServer:
-        await self.service.start()
+        try:
+            await self._generations.enter(self.service)
+            await self.service.start()
+        except BaseException:
+            await self._generations.close()
+            raise
         if self.settings.routes:
             for line in told(self.settings, masked):
                 logger.info("%s", line)
         for line in silences(self.settings):
             logger.warning("%s", line)
-        await self._relations.restore()
+        await self._relations.restore(self._generations.older.calls)
         return self
 
     async def __aexit__(
@@ -140,6 +154,7 @@ class MediaServer:
         signals = self._signals
         hurry = signals is not None and signals.now.is_set()
         await self.service.close(hurry=hurry)
+        await self._generations.close()
         await self._relations.aclose()
         if self._own_webhooks is not None:
             await self._own_webhooks.aclose(0.0 if hurry else WEBHOOKS_WITHIN_S)
@@ -150,24 +165,40 @@ class MediaServer:
         if signals is not None:
             signals.close()
 
-    async def run(self, ready: Callable[[], None] = lambda: None) -> None:
+    async def run(self, ready: Callable[[], None] = lambda: None, *, reload: bool = False) -> None:
         """Serve until SIGTERM or SIGINT, then drain.
 
-        A second signal ends the server now, and within two seconds the process, whatever
-        users' code does. ``ready`` is called when signals are heard.
+        The port is free at once then, and a server that is started on it knows the calls that
+        go on here. A second signal ends the server now, and within two seconds the process,
+        whatever users' code does. ``ready`` is called when signals are heard.
+
+        With ``reload`` the program is started again, as it was started, on SIGHUP. Once the new
+        process listens, this one serves until its calls are over.
         """
         signals = self._signals = StopSignals(self.service.abort)
-        signals.listen()
+        signals.listen(self._generations.reload if reload else None)
+        self._generations.serving(signals.end)
         ready()
-        await signals.stop.wait()
+        await _first(signals.stop.wait(), self._generations.replaced.wait())
+        if not signals.stop.is_set():
+            await _first(signals.stop.wait(), self._generations.deserted())
+        if signals.stop.is_set():
+            await self._drain(signals)
+
+    async def _drain(self, signals: StopSignals) -> None:
+        notify("STOPPING=1")
+        self._generations.give_up_next()
+        self._generations.wait_for_next()  # before the port is free: whoever takes it may ask
+        self.service.leave_port()
         self.service.drain()
-        waits = [
-            asyncio.create_task(self.service.drained()),
-            asyncio.create_task(signals.now.wait()),
-        ]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        self._generations.older.end(now=False)
+        await _first(signals.now.wait(), self._drained())
+        if signals.now.is_set():
+            self._generations.older.end(now=True)
+
+    async def _drained(self) -> None:
+        await self.service.drained()
+        await self._generations.older.ended()
 
     async def _answer(self, event: Event) -> None:
         assert self.client is not None
@@ -184,6 +215,14 @@ class MediaServer:
         if self.client is None or self.webhooks is None or self.settings.public_url is None:
             raise ConfigurationError("answer needs api_key, public_keys and public_url")
         self.webhooks.on("call.initiated")(self._answer)
+
+
+async def _first(*waits: Coroutine[Any, Any, object]) -> None:
+    """Wait for one of these, and cancel the others."""
+    tasks = [asyncio.ensure_future(each) for each in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
 
 
 def _restart_limits(settings: Settings) -> RestartLimits | None:

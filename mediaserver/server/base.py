@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Sequence
 from typing import Protocol
 
+from mediaserver.server.handover.arrival import Arrival
+from mediaserver.server.handover.passing import NoOlderGenerations, OlderGenerations, PassedOn
+from mediaserver.server.listener import Listener
 from mediaserver.settings import Settings
+from mediaserver.tokens import TokenGate
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +65,33 @@ class Service(Protocol):
     async def drained(self) -> None:
         """Wait until no call is left; when ``drain_s`` is over, do what ``drain_end`` says."""
 
+    @property
+    def listener(self) -> Listener:
+        """Where it listens."""
+
+    @property
+    def gate(self) -> TokenGate:
+        """What is known of tokens."""
+
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
+
+    def call_over(self, call_id: str) -> None:
+        """An older generation's call has ended: its tokens have their grace."""
+
+    def take(self, passed: PassedOn, fd: int) -> None:
+        """Go on with a stream of a call of ours that a newer generation has read so far."""
+
+    def leave_port(self) -> None:
+        """Listen no more, so that another process can; what is connected goes on."""
+
+    async def bind(self, given: Sequence[socket.socket] = ()) -> None:
+        """Take the address; ``MediaServer`` does it.
+
+        Raises:
+            ConfigurationError: it cannot be had.
+        """
+
     async def start(self) -> None:
         """Listen; ``MediaServer`` does it.
 
@@ -81,13 +114,19 @@ class ServiceBase(ABC):
 
     Args:
         settings: see ``Settings``.
+        elsewhere: calls that older generations have.
 
     Attributes:
         draining: no new calls are taken.
+        elsewhere: as above.
+        listener: where it listens.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    listener: Listener
+
+    def __init__(self, settings: Settings, elsewhere: OlderGenerations | None = None) -> None:
         self.settings = settings
+        self.elsewhere: OlderGenerations = NoOlderGenerations() if elsewhere is None else elsewhere
         self.draining = False
         self._explained: set[str] = set()
 
@@ -105,6 +144,29 @@ class ServiceBase(ABC):
         if name in EXPLAINED and name not in self._explained:
             self._explained.add(name)
             logger.warning(EXPLAINED[name])
+
+    def leave_port(self) -> None:
+        """See ``Service``."""
+        self.listener.leave_port()
+
+    def pass_on(self, arrival: Arrival, call_id: str) -> None:
+        """Give a socket to the older generation that has its call."""
+        if not self.elsewhere.has_call(call_id):
+            arrival.refuse(1013, "try again later: the call has ended")
+            return
+        passed = arrival.passed_on(call_id)
+        try:
+            fd = arrival.release()
+        except OSError as exc:
+            arrival.refuse(1013, f"try again later: {exc.strerror}")
+            return
+        self.listener.forget(arrival.connection)
+        self.count("passed_on")
+        self.elsewhere.pass_on(passed, fd)
+
+    @abstractmethod
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
 
     @abstractmethod
     async def _emptied(self) -> None:

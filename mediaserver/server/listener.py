@@ -106,13 +106,24 @@ class Listener:
         """Descriptors run out."""
         return self._acceptor is not None and self._acceptor.is_short
 
-    async def bind(self) -> None:
+    @property
+    def sockets(self) -> Sequence[socket.socket]:
+        """What it listens on."""
+        return () if self._acceptor is None else self._acceptor.sockets
+
+    async def bind(self, given: Sequence[socket.socket] = ()) -> None:
         """Take the address; nobody is accepted before ``listen``.
+
+        Args:
+            given: sockets that have it already, from systemd or an older generation.
 
         Raises:
             ConfigurationError: it cannot be had.
         """
         self._acceptor = Acceptor(self)
+        if given:
+            self._acceptor.adopt(given)
+            return
         try:
             await self._acceptor.bind(self._settings.host, self._settings.port)
         except (OSError, socket.gaierror) as exc:
@@ -236,6 +247,12 @@ class Listener:
             oldest.abort()
 
     # The end.
+
+    def leave_port(self) -> None:
+        """Accept no more, so that another process can listen; what is connected goes on."""
+        if self._acceptor is not None:
+            self._acceptor.close()
+        self._http.retire()
 
     def stop(self) -> None:
         """Listen no more, and end the connections of this process: media with 1001."""

@@ -73,6 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             any time.
         media_silent_s: how long no media may come on a socket that is up before a hint.
         drain_s: how long live calls may go on after SIGTERM; None: to their end.
+        pid_file: a file that names the process that serves, for ``mediaserver reload``; None:
+            none.
         drain_end: calls that are left then are hung up (``hangup``, where there is an API
             key) or stay up without a stream (``leave``).
         on_error: a processor that raised is bypassed (``bypass``), ends its call's stream
@@ -164,6 +166,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     idle_s: Annotated[float, Meta(gt=0)] | None = None
     media_silent_s: Annotated[float, Meta(gt=0)] = 30.0
     drain_s: NonNegative | None = None
+    pid_file: Text | None = None
     drain_end: Literal["hangup", "leave"] = "hangup"
     on_error: Literal["auto", "bypass", "end", "hangup"] = "auto"
     isolate: bool = False

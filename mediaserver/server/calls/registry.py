@@ -137,6 +137,11 @@ class CallRegistry:
         return self._poller is not None and self._poller.is_ticking
 
     @property
+    def poller(self) -> SocketPoller | None:
+        """Reads the sockets of calls, if it was asked for."""
+        return self._poller
+
+    @property
     def n_quiet(self) -> int:
         """Calls that anybody with the shared token could take over: their socket is gone, or
         has brought no media for a while."""

@@ -118,11 +118,14 @@ class HttpHost:
         self._config = config
         self._state = ServerState()
         self._gave_way = gave_way
+        self._is_retired = False
         self._room: Room[BoundedProtocol] = Room(MAX_CONNECTIONS, MAX_OF_ADDRESS)
 
     def protocol(self, address: str | None) -> BoundedProtocol:
         """A protocol for one new connection of this address, if it is known."""
         protocol = BoundedProtocol(self._config, self._state, self._room.leave)
+        if self._is_retired:
+            asyncio.get_running_loop().call_soon(protocol.retire)
         goes = self._room.enter(protocol, address, lambda each: each.is_idle)
         if goes is not None:
             self._gave_way()
@@ -136,10 +139,15 @@ class HttpHost:
             oldest.abort()
         return oldest is not None
 
-    async def close(self) -> None:
-        """Let responses under way finish for a moment, then end every connection."""
+    def retire(self) -> None:
+        """End every connection behind its response, those to come behind their first."""
+        self._is_retired = True
         for connection in list(self._room):
             connection.retire()
+
+    async def close(self) -> None:
+        """Let responses under way finish for a moment, then end every connection."""
+        self.retire()
         if self._state.tasks:
             await asyncio.wait(self._state.tasks, timeout=1.0)
         for connection in list(self._room):

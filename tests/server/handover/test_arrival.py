@@ -17,7 +17,7 @@ from websockets.protocol import State
 from mediaserver.server.admission import Upgrade
 from mediaserver.server.calls.starting import HandOff, StartLimits
 from mediaserver.server.sockets.media_socket import make_protocol
-from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
+from mediaserver.server.handover.arrival import Arrival, ArrivingConnection
 from mediaserver.tokens import Admission
 from mediaserver.wire.messages import Start
 from tests.server.rawclient import CONNECTED, TEXT, frame, text
