@@ -8,13 +8,15 @@ import socket
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from mediaserver.server.handover.arrival import Arrival
 from mediaserver.server.handover.passing import NoOlderGenerations, OlderGenerations, PassedOn
-from mediaserver.server.listener import Listener
 from mediaserver.settings import Settings
 from mediaserver.tokens import TokenGate
+
+if TYPE_CHECKING:  # a worker has use for this module, and none for a web server
+    from mediaserver.server.handover.arrival import Arrival
+    from mediaserver.server.listener import Listener
 
 logger = logging.getLogger(__name__)
 
