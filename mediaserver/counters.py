@@ -73,6 +73,8 @@ _MISPLACED = {
 VALUES: dict[str, dict[str, str]] = {
     "bad_request.*": {
         "tls": "TLS, on this plain port",
+        "plain_on_tls": "a plain request, on this port with TLS",
+        "tls_handshake": "a TLS handshake that failed",
         "http2": "HTTP/2",
         "proxy_protocol": "a PROXY protocol header",
         "not_http": "no HTTP at all",

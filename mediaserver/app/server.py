@@ -128,7 +128,8 @@ class MediaServer:
         # An address that listens everywhere is reached at loopback of its own family.
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.host, self.settings.host)
         shown = f"[{host}]" if ":" in host else host
-        return f"ws://{shown}:{self.service.port}/media"
+        scheme = "ws" if self.settings.tls_cert is None else "wss"
+        return f"{scheme}://{shown}:{self.service.port}/media"
 
     async def __aenter__(self) -> MediaServer:
         try:

@@ -21,6 +21,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Attributes:
         host: address to listen on.
         port: TCP port; 0 takes a free one.
+        tls_cert: file with the certificate and its chain, in PEM: the port speaks TLS, and a file
+            that has changed is read again; None: it does not, as behind a proxy.
+        tls_key: file with its key, in PEM, without a passphrase.
         public_url: how Telnyx reaches this server, ``https://…``.
         processors: the chain of every call that no route fits.
         routes: the chains of other calls, by path, called number or custom parameter; of those
@@ -130,6 +133,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     host: Text = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    tls_cert: Text | None = None
+    tls_key: Text | None = None
     public_url: Text | None = None
     processors: tuple[ProcessorSetting, ...] = ()
     routes: tuple[RouteSetting, ...] = ()

@@ -82,7 +82,7 @@ class Server:
     async def says(self, text: str) -> None:
         """Wait until it, or one it started, has written this."""
         async with asyncio.timeout(WITHIN_S):
-            while text.encode() not in self.said:
+            while text.encode() not in self.said:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
     async def read(self) -> None:

@@ -16,6 +16,8 @@ from mediaserver.settings import LOADER, Settings
 _FLAGS = (
     "host",
     "port",
+    "tls_cert",
+    "tls_key",
     "send_codec",
     "send_rate",
     "send_mode",

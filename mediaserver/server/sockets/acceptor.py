@@ -48,6 +48,9 @@ class Entrance(Protocol):
     def make_protocol(self, *, is_late: bool) -> asyncio.Protocol:
         """The protocol of a new connection; see ``Peer.is_late``."""
 
+    def begin_tls(self, accepted: socket.socket, *, is_late: bool) -> bool:
+        """Begin a new connection by TLS, if this port has it; it needs no protocol then."""
+
     def give_way(self) -> bool:
         """End one connection that is worth less than a new one; False if there is none."""
 
@@ -218,6 +221,8 @@ class Acceptor:
         try:
             accepted.setblocking(False)
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._entrance.begin_tls(accepted, is_late=is_late):
+                return
             await self._loop.connect_accepted_socket(
                 lambda: self._entrance.make_protocol(is_late=is_late), accepted
             )
