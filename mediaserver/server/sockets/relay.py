@@ -19,7 +19,7 @@ class Half(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.other: Half | None = None
-        self._is_over = False
+        self._has_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """From the transport."""
@@ -33,10 +33,14 @@ class Half(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """From the transport: this side sends no more."""
-        if (to := self._to()) is not None and to.can_write_eof():
-            to.write_eof()
-            return True
-        return False
+        assert self.transport is not None
+        self._has_ended = True
+        to = self._to()
+        # TLS has no end of one direction alone.
+        if to is None or not to.can_write_eof() or is_encrypted(self.transport):
+            return False
+        to.write_eof()
+        return self.other is not None and not self.other._has_ended
 
     def pause_writing(self) -> None:
         """From the transport: this side does not keep up, so the other one is read no more."""
@@ -50,7 +54,6 @@ class Half(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """From the transport: this side is gone, and the other one goes."""
-        self._is_over = True
         if self.other is None or self.other.transport is None:
             return
         if exc is None:
