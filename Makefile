@@ -11,7 +11,7 @@ FUZZ ?= 600
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
-.PHONY: venv demo test pytest again attacks churn soak fuzz autobahn lint types bench docs wheel \
+.PHONY: venv demo test pytest again attacks churn rolling check-tls dockerfile soak fuzz autobahn lint types bench docs wheel \
   try-wheel lowest versions release-notes clean
 
 venv: $(STAMP)
@@ -50,6 +50,19 @@ churn: venv
 	CHURN=$(CALLS) $(BIN)/python -m pytest -q -s --show-capture=no tests/server/test_churn.py \
 	  tests/server/isolation/test_isolated_churn.py
 	ENDS=$(ENDS) $(BIN)/python -m pytest -q --show-capture=no tests/app/test_all_ends.py
+
+# A server makes way for the next one, by reload and by drain, under 50 calls, of which 10
+# reconnect, and 5 new ones a second. `make pytest` runs some of it with 6 calls.
+rolling: venv
+	ROLLING=50 $(BIN)/python -m pytest -q -n 0 tests/app/test_rolling.py tests/app/test_systemd.py
+
+# What a scanner says about the server's TLS; needs Debian's testssl.sh, and some minutes.
+check-tls: venv
+	$(BIN)/python -m tools.check_tls
+
+# The steps of deploy/Dockerfile, run here where no builder of containers is; needs Debian, root.
+dockerfile:
+	$(PYTHON) -m tools.try_dockerfile
 
 # MINUTES of CALLS calls at once, of all codecs, that end in every way; what the server's
 # processes then hold. TRACE=8 names the lines that grow. `make pytest` runs half a minute of it.

@@ -36,6 +36,7 @@ def listening_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
         except OSError as exc:
             raise ConfigurationError(f"LISTEN_FDS: descriptor {fd}: {exc.strerror}") from exc
         if not listens or each.family not in (socket.AF_INET, socket.AF_INET6):
+            each.close()
             raise ConfigurationError(f"LISTEN_FDS: descriptor {fd} is no TCP socket that listens")
         each.set_inheritable(False)
         found.append(each)

@@ -1,6 +1,6 @@
 """A server makes way for the next one: no call is cut, none refused, and no frame lost.
 
-``make rolling`` runs them with 50 calls; ``ROLLING`` is how many.
+``make rolling`` runs all of them, with 50 calls; ``ROLLING`` is how many.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tests.server.sockets import certificates
 N_CALLS = int(os.environ.get("ROLLING", "6"))
 N_RECONNECTING = max(1, N_CALLS // 5)
 NEW_PER_S = 5.0
+long = pytest.mark.skipif("ROLLING" not in os.environ, reason="make rolling runs it")
 
 
 async def reload(server: Server, *which: str) -> tuple[int, str]:
@@ -52,7 +53,7 @@ async def roll_over(held: list[HeldCall], new: NewCalls) -> None:
     assert all(len(call.answered_by) == 1 for call in new.calls)
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=long)])
 async def test_a_reload_cuts_and_refuses_no_call(tmp_path: Path, workers: str) -> None:
     """Old calls go on with their bots, also those that reconnect; new ones get the new code."""
     bot = tmp_path / "bot.py"
@@ -71,6 +72,7 @@ async def test_a_reload_cuts_and_refuses_no_call(tmp_path: Path, workers: str) -
         assert await server.ended() == 0
 
 
+@long
 async def test_a_reload_with_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The keys of a connection stay where they are: what is inside goes to the older process."""
     cert, key = certificates.make(tmp_path)
@@ -93,6 +95,7 @@ async def test_a_reload_with_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert await server.ended() == 0
 
 
+@long
 async def test_a_reload_that_fails_changes_nothing(tmp_path: Path) -> None:
     """The reason is told by the command; the old process serves on, and can be reloaded later."""
     bot = tmp_path / "bot.py"
@@ -124,6 +127,7 @@ async def test_a_reload_that_fails_changes_nothing(tmp_path: Path) -> None:
         assert pid_file.exists()
 
 
+@long
 async def test_generations_in_a_row(tmp_path: Path) -> None:
     """A call of the first one reconnects through the third, and each ends when its calls do."""
     bot = tmp_path / "bot.py"
@@ -156,7 +160,7 @@ async def test_generations_in_a_row(tmp_path: Path) -> None:
         await server.says("draining")
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", [pytest.param("1", marks=long), "2"])
 async def test_a_drain_with_a_successor_cuts_and_refuses_no_call(
     tmp_path: Path, workers: str
 ) -> None:

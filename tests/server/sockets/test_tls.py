@@ -59,9 +59,14 @@ async def test_a_call_over_tls_is_whole(
 
 
 async def test_a_new_certificate_cuts_no_call(
-    serving: Serving, pair: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    serving: Serving,
+    pair: tuple[Path, Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """New connections get the new one; a pair that does not fit is said, and not used."""
+    monkeypatch.setattr(tls, "LOOK_EVERY_S", 0.1)
     cert, key = pair
     other_cert, other_key = certificates.make(tmp_path, "other")
     async with serving("echo", **tls_settings(pair)) as server:
@@ -114,7 +119,7 @@ async def test_who_does_not_shake_hands_holds_nobody_up(
     serving: Serving, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Silent ones, and ones in the middle of a handshake, go after their time; calls go on."""
-    monkeypatch.setattr(tls, "HEAD_WITHIN_S", 2.0)
+    monkeypatch.setattr(tls, "HEAD_WITHIN_S", 1.0)
     async with serving("echo", **tls_settings(pair)) as server:
         address = "127.0.0.1", server.service.port
         begun = [await asyncio.open_connection(*address) for _ in range(40)]
