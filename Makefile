@@ -11,8 +11,8 @@ FUZZ ?= 600
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
-.PHONY: venv demo test pytest again attacks churn rolling check-tls dockerfile soak fuzz autobahn lint types bench docs wheel \
-  try-wheel lowest versions release-notes clean
+.PHONY: venv demo test pytest again attacks churn rolling check-tls dockerfile soak fuzz \
+  autobahn lint types bench docs wheel try-wheel lowest versions release-notes clean
 
 venv: $(STAMP)
 

@@ -73,11 +73,13 @@ def _try(steps: list[tuple[str, str]], here: dict[str, str], folder: Path) -> in
         elif word == "RUN":
             command = local(rest).replace(" && rm -rf /var/lib/apt/lists/*", "")
             print(f"RUN {command}", flush=True)
-            python = f"PATH={Path(sys.executable).parent}:$PATH; "
+            # The system's own Python: the step's user may not read another one's.
+            python = f"mkdir -p {folder}/bin; ln -sf /usr/bin/python3 {folder}/bin/python; "
+            python += f"PATH={folder}/bin:$PATH; "
             subprocess.run(["/bin/sh", "-ec", python + command], check=True)
         elif word == "ENV":
             env |= dict(each.split("=", 1) for each in local(rest).split())
-    env["PATH"] = env["PATH"].replace("$PATH", os.environ["PATH"])
+    env["PATH"] = env["PATH"].replace("$PATH", "/usr/bin:/bin")
     entry = json.loads(last["ENTRYPOINT"])
     as_user = ["setpriv", f"--reuid={USER}", "--clear-groups", f"--regid={USER}"]
     run = [*as_user, "env", f"HOME={folder}/home", *(f"{k}={v}" for k, v in env.items())]
