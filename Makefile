@@ -11,8 +11,8 @@ FUZZ ?= 600
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
-.PHONY: venv demo test pytest again attacks churn truth soak fuzz autobahn lint types bench docs wheel \
-  try-wheel lowest versions release-notes clean
+.PHONY: venv demo test pytest again attacks churn truth rolling check-tls dockerfile soak fuzz \
+  autobahn lint types bench docs wheel try-wheel lowest versions release-notes clean
 
 venv: $(STAMP)
 
@@ -55,6 +55,19 @@ churn: venv
 # which is killed. `make pytest` places 24.
 truth: venv
 	TRUTH=200 $(BIN)/python -m pytest -q --show-capture=no tests/monitor/test_truth.py
+
+# A server makes way for the next one, by reload and by drain, under 50 calls, of which 10
+# reconnect, and 5 new ones a second. `make pytest` runs some of it with 6 calls.
+rolling: venv
+	ROLLING=50 $(BIN)/python -m pytest -q -n 0 tests/app/test_rolling.py tests/app/test_systemd.py
+
+# What a scanner says about the server's TLS; needs Debian's testssl.sh, and some minutes.
+check-tls: venv
+	$(BIN)/python -m tools.check_tls
+
+# The steps of deploy/Dockerfile, run here where no builder of containers is; needs Debian, root.
+dockerfile:
+	$(PYTHON) -m tools.try_dockerfile
 
 # MINUTES of CALLS calls at once, of all codecs, that end in every way; what the server's
 # processes then hold. TRACE=8 names the lines that grow. `make pytest` runs half a minute of it.

@@ -4,6 +4,7 @@
   b  a bare uvloop socket echo: no WebSocket, no JSON (the floor)
   c  websockets on plain asyncio with json, base64, audioop (what one writes first)
   d  (only where asked for) as a, but with poll_ms 0: every frame handled by itself
+  e  (only where asked for) as a, over TLS 1.3: compare it with d, as TLS is not read together
 
 All carry the same paced load from another process in one run, interleaved; every
 reply is verified (all audio back, bit for bit, in order). The server's CPU is the
@@ -15,7 +16,7 @@ would drop frames. With so many calls ours looks for frames every two or three m
 takes them together (setting poll_ms): that is in its latency below.
 
 What this does NOT show
-  - the carrier's side, TLS, a real network, loss or jitter;
+  - the carrier's side, TLS handshakes, a real network, loss or jitter;
   - the cost of processors, other codecs, resampling, recording;
   - how many calls a core carries (latency under overload is another question);
   - kernel time of loopback TCP spent in softirq context, which lands on whoever runs;
@@ -43,7 +44,7 @@ from benchmarks.parts.command import Failed
 PARTS = Path(__file__).resolve().parent / "parts"
 A_TO_B_MAX = 3.0
 C_TO_A_MIN = 2.7
-SMALLEST = {"calls": 4, "repeats": 1, "seconds": 0.3, "warmup": 0.1, "only": list("abcd")}
+SMALLEST = {"calls": 4, "repeats": 1, "seconds": 0.3, "warmup": 0.1, "only": list("abcde")}
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Variant:
     title: str
     command: Callable[[int], list[str]]
     """The command line that makes it listen on a port."""
+    tls: bool = False
     raw: bool = False
     """It returns bytes as they come, and speaks no WebSocket."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -80,8 +82,17 @@ VARIANTS = {
         environment={**PATIENT, "MEDIASERVER_POLL_MS": "0"},
         ours=True,
     ),
+    "e": Variant(
+        "mediaserver, TLS", _script("tls_server.py"), tls=True, environment=PATIENT, ours=True
+    ),
 }
-RATIOS = {"a/b": ("a", "b"), "c/a": ("c", "a"), "c/b": ("c", "b"), "d/a": ("d", "a")}
+RATIOS = {
+    "a/b": ("a", "b"),
+    "c/a": ("c", "a"),
+    "c/b": ("c", "b"),
+    "d/a": ("d", "a"),
+    "e/a": ("e", "a"),
+}
 
 Run = dict[str, Any]
 
@@ -108,6 +119,7 @@ def measure(variant: Variant, args: argparse.Namespace) -> Run:
     launch = _launch(variant, port, args)
     with servers.serving(variant.title, launch, lambda _: servers.listens(port)) as (pid, _):
         client = [sys.executable, str(PARTS / "load_client.py"), *(["--raw"] * variant.raw)]
+        client += ["--tls"] * variant.tls
         client += [f"--port={port}", f"--pid={pid}", *command.load_flags(args)]
         done = subprocess.run(client, capture_output=True, text=True, check=False)
     if done.returncode:

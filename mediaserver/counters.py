@@ -56,6 +56,9 @@ COUNTERS: dict[str, str] = {
     "refused_no_descriptor": "sockets refused, or lost on the way to their worker, because too"
     " many files were open",
     "lost_workers": "workers that died or were killed, and were replaced",
+    "passed_on": "sockets given to the older generation of the server that has their call",
+    "reloads": "times this server took over from an older generation",
+    "reloads_failed": "reloads after which the same process served on; the log says why",
     "placed_again": "sockets given to another worker, because theirs hung or died before it"
     " took them",
     "lost_with_worker": "calls that ended because their worker died",
@@ -103,6 +106,8 @@ VALUES: dict[str, dict[str, str]] = {
     },
     "bad_request.*": {
         "tls": "TLS, on this plain port",
+        "plain_on_tls": "a plain request, on this port with TLS",
+        "tls_handshake": "a TLS handshake that failed",
         "http2": "HTTP/2",
         "proxy_protocol": "a PROXY protocol header",
         "not_http": "no HTTP at all",

@@ -4,8 +4,9 @@ Both sides know only the shared secret (the setting ``auth_token``). A token is 
 its time of issue under an HMAC, so a server in another process can check it; which call it
 belongs to is settled when a call first presents it. Time is an argument, in unix seconds,
 because issuer and gate may run on different machines. What a gate remembers of claims stays
-in its process: with workers their parent has the one gate. Two servers behind one address
-would each bind the same token to the first call they see.
+in its process: with workers their parent has the one gate, and a new generation of the server
+adopts what its predecessor's knew. Two servers behind one address would each bind the same token
+to the first call they see.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import hashlib
 import hmac
 import os
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -62,7 +64,7 @@ def issue(secret: str, now: float) -> str:
 
 
 @dataclass(slots=True)
-class _Claim:
+class Claim:
     """A token in use: whose it is, and when it was or will be over."""
 
     issued_at: float
@@ -88,7 +90,7 @@ class TokenGate:
     skew_s: float = 300.0
     max_claims: int = 100_000
     _key: bytes = field(init=False, repr=False, default=b"")
-    _claims: dict[str, _Claim] = field(init=False, repr=False, default_factory=dict)
+    _claims: dict[str, Claim] = field(init=False, repr=False, default_factory=dict)
     _of_call: dict[str, set[str]] = field(init=False, repr=False, default_factory=dict)
     _ended: deque[str] = field(init=False, repr=False, default_factory=deque)
     _floor: float = field(init=False, repr=False, default=float("-inf"))
@@ -118,7 +120,7 @@ class TokenGate:
             return Admission.OTHER_CALL
         if claim is None:
             self._forget_spent(now)
-            claim = self._claims[token] = _Claim(self._issued_at(token) or now, call_control_id)
+            claim = self._claims[token] = Claim(self._issued_at(token) or now, call_control_id)
         claim.revoked_at = None
         self._of_call.setdefault(call_control_id, set()).add(token)
         return verdict
@@ -142,6 +144,22 @@ class TokenGate:
             self._claims[token].revoked_at = now + self.grace_s
             self._ended.append(token)
         self._forget_spent(now)
+
+    @property
+    def claims(self) -> dict[str, Claim]:
+        """The tokens that calls have presented, for the gate of another process to ``adopt``."""
+        return dict(self._claims)
+
+    def adopt(self, claims: Mapping[str, Claim]) -> None:
+        """Know what another gate knew, but for tokens made under another secret."""
+        for token, claim in claims.items():
+            if token in self._claims or not self.is_per_call(token):
+                continue
+            self._claims[token] = claim
+            if claim.revoked_at is None:
+                self._of_call.setdefault(claim.call_control_id, set()).add(token)
+            else:
+                self._ended.append(token)
 
     def _judge(self, token: str | None, now: float, wall: float | None) -> Admission:
         if self.secret is None:

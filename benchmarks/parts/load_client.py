@@ -19,6 +19,7 @@ import base64
 import contextlib
 import json
 import os
+import ssl
 import sys
 import time
 from array import array
@@ -266,11 +267,14 @@ class Pacer:
 
 
 async def _connect(args: argparse.Namespace, tally: Tally) -> list[Call]:
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if args.tls else None
+    if trusting is not None:
+        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
     loop, kind = asyncio.get_running_loop(), RawCall if args.raw else MediaCall
     calls: list[Call] = []
     for number in range(args.calls):
         call: Call = kind(number, tally)
-        await loop.create_connection(lambda call=call: call, "127.0.0.1", args.port)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        await loop.create_connection(lambda call=call: call, "127.0.0.1", args.port, ssl=trusting)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         calls.append(call)
         await _unless_failed(tally, call.ready, CONNECT_S)
         if not call.ready.done():
@@ -352,6 +356,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, required=True, help="of the server, on loopback")
     parser.add_argument("--pid", type=int, required=True, help="whose CPU time to count")
     command.add_load_flags(parser)
+    parser.add_argument("--tls", action="store_true", help="connect by TLS")
     parser.add_argument("--raw", action="store_true", help="the server returns bytes as they come")
     try:
         print(json.dumps(uvloop.run(run(parser.parse_args()))))

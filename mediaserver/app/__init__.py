@@ -9,17 +9,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mediaserver.app.generations import Handed
     from mediaserver.app.log_setup import set_up_logging
     from mediaserver.app.loop import loop_factory, run_process
     from mediaserver.app.server import MediaServer
     from mediaserver.control.client import client_from
+    from mediaserver.server.generations.successor import outcome_address
 
-__all__ = ["MediaServer", "client_from", "loop_factory", "run_process", "set_up_logging"]
+__all__ = [
+    "Handed",
+    "MediaServer",
+    "client_from",
+    "loop_factory",
+    "outcome_address",
+    "run_process",
+    "set_up_logging",
+]
 
 _LATER = {
+    "Handed": "mediaserver.app.generations",
     "MediaServer": "mediaserver.app.server",
     "client_from": "mediaserver.control.client",
     "loop_factory": "mediaserver.app.loop",
+    "outcome_address": "mediaserver.server.generations.successor",
     "run_process": "mediaserver.app.loop",
     "set_up_logging": "mediaserver.app.log_setup",
 }

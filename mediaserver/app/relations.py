@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import NamedTuple, cast
 
 from mediaserver.app.call_store import CallStore
@@ -66,12 +66,15 @@ class Relations:
             if recorder is not None:
                 webhooks.on("*")(self._reported)
 
-    async def restore(self) -> None:
-        """Start the streams again of calls that were live when a server before this one died."""
+    async def restore(self, going_on: Container[str] = ()) -> None:
+        """Start the streams again of calls that were live when a server before this one died.
+
+        ``going_on``: ids of those that live in an older generation of this server.
+        """
         if self._store is None or self._restarter is None:
             return
         for call_id, request in (await self._store.live()).items():
-            if call_id not in self._followed:
+            if call_id not in self._followed and call_id not in going_on:
                 text = "call %s was live when the server died: its stream starts"
                 limited.each(logging.INFO, "call restored", text, shown(call_id), call=call_id)
                 self._followed[call_id] = _Followed(request, None)

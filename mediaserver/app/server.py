@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import cast
+from typing import Any, cast
 
 from starlette.routing import BaseRoute
 
 from mediaserver.app.call_store import CallStore
+from mediaserver.app.generations import Generations, Handed
 from mediaserver.app.history import history_of
 from mediaserver.app.loop import loop_factory
 from mediaserver.app.relations import Relations
 from mediaserver.app.runners import runners_for
 from mediaserver.app.signals import StopSignals
+from mediaserver.app.systemd import notify
 from mediaserver.control import (
     RestartLimits,
     WebhookReceiver,
@@ -64,6 +66,7 @@ class MediaServer:
         limits: how long workers may be silent; tests are less patient.
         webhooks: a receiver of the program's own, which its own web application serves by
             ``webhook_route``, on this event loop; this server serves none then.
+        handed: what this process was given at its start, by systemd or by the server before it.
 
     Attributes:
         service: the media side: its port, calls and counters; see ``Service``.
@@ -81,6 +84,7 @@ class MediaServer:
         *,
         limits: WorkerLimits | None = None,
         webhooks: WebhookReceiver | None = None,
+        handed: Handed | None = None,
     ) -> None:
         self.settings = settings = settings or Settings()
         self.client = client_from(settings)
@@ -98,6 +102,9 @@ class MediaServer:
             _restart_limits(settings),
             store,
             self._history.recorder if self._history is not None else None,
+        )
+        self._generations = Generations(
+            settings, handed or Handed(), self._relations, self._own_webhooks
         )
         if settings.answer:
             self._answer_calls()
@@ -135,7 +142,8 @@ class MediaServer:
                 self.settings,
                 routes=routes,
                 perform=self._commands,
-                observer=self._relations,
+                observer=self._generations,
+                elsewhere=self._generations.older,
                 runners=runners_for(self.settings),
             )
         for _, setting in self.settings.named():
@@ -145,14 +153,16 @@ class MediaServer:
             routes=routes,
             perform=self._commands,
             encoding=encoding,
-            observer=self._relations,
+            observer=self._generations,
+            elsewhere=self._generations.older,
             limits=limits,
         )
 
     @property
     def url(self) -> str:
         """Where streams connect to, as seen from this machine."""
-        return f"ws://{_reached(self.settings.host)}:{self.service.port}/media"
+        scheme = "ws" if self.settings.tls_cert is None else "wss"
+        return f"{scheme}://{_reached(self.settings.host)}:{self.service.port}/media"
 
     @property
     def admin_url(self) -> str | None:
@@ -162,18 +172,21 @@ class MediaServer:
             return f"http://{_reached(settings.admin_host)}:{self._admin_port.port}"
         if settings.admin_token is None:
             return None
-        return f"http://{_reached(settings.host)}:{self.service.port}"
+        scheme = "http" if settings.tls_cert is None else "https"
+        return f"{scheme}://{_reached(settings.host)}:{self.service.port}"
 
     async def __aenter__(self) -> MediaServer:
-        await self.service.start()
-        if self._history is not None:
-            self._history.start()
         try:
+            await self._generations.enter(self.service)
+            await self.service.start()
+            if self._history is not None:
+                self._history.start()
             if self._admin_port is not None:
                 await self._admin_port.start()
             if self.admin_url is not None:
                 self._metrics.start()
         except BaseException:  # a cancellation as well: the media port is given back
+            await self._generations.close()
             await self.service.close()
             raise
         if self.settings.routes:
@@ -181,7 +194,7 @@ class MediaServer:
                 limited.each(logging.INFO, "route", "%s", line)
         for line in silences(self.settings):
             limited.each(logging.WARNING, "calls without a processor", "%s", line)
-        await self._relations.restore()
+        await self._relations.restore(self._generations.older.calls)
         return self
 
     async def __aexit__(
@@ -194,6 +207,7 @@ class MediaServer:
         hurry = signals is not None and signals.now.is_set()
         await self._metrics.close()
         await self.service.close(hurry=hurry)
+        await self._generations.close()
         await self._relations.aclose()
         if self._history is not None:
             await self._history.aclose()
@@ -208,24 +222,40 @@ class MediaServer:
         if signals is not None:
             signals.close()
 
-    async def run(self, ready: Callable[[], None] = lambda: None) -> None:
+    async def run(self, ready: Callable[[], None] = lambda: None, *, reload: bool = False) -> None:
         """Serve until SIGTERM or SIGINT, then drain.
 
-        A second signal ends the server now, and within two seconds the process, whatever
-        users' code does. ``ready`` is called when signals are heard.
+        The port is free at once then, and a server that is started on it knows the calls that
+        go on here. A second signal ends the server now, and within two seconds the process,
+        whatever users' code does. ``ready`` is called when signals are heard.
+
+        With ``reload`` the program is started again, as it was started, on SIGHUP. Once the new
+        process listens, this one serves until its calls are over.
         """
         signals = self._signals = StopSignals(self.service.abort)
-        signals.listen()
+        signals.listen(self._generations.reload if reload else None)
+        self._generations.serving(signals.end)
         ready()
-        await signals.stop.wait()
+        await _first(signals.stop.wait(), self._generations.replaced.wait())
+        if not signals.stop.is_set():
+            await _first(signals.stop.wait(), self._generations.deserted())
+        if signals.stop.is_set():
+            await self._drain(signals)
+
+    async def _drain(self, signals: StopSignals) -> None:
+        notify("STOPPING=1")
+        self._generations.give_up_next()
+        self._generations.wait_for_next()  # before the port is free: whoever takes it may ask
+        self.service.leave_port()
         self.service.drain()
-        waits = [
-            asyncio.create_task(self.service.drained()),
-            asyncio.create_task(signals.now.wait()),
-        ]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        self._generations.older.end(now=False)
+        await _first(signals.now.wait(), self._drained())
+        if signals.now.is_set():
+            self._generations.older.end(now=True)
+
+    async def _drained(self) -> None:
+        await self.service.drained()
+        await self._generations.older.ended()
 
     async def _answer(self, event: Event) -> None:
         assert self.client is not None
@@ -249,6 +279,14 @@ def _reached(host: str) -> str:
     # One that listens everywhere is reached at loopback of its own family.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{host}]" if ":" in host else host
+
+
+async def _first(*waits: Coroutine[Any, Any, object]) -> None:
+    """Wait for one of these, and cancel the others."""
+    tasks = [asyncio.ensure_future(each) for each in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
 
 
 def _restart_limits(settings: Settings) -> RestartLimits | None:

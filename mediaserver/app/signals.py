@@ -1,4 +1,7 @@
-"""SIGTERM and SIGINT: the first asks for the end, the second ends the process soon."""
+"""SIGTERM and SIGINT: the first asks for the end, the second ends the process soon.
+
+SIGHUP asks for a reload, unless the process has a terminal: then it says that this is gone.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ import logging
 import os
 import queue
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from mediaserver.logs import LimitedLog
@@ -48,9 +52,14 @@ class StopSignals:
         # Its put() may be called by a signal's handler, in the middle of anything.
         self._second: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._former: dict[int, Any] = {}
+        self._reload: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self._reloading: set[asyncio.Task[None]] = set()
 
-    def listen(self) -> None:
-        """Hear signals from now on; in the main thread only."""
+    def listen(self, reload: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
+        """Hear signals from now on; in the main thread only. SIGHUP: what ``reload`` does."""
+        if reload is not None and sys.platform != "win32" and not _has_terminal():
+            self._reload = reload
+            self._former[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._hung_up)
         threading.Thread(target=self._outlive, name="second signal", daemon=True).start()
         for number in _NUMBERS:
             # Not the loop's own: those wait for the loop, which users' code may block.
@@ -62,6 +71,23 @@ class StopSignals:
             signal.signal(number, former)
         self._former.clear()
         self._second.put(False)
+
+    def end(self, now: bool) -> None:
+        """As if the first signal had come; ``now``: the second."""
+        self.stop.set()
+        if now:
+            self.now.set()
+            self._second.put(True)
+
+    def _hung_up(self, *_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._begin_reload)
+
+    def _begin_reload(self) -> None:
+        assert self._reload is not None
+        task = self._loop.create_task(self._reload())
+        self._reloading.add(task)
+        task.add_done_callback(self._reloading.discard)
 
     def _signalled(self, *_: object) -> None:
         self._n += 1
@@ -84,3 +110,11 @@ class StopSignals:
             faulthandler.dump_traceback()
         self._abort()
         os._exit(1)
+
+
+def _has_terminal() -> bool:
+    """Whether SIGHUP means that the terminal is gone."""
+    try:
+        return os.isatty(0)
+    except OSError:
+        return False

@@ -14,6 +14,7 @@ from mediaserver.errors import ConfigurationError
 # Each module has ``register(commands)``; imported only when its command may be meant.
 COMMANDS = {
     "serve": "run the media server",
+    "reload": "have a new process, with new code and settings, take over from a server",
     "demo": "fake Telnyx and server on loopback, real speech, a report",
     "simulate": "place fake Telnyx calls to a server",
     "control": "command a call over Telnyx's REST interface",

@@ -56,11 +56,45 @@ class Admitted(NamedTuple):
     admission: Admission
 
 
+class Elsewhere(NamedTuple):
+    """A call that an older generation of the server has."""
+
+    call_id: str
+
+
 class Refused(NamedTuple):
     """A stream that may not: its socket is closed with this."""
 
     code: int
     reason: str
+
+
+class OlderCalls(Protocol):
+    """The calls of generations of the server before this one."""
+
+    def __len__(self) -> int:
+        """How many they are."""
+
+    def has_call(self, call_id: str) -> bool:
+        """Whether the call is one of them."""
+
+    def accepts(self, token: str) -> bool:
+        """Whether one of these calls may have this token."""
+
+
+class NoOlderCalls:
+    """What a server has whose calls are all its own."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def has_call(self, call_id: str) -> bool:
+        """See ``OlderCalls``."""
+        return False
+
+    def accepts(self, token: str) -> bool:
+        """See ``OlderCalls``."""
+        return False
 
 
 class AdmissionHost(Protocol):
@@ -97,22 +131,34 @@ class AdmissionHost(Protocol):
         """One more of ``name``."""
 
 
+def id_of(start: Start) -> str | None:
+    """What the call of a ``start`` is known by; None where it does not say."""
+    return start.start.call_control_id or start.stream_id
+
+
 class AdmissionControl:
     """Decides which connections and which calls come in.
 
     Args:
         settings: see ``Settings``.
         host: who has the calls.
+        elsewhere: calls that go on in older generations; they count like the others.
+
+    Attributes:
+        gate: what is known of tokens.
     """
 
-    def __init__(self, settings: Settings, host: AdmissionHost) -> None:
+    def __init__(
+        self, settings: Settings, host: AdmissionHost, elsewhere: OlderCalls | None = None
+    ) -> None:
         self._settings = settings
         self._host = host
+        self._elsewhere = NoOlderCalls() if elsewhere is None else elsewhere
         self._prefix = settings.path_prefix
         self._allowed_origins = {each.lower().rstrip("/") for each in settings.allowed_origins}
         self._now = SteadyClock()
         self._names = settings.path_names
-        self._gate = TokenGate(settings.auth_token, grace_s=settings.reconnect_grace_s)
+        self.gate = TokenGate(settings.auth_token, grace_s=settings.reconnect_grace_s)
 
     def judge_upgrade(self, request: Request) -> Upgrade | tuple[http.HTTPStatus, str]:
         """What this upgrade request brought, or status and text of its refusal."""
@@ -181,20 +227,27 @@ class AdmissionControl:
     def must_refuse(self, token: str | None) -> bool:
         """Whether a stream that presented ``token`` must be refused before its ``start``.
 
-        Without one it may go on: ``start`` may bring it as a custom parameter.
+        Without one it may go on: ``start`` may bring it as a custom parameter. One that an older
+        generation knows is judged there.
         """
-        return token is not None and not self._looks_valid(token)
+        if token is None or self._looks_valid(token):
+            return False
+        return not self._elsewhere.accepts(token)
 
-    def judge_start(self, token: str | None, start: Start) -> Admitted | Refused:
-        """Whether the call that starts may come in."""
-        call_id = start.start.call_control_id or start.stream_id or str(uuid.uuid4())
+    def judge_start(self, token: str | None, start: Start) -> Admitted | Elsewhere | Refused:
+        """Whether the call that starts may come in, or goes to an older generation."""
+        call_id = id_of(start) or str(uuid.uuid4())
         token = token or start.start.parameters.get(TOKEN_PARAMETER)
+        if self._elsewhere.has_call(call_id):
+            # It is judged there; here its token is bound to it.
+            self.gate.admit(token, call_id, self._now(), time.time())
+            return Elsewhere(call_id)
         # Room first: who finds none has not claimed a token, which is good the next time.
         if not self._host.has_call(call_id) and self._looks_valid(token):
             refused = self._no_new_call()
             if refused is not None:
                 return refused
-        admission = self._gate.admit(token, call_id, self._now(), time.time())
+        admission = self.gate.admit(token, call_id, self._now(), time.time())
         self._host.count(f"tokens.{admission.name.lower()}")
         if admission.admitted:
             return Admitted(call_id, admission)
@@ -203,16 +256,16 @@ class AdmissionControl:
 
     def call_over(self, call_id: str) -> None:
         """The call has ended: its tokens have their grace, and then are refused."""
-        self._gate.call_ended(call_id, self._now())
+        self.gate.call_ended(call_id, self._now())
 
     def _looks_valid(self, token: str | None) -> bool:
-        return self._gate.looks_valid(token, self._now(), time.time())
+        return self.gate.looks_valid(token, self._now(), time.time())
 
     def _no_new_call(self) -> Refused | None:
         """Why no new call can come in now; counted."""
         if self._host.draining:
             return Refused(1001, "the server takes no new calls")
-        if self._host.n_placed >= self._settings.max_calls:
+        if self._is_full:
             self._host.count("refused_full")
             return Refused(1013, "the server is full")
         if self._host.overload:
@@ -223,7 +276,7 @@ class AdmissionControl:
     def _no_room(self, token: str | None) -> str | None:
         """Why a connection with this token cannot be of use now."""
         host = self._host
-        full = host.n_placed >= self._settings.max_calls
+        full = self._is_full
         if (full or host.draining or host.overload) and not self._may_be_live(token):
             if host.draining:
                 return "This server takes no new calls.\n"
@@ -237,21 +290,34 @@ class AdmissionControl:
             return "No worker is ready.\n"
         return None
 
+    @property
+    def _is_full(self) -> bool:
+        return self._host.n_placed + len(self._elsewhere) >= self._settings.max_calls
+
+    @property
+    def _n_may_come_back(self) -> int:
+        """Calls of which a further socket may come; of older generations it may be any."""
+        return self._host.n_quiet + len(self._elsewhere)
+
     def _too_many_wait(self) -> bool:
         """As many proven connections as there may be calls have brought no ``start``.
 
         Beside them each call that may come back has room for its next socket.
         """
         host, max_calls = self._host, self._settings.max_calls
-        return host.n_unstarted >= max_calls and host.n_unstarted >= max_calls + host.n_quiet
+        return (
+            host.n_unstarted >= max_calls and host.n_unstarted >= max_calls + self._n_may_come_back
+        )
 
     def _may_be_live(self, token: str | None) -> bool:
         """Whether a connection with this token may be a further one of a live call."""
-        if self._gate.owner(token) is not None:
+        if self.gate.owner(token) is not None:
             return self._is_of_live_call(token)
-        return self._host.n_quiet > 0 and not self._gate.is_per_call(token)
+        return self._n_may_come_back > 0 and not self.gate.is_per_call(token)
 
     def _is_of_live_call(self, token: str | None) -> bool:
         """Whether a token belongs to a live call alone."""
-        owner = self._gate.owner(token)
-        return owner is not None and self._host.has_call(owner)
+        owner = self.gate.owner(token)
+        if owner is None:
+            return False
+        return self._host.has_call(owner) or self._elsewhere.has_call(owner)

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from abc import ABC, abstractmethod
 from collections import Counter
-from typing import Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from mediaserver.logs import LimitedLog
+from mediaserver.server.handover.passing import NoOlderGenerations, OlderGenerations, PassedOn
 from mediaserver.server.load import LoadGuard
 from mediaserver.settings import Settings
+from mediaserver.tokens import TokenGate
+
+if TYPE_CHECKING:  # a worker has use for this module, and none for a web server
+    from mediaserver.server.handover.arrival import Arrival
+    from mediaserver.server.listener import Listener
 
 limited = LimitedLog(logging.getLogger(__name__))
 
@@ -67,9 +75,6 @@ class Service(Protocol):
     def worker_states(self) -> list[str]:
         """Of each worker: ``starting``, ``able``, ``late`` or ``suspected``."""
 
-    def count(self, name: str) -> None:
-        """One more of ``name``."""
-
     async def ask(self, what: str) -> list[tuple[int | None, bytes]]:
         """What each process that carries calls knows by this word of ``answers_of``.
 
@@ -82,6 +87,33 @@ class Service(Protocol):
 
     async def drained(self) -> None:
         """Wait until no call is left; when ``drain_s`` is over, do what ``drain_end`` says."""
+
+    @property
+    def listener(self) -> Listener:
+        """Where it listens."""
+
+    @property
+    def gate(self) -> TokenGate:
+        """What is known of tokens."""
+
+    def count(self, name: str) -> None:
+        """One more of ``name``."""
+
+    def call_over(self, call_id: str) -> None:
+        """An older generation's call has ended: its tokens have their grace."""
+
+    def take(self, passed: PassedOn, fd: int) -> None:
+        """Go on with a stream of a call of ours that a newer generation has read so far."""
+
+    def leave_port(self) -> None:
+        """Listen no more, so that another process can; what is connected goes on."""
+
+    async def bind(self, given: Sequence[socket.socket] = ()) -> None:
+        """Take the address; ``MediaServer`` does it.
+
+        Raises:
+            ConfigurationError: it cannot be had.
+        """
 
     async def start(self) -> None:
         """Listen; ``MediaServer`` does it.
@@ -105,13 +137,19 @@ class ServiceBase(ABC):
 
     Args:
         settings: see ``Settings``.
+        elsewhere: calls that older generations have.
 
     Attributes:
         draining: no new calls are taken.
+        elsewhere: as above.
+        listener: where it listens.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    listener: Listener
+
+    def __init__(self, settings: Settings, elsewhere: OlderGenerations | None = None) -> None:
         self.settings = settings
+        self.elsewhere: OlderGenerations = NoOlderGenerations() if elsewhere is None else elsewhere
         self.draining = False
         self._load = LoadGuard(settings, self)
         self._explained: set[str] = set()
@@ -149,6 +187,25 @@ class ServiceBase(ABC):
         if name in EXPLAINED and name not in self._explained:
             self._explained.add(name)
             limited.each(logging.WARNING, f"explained {name}", EXPLAINED[name])
+
+    def leave_port(self) -> None:
+        """See ``Service``."""
+        self.listener.leave_port()
+
+    def pass_on(self, arrival: Arrival, call_id: str) -> None:
+        """Give a socket to the older generation that has its call."""
+        if not self.elsewhere.has_call(call_id):
+            arrival.refuse(1013, "try again later: the call has ended")
+            return
+        passed = arrival.passed_on(call_id)
+        try:
+            fd = arrival.release()
+        except OSError as exc:
+            arrival.refuse(1013, f"try again later: {exc.strerror}")
+            return
+        self.listener.forget(arrival.connection)
+        self.count("passed_on")
+        self.elsewhere.pass_on(passed, fd)
 
     @abstractmethod
     async def _emptied(self) -> None:

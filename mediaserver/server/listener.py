@@ -30,12 +30,13 @@ from mediaserver.logs import LimitedLog
 from mediaserver.server.admission import AdmissionControl, Upgrade
 from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.sockets.acceptor import LATE_TOGETHER, Acceptor
-from mediaserver.server.sockets.first_bytes import FirstBytes, Peer
-from mediaserver.server.sockets.heads import BadHead
+from mediaserver.server.sockets.first_bytes import FirstBytes, Peer, Waiting
+from mediaserver.server.sockets.heads import PLAIN, BadHead
 from mediaserver.server.sockets.http import BoundedProtocol, Health, HttpHost, make_app, status_of
 from mediaserver.server.sockets.media_socket import Connection, SocketMaker
 from mediaserver.server.sockets.room import Addresses, Room
 from mediaserver.server.sockets.sources import TELNYX, Sources, networks
+from mediaserver.server.sockets.tls import Certificate, Knock
 from mediaserver.settings import Settings
 
 MAX_MUTE = 2048
@@ -89,12 +90,17 @@ class Listener:
         self._admission = admission
         self._addresses = Addresses(networks("trusted_proxies", settings.trusted_proxies))
         self._sources = Sources(settings.media_sources)
-        self._mute: Room[FirstBytes] = Room(MAX_MUTE, MAX_MUTE_OF_ADDRESS)
-        self._late: Room[FirstBytes] = Room(LATE_TOGETHER, LATE_TOGETHER)
+        self._mute: Room[Waiting] = Room(MAX_MUTE, MAX_MUTE_OF_ADDRESS)
+        self._late: Room[Waiting] = Room(LATE_TOGETHER, LATE_TOGETHER)
         self._unproven: Room[MediaConnection] = Room(MAX_UNPROVEN, MAX_UNPROVEN_OF_ADDRESS)
         app = make_app(host, lambda: self.is_short, routes, settings.path_prefix)
         self._http = HttpHost(app, lambda: self.count("gave_way"))
         self._acceptor: Acceptor | None = None
+        self._certificate: Certificate | None = None
+        if settings.tls_cert is not None and settings.tls_key is not None:
+            self._certificate = Certificate(settings.tls_cert, settings.tls_key)
+        elif settings.tls_cert is not None or settings.tls_key is not None:
+            raise ConfigurationError("tls_cert and tls_key go together")
         self._say_from: dict[str, float] = {}
         self._is_over = False
 
@@ -114,13 +120,24 @@ class Listener:
         """``ready``, or why no new call is taken now."""
         return status_of(self._host, is_short=self.is_short)
 
-    async def bind(self) -> None:
+    @property
+    def sockets(self) -> Sequence[socket.socket]:
+        """What it listens on."""
+        return () if self._acceptor is None else self._acceptor.sockets
+
+    async def bind(self, given: Sequence[socket.socket] = ()) -> None:
         """Take the address; nobody is accepted before ``listen``.
+
+        Args:
+            given: sockets that have it already, from systemd or an older generation.
 
         Raises:
             ConfigurationError: it cannot be had.
         """
         self._acceptor = Acceptor(self)
+        if given:
+            self._acceptor.adopt(given)
+            return
         try:
             await self._acceptor.bind(self._settings.host, self._settings.port)
         except (OSError, socket.gaierror) as exc:
@@ -137,6 +154,8 @@ class Listener:
             self._acceptor.listen()
         except OSError as exc:
             raise self._no_address(exc) from exc
+        if self._certificate is not None:
+            self._certificate.watch()
         if self._settings.auth_token is None and self._is_reachable():
             text = (
                 "the server is open to anybody who reaches port %d of this machine: set auth_token"
@@ -166,6 +185,17 @@ class Listener:
         """The protocol of a new connection."""
         return FirstBytes(self, is_late=is_late)
 
+    def begin_tls(self, accepted: socket.socket, *, is_late: bool) -> bool:
+        """Begin a new connection by TLS, if this port has it."""
+        if self._certificate is None:
+            return False
+
+        def make(is_plain: bool) -> FirstBytes:
+            return FirstBytes(self, is_late=is_late, unwanted=PLAIN if is_plain else None)
+
+        Knock(self, make, self._certificate.context, accepted, is_late=is_late)
+        return True
+
     def give_way(self) -> bool:
         """End one connection that is worth less than a new one; False if there is none.
 
@@ -189,7 +219,7 @@ class Listener:
 
     # Gatekeeper: new connections.
 
-    def waits(self, connection: FirstBytes) -> None:
+    def waits(self, connection: Waiting) -> None:
         """Its head is awaited."""
         if self._is_over:
             connection.abort()
@@ -198,7 +228,7 @@ class Listener:
         room = self._late if connection.peer.is_late else self._mute
         self._must_go(room.enter(connection, address))
 
-    def waits_no_more(self, connection: FirstBytes) -> None:
+    def waits_no_more(self, connection: Waiting) -> None:
         """Its head is complete, or will never be."""
         self._mute.leave(connection)
         self._late.leave(connection)
@@ -249,18 +279,28 @@ class Listener:
         self.connections.discard(connection)
         self._unproven.leave(connection)
 
-    def _must_go(self, oldest: FirstBytes | MediaConnection | None) -> None:
+    def _must_go(self, oldest: Waiting | MediaConnection | None) -> None:
         if oldest is not None:
             self.count("gave_way")
             oldest.abort()
 
     # The end.
 
+    def leave_port(self) -> None:
+        """Accept no more, so that another process can listen; what is connected goes on."""
+        self._stop_accepting()
+        self._http.retire()
+
+    def _stop_accepting(self) -> None:
+        if self._acceptor is not None:
+            self._acceptor.close()
+        if self._certificate is not None:
+            self._certificate.close()
+
     def stop(self) -> None:
         """Listen no more, and end the connections of this process: media with 1001."""
         self._is_over = True
-        if self._acceptor is not None:
-            self._acceptor.close()
+        self._stop_accepting()
         for waiting in [*self._mute, *self._late]:
             waiting.abort()
         for connection in list(self.connections):

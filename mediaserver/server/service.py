@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
+from time import monotonic
 
 from starlette.routing import BaseRoute
 from websockets.server import ServerProtocol
 
 from mediaserver.observer import CallObserver, CallSummary
 from mediaserver.processes.memory import resident_bytes
-from mediaserver.server.admission import AdmissionControl, Refused, Upgrade
+from mediaserver.server.admission import AdmissionControl, Elsewhere, Refused, Upgrade
 from mediaserver.server.base import HURRY_S, ServiceBase
 from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.calls.hangups import Perform
 from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.runner import Runners
 from mediaserver.server.calls.session import Session
-from mediaserver.server.calls.starting import Answer, StartLimits
+from mediaserver.server.calls.starting import Answer, HandOff, StartLimits
 from mediaserver.server.calls.watching.answers import answers_of
+from mediaserver.server.handover.arrival import Arrival, ArrivingConnection
+from mediaserver.server.handover.landing import land
+from mediaserver.server.handover.passing import OlderGenerations, PassedOn
 from mediaserver.server.listener import Listener
-from mediaserver.server.sockets.media_socket import Connection, MediaSocket
+from mediaserver.server.sockets.media_socket import Connection, Pings
 from mediaserver.settings import Settings
+from mediaserver.tokens import TokenGate
 from mediaserver.wire.messages import Start
 
 
@@ -36,6 +43,7 @@ class SingleProcessService(ServiceBase):
         perform: commands a phone call by REST; None where there is no control client.
         observer: told of calls that open, lose their socket, and close.
         runners: make what runs a call's processors; inline ones if None.
+        elsewhere: calls that older generations have.
 
     Raises:
         ConfigurationError: a processor named in the settings cannot be used.
@@ -51,14 +59,16 @@ class SingleProcessService(ServiceBase):
         perform: Perform | None = None,
         observer: CallObserver | None = None,
         runners: Runners | None = None,
+        elsewhere: OlderGenerations | None = None,
     ) -> None:
-        super().__init__(settings)
+        super().__init__(settings, elsewhere)
+        self._landing: set[asyncio.Task[None]] = set()
         self._observer = observer
         self._calls = CallRegistry(settings, self, perform=perform, runners=runners)
         self._answers = answers_of(self._calls)
         needs_token = settings.auth_token is not None
         self._start_limits = StartLimits.of(settings, needs_token=needs_token)
-        self._admission = AdmissionControl(settings, self)
+        self._admission = AdmissionControl(settings, self, self.elsewhere)
         self.listener = Listener(settings, self, self._admission, self._make_socket, routes)
 
     @property
@@ -125,9 +135,14 @@ class SingleProcessService(ServiceBase):
         """See ``Service``."""
         return [(None, self._answers.get(what, bytes)())]
 
+    async def bind(self, given: Sequence[socket.socket] = ()) -> None:
+        """See ``Service``."""
+        await self.listener.bind(given)
+
     async def start(self) -> None:
         """See ``Service``."""
-        await self.listener.bind()
+        if not self.listener.sockets:
+            await self.bind()
         try:
             await self._calls.start()
         except BaseException:  # a cancellation as well: the port is given back
@@ -140,6 +155,8 @@ class SingleProcessService(ServiceBase):
         """End everything now: calls with 1001, connections, the listener."""
         self.draining = True
         self._load.stop()
+        if self._landing:
+            await asyncio.wait(self._landing)  # to be closed like the others
         self.listener.stop()
         await self._calls.close(HURRY_S if hurry else None)
         await self.listener.close()
@@ -172,14 +189,43 @@ class SingleProcessService(ServiceBase):
 
     def connection(self, upgrade: Upgrade, now: float) -> MediaConnection:
         """What an admitted upgrade becomes."""
-        return MediaConnection(self, upgrade, now, limits=self._start_limits)
+        # While an older generation has calls, this may be a further socket of one.
+        kind = ArrivingConnection if len(self.elsewhere) else MediaConnection
+        return kind(self, upgrade, now, limits=self._start_limits)
 
     def _make_socket(
         self, protocol: ServerProtocol, transport: asyncio.Transport, connection: Connection
-    ) -> MediaSocket:
-        socket = self._calls.make_socket(protocol, transport, connection)
-        socket.read_by_poller()
-        return socket
+    ) -> asyncio.Protocol:
+        if isinstance(connection, ArrivingConnection):
+            pings, poller = Pings.of(self.settings), self._calls.poller
+            return Arrival(protocol, transport, connection, self._pass_on, pings, poller)
+        media_socket = self._calls.make_socket(protocol, transport, connection)
+        media_socket.read_by_poller()
+        return media_socket
+
+    def _pass_on(self, arrival: Arrival, hand_off: HandOff) -> None:
+        """Give a socket to the older generation that has its call."""
+        self.pass_on(arrival, hand_off.call_id)
+
+    def take(self, passed: PassedOn, fd: int) -> None:
+        """See ``Service``."""
+        if self.elsewhere.has_call(passed.call_id):
+            self.elsewhere.pass_on(passed, fd)
+            return
+        task = asyncio.get_running_loop().create_task(self._take(passed, fd))
+        self._landing.add(task)
+        task.add_done_callback(self._landing.discard)
+
+    async def _take(self, passed: PassedOn, fd: int) -> None:
+        upgrade = Upgrade(passed.path, passed.query, passed.token, is_proven=True)
+        connection = MediaConnection(
+            self, upgrade, monotonic(), limits=self._start_limits, violations=passed.violations
+        )
+        self.listener.connections.add(connection)
+        make_socket = partial(self._calls.make_socket, has_ponged=passed.has_ponged)
+        await land(fd, connection, make_socket, passed.start, passed.behind, passed.call_id)
+        if connection.socket is None:
+            self.connection_closed(connection)
 
     def must_refuse(self, token: str | None) -> bool:
         """Whether a stream that presented ``token`` must be refused."""
@@ -190,6 +236,8 @@ class SingleProcessService(ServiceBase):
         judged = self._admission.judge_start(connection.token, start)
         if isinstance(judged, Refused):
             return judged
+        if isinstance(judged, Elsewhere):
+            return HandOff(judged.call_id, None)
         answer = self._calls.open(connection, start, judged.call_id, judged.admission, now)
         if isinstance(answer, Refused) and not self.has_call(judged.call_id):
             self._admission.call_over(judged.call_id)
@@ -229,7 +277,16 @@ class SingleProcessService(ServiceBase):
             self._observer.closed(summary)
         self._admission.call_over(summary.call_id)
 
-    # ServiceBase: the drain.
+    # ServiceBase: the drain, and the next generation.
+
+    @property
+    def gate(self) -> TokenGate:
+        """See ``Service``."""
+        return self._admission.gate
+
+    def call_over(self, call_id: str) -> None:
+        """See ``Service``."""
+        self._admission.call_over(call_id)
 
     def _tell_draining(self) -> None:
         self._calls.drain()

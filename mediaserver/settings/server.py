@@ -28,6 +28,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Attributes:
         host: address to listen on.
         port: TCP port; 0 takes a free one.
+        tls_cert: file with the certificate and its chain, in PEM: the port speaks TLS, and a file
+            that has changed is read again; None: it does not, as behind a proxy.
+        tls_key: file with its key, in PEM, without a passphrase.
         public_url: how Telnyx reaches this server, ``https://…``.
         processors: the chain of every call that no route fits.
         routes: the chains of other calls, by path, called number or custom parameter; of those
@@ -93,6 +96,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             any time.
         media_silent_s: how long no media may come on a socket that is up before a hint.
         drain_s: how long live calls may go on after SIGTERM; None: to their end.
+        pid_file: a file that names the process that serves, for ``mediaserver reload``; None:
+            none.
         drain_end: calls that are left then are hung up (``hangup``, where there is an API
             key) or stay up without a stream (``leave``).
         on_error: a processor that raised is bypassed (``bypass``), ends its call's stream
@@ -182,6 +187,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     host: Text = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    tls_cert: Text | None = None
+    tls_key: Text | None = None
     public_url: Text | None = None
     processors: tuple[ProcessorSetting, ...] = ()
     routes: tuple[RouteSetting, ...] = ()
@@ -224,6 +231,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     idle_s: Annotated[float, Meta(gt=0)] | None = None
     media_silent_s: Annotated[float, Meta(gt=0)] = 30.0
     drain_s: NonNegative | None = None
+    pid_file: Text | None = None
     drain_end: Literal["hangup", "leave"] = "hangup"
     on_error: Literal["auto", "bypass", "end", "hangup"] = "auto"
     isolate: bool = False

@@ -7,8 +7,9 @@ import contextlib
 import logging
 import sys
 
-from mediaserver.app import MediaServer, run_process, set_up_logging
+from mediaserver.app import Handed, MediaServer, run_process, set_up_logging
 from mediaserver.cli.options import add_flags, add_key_file, places_named, settings_of, warn
+from mediaserver.errors import MediaServerError
 from mediaserver.logs import LimitedLog
 from mediaserver.processors.routing import silences, told
 from mediaserver.settings import LOADER, Settings
@@ -19,6 +20,8 @@ limited = LimitedLog(logging.getLogger(__name__))
 _FLAGS = (
     "host",
     "port",
+    "tls_cert",
+    "tls_key",
     "send_codec",
     "send_rate",
     "send_mode",
@@ -31,6 +34,7 @@ _FLAGS = (
     "workers",
     "max_calls",
     "drain_s",
+    "pid_file",
     "on_error",
     "on_return",
     "isolate",
@@ -73,13 +77,22 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; exit code 0."""
+    handed = Handed.here()
+    try:
+        return _run(args, handed)
+    except MediaServerError as exc:
+        handed.failed(str(exc))
+        raise
+
+
+def _run(args: argparse.Namespace, handed: Handed) -> int:
     named = {"processors": args.processor, "offer": args.offer}
     settings = settings_of(args, **named)
     set_up_logging(settings)
     with places_named(args, **named):
         if args.check:
             return _check(settings)
-        run_process(_serve(settings))
+        run_process(_serve(settings, handed))
     return 0
 
 
@@ -92,9 +105,9 @@ def _check(settings: Settings) -> int:
     return 0
 
 
-async def _serve(settings: Settings) -> None:
-    async with MediaServer(settings) as server:
-        await server.run(lambda: _say_ready(settings, server.url))
+async def _serve(settings: Settings, handed: Handed) -> None:
+    async with MediaServer(settings, handed=handed) as server:
+        await server.run(lambda: _say_ready(settings, server.url), reload=True)
 
 
 def _say_ready(settings: Settings, url: str) -> None:

@@ -96,6 +96,7 @@ class WebhookReceiver:
         self._clock, self._wall_clock = clock, wall_clock
         self._steady_clock = SteadyClock(wall_clock, clock)
         self._told: set[str] = set()
+        self._takes: Callable[[Event], bool] | None = None
 
     def on(self, event_type: str) -> Callable[[AnyHandler], AnyHandler]:
         """Register a handler, plain or async, for one type of event, or ``"*"`` for all."""
@@ -124,6 +125,10 @@ class WebhookReceiver:
         """End an attachment; one that is not there is no error."""
         self._calls.detach(call_control_id, callback)
 
+    def forward_to(self, takes: Callable[[Event], bool]) -> None:
+        """Ask ``takes`` before each event is dispatched; one that it took is not, here."""
+        self._takes = takes
+
     def verify(self, headers: Headers, body: bytes, now: float) -> None:
         """Return if a delivery is Telnyx's and fresh; see ``Verifier.verify``."""
         self._verifier.verify(headers, body, now)
@@ -136,6 +141,8 @@ class WebhookReceiver:
 
     def dispatch(self, event: Event) -> None:
         """Hand an event to its call at once, and to every handler in a task of its own."""
+        if self._takes is not None and self._takes(event):
+            return
         for callback in self._calls.callbacks(event, self._clock()):
             self._call_back(callback, event)
         handlers = [*self._handlers.get(event.event_type, ()), *self._handlers.get("*", ())]

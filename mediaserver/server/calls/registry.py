@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any, Protocol
 
-import msgspec
 from websockets.server import ServerProtocol
 
 from mediaserver.errors import ConfigurationError
-from mediaserver.logs import LimitedLog, call_over, call_streams, shown
+from mediaserver.logs import LimitedLog, call_over, call_streams
 from mediaserver.observer import CallSummary
 from mediaserver.processors.api import Draining
 from mediaserver.server.admission import Refused
@@ -23,11 +22,12 @@ from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.calls.facts import CallFacts
 from mediaserver.server.calls.hangups import HangUps, Perform
 from mediaserver.server.calls.runner import InlineRunners, Runners
-from mediaserver.server.calls.selection import Selection, load_processors, request_of, select
+from mediaserver.server.calls.selection import load_processors, request_of, select
 from mediaserver.server.calls.session import STOOD_STILL_S, Session
 from mediaserver.server.calls.starting import Opened
 from mediaserver.server.calls.watching.blame import Culprit, LoopWatch
 from mediaserver.server.calls.watching.figures import CallFigures
+from mediaserver.server.calls.watching.lines import say_ended, say_opened
 from mediaserver.server.calls.watching.summary import summary_of
 from mediaserver.server.load import Lateness
 from mediaserver.server.sockets import poller
@@ -148,6 +148,11 @@ class CallRegistry:
         return self._poller is not None and self._poller.is_ticking
 
     @property
+    def poller(self) -> SocketPoller | None:
+        """Reads the sockets of calls, if it was asked for."""
+        return self._poller
+
+    @property
     def n_quiet(self) -> int:
         """Calls that anybody with the shared token could take over: their socket is gone, or
         has brought no media for a while."""
@@ -258,19 +263,10 @@ class CallRegistry:
         if over:
             del self.sessions[session.call_id]
         summary = self.summary_of(session)
-        call_id, numbers = session.call_id, self.settings.numbers
-        limited.each(
-            logging.INFO,
-            "call ended",
-            "call %s ended: %s",
-            shown(call_id),
-            summary.line(numbers),
-            call=call_id,
-            fields=msgspec.to_builtins(summary.hidden(numbers)),
-        )
+        say_ended(summary, self.settings.numbers)
         self.figures.ended(session, summary.duration_s)
         if over:
-            call_over(call_id)
+            call_over(session.call_id)
             self.count(f"ended.{summary.reason}")
         self._follower.call_closed(summary, over=over)
         self._unfinished.discard(session)
@@ -372,7 +368,8 @@ class CallRegistry:
         self._idle.clear()
         self.count("calls")
         call_streams(call_id, start.stream_id)
-        self._say_opened(facts, selection)
+        for _ in say_opened(facts, selection):
+            self.count("parameter_ignored")
         self._follower.call_opened(session)
         session.begin()
         return Opened(session)
@@ -381,28 +378,3 @@ class CallRegistry:
         """Its socket is gone, or has brought no media for a while in which it was read."""
         heard_at = max(session.inbound.heard_at, self._awake_since)
         return session.line is None or now - heard_at > TAKEOVER_QUIET_S
-
-    def _say_opened(self, facts: CallFacts, selection: Selection) -> None:
-        call_id, formats = shown(facts.call_id), facts.formats
-        chain = "+".join(choice.spec.name for choice in selection.chain) or "no processor"
-        limited.each(
-            logging.INFO,
-            "call started",
-            "call %s: %s in, %s out, %s%s",
-            call_id,
-            formats.codec,
-            formats.send_codec,
-            chain,
-            f" by the route {selection.route}" if selection.route else "",
-            call=facts.call_id,
-        )
-        for name, guess in selection.ignored:
-            self.count("parameter_ignored")
-            limited.warning(
-                "parameters ignored",
-                "call %s: the parameter param_%s is ignored: no allow of its processors names it%s",
-                call_id,
-                shown(name),
-                guess,
-                call=facts.call_id,
-            )

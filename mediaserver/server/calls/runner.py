@@ -58,6 +58,17 @@ class RunnerLoad(NamedTuple):
     budget_overruns: int = 0
     unsent_s: float = 0.0  # live audio that did not get from a processor host to its call
 
+    def joined(self, other: RunnerLoad) -> RunnerLoad:
+        """What both have dropped, and the longer of their queues."""
+        return RunnerLoad(
+            self.dropped_frames + other.dropped_frames,
+            self.dropped_events + other.dropped_events,
+            max(self.queued_frames, other.queued_frames),
+            max(self.queued_events, other.queued_events),
+            self.budget_overruns + other.budget_overruns,
+            self.unsent_s + other.unsent_s,
+        )
+
 
 class Runner(Protocol):
     """Runs the chain of one call.

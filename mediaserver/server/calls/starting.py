@@ -17,11 +17,15 @@ class Opened(NamedTuple):
 
 
 class HandOff(NamedTuple):
-    """An answer to ``start``, which came at ``at``: its socket goes to another process."""
+    """An answer to ``start``: the call's socket goes to another process.
+
+    Attributes:
+        call_id: what it is known by.
+        admission: how it was admitted; None: that is judged there, in an older generation.
+    """
 
     call_id: str
-    admission: Admission
-    at: float
+    admission: Admission | None
 
 
 Answer = Opened | HandOff | Refused

@@ -115,7 +115,7 @@ class IsolatedRunner:
     @property
     def load(self) -> RunnerLoad:
         """See ``Runner``; what lies in the link counts as dropped only where it was not sent."""
-        whole = _joined(self._taps.load, _joined(self._former, self._load))
+        whole = self._taps.load.joined(self._former.joined(self._load))
         return whole._replace(dropped_frames=whole.dropped_frames + self._n_unsent)
 
     @property
@@ -267,7 +267,7 @@ class IsolatedRunner:
     def _restart(self, call: RunningCall, why: str) -> None:
         self._handlers_done.clear()
         self._call_done.clear()
-        lost = _joined(self._former, self._load)
+        lost = self._former.joined(self._load)
         self._former = lost._replace(queued_frames=0, queued_events=0)
         self._load = RunnerLoad()
         # What the dead chain had queued would talk into what the new one says.
@@ -374,18 +374,6 @@ class IsolatedRunner:
             self._say(messages.Reply(request.request, result, error, problem))
         except PacketTooLongError as exc:
             self._say(messages.Reply(request.request, problem=str(exc)))
-
-
-def _joined(one: RunnerLoad, other: RunnerLoad) -> RunnerLoad:
-    """What two runners of a call have dropped, and the longer of their queues."""
-    return RunnerLoad(
-        one.dropped_frames + other.dropped_frames,
-        one.dropped_events + other.dropped_events,
-        max(one.queued_frames, other.queued_frames),
-        max(one.queued_events, other.queued_events),
-        one.budget_overruns + other.budget_overruns,
-        one.unsent_s + other.unsent_s,
-    )
 
 
 def _outbound(call: RunningCall) -> Outbound:

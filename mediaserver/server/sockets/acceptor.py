@@ -14,6 +14,7 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from time import monotonic
 from typing import Protocol
 
@@ -49,6 +50,9 @@ class Entrance(Protocol):
     def make_protocol(self, *, is_late: bool) -> asyncio.Protocol:
         """The protocol of a new connection; see ``Peer.is_late``."""
 
+    def begin_tls(self, accepted: socket.socket, *, is_late: bool) -> bool:
+        """Begin a new connection by TLS, if this port has it; it needs no protocol then."""
+
     def give_way(self) -> bool:
         """End one connection that is worth less than a new one; False if there is none."""
 
@@ -62,7 +66,7 @@ class Entrance(Protocol):
 class Acceptor:
     """Takes the connections of listening sockets.
 
-    **Call ``bind``, then ``listen``, then ``close``.**
+    **Call ``bind`` or ``adopt``, then ``listen``, then ``close``.**
 
     Args:
         entrance: what they are taken for.
@@ -74,13 +78,15 @@ class Acceptor:
         self._sockets: list[socket.socket] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._spare: int | None = None
+        self._port = 0
         self._short_until = self._say_from = float("-inf")
 
     @property
     def port(self) -> int:
-        """The TCP port, once bound."""
-        port: int = self._sockets[0].getsockname()[1]
-        return port
+        """The TCP port, once bound; also of one that is closed."""
+        if self._sockets:
+            self._port = self._sockets[0].getsockname()[1]
+        return self._port
 
     @property
     def hosts(self) -> list[str]:
@@ -120,6 +126,17 @@ class Acceptor:
             self.close()
             raise
 
+    def adopt(self, sockets: Sequence[socket.socket]) -> None:
+        """Take sockets that are bound already, in the place of ``bind``."""
+        for listening in sockets:
+            listening.setblocking(False)
+            self._sockets.append(listening)
+
+    @property
+    def sockets(self) -> Sequence[socket.socket]:
+        """Those it listens on; another process may listen on them as well."""
+        return self._sockets
+
     def listen(self) -> None:
         """Accept connections.
 
@@ -133,6 +150,7 @@ class Acceptor:
 
     def close(self) -> None:
         """Accept no more. Twice does nothing."""
+        self._port = self.port
         for task in self._tasks:
             task.cancel()
         for listening in self._sockets:
@@ -155,18 +173,29 @@ class Acceptor:
         """Wait for one connection, and take a few more that are there."""
         accepted: list[socket.socket] = []
         self._have_spare()
+        # No await from here to the caller, where no connection is lost: this task may be
+        # cancelled at any, as when another process listens on from here.
+        await self._somebody_comes(listening)
         try:
-            accepted.append((await self._loop.sock_accept(listening))[0])
             while len(accepted) < (LATE_TOGETHER if self.is_short else TOGETHER):
                 accepted.append(listening.accept()[0])
         except BlockingIOError:
             pass
         except OSError as exc:  # of one connection, by accept(2), unless there are no descriptors
+            if not accepted and exc.errno in _OUT:
+                accepted = self._accept_without_any(listening)
             if not accepted:
-                if exc.errno in _OUT:
-                    accepted = self._accept_without_any(listening)
                 await asyncio.sleep(PAUSE_S)
         return accepted
+
+    async def _somebody_comes(self, listening: socket.socket) -> None:
+        comes = asyncio.Event()
+        fd = listening.fileno()
+        self._loop.add_reader(fd, comes.set)
+        try:
+            await comes.wait()
+        finally:
+            self._loop.remove_reader(fd)
 
     def _accept_without_any(self, listening: socket.socket) -> list[socket.socket]:
         """Not even a reserved descriptor is left: have some back, or use the one held open."""
@@ -194,6 +223,8 @@ class Acceptor:
         try:
             accepted.setblocking(False)
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._entrance.begin_tls(accepted, is_late=is_late):
+                return
             await self._loop.connect_accepted_socket(
                 lambda: self._entrance.make_protocol(is_late=is_late), accepted
             )

@@ -52,13 +52,24 @@ class Peer(NamedTuple):
     is_late: bool = False
 
 
+class Waiting(Protocol):
+    """A connection whose head is awaited."""
+
+    @property
+    def peer(self) -> Peer:
+        """Who is at the other end."""
+
+    def abort(self) -> None:
+        """End it now."""
+
+
 class Gatekeeper(Protocol):
     """Who decides about new connections."""
 
-    def waits(self, connection: FirstBytes) -> None:
+    def waits(self, connection: Waiting) -> None:
         """Its head is awaited."""
 
-    def waits_no_more(self, connection: FirstBytes) -> None:
+    def waits_no_more(self, connection: Waiting) -> None:
         """Its head is complete, or will never be."""
 
     def refused(self, peer: Peer, problem: BadHead) -> None:
@@ -87,12 +98,20 @@ class FirstBytes(asyncio.Protocol):
     Args:
         gatekeeper: who is asked about it.
         is_late: see ``Peer``.
+        unwanted: whatever comes is refused with this; None: it is looked at.
 
     Attributes:
         peer: who is at the other end.
     """
 
-    def __init__(self, gatekeeper: Gatekeeper, *, is_late: bool = False) -> None:
+    def __init__(
+        self,
+        gatekeeper: Gatekeeper,
+        *,
+        is_late: bool = False,
+        unwanted: BadHead | None = None,
+    ) -> None:
+        self._unwanted = unwanted
         self.peer = Peer(None, is_late)
         self._gatekeeper = gatekeeper
         self._head = bytearray()
@@ -115,7 +134,9 @@ class FirstBytes(asyncio.Protocol):
         self._head += data
         end = self._head.find(b"\r\n\r\n", max(0, n_before - 3)) + 4
         is_whole = end >= 4
-        problem = problem_at_once(self._head) if n_before < TELLING_BYTES else None
+        problem = self._unwanted
+        if problem is None and n_before < TELLING_BYTES:
+            problem = problem_at_once(self._head)
         if problem is None and (end if is_whole else len(self._head)) > MAX_HEAD_BYTES:
             problem = TOO_LONG
         if problem is None and is_whole:

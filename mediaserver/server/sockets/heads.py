@@ -58,8 +58,15 @@ _TLS = BadHead(
     "tls",
     "",
     None,
-    "TLS on the plain port: end TLS in a proxy in front of this server, or use ws:// and http://",
+    "TLS on the plain port: set tls_cert and tls_key, or end TLS in a proxy in front of this"
+    " server, or use ws:// and http://",
 )
+PLAIN = BadHead(
+    "plain_on_tls",
+    "This port speaks TLS: use wss:// and https://.",
+    advice="a plain request on the TLS port: use wss:// and https://, and in a proxy likewise",
+)
+TLS_HANDSHAKE = BadHead("tls_handshake", "", None)
 _PROXY = BadHead(
     "proxy_protocol",
     "The PROXY protocol is not spoken here.",

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
@@ -122,11 +122,14 @@ class HttpHost:
         self._config = config
         self._state = ServerState()
         self._gave_way = gave_way
+        self._is_retired = False
         self._room: Room[BoundedProtocol] = Room(MAX_CONNECTIONS, MAX_OF_ADDRESS)
 
     def protocol(self, address: str | None) -> BoundedProtocol:
         """A protocol for one new connection of this address, if it is known."""
         protocol = BoundedProtocol(self._config, self._state, self._room.leave)
+        if self._is_retired:
+            asyncio.get_running_loop().call_soon(protocol.retire)
         goes = self._room.enter(protocol, address, lambda each: each.is_idle)
         if goes is not None:
             self._gave_way()
@@ -140,10 +143,15 @@ class HttpHost:
             oldest.abort()
         return oldest is not None
 
-    async def close(self) -> None:
-        """Let responses under way finish for a moment, then end every connection."""
+    def retire(self) -> None:
+        """End every connection behind its response, those to come behind their first."""
+        self._is_retired = True
         for connection in list(self._room):
             connection.retire()
+
+    async def close(self) -> None:
+        """Let responses under way finish for a moment, then end every connection."""
+        self.retire()
         if self._state.tasks:
             await asyncio.wait(self._state.tasks, timeout=1.0)
         for connection in list(self._room):
@@ -169,7 +177,14 @@ class _Sound:
                 refusal = PlainTextResponse(f"{reason}\n", 400, {"Connection": "close"})
                 await refusal(scope, receive, send)
                 return
-        await self._app(scope, receive, send)
+
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                # What is text is no script, whatever a browser makes of it.
+                message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
+            await send(message)
+
+        await self._app(scope, receive, send_on)
 
 
 READY = "ready"

@@ -17,6 +17,7 @@ from websockets.server import ServerProtocol
 from mediaserver.logs import address
 from mediaserver.server.sockets.deadline import Deadline
 from mediaserver.server.sockets.poller import SocketPoller
+from mediaserver.server.sockets.relay import is_encrypted
 from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, WebSocketFrames
 from mediaserver.settings import Settings
 
@@ -183,7 +184,9 @@ class MediaSocket(asyncio.Protocol):
 
     def read_by_poller(self) -> None:
         """Let the poller read, if there is one; not before the transport reads itself."""
-        if self._poller is not None and not self._transport.is_closing():
+        if self._poller is None or is_encrypted(self._transport):
+            return
+        if not self._transport.is_closing():
             self._polled = self._poller.add(self._transport, self)
 
     def close(self, code: int, reason: str = "") -> None:

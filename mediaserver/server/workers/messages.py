@@ -14,6 +14,7 @@ import msgspec
 from mediaserver.observer import CallSummary, StreamRequest
 from mediaserver.processes.messages import Failed, Heartbeat, Hello, Ready, Shutdown
 from mediaserver.server.handed_settings import HandedSettings
+from mediaserver.server.handover.passing import PassedOn
 from mediaserver.settings import Settings
 from mediaserver.tokens import Admission
 
@@ -118,6 +119,22 @@ class HandOver(msgspec.Struct, frozen=True, tag=True):
     behind: bytes
     has_ponged: bool = False
     started_at: float = 0.0
+
+    @classmethod
+    def of(cls, passed: PassedOn, admission: Admission, started_at: float) -> HandOver:
+        """The message for a stream that was read so far, still without a number."""
+        return cls(
+            0,
+            passed.call_id,
+            admission,
+            passed.path,
+            passed.query,
+            passed.start,
+            passed.violations,
+            passed.behind,
+            passed.has_ponged,
+            started_at,
+        )
 
 
 class Claimed(msgspec.Struct, frozen=True, tag=True):

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any, cast
 
 from starlette.routing import BaseRoute
@@ -19,22 +21,25 @@ from websockets.server import ServerProtocol
 from mediaserver.errors import ConfigurationError
 from mediaserver.observer import CallObserver, CallSummary
 from mediaserver.processes.memory import resident_bytes
-from mediaserver.server.admission import AdmissionControl, Refused, Upgrade
+from mediaserver.server.admission import AdmissionControl, Elsewhere, Refused, Upgrade
 from mediaserver.server.base import HURRY_S, ServiceBase
 from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.calls.hangups import ControlEncoding, Perform
 from mediaserver.server.calls.selection import load_processors
 from mediaserver.server.calls.starting import Answer, HandOff, StartLimits
+from mediaserver.server.handover.arrival import Arrival, ArrivingConnection
+from mediaserver.server.handover.landing import start_of, turn_away
+from mediaserver.server.handover.passing import OlderGenerations, PassedOn
 from mediaserver.server.listener import Listener
 from mediaserver.server.sockets.media_socket import Connection, Pings
 from mediaserver.server.workers import messages
 from mediaserver.server.workers.commands import CommandAnswers
 from mediaserver.server.workers.directory import Directory
-from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
 from mediaserver.server.workers.placement import Placement
 from mediaserver.server.workers.process import WorkerLimits, WorkerProcess, WorkerSupervisor
 from mediaserver.server.workers.queries import Queries
 from mediaserver.settings import Settings
+from mediaserver.tokens import Admission, TokenGate
 from mediaserver.wire.messages import Start
 
 
@@ -48,10 +53,10 @@ class MultiProcessService(ServiceBase):
         encoding: of its arguments, results and errors, for workers; comes with it.
         observer: told of calls that open, lose their socket, and close.
         limits: how patient to be with workers.
+        elsewhere: calls that older generations have.
 
     Attributes:
-        counters: what happened how often, here and in all workers; theirs come with their
-            signs of life.
+        counters: what happened how often, here and in all workers, as of their last beat.
 
     Raises:
         ConfigurationError: a setting cannot be used, or there are no workers on this system.
@@ -66,14 +71,15 @@ class MultiProcessService(ServiceBase):
         encoding: ControlEncoding | None = None,
         observer: CallObserver | None = None,
         limits: WorkerLimits | None = None,
+        elsewhere: OlderGenerations | None = None,
     ) -> None:
         if sys.platform == "win32":  # pragma: no cover - no sockets go between processes there
             raise ConfigurationError("workers need a Unix system")
         load_processors(settings)  # wrong settings are found here, not once in each worker
-        super().__init__(settings)
+        super().__init__(settings, elsewhere)
         self.counters: Counter[str] = Counter()
         self._observer = observer
-        self._admission = AdmissionControl(settings, self)
+        self._admission = AdmissionControl(settings, self, self.elsewhere)
         needs_token = settings.auth_token is not None
         self._start_limits = StartLimits.of(settings, needs_token=needs_token)
         self._directory = Directory(self.count, self._admission.call_over)
@@ -145,13 +151,18 @@ class MultiProcessService(ServiceBase):
         """The TCP port it listens on."""
         return self.listener.port
 
+    async def bind(self, given: Sequence[socket.socket] = ()) -> None:
+        """See ``Service``."""
+        await self.listener.bind(given)
+
     async def start(self) -> None:
         """Start the workers, then listen.
 
         Raises:
             ConfigurationError: the address cannot be listened on, or a worker does not start.
         """
-        await self.listener.bind()
+        if not self.listener.sockets:
+            await self.bind()
         try:
             await self._supervisor.start()
         except ConfigurationError:
@@ -201,7 +212,11 @@ class MultiProcessService(ServiceBase):
     def open_session(self, connection: MediaConnection, start: Start, now: float) -> Answer:
         """What becomes of the call that starts: it goes to a worker, or is refused."""
         judged = self._admission.judge_start(connection.token, start)
-        return judged if isinstance(judged, Refused) else HandOff(*judged, now)
+        if isinstance(judged, Refused):
+            return judged
+        if isinstance(judged, Elsewhere):
+            return HandOff(judged.call_id, None)
+        return HandOff(*judged)
 
     def proven(self, connection: MediaConnection) -> None:
         """It has shown by now that it is no stranger's."""
@@ -211,7 +226,7 @@ class MultiProcessService(ServiceBase):
         """A socket is gone before it was handed over."""
         self.listener.forget(connection)
         assert isinstance(connection, ArrivingConnection)
-        if connection.hand_off is not None:
+        if connection.hand_off is not None and connection.hand_off.admission is not None:
             self._directory.forget(connection.hand_off.call_id)
 
     def count(self, name: str) -> None:
@@ -232,42 +247,56 @@ class MultiProcessService(ServiceBase):
 
     def _hand_over(self, arrival: Arrival, hand_off: HandOff) -> None:
         """Give a call's socket to its worker: the one that has the call, else the least busy."""
-        call_id = hand_off.call_id
+        call_id, admission = hand_off
+        if admission is None:
+            self.pass_on(arrival, call_id)
+            return
         worker = self._directory.worker_of(call_id)
         if worker is None or worker.gone.is_set():
             worker = self._supervisor.least_loaded()
         if worker is None or not worker.has_room:
             self._refuse(arrival, "no worker can take the call")
             return
-        connection, behind = arrival.connection, arrival.behind
+        passed = arrival.passed_on(call_id)
         try:
             fd = arrival.release()
         except OSError as exc:
             self._refuse(arrival, f"its socket cannot be handed over: {exc.strerror}")
             return
-        self.listener.forget(connection)
-        violations = dict(connection.stream.violations)
-        self._directory.handed_over(call_id, worker)
-        self._placement.send(
-            worker,
-            messages.HandOver(
-                0,
-                call_id,
-                hand_off.admission,
-                connection.path,
-                connection.query,
-                connection.text,
-                violations,
-                behind,
-                arrival.has_ponged,
-                hand_off.at,
-            ),
-            fd,
-        )
+        self.listener.forget(arrival.connection)
+        self._give(worker, passed, admission, fd)
+
+    def take(self, passed: PassedOn, fd: int) -> None:
+        """See ``Service``."""
+        if self.elsewhere.has_call(passed.call_id):
+            self.elsewhere.pass_on(passed, fd)
+            return
+        judged = self._admission.judge_start(passed.token, start_of(passed))
+        worker = self._directory.worker_of(passed.call_id)
+        if isinstance(judged, Refused):
+            turn_away(fd, judged.code, judged.reason)
+        elif isinstance(judged, Elsewhere) or worker is None or worker.gone.is_set():
+            self.count("refused_no_worker")
+            turn_away(fd, 1013, "try again later: the call has ended")
+        else:
+            self._give(worker, passed, judged.admission, fd)
+
+    def _give(self, worker: WorkerProcess, passed: PassedOn, admission: Admission, fd: int) -> None:
+        self._directory.handed_over(passed.call_id, worker)
+        self._placement.send(worker, messages.HandOver.of(passed, admission, monotonic()), fd)
 
     def _refuse(self, arrival: Arrival, why: str) -> None:
         self.count("refused_no_worker")
         arrival.refuse(1013, f"try again later: {why}")
+
+    @property
+    def gate(self) -> TokenGate:
+        """See ``Service``."""
+        return self._admission.gate
+
+    def call_over(self, call_id: str) -> None:
+        """See ``Service``."""
+        self._admission.call_over(call_id)
 
     # WorkersOwner: what workers report.
 
@@ -296,7 +325,7 @@ class MultiProcessService(ServiceBase):
             case messages.Ready() | messages.Failed() | messages.Hello():
                 pass  # the supervisor's
             case messages.CallClosed(over=False):
-                pass  # the observer knows calls, and this one goes on in another session
+                pass  # the call goes on in another session
             case _ if message.call_id not in worker.calls:
                 # A broken worker must not end another one's calls.
                 raise LookupError(f"{worker.name} reports a call that it does not have")

@@ -11,10 +11,9 @@ import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
 from time import monotonic
-from typing import Any, cast
+from typing import Any
 
 import msgspec
-from websockets.protocol import State as SocketState
 
 from mediaserver.logs import LimitedLog, shown
 from mediaserver.observer import CallSummary
@@ -29,7 +28,7 @@ from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.calls.session import Session
 from mediaserver.server.calls.starting import Answer, StartLimits
 from mediaserver.server.calls.watching.answers import answers_of
-from mediaserver.server.sockets.media_socket import SocketMaker, make_protocol
+from mediaserver.server.handover import landing
 from mediaserver.server.workers.commands import CommandRequests
 from mediaserver.server.workers.messages import (
     CallClosed,
@@ -290,50 +289,13 @@ class Worker:
         connection = HandedOverConnection(self, land, monotonic())
         self._connections.add(connection)
         self._empty.clear()
-        end: socket.socket | None = None
+        make_socket = partial(self._calls.make_socket, has_ponged=land.has_ponged)
         try:
-            end = socket.socket(fileno=fd)
-            end.setblocking(False)
-            loop = asyncio.get_running_loop()
-            make_socket = partial(self._calls.make_socket, has_ponged=land.has_ponged)
-            await loop.connect_accepted_socket(lambda: Landing(connection, make_socket), end)
-            if connection.socket is not None:
-                connection.socket.read_by_poller()
-        except (OSError, RuntimeError) as exc:  # gone in the meantime; uvloop's is no OSError
-            text, call_id = "call %s: its socket cannot be used: %s", land.call_id
-            limited.info("sockets of no use", text, shown(call_id), exc, call=call_id)
-            if end is None:  # not even its kind could be asked for, as where it was reset
-                os.close(fd)
-            else:
-                end.close()
+            await landing.land(fd, connection, make_socket, land.start, land.behind, land.call_id)
         finally:
             if connection.socket is None:
                 self.connection_closed(connection)
             self._report(HandedOver(land.call_id))
-
-
-class Landing(asyncio.Protocol):
-    """Makes a handed-over connection a media socket, before anything is read from it."""
-
-    def __init__(self, connection: HandedOverConnection, make_socket: SocketMaker) -> None:
-        self._connection = connection
-        self._make_socket = make_socket
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """From the transport."""
-        # uvloop's transports have the interface without the base class.
-        transport = cast(asyncio.Transport, transport)
-        protocol = make_protocol(SocketState.OPEN)
-        given = self._connection.hand_over
-        media_socket = self._make_socket(protocol, transport, self._connection)
-        try:
-            self._connection.text_received(given.start, monotonic())
-            if given.behind:
-                media_socket.data_received(given.behind)
-        except Exception as exc:  # what a transport does where data_received() raises
-            text, call_id = "call %s failed at its start", given.call_id
-            limited.error("calls that failed", text, shown(call_id), exc_info=exc, call=call_id)
-            transport.abort()
 
 
 def _close(fd: int | None) -> None:

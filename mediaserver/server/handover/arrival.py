@@ -1,8 +1,8 @@
 """A stream in the process that listens: from the handshake to its ``start``.
 
 What comes is taken one WebSocket frame at a time, by the very parts that serve a whole
-call elsewhere, so that nothing behind ``start`` is touched here: it goes to the worker
-with the socket.
+call elsewhere, so that nothing behind ``start`` is touched here: it goes with the socket to
+the worker, or to the older generation of the server that has the call.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from websockets.server import ServerProtocol
 from mediaserver.server.admission import Upgrade
 from mediaserver.server.calls.connection import MediaConnection, StreamHost
 from mediaserver.server.calls.starting import Answer, HandOff, StartLimits
+from mediaserver.server.handover.passing import PassedOn
 from mediaserver.server.sockets.media_socket import MediaSocket, Pings
+from mediaserver.server.sockets.poller import SocketPoller
+from mediaserver.server.sockets.relay import is_encrypted, relayed
 from mediaserver.server.sockets.websocket import frame_end
 
 
@@ -59,6 +62,7 @@ class Arrival(asyncio.Protocol):
     It goes through these states:
 
         reading   takes one frame after the other; what ``start`` was answered with decides
+        staying   the call goes on here: the media socket has the connection
         leaving   the call goes to a worker: reads nothing, until all that was written has left
         released  another process has the connection
         refused   no worker takes the call: reads on, to the end of the closing handshake
@@ -69,6 +73,7 @@ class Arrival(asyncio.Protocol):
         connection: who hears the messages.
         hand_over: called when nothing is left to be written: to call ``release`` or ``refuse``.
         pings: how a peer that has vanished is noticed.
+        poller: reads for a call that stays, if there is one.
     """
 
     def __init__(
@@ -78,11 +83,12 @@ class Arrival(asyncio.Protocol):
         connection: ArrivingConnection,
         hand_over: Callable[[Arrival, HandOff], None],
         pings: Pings = Pings(),  # noqa: B008  # a value that nobody can change
+        poller: SocketPoller | None = None,
     ) -> None:
         self.connection = connection
         self._transport = transport
         self._hand_over = hand_over
-        self._socket = MediaSocket(protocol, transport, connection, pings=pings)
+        self._socket = MediaSocket(protocol, transport, connection, poller, pings)
         self._held = (
             bytearray()
         )  # what is not handled yet: an incomplete frame, or all behind start
@@ -126,12 +132,33 @@ class Arrival(asyncio.Protocol):
         """From the transport: the connection is gone, or no longer of this process."""
         self._socket.connection_lost(exc)
 
+    def passed_on(self, call_id: str) -> PassedOn:
+        """What an older generation must know of it, to go on where this one stops."""
+        connection = self.connection
+        return PassedOn(
+            call_id,
+            connection.path,
+            connection.query,
+            connection.token,
+            connection.text,
+            dict(connection.stream.violations),
+            self.behind,
+            self.has_ponged,
+        )
+
     def release(self) -> int:
         """Let go of the connection without ending it; a descriptor of it, to be closed.
+
+        Of one with TLS it is one end of a relay: the keys are this process' own.
 
         Raises:
             OSError: there are no descriptors left; nothing has changed.
         """
+        if is_encrypted(self._transport):
+            fd = relayed(self._transport)
+            self._done = True
+            self._socket.release()
+            return fd
         fd = os.dup(self._transport.get_extra_info("socket").fileno())
         self._done = True
         self._socket.release()
@@ -158,6 +185,9 @@ class Arrival(asyncio.Protocol):
                 break
             self._socket.data_received(bytes(held[at:end]))
             at = end
+            if self.connection.session is not None:
+                self._stay(bytes(held[at:]))
+                return
             if not self._done:
                 self._leaving = self.connection.hand_off
         del held[:at]
@@ -165,6 +195,13 @@ class Arrival(asyncio.Protocol):
             # What comes from now on stays in the kernel, for the worker to read.
             self._transport.pause_reading()
             self._leave()
+
+    def _stay(self, behind: bytes) -> None:
+        self._held.clear()
+        self._transport.set_protocol(self._socket)
+        if behind:
+            self._socket.data_received(behind)
+        self._socket.read_by_poller()
 
     def _leave(self) -> None:
         """Hand over, once everything that was written here has left."""

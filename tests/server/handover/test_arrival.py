@@ -16,8 +16,8 @@ from websockets.protocol import State
 
 from mediaserver.server.admission import Upgrade
 from mediaserver.server.calls.starting import HandOff, StartLimits
+from mediaserver.server.handover.arrival import Arrival, ArrivingConnection
 from mediaserver.server.sockets.media_socket import make_protocol
-from mediaserver.server.workers.handoff import Arrival, ArrivingConnection
 from mediaserver.tokens import Admission
 from mediaserver.wire.messages import Start
 from tests.server.rawclient import CONNECTED, TEXT, frame, text
@@ -51,8 +51,8 @@ class Reluctant:
         self.protocol = protocol
 
     def get_extra_info(self, name: str) -> Any:
-        assert name in ("socket", "peername")
-        return self if name == "socket" else ("192.0.2.7", 5060)
+        assert name in ("socket", "peername", "ssl_object")
+        return {"socket": self, "peername": ("192.0.2.7", 5060)}.get(name)
 
     def fileno(self) -> int:
         return 0  # any that is open

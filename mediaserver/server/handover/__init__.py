@@ -1,0 +1,1 @@
+"""A stream between processes: read here as far as its `start`, and gone on with elsewhere."""
