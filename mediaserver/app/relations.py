@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Container
 from typing import NamedTuple, cast
 
-from mediaserver.app.call_store import CallStore
 from mediaserver.control import RestartLimits, StreamRestarter, TelnyxClient, WebhookReceiver
 from mediaserver.control.events import CallHangup, Event, StreamingFailed
 from mediaserver.control.rest.fields import (
@@ -15,6 +14,7 @@ from mediaserver.control.rest.fields import (
     BidirectionalRate,
 )
 from mediaserver.control.rest.streams import StartStreamingOptions
+from mediaserver.history.call_store import CallStore
 from mediaserver.history.recorder import CallRecorder
 from mediaserver.history.records import HangUp
 from mediaserver.logs import LimitedLog, shown

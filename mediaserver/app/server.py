@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from starlette.routing import BaseRoute
 
-from mediaserver.app.call_store import CallStore
 from mediaserver.app.generations import Generations, Handed
 from mediaserver.app.history import history_of
 from mediaserver.app.loop import loop_factory
@@ -33,6 +32,7 @@ from mediaserver.control.rest.actions.bound import perform
 from mediaserver.control.rest.fields import BidirectionalCodec, BidirectionalRate
 from mediaserver.errors import ConfigurationError
 from mediaserver.figures.figures import Figures
+from mediaserver.history.call_store import CallStore
 from mediaserver.logs import LimitedLog
 from mediaserver.monitor import access, metrics
 from mediaserver.monitor.calls import CallPages

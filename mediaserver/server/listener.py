@@ -34,8 +34,8 @@ from mediaserver.server.sockets.first_bytes import FirstBytes, Peer, Waiting
 from mediaserver.server.sockets.heads import PLAIN, BadHead
 from mediaserver.server.sockets.http import BoundedProtocol, Health, HttpHost, make_app, status_of
 from mediaserver.server.sockets.media_socket import Connection, SocketMaker
-from mediaserver.server.sockets.room import Addresses, Room
-from mediaserver.server.sockets.sources import TELNYX, Sources, networks
+from mediaserver.server.sockets.peers.room import Addresses, Room
+from mediaserver.server.sockets.peers.sources import TELNYX, Sources, networks
 from mediaserver.server.sockets.tls import Certificate, Knock
 from mediaserver.settings import Settings
 

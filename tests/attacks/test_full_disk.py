@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mediaserver.app.call_store import CallStore
+from mediaserver.history.call_store import CallStore
 from mediaserver.media.frames import Frame
 from mediaserver.observer import StreamRequest
 from mediaserver.processors.builtin import record

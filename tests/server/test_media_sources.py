@@ -10,7 +10,7 @@ import pytest
 from mediaserver.app import MediaServer
 from mediaserver.carrier import CallPlan, place_call
 from mediaserver.errors import ConfigurationError
-from mediaserver.server.sockets.sources import TELNYX_NETWORKS, Sources
+from mediaserver.server.sockets.peers.sources import TELNYX_NETWORKS, Sources
 from mediaserver.settings import Settings
 from tests.server.conftest import Serving
 

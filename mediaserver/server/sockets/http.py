@@ -22,7 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from mediaserver.server.sockets.heads import MAX_HEAD_BYTES, problem_of_framing
-from mediaserver.server.sockets.room import Room
+from mediaserver.server.sockets.peers.room import Room
 
 # A connection may carry several requests, but not for ever: a slow sender has no
 # deadline inside the protocol, so its connection has one.

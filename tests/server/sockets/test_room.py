@@ -6,7 +6,7 @@ import ipaddress
 
 import pytest
 
-from mediaserver.server.sockets.room import Addresses, Room
+from mediaserver.server.sockets.peers.room import Addresses, Room
 
 
 def test_the_oldest_goes_where_all_are_too_many() -> None:

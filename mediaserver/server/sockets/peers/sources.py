@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable
 
 from mediaserver.errors import ConfigurationError
-from mediaserver.server.sockets.room import Address, Network
+from mediaserver.server.sockets.peers.room import Address, Network
 
 TELNYX = "telnyx"
 # As Telnyx' documentation had them in November 2026. Sites that it opens later are not here.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mediaserver.app.call_store import CallStore
 from mediaserver.errors import ConfigurationError
+from mediaserver.history.call_store import CallStore
 from mediaserver.observer import StreamRequest
 
 REQUEST = StreamRequest("L16", 16000, "rtp", "echo", {"db": "-6"})

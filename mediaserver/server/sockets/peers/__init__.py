@@ -1,0 +1,1 @@
+"""Who connects: addresses behind proxies, networks that may, and how many of each may wait."""
