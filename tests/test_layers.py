@@ -31,7 +31,7 @@ BASE = {
     "steady",
     "tokens",
 }
-WITHOUT_BASE = {"carrier", "carrier.rest", "telephony_codecs", "processes"}
+WITHOUT_BASE = {"carrier", "carrier.fork", "carrier.rest", "telephony_codecs", "processes"}
 MEDIA = {"media", "media.playout", "telephony_codecs"}
 MAY: dict[str, set[str]] = {
     "telephony_codecs": set(),
@@ -73,9 +73,18 @@ MAY: dict[str, set[str]] = {
         "wire",
         *MEDIA,
     },
+    "server.fork": {
+        "server.admission",
+        "server.calls",
+        "server.calls.audio",
+        "processors",
+        "wire",
+        *MEDIA,
+    },
     "server.base": set(),
     "server.service": {
         "server.base",
+        "server.fork",
         "server.listener",
         "server.admission",
         "server.calls",
@@ -120,6 +129,7 @@ MAY: dict[str, set[str]] = {
         "processors",
         "server.base",
         "server.calls",
+        "server.fork",
         "server.isolation",
         "server.service",
         "server.workers",
@@ -131,11 +141,13 @@ MAY: dict[str, set[str]] = {
         "control.encoding",
     },
     "carrier": {"telephony_codecs"},
-    "carrier.rest": {"carrier", "telephony_codecs"},
+    "carrier.fork": {"carrier", "telephony_codecs"},
+    "carrier.rest": {"carrier", "carrier.fork", "telephony_codecs"},
     "cli": {
         "",
         "app",
         "carrier",
+        "carrier.fork",
         "carrier.rest",
         "control",
         "control.errors",
@@ -158,7 +170,7 @@ MAY: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 # Whom a room may name in types, which only a type checker reads (``if TYPE_CHECKING``).
-FOR_TYPES = {"processors": {"control.rest", "control.results"}}
+FOR_TYPES = {"processors": {"control.own_server", "control.rest", "control.results"}}
 PURE = {"wire", "media", "media.playout", "telephony_codecs"}
 PURE_MODULES = {
     "mediaserver.conversion",

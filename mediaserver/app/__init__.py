@@ -9,14 +9,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mediaserver.app.forks import ForkReceiver
     from mediaserver.app.log_setup import set_up_logging
     from mediaserver.app.loop import loop_factory, run_process
     from mediaserver.app.server import MediaServer
     from mediaserver.control.client import client_from
 
-__all__ = ["MediaServer", "client_from", "loop_factory", "run_process", "set_up_logging"]
+__all__ = [
+    "ForkReceiver",
+    "MediaServer",
+    "client_from",
+    "loop_factory",
+    "run_process",
+    "set_up_logging",
+]
 
 _LATER = {
+    "ForkReceiver": "mediaserver.app.forks",
     "MediaServer": "mediaserver.app.server",
     "client_from": "mediaserver.control.client",
     "loop_factory": "mediaserver.app.loop",

@@ -95,12 +95,19 @@ class MediaServer:
         routes = [webhook_route(own)] if own is not None else []
         commands = partial(perform, self.client.calls.actions) if self.client is not None else None
         if self.settings.workers == 1:
-            return SingleProcessService(
+            service = SingleProcessService(
                 self.settings,
                 routes=routes,
                 perform=commands,
                 observer=self._relations,
                 runners=runners_for(self.settings),
+            )
+            if self.client is not None:
+                self.client.calls.actions.receive_forks(service.forks)
+            return service
+        if self.settings.fork_ports:
+            raise ConfigurationError(
+                "fork_ports needs workers = 1: forks are received in one process"
             )
         for _, setting in self.settings.named():
             check_importable(setting.name)

@@ -18,6 +18,7 @@ COMMANDS = {
     "simulate": "place fake Telnyx calls to a server",
     "control": "command a call over Telnyx's REST interface",
     "webhook": "check a saved webhook's signature",
+    "fork": "receive forked media over UDP, or send some as Telnyx does",
     "carrier": "run the fake Telnyx's REST side alone",
     "processors": "which processors there are, and why one is not available",
     "codecs": "which codecs work here, and how to get what is missing",

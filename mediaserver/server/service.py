@@ -18,6 +18,7 @@ from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.runner import Runners
 from mediaserver.server.calls.session import Session
 from mediaserver.server.calls.starting import Answer, StartLimits
+from mediaserver.server.fork.receiver import Forks
 from mediaserver.server.listener import Listener
 from mediaserver.server.sockets.media_socket import Connection, MediaSocket
 from mediaserver.settings import Settings
@@ -33,6 +34,9 @@ class SingleProcessService(ServiceBase):
         perform: commands a phone call by REST; None where there is no control client.
         observer: told of calls that open, lose their socket, and close.
         runners: make what runs a call's processors; inline ones if None.
+
+    Attributes:
+        forks: receives forked media; None without ``fork_ports``.
 
     Raises:
         ConfigurationError: a processor named in the settings cannot be used.
@@ -52,6 +56,7 @@ class SingleProcessService(ServiceBase):
         super().__init__(settings)
         self._observer = observer
         self._calls = CallRegistry(settings, self, perform=perform, runners=runners)
+        self.forks = Forks(settings, self._calls) if settings.fork_ports else None
         needs_token = settings.auth_token is not None
         self._start_limits = StartLimits.of(settings, needs_token=needs_token)
         self._admission = AdmissionControl(settings, self)
@@ -97,6 +102,8 @@ class SingleProcessService(ServiceBase):
         await self.listener.bind()
         try:
             await self._calls.start()
+            if self.forks is not None:
+                await self.forks.start()
         except BaseException:  # a cancellation as well: the port is given back
             await self.close()
             raise
@@ -106,6 +113,8 @@ class SingleProcessService(ServiceBase):
         """End everything now: calls with 1001, connections, the listener."""
         self.draining = True
         self.listener.stop()
+        if self.forks is not None:
+            self.forks.close()
         await self._calls.close(HURRY_S if hurry else None)
         await self.listener.close()
 

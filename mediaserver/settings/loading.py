@@ -65,6 +65,7 @@ LOADER = Loader(
         "offer": _processors,
         "allowed_origins": _listed,
         "trusted_proxies": _listed,
+        "fork_from": _listed,
         "routes": _routes,
         "log_config": _log_config,
     },

@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from websockets.server import ServerProtocol
 
@@ -16,14 +16,14 @@ from mediaserver.logs import LimitedLog, shown
 from mediaserver.observer import CallSummary
 from mediaserver.processors.api import Draining
 from mediaserver.server.admission import Refused
-from mediaserver.server.calls.audio.formats import UnsupportedFormatError, formats_of
-from mediaserver.server.calls.audio.parts import parts_of
+from mediaserver.server.calls.audio.formats import Formats, UnsupportedFormatError, formats_of
+from mediaserver.server.calls.audio.parts import Parts, listening_parts, parts_of
 from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.calls.facts import CallFacts
 from mediaserver.server.calls.hangups import HangUps, Perform
 from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.calls.selection import Selection, load_processors, request_of, select
-from mediaserver.server.calls.session import STOOD_STILL_S, Session
+from mediaserver.server.calls.session import STOOD_STILL_S, Halves, Line, Session
 from mediaserver.server.calls.starting import Opened
 from mediaserver.server.calls.watching.blame import LoopWatch
 from mediaserver.server.calls.watching.summary import summary_of
@@ -45,6 +45,28 @@ limited = LimitedLog(logger)
 
 # With a shared token only, a second socket takes a call over when the first is this quiet.
 TAKEOVER_QUIET_S = 2.0
+
+
+class Entrance(Line, Protocol):
+    """The line of a call that begins, and what it came to."""
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """See ``CallFacts``."""
+
+    @property
+    def path(self) -> str:
+        """See ``CallFacts``."""
+
+
+class _New(NamedTuple):
+    """A call that begins; ``is_open`` as in ``CallFacts``."""
+
+    call_id: str
+    start: Start
+    formats: Formats
+    parts: Parts
+    is_open: bool
 
 
 class CallsFollower(Protocol):
@@ -167,14 +189,39 @@ class CallRegistry:
         existing = self.sessions.get(call_id)
         try:
             if existing is not None and not existing.ended:
-                return self._take_over(existing, connection, start, admission, now)
+                if not existing.is_listen_only:
+                    return self._take_over(existing, connection, start, admission, now)
+                existing.end("stop")  # a call is forked or streamed, never both
             if self._draining:  # it has a place while its handlers end, but it is over
                 return Refused(1001, "the server takes no new calls")
-            return self._open_new(connection, start, call_id, admission, now)
+            formats = formats_of(start, connection.query, self.settings)
+            parts = parts_of(formats, self.settings, connection)
+            is_open = admission is Admission.OPEN
+            return self._open_new(connection, _New(call_id, start, formats, parts, is_open), now)
         except (UnsupportedFormatError, ConfigurationError) as exc:
             unsupported = isinstance(exc, UnsupportedFormatError)
             self.count("refused_format" if unsupported else "refused_processor")
             return Refused(1003 if unsupported else 1008, str(exc))
+
+    def open_fork(
+        self, line: Entrance, start: Start, formats: Formats, halves: Halves, now: float
+    ) -> Opened | Refused:
+        """The session of a forked call, of which audio has come; it ends a stream of the call."""
+        call_id = start.start.call_control_id or ""
+        existing = self.sessions.get(call_id)
+        if self._draining:
+            return Refused(1001, "the server takes no new calls")
+        if existing is None and len(self.sessions) >= self.settings.max_calls:
+            self.count("refused_full")
+            return Refused(1013, "the server is full")
+        if existing is not None:
+            existing.end("stop")
+        parts = listening_parts(formats, self.settings)
+        try:
+            return self._open_new(line, _New(call_id, start, formats, parts, True), now, halves)
+        except ConfigurationError as exc:
+            self.count("refused_processor")
+            return Refused(1008, str(exc))
 
     def connection_closed(self, connection: MediaConnection) -> None:
         """A socket is gone."""
@@ -293,29 +340,26 @@ class CallRegistry:
 
     def _open_new(
         self,
-        connection: MediaConnection,
-        start: Start,
-        call_id: str,
-        admission: Admission,
+        line: Entrance,
+        new: _New,
         now: float,
+        halves: Halves = Halves(),  # noqa: B008  # a value that nobody can change
     ) -> Opened:
-        formats = formats_of(start, connection.query, self.settings)
-        query, path = connection.query, connection.path
+        start, formats, query, path = new.start, new.formats, line.query, line.path
         selection = select(self._specs, self.settings, start, query, path)
-        parts = parts_of(formats, self.settings, connection)
         facts = CallFacts(
-            call_id,
+            new.call_id,
             start,
             formats,
             request_of(start, query, formats, path, selection.matched),
             query,
             path,
             route=selection.route,
-            is_open=admission is Admission.OPEN,
+            is_open=new.is_open,
         )
         runner = self.runners.make_runner(selection.chain, self.settings)
-        session = Session(self, facts, connection, runner, parts, now)
-        self.sessions[call_id] = session
+        session = Session(self, facts, line, runner, new.parts, now, halves)
+        self.sessions[new.call_id] = session
         self._unfinished.add(session)
         self._idle.clear()
         self.count("calls")
