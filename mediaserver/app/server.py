@@ -103,7 +103,7 @@ class MediaServer:
                 runners=runners_for(self.settings),
             )
             if self.client is not None:
-                self.client.calls.actions.receive_forks(service.forks)
+                self.client.calls.receive_forks(service.forks)
             return service
         if self.settings.fork_ports:
             raise ConfigurationError(

@@ -81,7 +81,7 @@ class CallControl:
         rx: str | None = None,
         tx: str | None = None,
         target: str | None = None,
-        receive: bool = False,
+        receive: bool | None = None,
         processor: str | None = None,
         processor_parameters: Mapping[str, Scalar] | None = None,
         **common: Unpack[CommonOptions],

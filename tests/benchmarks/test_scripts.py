@@ -26,6 +26,12 @@ SHOWN = {
         r"^alone +lost  harmed  back   p99 ms  without   named$",
         r"^  Exits +0 +0  yes +\d+\.\d +\d+\.\d",
     ],
+    "fork": [
+        rf"^  w  over WebSockets +({FIGURE}){{3}}$",
+        rf"^  u  forked over UDP +({FIGURE}){{3}}$",
+        rf"^  u/w, pair by pair +({FIGURE}){{3}}$",
+        r"^every frame was heard$",
+    ],
     "frame_cost": [
         *(rf"^  {variant}  \w.*({FIGURE}){{5}}$" for variant in "abcd"),
         *(rf"^  {ratio} ({FIGURE}){{5}}$" for ratio in ("a/b", "c/a", "c/b", "d/a")),

@@ -65,10 +65,6 @@ class Actions(MediaActions):
         self._wall_clock = wall_clock
         self._forks: ForkPorts | None = None
 
-    def receive_forks(self, forks: ForkPorts | None) -> None:
-        """From now on ``start_forking(…, receive=True)`` has ports from there."""
-        self._forks = forks
-
     async def start_streaming(
         self, call_control_id: str, **options: Unpack[StartStreamingOptions]
     ) -> ActionResult:
@@ -93,7 +89,7 @@ class Actions(MediaActions):
         rx: str | None = None,
         tx: str | None = None,
         target: str | None = None,
-        receive: bool = False,
+        receive: bool | None = None,
         processor: str | None = None,
         processor_parameters: Mapping[str, Scalar] | None = None,
         **common: Unpack[CommonOptions],
@@ -121,14 +117,7 @@ class Actions(MediaActions):
             return await self._fork_to_us(call_control_id, told, common)
         if processor is not None or processor_parameters is not None:
             raise InvalidFieldError("processor", "left out, or come with receive=True")
-        if target is not None and (rx is not None or tx is not None):
-            raise InvalidFieldError("target", "left out with rx and tx")
-        if target is None and rx is None:
-            raise InvalidFieldError("rx", "given together with tx (or target alone)")
-        if target is None and tx is None:
-            raise InvalidFieldError("tx", "given together with rx (or target alone)")
-        stream_type = "decrypted" if target is None else None
-        fields = {"rx": rx, "tx": tx, "target": target, "stream_type": stream_type}
+        fields = _fork_fields(rx, tx, target)
         return await self._plain(call_control_id, "fork_start", common, **fields)
 
     async def _fork_to_us(
@@ -204,6 +193,17 @@ class Actions(MediaActions):
         return await self._plain(call_control_id, "hangup", options)
 
 
+def _fork_fields(rx: str | None, tx: str | None, target: str | None) -> dict[str, str | None]:
+    if target is not None and (rx is not None or tx is not None):
+        raise InvalidFieldError("target", "left out with rx and tx")
+    if target is None and rx is None:
+        raise InvalidFieldError("rx", "given together with tx (or target alone)")
+    if target is None and tx is None:
+        raise InvalidFieldError("tx", "given together with rx (or target alone)")
+    stream_type = "decrypted" if target is None else None
+    return {"rx": rx, "tx": tx, "target": target, "stream_type": stream_type}
+
+
 class Calls:
     """Calls as a whole, and ``actions`` on one of them."""
 
@@ -214,6 +214,10 @@ class Calls:
         self._commander = commander
         self._server = server
         self._wall_clock = wall_clock
+
+    def receive_forks(self, forks: ForkPorts | None) -> None:
+        """From now on ``start_forking(…, receive=True)`` has ports from there."""
+        self.actions._forks = forks
 
     async def dial(
         self,

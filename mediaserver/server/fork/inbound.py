@@ -71,7 +71,7 @@ class ForkInbound(Inbound):
         alarm: set for when ``poll`` has work.
     """
 
-    __slots__ = ("_converts", "_decoders", "_early", "_halves", "_payloads", "_rate_hz")
+    __slots__ = ("_converts", "_decoders", "_drop", "_early", "_halves", "_payloads", "_rate_hz")
 
     def __init__(
         self,
@@ -84,6 +84,7 @@ class ForkInbound(Inbound):
     ) -> None:
         super().__init__(parts, run, now, count, alarm)
         self._payloads = payloads
+        self._drop = count
         self._halves: dict[Track, _Half] = {}
         self._decoders: dict[tuple[Track, int], TrackDecoder] = {}
         self._early: list[_Early] | None = []
@@ -106,7 +107,7 @@ class ForkInbound(Inbound):
         half = self._halves.get(track)
         audio = self._payloads.get(payload_type)
         if audio is None:
-            self._count("payload_type")
+            self._drop("payload_type")
             unwrapped = 0
         else:
             if half is None or half.time.clock_hz != audio.clock_hz:

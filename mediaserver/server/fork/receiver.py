@@ -165,8 +165,8 @@ class Forks:
         """A call that somebody else has forked."""
         return ForkedCall(self, StartBody(call_control_id=call_id))
 
-    def count(self, kind: str) -> None:
-        """A packet that is of no call."""
+    def drop(self, kind: str) -> None:
+        """Count a packet that is of no call."""
         self.registry.count(f"fork_refused.{kind}")
 
     def _look(self) -> None:
@@ -234,7 +234,7 @@ class _Station:
     def received(self, track: Track, data: bytes, address: Address, now: float) -> None:
         """From a socket: one packet."""
         if len(data) >= MAX_PACKET_BYTES:
-            self._receiver.count("too_long")
+            self._receiver.drop("too_long")
         elif is_strep(data):
             self._strep_received(data, address, now)
         else:
@@ -255,7 +255,7 @@ class _Station:
         try:
             header = parse_strep(data)
         except MalformedPacketError as exc:
-            self._receiver.count(exc.kind)
+            self._receiver.drop(exc.kind)
             return
         fork = self.fork if self._is_for_one else None
         if fork is None:
