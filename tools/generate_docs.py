@@ -84,6 +84,13 @@ def kinds_table() -> str:
     return table(("counter", "message"), ((code(f"refused.{kind}"), text) for kind, text in kinds))
 
 
+def packets_table() -> str:
+    """The kinds of refused packets of forks."""
+    kinds = VALUES["fork_refused.*"].items()
+    rows = ((code(f"fork_refused.{kind}"), text) for kind, text in kinds)
+    return table(("counter", "packet"), rows)
+
+
 # Limits.
 
 
@@ -195,6 +202,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "carrier": lambda: settings_table(carrier.LOADER, "carrier"),
     "counters": lambda: counters_table(COUNTERS),
     "refused": kinds_table,
+    "fork_refused": packets_table,
     "webhooks": lambda: counters_table(WEBHOOKS),
     "commands": commands_part,
     "limits": limits_part,

@@ -107,7 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         fork_host: the IP address that forks are sent to, as Telnyx reaches it; None: ``host``.
         fork_from: networks that a fork may come from; none named: it may come from anywhere.
         fork_payload_types: what payload types of RTP hold beyond 0, 8 and 9, as in SDP:
-            ``{"96": "OPUS/48000"}``.
+            ``{"96": "OPUS/48000"}``; None: nothing.
         fork_idle_s: a forked call of which nothing has come for so long has ended.
         allow_insecure: let plain http and ws leave this machine.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
@@ -191,7 +191,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     fork_ports: Text | None = None
     fork_host: Text | None = None
     fork_from: tuple[Text, ...] = ()
-    fork_payload_types: dict[str, str] = {}
+    fork_payload_types: dict[str, str] | None = None
     fork_idle_s: Annotated[float, Meta(ge=1)] = 60.0
     allow_insecure: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"

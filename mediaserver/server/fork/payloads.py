@@ -51,7 +51,7 @@ def payloads_of(settings: Settings) -> dict[int, PayloadAudio]:
     written = {str(number): meaning for number, meaning in _STATIC.items()}
     return {
         _number(number): _audio(number, meaning, settings)
-        for number, meaning in (written | dict(settings.fork_payload_types)).items()
+        for number, meaning in (written | (settings.fork_payload_types or {})).items()
     }
 
 

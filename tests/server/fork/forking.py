@@ -19,7 +19,7 @@ from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Call, Filter
 from mediaserver.server.calls.session import Session
 from mediaserver.settings import ProcessorSetting, Settings
-from tests.ports import free_port
+from tests.ports import free_fork_ports
 from tests.server.watching import soon
 
 RATE_HZ = 8000
@@ -27,15 +27,8 @@ RATE_HZ = 8000
 
 def free_range(n_pairs: int) -> str:
     """Ports that nobody listens on, as ``fork_ports`` takes them."""
-    while True:
-        first = free_port()
-        try:
-            for port in range(first, first + 2 * n_pairs):
-                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return f"{first}-{first + 2 * n_pairs - 1}"
+    first = free_fork_ports(2 * n_pairs)
+    return f"{first}-{first + 2 * n_pairs - 1}"
 
 
 @asynccontextmanager
