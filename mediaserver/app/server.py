@@ -31,7 +31,8 @@ from mediaserver.observer import masked
 from mediaserver.processors.discovery import check_importable
 from mediaserver.processors.routing import silences, told
 from mediaserver.server.base import Service
-from mediaserver.server.service import SingleProcessService
+from mediaserver.server.listener import Listener
+from mediaserver.server.service import MakeListener, SingleProcessService
 from mediaserver.server.workers.process import WorkerLimits
 from mediaserver.server.workers.service import MultiProcessService
 from mediaserver.settings import Settings
@@ -57,6 +58,8 @@ class MediaServer:
         limits: how long workers may be silent; tests are less patient.
         webhooks: a receiver of the program's own, which its own web application serves by
             ``webhook_route``, on this event loop; this server serves none then.
+        make_listener: makes where connections come in, if that is no port of its own; see
+            ``mediaserver.asgi``.
 
     Attributes:
         service: the media side: its port, calls and counters; see ``Service``.
@@ -74,6 +77,7 @@ class MediaServer:
         *,
         limits: WorkerLimits | None = None,
         webhooks: WebhookReceiver | None = None,
+        make_listener: MakeListener = Listener,
     ) -> None:
         self.settings = settings = settings or Settings()
         self.client = client_from(settings)
@@ -87,10 +91,10 @@ class MediaServer:
         self._relations = Relations(self.client, self.webhooks, _restart_limits(settings), store)
         if settings.answer:
             self._answer_calls()
-        self.service = self._make_service(limits)
+        self.service = self._make_service(limits, make_listener)
         self._signals: StopSignals | None = None
 
-    def _make_service(self, limits: WorkerLimits | None) -> Service:
+    def _make_service(self, limits: WorkerLimits | None, make_listener: MakeListener) -> Service:
         own = self._own_webhooks
         routes = [webhook_route(own)] if own is not None else []
         commands = partial(perform, self.client.calls.actions) if self.client is not None else None
@@ -101,10 +105,13 @@ class MediaServer:
                 perform=commands,
                 observer=self._relations,
                 runners=runners_for(self.settings),
+                make_listener=make_listener,
             )
             if self.client is not None:
                 self.client.calls.receive_forks(service.forks)
             return service
+        if make_listener is not Listener:
+            raise ConfigurationError("inside another application workers must be 1")
         if self.settings.fork_ports:
             raise ConfigurationError(
                 "fork_ports needs workers = 1: forks are received in one process"

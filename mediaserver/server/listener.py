@@ -85,7 +85,7 @@ class Listener:
         self._host = host
         self._make_socket = make_socket
         self._admission = admission
-        self._addresses = Addresses(map(_network, settings.trusted_proxies))
+        self._addresses = Addresses(map(network_of, settings.trusted_proxies))
         self._mute: Room[FirstBytes] = Room(MAX_MUTE, MAX_MUTE_OF_ADDRESS)
         self._late: Room[FirstBytes] = Room(LATE_TOGETHER, LATE_TOGETHER)
         self._unproven: Room[MediaConnection] = Room(MAX_UNPROVEN, MAX_UNPROVEN_OF_ADDRESS)
@@ -252,7 +252,12 @@ class Listener:
         await self._http.close()
 
 
-def _network(written: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def network_of(written: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """One of ``trusted_proxies``.
+
+    Raises:
+        ConfigurationError: it is no network.
+    """
     try:
         return ipaddress.ip_network(written, strict=False)
     except ValueError as exc:

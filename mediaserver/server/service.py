@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from starlette.routing import BaseRoute
 from websockets.server import ServerProtocol
@@ -19,10 +20,47 @@ from mediaserver.server.calls.runner import Runners
 from mediaserver.server.calls.session import Session
 from mediaserver.server.calls.starting import Answer, StartLimits
 from mediaserver.server.fork.receiver import Forks
-from mediaserver.server.listener import Listener
-from mediaserver.server.sockets.media_socket import Connection, MediaSocket
+from mediaserver.server.listener import Listener, ListenerHost
+from mediaserver.server.sockets.media_socket import Connection, MediaSocket, SocketMaker
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import Start
+
+
+class Listening(Protocol):
+    """Where connections come in: a ``Listener``, or what stands in for it.
+
+    Attributes:
+        connections: the media connections.
+    """
+
+    connections: set[MediaConnection]
+
+    @property
+    def port(self) -> int:
+        """The TCP port."""
+
+    async def bind(self) -> None:
+        """Take the address; nobody is accepted before ``listen``."""
+
+    def listen(self) -> None:
+        """Accept connections."""
+
+    def proven(self, connection: MediaConnection) -> None:
+        """It is no stranger's any more."""
+
+    def forget(self, connection: MediaConnection) -> None:
+        """The connection is gone."""
+
+    def stop(self) -> None:
+        """Accept nobody, and end the connections."""
+
+    async def close(self) -> None:
+        """End what is left of HTTP."""
+
+
+MakeListener = Callable[
+    [Settings, ListenerHost, AdmissionControl, SocketMaker, Sequence[BaseRoute]], Listening
+]
 
 
 class SingleProcessService(ServiceBase):
@@ -34,6 +72,7 @@ class SingleProcessService(ServiceBase):
         perform: commands a phone call by REST; None where there is no control client.
         observer: told of calls that open, lose their socket, and close.
         runners: make what runs a call's processors; inline ones if None.
+        make_listener: makes where connections come in.
 
     Attributes:
         forks: receives forked media; None without ``fork_ports``.
@@ -52,6 +91,7 @@ class SingleProcessService(ServiceBase):
         perform: Perform | None = None,
         observer: CallObserver | None = None,
         runners: Runners | None = None,
+        make_listener: MakeListener = Listener,
     ) -> None:
         super().__init__(settings)
         self._observer = observer
@@ -60,7 +100,7 @@ class SingleProcessService(ServiceBase):
         needs_token = settings.auth_token is not None
         self._start_limits = StartLimits.of(settings, needs_token=needs_token)
         self._admission = AdmissionControl(settings, self)
-        self.listener = Listener(settings, self, self._admission, self._make_socket, routes)
+        self.listener = make_listener(settings, self, self._admission, self._make_socket, routes)
 
     @property
     def sessions(self) -> dict[str, Session]:

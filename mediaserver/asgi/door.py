@@ -1,0 +1,132 @@
+"""Where connections come in by ASGI: stands where a listener would."""
+
+from __future__ import annotations
+
+import http
+from collections.abc import Sequence
+from time import monotonic
+from urllib.parse import quote
+
+from starlette._utils import get_route_path
+from starlette.routing import BaseRoute
+from starlette.types import Receive, Scope, Send
+from websockets.datastructures import Headers
+from websockets.http11 import Request
+
+from mediaserver.asgi.socket import AsgiSocket
+from mediaserver.server.admission import AdmissionControl, Upgrade
+from mediaserver.server.calls.connection import MediaConnection
+from mediaserver.server.listener import (
+    MAX_UNPROVEN,
+    MAX_UNPROVEN_OF_ADDRESS,
+    ListenerHost,
+    network_of,
+)
+from mediaserver.server.sockets.http import make_app
+from mediaserver.server.sockets.media_socket import Pings, SocketMaker
+from mediaserver.server.sockets.room import Addresses, Room
+from mediaserver.settings import Settings
+
+
+class Door:
+    """Judges WebSockets, and answers HTTP; the host has accepted the connections.
+
+    Args:
+        settings: see ``Settings``.
+        host: who has the calls.
+        admission: decides who may come in.
+        _: not needed: the sockets are the host's.
+        routes: further HTTP routes.
+
+    Attributes:
+        connections: the media connections.
+        http: answers what is no WebSocket.
+        port: the TCP port, once a request has come; else 0.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        host: ListenerHost,
+        admission: AdmissionControl,
+        _: SocketMaker,
+        routes: Sequence[BaseRoute] = (),
+    ) -> None:
+        self.connections: set[MediaConnection] = set()
+        self.http = make_app(host, lambda: False, routes, settings.path_prefix)
+        self.port = 0
+        self._host = host
+        self._admission = admission
+        self._pings = Pings.of(settings)
+        self._addresses = Addresses(map(network_of, settings.trusted_proxies))
+        self._unproven: Room[MediaConnection] = Room(MAX_UNPROVEN, MAX_UNPROVEN_OF_ADDRESS)
+        self._is_over = False
+
+    async def media(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Carry one WebSocket, from the host's question to its end."""
+        await receive()  # ``websocket.connect``
+        judged = self._judge(scope)
+        if not isinstance(judged, Upgrade):
+            await _refuse(scope, send, *judged)
+            return
+        connection = self._host.connection(judged, monotonic())
+        self.connections.add(connection)
+        if not connection.is_proven:
+            self._let_in(connection, scope)
+        await AsgiSocket(connection, scope.get("client"), receive, send, self._pings).run()
+
+    def _judge(self, scope: Scope) -> Upgrade | tuple[http.HTTPStatus, str]:
+        if self._is_over:
+            return http.HTTPStatus.SERVICE_UNAVAILABLE, "The server ends.\n"
+        # Of a path that was decoded: what stands for itself now must not be decoded again.
+        path, query = quote(get_route_path(scope)), scope["query_string"].decode("latin-1")
+        headers = Headers()
+        for name, value in scope["headers"]:
+            headers[name.decode("latin-1")] = value.decode("latin-1")
+        self.port = (scope.get("server") or ("", 0))[1] or 0
+        return self._admission.judge_upgrade(Request(f"{path}?{query}" if query else path, headers))
+
+    def _let_in(self, connection: MediaConnection, scope: Scope) -> None:
+        """A stranger: where there are too many, the oldest goes."""
+        peer = (scope.get("client") or ("",))[0]
+        forwarded = [v.decode("latin-1") for n, v in scope["headers"] if n == b"x-forwarded-for"]
+        oldest = self._unproven.enter(connection, self._addresses.behind(peer, forwarded))
+        if oldest is not None:
+            self._host.count("gave_way")
+            oldest.abort()
+
+    # What the service asks of a listener.
+
+    async def bind(self) -> None:
+        """The host listens."""
+
+    def listen(self) -> None:
+        """The host listens."""
+
+    def proven(self, connection: MediaConnection) -> None:
+        """It is no stranger's any more."""
+        self._unproven.leave(connection)
+
+    def forget(self, connection: MediaConnection) -> None:
+        """The connection is gone."""
+        self.connections.discard(connection)
+        self._unproven.leave(connection)
+
+    def stop(self) -> None:
+        """Let nobody in, and end the connections with 1001."""
+        self._is_over = True
+        for connection in list(self.connections):
+            connection.close(1001, "server shuts down")
+
+    async def close(self) -> None:
+        """The host ends HTTP."""
+
+
+async def _refuse(scope: Scope, send: Send, status: http.HTTPStatus, text: str) -> None:
+    """Answer with status and text where the host can; all else is 403."""
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": 1008, "reason": text.strip()[:120]})
+        return
+    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    await send({"type": "websocket.http.response.start", "status": int(status), "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": text.encode()})
