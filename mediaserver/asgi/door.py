@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import logging
 from collections.abc import Sequence
 from time import monotonic
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request
 
 from mediaserver.asgi.socket import AsgiSocket
+from mediaserver.logs import LimitedLog, address, shown
 from mediaserver.server.admission import AdmissionControl, Upgrade
 from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.listener import (
@@ -26,6 +28,8 @@ from mediaserver.server.sockets.http import make_app
 from mediaserver.server.sockets.media_socket import Pings, SocketMaker
 from mediaserver.server.sockets.room import Addresses, Room
 from mediaserver.settings import Settings
+
+limited = LimitedLog(logging.getLogger(__name__))
 
 
 class Door:
@@ -67,7 +71,11 @@ class Door:
         await receive()  # ``websocket.connect``
         judged = self._judge(scope)
         if not isinstance(judged, Upgrade):
-            await _refuse(scope, send, *judged)
+            status, why = judged
+            how = f"refused with {status:d}"
+            text, peer = "a connection from %s was %s: %s", address(scope.get("client"))
+            limited.warning(f"connections {how}", text, peer, how, shown(why.strip(), 300))
+            await _refuse(scope, send, status, why)
             return
         connection = self._host.connection(judged, monotonic())
         self.connections.add(connection)

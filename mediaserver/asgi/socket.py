@@ -21,6 +21,9 @@ from mediaserver.server.sockets.media_socket import (
 )
 from mediaserver.server.sockets.websocket import LONG_TEXT_BYTES, MAX_MESSAGE_BYTES
 
+# Behind it the host has a buffer of its own.
+QUEUE_HIGH_BYTES = WRITE_HIGH_BYTES // 2
+
 # The length of a WebSocket frame's head, by its second octet; the host makes heads itself.
 _HEADS = {126: 4, 127: 10}
 
@@ -101,7 +104,7 @@ class AsgiSocket:
             return
         self._queue.append(data.decode())
         self._n_bytes += len(data)
-        if self._n_bytes > WRITE_HIGH_BYTES and not self._is_blocked:
+        if self._n_bytes > QUEUE_HIGH_BYTES and not self._is_blocked:
             self._is_blocked = True
             self._connection.writing_blocked(True)
             self._later("blocked", BLOCKED_FOR_S, self.abort)
@@ -177,7 +180,7 @@ class AsgiSocket:
             wake.set_result(None)
 
     def _unblock(self) -> None:
-        if self._is_blocked and self._n_bytes < WRITE_HIGH_BYTES // 4:
+        if self._is_blocked and self._n_bytes < QUEUE_HIGH_BYTES // 4:
             self._is_blocked = False
             self._cancel("blocked")
             self._connection.writing_blocked(False)

@@ -9,9 +9,14 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
+import pytest
 import uvicorn
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
+
+from mediaserver import MediaServer, Settings, asgi
+from mediaserver.server.workers.process import WorkerLimits
+from tests.asgi.applicable import SERVED_BY
 
 HostName = Literal["uvicorn", "hypercorn"]
 HOSTS: tuple[HostName, ...] = ("uvicorn", "hypercorn")
@@ -26,16 +31,19 @@ class _Uvicorn(uvicorn.Server):
 
 
 @asynccontextmanager
-async def hosted(app: Any, host: HostName, *, lifespan: str = "auto") -> AsyncIterator[int]:
-    """Serve the application on a free port of loopback; the port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
+async def hosted(app: Any, host: HostName, *, port: int = 0) -> AsyncIterator[int]:
+    """Serve the application on a port of loopback, a free one if it is 0; the port."""
+    # Named as TCP, else asyncio lets small answers wait for one another.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(256)
+        port = listener.getsockname()[1]
         if host == "uvicorn":
             config = uvicorn.Config(
                 app,
                 ws="websockets-sansio",
                 log_level="error",
-                lifespan=lifespan,  # type: ignore[arg-type]  # one of its words
                 ws_ping_interval=None,
                 ws_max_queue=1000,
                 timeout_graceful_shutdown=2,
@@ -65,3 +73,22 @@ async def hosted(app: Any, host: HostName, *, lifespan: str = "auto") -> AsyncIt
         finally:
             over.set()
             await running
+
+
+@asynccontextmanager
+async def served(
+    settings: Settings, limits: WorkerLimits | None = None
+) -> AsyncIterator[MediaServer]:
+    """A media server of these settings, by its own listener or as ``SERVED_BY`` says."""
+    if not SERVED_BY:
+        async with MediaServer(settings, limits=limits) as server:
+            yield server
+        return
+    if settings.workers != 1:
+        pytest.skip("the ASGI mount has no workers")
+    app = asgi.app(settings)
+    async with hosted(
+        app, "hypercorn" if SERVED_BY == "hypercorn" else "uvicorn", port=settings.port
+    ) as port:
+        app.door.port = port
+        yield app.server

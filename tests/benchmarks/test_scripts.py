@@ -13,6 +13,13 @@ from tests.benchmarks.scripts import SCRIPTS
 FIGURE = r" +-?\d+\.\d\d"
 # Of each script lines that only a whole result has: rows of its table, and what ends it.
 SHOWN = {
+    "asgi": [
+        rf"^  o  own listener +({FIGURE}){{4}}$",
+        rf"^  u  ASGI, uvicorn +({FIGURE}){{4}}$",
+        rf"^  h  ASGI, hypercorn +({FIGURE}){{4}}$",
+        rf"^  h/o, pair by pair +({FIGURE}){{3}}$",
+        r"^every reply verified$",
+    ],
     "codecs": [
         rf"^PCMU encode +table bare({FIGURE}){{4}}×  equal$",
         rf"^48000 → 44100 +audioop.ratecv({FIGURE}){{4}}×  SNR \d+ dB",
