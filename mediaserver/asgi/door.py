@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from time import monotonic
 from urllib.parse import quote
 
-from starlette._utils import get_route_path
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 from websockets.datastructures import Headers
@@ -87,7 +86,7 @@ class Door:
         if self._is_over:
             return http.HTTPStatus.SERVICE_UNAVAILABLE, "The server ends.\n"
         # Of a path that was decoded: what stands for itself now must not be decoded again.
-        path, query = quote(get_route_path(scope)), scope["query_string"].decode("latin-1")
+        path, query = quote(_path_of(scope)), scope["query_string"].decode("latin-1")
         headers = Headers()
         for name, value in scope["headers"]:
             headers[name.decode("latin-1")] = value.decode("latin-1")
@@ -128,6 +127,13 @@ class Door:
 
     async def close(self) -> None:
         """The host ends HTTP."""
+
+
+def _path_of(scope: Scope) -> str:
+    """The path behind the mount: some hosts' applications leave the mount's own part in it."""
+    path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
+    is_whole = bool(root) and (path == root or path.startswith(f"{root}/"))
+    return path[len(root) :] if is_whole else path
 
 
 async def _refuse(scope: Scope, send: Send, status: http.HTTPStatus, text: str) -> None:

@@ -164,8 +164,8 @@ class AsgiSocket:
             while True:
                 while queue:
                     text = queue.popleft()
-                    self._n_bytes -= len(text)
                     await send({"type": "websocket.send", "text": text})
+                    self._n_bytes -= len(text)  # only now: a host that is full keeps it waiting
                     self._unblock()
                 if self._closing is not None:
                     code, reason = self._closing

@@ -16,7 +16,9 @@ import pytest
 from mediaserver.carrier import Audio, CallPlan, Faults, place_call
 from mediaserver.carrier.fork import ForkedTrack, send_tracks
 from mediaserver.carrier.fork.packets import strep
+from mediaserver.server.fork.source import QUIET_S
 from mediaserver.settings import ProcessorSetting
+from mediaserver.wire.rates import LIMITS, Limit
 from telephony_codecs import codec
 from tests.server.conftest import Serving, bot, serving
 from tests.server.fork.forking import (
@@ -254,6 +256,50 @@ async def test_a_codec_of_another_rate_keeps_the_calls_rate() -> None:
             await soon(lambda: len(heard(session.call_id)) == 19, 20)
         assert session.n_refused == 0
     assert {frame.rate for frame in heard(session.call_id)} == {8000}
+
+
+async def test_forks_come_from_named_networks_only() -> None:
+    """Others cannot begin one, and are counted."""
+    for networks, n_calls in ((("192.0.2.0/24", "2001:db8::/32"), 0), (("127.0.0.0/8",), 1)):
+        async with receiving(bot("listen"), fork_from=networks, fork_idle_s=30) as receiver:
+            ((rx, _),) = receiver.listen()
+            with Peer(rx) as peer:
+                peer.say(5)
+                if n_calls:
+                    await session_of(receiver)
+                else:
+                    await soon(lambda: receiver.counters["fork_refused.not_allowed"] == 5, 20)
+            assert receiver.n_calls == n_calls
+
+
+async def test_another_sender_goes_on_where_one_has_fallen_silent() -> None:
+    """As behind a transfer: the same call, another SSRC and port, and the pause is silence."""
+    async with receiving(bot("listen"), fork_idle_s=30) as receiver:
+        ((rx, _),) = receiver.listen()
+        with Peer(rx) as peer, Peer(rx, ssrc=99) as other:
+            peer.say(15)
+            session = await session_of(receiver)
+            await soon(lambda: len(heard(session.call_id)) == 15, 20)
+            await asyncio.sleep(QUIET_S + 0.1)
+            other.skip(5000)
+            other.say(10)
+            await soon(lambda: len(heard(session.call_id)) == 25, 20)
+        assert receiver.counters["calls"] == 1
+    frames = heard(session.call_id)
+    assert frames[15].start - frames[14].start > QUIET_S - 0.5
+    assert session.stats().lost == 0
+
+
+async def test_a_flood_of_its_own_stream_ends_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far more packets than a call has are counted, and it is over."""
+    monkeypatch.setitem(LIMITS, "media", Limit(1, 10))
+    async with receiving(bot("events"), fork_idle_s=30) as receiver:
+        ((rx, _),) = receiver.listen()
+        with Peer(rx) as peer:
+            peer.say(100)
+            await session_of(receiver)
+            await soon(lambda: receiver.counters["fork_refused.too_many"] == 1, 20)
+            await quiet(receiver)
 
 
 async def test_a_full_or_draining_server_takes_no_fork() -> None:
