@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
 .PHONY: venv demo test pytest again attacks churn truth rolling check-tls dockerfile soak fuzz \
-  autobahn lint types bench docs wheel try-wheel lowest versions release-notes clean
+  autobahn asgi lint types bench docs wheel try-wheel lowest versions release-notes clean
 
 venv: $(STAMP)
 
@@ -84,6 +84,11 @@ fuzz: venv
 # The Autobahn suite against the WebSocket layer. PYTHON2 is a Python 2.7, if it is not found.
 autobahn: venv
 	$(BIN)/python -m tests.attacks.autobahn $(if $(PYTHON2),--python2 $(PYTHON2))
+
+# The tests of sessions, plays, processors and webhooks against the ASGI mount, under both hosts.
+asgi: venv
+	SERVED_BY=uvicorn $(BIN)/python -m pytest -q -n $(N) --dist loadgroup tests/server/calls tests/control
+	SERVED_BY=hypercorn $(BIN)/python -m pytest -q -n $(N) --dist loadgroup tests/server/calls tests/control
 
 # Attacks in the size in which they were found, with 30 good calls beside; prints figures.
 # `make pytest` runs small ones.

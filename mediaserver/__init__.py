@@ -13,6 +13,7 @@ from mediaserver.errors import (
     AudioFormatError,
     CallEndedError,
     ConfigurationError,
+    ListenOnlyError,
     MediaServerError,
 )
 from mediaserver.media.frames import Frame
@@ -37,7 +38,7 @@ from mediaserver.processors.api import Event as CallEvent
 from mediaserver.processors.control import CallControl
 
 if TYPE_CHECKING:
-    from mediaserver.app import MediaServer, client_from
+    from mediaserver.app import ForkReceiver, MediaServer, client_from
     from mediaserver.control import (
         ActionResult,
         BoundActions,
@@ -115,12 +116,14 @@ __all__ = [
     "DtmfReceived",
     "Event",
     "Filter",
+    "ForkReceiver",
     "ForkStarted",
     "ForkStopped",
     "Frame",
     "Hint",
     "InvalidFieldError",
     "LimitReached",
+    "ListenOnlyError",
     "MalformedEventError",
     "Mark",
     "MediaServer",
@@ -164,7 +167,7 @@ __all__ = [
 
 # A bot's file is imported often and must not pay for a web server and an HTTP client.
 _LATER = {
-    "mediaserver.app": ("MediaServer", "client_from"),
+    "mediaserver.app": ("ForkReceiver", "MediaServer", "client_from"),
     "mediaserver.control": (
         "ActionResult",
         "BoundActions",

@@ -19,5 +19,12 @@ class CallEndedError(MediaServerError):
     """The call is over, so it can no longer be played to or commanded."""
 
 
+class ListenOnlyError(MediaServerError):
+    """The call is forked: it can be heard, and nothing can be sent into it."""
+
+
+LISTEN_ONLY = "this call is forked: it can be heard, and nothing can be sent into it"
+
+
 class PeerError(MediaServerError):
     """The far end broke a rule of the protocol."""

@@ -20,6 +20,7 @@ import pytest
 from mediaserver import logs
 from mediaserver.errors import MediaServerError
 from mediaserver.logs.formats import JsonFormatter
+from tests.asgi.applicable import SERVED_BY, why_not
 
 # Parts of the keys and tokens that tests use; a test with another one plants it.
 MARKS = ("canary", "s3cret")
@@ -76,6 +77,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
     # Replaced for this run alone; no class of ours makes an error without it.
     MediaServerError.__init__ = look_and_make  # type: ignore[method-assign, assignment]  # as said
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what cannot be asked of an ASGI mount, where every server is one."""
+    for item in items if SERVED_BY else ():
+        reason = why_not(item.nodeid)
+        if reason is not None:
+            item.add_marker(pytest.mark.skip(reason=f"not asked of an ASGI mount: {reason}"))
 
 
 @pytest.hookimpl(tryfirst=True)

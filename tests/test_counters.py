@@ -134,6 +134,21 @@ def test_the_kinds_of_refused_messages_are_complete() -> None:
     assert set(VALUES["refused.*"]) == kinds
 
 
+def test_the_kinds_of_refused_packets_are_complete() -> None:
+    """The table has what forks refuse, and what their audio's inbound half does; no others."""
+    found = {"bad_payload", "too_much_audio"}
+    for tree in trees():
+        for node in ast.walk(tree):
+            match node:
+                case ast.Call(func=ast.Attribute(attr="drop" | "_drop"), args=[word]):
+                    found |= texts(word)
+                case ast.Call(func=ast.Name(id="MalformedPacketError"), args=[word]):
+                    found |= texts(word)
+                case ast.Call(func=ast.Name(id="Judged"), keywords=[ast.keyword("refused", word)]):
+                    found |= texts(word)
+    assert set(VALUES["fork_refused.*"]) == found
+
+
 def test_the_counts_of_webhooks_are_complete() -> None:
     """The table has what becomes of deliveries, and nothing else."""
     found: set[str] = set()
@@ -173,4 +188,5 @@ def test_a_name_is_looked_up(name: str, is_known: bool) -> None:
 def test_help_is_one_line() -> None:
     """Each fits a table: no line break, no full stop, no bar."""
     lines = [*COUNTERS.values(), *WEBHOOKS.values(), *VALUES["refused.*"].values()]
+    lines += VALUES["fork_refused.*"].values()
     assert not [line for line in lines if set(line) & set("\n|") or line.endswith(".") or not line]

@@ -32,7 +32,7 @@ BASE = {
     "steady",
     "tokens",
 }
-WITHOUT_BASE = {"carrier", "carrier.rest", "telephony_codecs", "processes"}
+WITHOUT_BASE = {"carrier", "carrier.fork", "carrier.rest", "telephony_codecs", "processes"}
 MEDIA = {"media", "media.playout", "telephony_codecs"}
 MAY: dict[str, set[str]] = {
     "telephony_codecs": set(),
@@ -80,11 +80,20 @@ MAY: dict[str, set[str]] = {
         *MEDIA,
     },
     "server.load": set(),
+    "server.fork": {
+        "server.admission",
+        "server.calls",
+        "server.calls.audio",
+        "processors",
+        "wire",
+        *MEDIA,
+    },
     "server.base": {"server.handover", "server.listener", "server.load"},
     "server.service": {
         "processes",
         "server.base",
         "server.handover",
+        "server.fork",
         "server.listener",
         "server.admission",
         "server.calls",
@@ -135,7 +144,9 @@ MAY: dict[str, set[str]] = {
         "server.calls",
         "server.generations",
         "server.handover",
+        "server.fork",
         "server.isolation",
+        "server.listener",
         "server.service",
         "server.workers",
         "telephony_codecs",
@@ -145,12 +156,22 @@ MAY: dict[str, set[str]] = {
         "control.events",
         "control.encoding",
     },
+    "asgi": {
+        "app",
+        "control.webhooks",
+        "server.admission",
+        "server.calls",
+        "server.listener",
+        "server.sockets",
+    },
     "carrier": {"telephony_codecs"},
-    "carrier.rest": {"carrier", "telephony_codecs"},
+    "carrier.fork": {"carrier", "telephony_codecs"},
+    "carrier.rest": {"carrier", "carrier.fork", "telephony_codecs"},
     "cli": {
         "",
         "app",
         "carrier",
+        "carrier.fork",
         "carrier.rest",
         "control",
         "control.errors",
@@ -174,7 +195,7 @@ MAY: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 # Whom a room may name in types, which only a type checker reads (``if TYPE_CHECKING``).
-FOR_TYPES = {"processors": {"control.rest", "control.results"}}
+FOR_TYPES = {"processors": {"control.own_server", "control.rest", "control.results"}}
 PURE = {"wire", "media", "media.playout", "telephony_codecs"}
 PURE_MODULES = {
     "mediaserver.conversion",

@@ -36,8 +36,9 @@ NAMES = """
 ActionResult ApiError AudioFormatError AuthenticationError BadRequestError BoundActions Call
 CallAnswered CallBridged CallControl CallEndedError CallEvent CallHangup CallInitiated CallSummary
 CommandTimeoutError ConfigurationError ControlError DialedCall Draining Dtmf DtmfReceived Event
-Filter ForkStarted ForkStopped Frame Hint InvalidFieldError LimitReached MalformedEventError Mark
-MediaServer MediaServerError NetworkError NotFoundError PermissionDeniedError Play PlaybackEnded
+Filter ForkReceiver ForkStarted ForkStopped Frame Hint InvalidFieldError LimitReached
+ListenOnlyError MalformedEventError Mark MediaServer MediaServerError NetworkError NotFoundError
+PermissionDeniedError Play PlaybackEnded
 PlaybackStarted Problem ProcessorRestarted ProcessorSetting RateLimitError Reconnected
 RecordingSaved RetryPolicy ServerError Settings SignatureError SpeakEnded SpeakStarted Stop
 StreamError StreamingFailed StreamingStarted StreamingStopped TelnyxClient Transcription

@@ -225,6 +225,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "refused": lambda: kinds_table("refused.*", "message"),
     "ended": lambda: kinds_table("ended.*", "calls"),
     "tokens": lambda: kinds_table("tokens.*", "streams"),
+    "fork_refused": lambda: kinds_table("fork_refused.*", "packet"),
     "metrics": metrics_table,
     "webhooks": lambda: counters_table(WEBHOOKS),
     "commands": commands_part,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mediaserver.app.forks import ForkReceiver
     from mediaserver.app.generations import Handed
     from mediaserver.app.log_setup import set_up_logging
     from mediaserver.app.loop import loop_factory, run_process
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mediaserver.server.generations.successor import outcome_address
 
 __all__ = [
+    "ForkReceiver",
     "Handed",
     "MediaServer",
     "client_from",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "ForkReceiver": "mediaserver.app.forks",
     "Handed": "mediaserver.app.generations",
     "MediaServer": "mediaserver.app.server",
     "client_from": "mediaserver.control.client",

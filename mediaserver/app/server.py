@@ -18,7 +18,6 @@ from mediaserver.app.loop import loop_factory
 from mediaserver.app.relations import Relations
 from mediaserver.app.runners import runners_for
 from mediaserver.app.signals import StopSignals
-from mediaserver.app.systemd import notify
 from mediaserver.control import (
     RestartLimits,
     WebhookReceiver,
@@ -36,11 +35,13 @@ from mediaserver.history.call_store import CallStore
 from mediaserver.logs import LimitedLog
 from mediaserver.monitor import access, metrics
 from mediaserver.monitor.calls import CallPages
+from mediaserver.processes.systemd import notify
 from mediaserver.processors.discovery import check_importable
 from mediaserver.processors.routing import silences, told
 from mediaserver.server.base import Service
 from mediaserver.server.calls.hangups import Perform
-from mediaserver.server.service import SingleProcessService
+from mediaserver.server.listener import Listener
+from mediaserver.server.service import MakeListener, SingleProcessService
 from mediaserver.server.workers.process import WorkerLimits
 from mediaserver.server.workers.service import MultiProcessService
 from mediaserver.settings import Settings
@@ -67,6 +68,8 @@ class MediaServer:
         webhooks: a receiver of the program's own, which its own web application serves by
             ``webhook_route``, on this event loop; this server serves none then.
         handed: what this process was given at its start, by systemd or by the server before it.
+        make_listener: makes where connections come in, if that is no port of its own; see
+            ``mediaserver.asgi``.
 
     Attributes:
         service: the media side: its port, calls and counters; see ``Service``.
@@ -85,6 +88,7 @@ class MediaServer:
         limits: WorkerLimits | None = None,
         webhooks: WebhookReceiver | None = None,
         handed: Handed | None = None,
+        make_listener: MakeListener = Listener,
     ) -> None:
         self.settings = settings = settings or Settings()
         self.client = client_from(settings)
@@ -110,7 +114,8 @@ class MediaServer:
             self._answer_calls()
         self._metrics = metrics.Metrics(settings, lambda: self.service, self._own_figures)
         admin_routes = access.guarded(self._admin_routes(), settings, self._count)
-        self.service = self._make_service(limits, access.on_media_port(admin_routes, settings))
+        on_media_port = access.on_media_port(admin_routes, settings)
+        self.service = self._make_service(limits, on_media_port, make_listener)
         self._admin_port = access.on_own_port(admin_routes, settings)
         self._signals: StopSignals | None = None
 
@@ -134,17 +139,32 @@ class MediaServer:
         """What commands phone calls; None without an API key."""
         return None if self.client is None else partial(perform, self.client.calls.actions)
 
-    def _make_service(self, limits: WorkerLimits | None, routes: Sequence[BaseRoute]) -> Service:
+    def _make_service(
+        self,
+        limits: WorkerLimits | None,
+        routes: Sequence[BaseRoute],
+        make_listener: MakeListener,
+    ) -> Service:
         own = self._own_webhooks
         routes = [*routes, *([webhook_route(own)] if own is not None else [])]
         if self.settings.workers == 1:
-            return SingleProcessService(
+            service = SingleProcessService(
                 self.settings,
                 routes=routes,
                 perform=self._commands,
                 observer=self._generations,
                 elsewhere=self._generations.older,
                 runners=runners_for(self.settings),
+                make_listener=make_listener,
+            )
+            if self.client is not None:
+                self.client.calls.receive_forks(service.forks)
+            return service
+        if make_listener is not Listener:
+            raise ConfigurationError("inside another application workers must be 1")
+        if self.settings.fork_ports:
+            raise ConfigurationError(
+                "fork_ports needs workers = 1: forks are received in one process"
             )
         for _, setting in self.settings.named():
             check_importable(setting.name)

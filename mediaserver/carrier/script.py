@@ -41,6 +41,7 @@ class Cue(NamedTuple):
         position: which chunk of its track's audio it holds, counted from 0.
         digit: of dtmf.
         dropped: it takes a number and is never sent.
+        said_s: of media, when it was said, whatever fault came over it.
     """
 
     at_s: float
@@ -51,6 +52,7 @@ class Cue(NamedTuple):
     position: int = 0
     digit: str = ""
     dropped: bool = False
+    said_s: float = 0.0
 
 
 def voices(plan: CallPlan) -> Voices:
@@ -138,7 +140,7 @@ def _at_s(cue: Cue) -> float:
 def _nominal(plan: CallPlan, seconds: float) -> Iterator[Cue]:
     """Yield every chunk, nothing gone wrong."""
     for order, (at_s, track, chunk, position) in enumerate(_chunks(plan, seconds)):
-        yield Cue(at_s, order, "media", track, chunk, position)
+        yield Cue(at_s, order, "media", track, chunk, position, said_s=at_s)
 
 
 def _chunks(plan: CallPlan, seconds: float) -> Iterator[tuple[float, str, int, int]]:

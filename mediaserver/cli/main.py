@@ -19,6 +19,7 @@ COMMANDS = {
     "simulate": "place fake Telnyx calls to a server",
     "control": "command a call over Telnyx's REST interface",
     "webhook": "check a saved webhook's signature",
+    "fork": "receive forked media over UDP, or send some as Telnyx does",
     "carrier": "run the fake Telnyx's REST side alone",
     "calls": "calls that have ended, and live ones; which were bad, and why",
     "processors": "which processors there are, and why one is not available",

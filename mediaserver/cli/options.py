@@ -39,7 +39,7 @@ def add_flags(parser: argparse.ArgumentParser, loader: Loader[Any], names: Seque
             )
             continue
         shown = f"{default:g}" if isinstance(default, float) else default
-        told = "" if default is None else f" (default: {shown})"
+        told = "" if default in (None, ()) else f" (default: {shown})"
         parser.add_argument(loader.flag(name), metavar="VALUE", help=said[name] + told)
     parser.add_argument(
         "--config",

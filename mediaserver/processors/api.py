@@ -57,7 +57,8 @@ class Stop(msgspec.Struct, frozen=True):
 
     ``reason`` is ``stop`` (Telnyx said so), ``lost`` (the socket went and did not come
     back), ``hangup``, ``processor`` (one failed, and the settings end the call then),
-    ``max_call``, ``idle`` or ``shutdown`` (of the server).
+    ``max_call``, ``idle``, ``silent`` (of a forked call: nothing comes any more) or ``shutdown``
+    (of the server).
     """
 
     reason: str

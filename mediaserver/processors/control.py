@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 if TYPE_CHECKING:
     # Names of types only: a bot's process has no HTTP client.
+    from mediaserver.control.own_server import Scalar
     from mediaserver.control.rest.actions.options import (
         BridgeOptions,
         CommonOptions,
@@ -80,10 +81,26 @@ class CallControl:
         rx: str | None = None,
         tx: str | None = None,
         target: str | None = None,
+        receive: bool | None = None,
+        processor: str | None = None,
+        processor_parameters: Mapping[str, Scalar] | None = None,
         **common: Unpack[CommonOptions],
     ) -> ActionResult:
-        """Have the call's RTP copied to UDP addresses ``udp:ip:port``; replaces the stream."""
-        return await self._do("start_forking", rx=rx, tx=tx, target=target, **common)
+        """Have the call's RTP copied to UDP addresses ``udp:ip:port``; replaces the stream.
+
+        With ``receive`` this server receives the copy: the call goes on in a new session, which
+        hears both directions and can play nothing.
+        """
+        return await self._do(
+            "start_forking",
+            rx=rx,
+            tx=tx,
+            target=target,
+            receive=receive,
+            processor=processor,
+            processor_parameters=processor_parameters,
+            **common,
+        )
 
     async def stop_forking(
         self, *, stream_type: ForkStreamType = "decrypted", **common: Unpack[CommonOptions]

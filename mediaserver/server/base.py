@@ -18,7 +18,7 @@ from mediaserver.tokens import TokenGate
 
 if TYPE_CHECKING:  # a worker has use for this module, and none for a web server
     from mediaserver.server.handover.arrival import Arrival
-    from mediaserver.server.listener import Listener
+    from mediaserver.server.listener import Listening
 
 limited = LimitedLog(logging.getLogger(__name__))
 
@@ -89,7 +89,7 @@ class Service(Protocol):
         """Wait until no call is left; when ``drain_s`` is over, do what ``drain_end`` says."""
 
     @property
-    def listener(self) -> Listener:
+    def listener(self) -> Listening:
         """Where it listens."""
 
     @property
@@ -145,7 +145,7 @@ class ServiceBase(ABC):
         listener: where it listens.
     """
 
-    listener: Listener
+    listener: Listening
 
     def __init__(self, settings: Settings, elsewhere: OlderGenerations | None = None) -> None:
         self.settings = settings

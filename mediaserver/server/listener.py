@@ -58,6 +58,49 @@ class ListenerHost(Health, Protocol):
         """One more of ``name``."""
 
 
+class Listening(Protocol):
+    """Where connections come in: a ``Listener``, or what stands in for it.
+
+    Attributes:
+        connections: the media connections.
+    """
+
+    connections: set[MediaConnection]
+
+    @property
+    def port(self) -> int:
+        """The TCP port."""
+
+    @property
+    def status(self) -> str:
+        """``ready``, or why no new call is taken now."""
+
+    @property
+    def sockets(self) -> Sequence[socket.socket]:
+        """What it listens on."""
+
+    async def bind(self, given: Sequence[socket.socket] = ()) -> None:
+        """Take the address, if it is not given; nobody is accepted before ``listen``."""
+
+    def listen(self) -> None:
+        """Accept connections."""
+
+    def proven(self, connection: MediaConnection) -> None:
+        """It is no stranger's any more."""
+
+    def forget(self, connection: MediaConnection) -> None:
+        """The connection is gone."""
+
+    def leave_port(self) -> None:
+        """Accept nobody any more: whoever comes next may listen there."""
+
+    def stop(self) -> None:
+        """Accept nobody, and end the connections."""
+
+    async def close(self) -> None:
+        """End what is left of HTTP."""
+
+
 class Listener:
     """Listens, serves HTTP, and asks who may come in.
 

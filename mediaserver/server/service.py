@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 
@@ -24,14 +24,19 @@ from mediaserver.server.calls.runner import Runners
 from mediaserver.server.calls.session import Session
 from mediaserver.server.calls.starting import Answer, HandOff, StartLimits
 from mediaserver.server.calls.watching.answers import answers_of
+from mediaserver.server.fork.receiver import Forks
 from mediaserver.server.handover.arrival import Arrival, ArrivingConnection
 from mediaserver.server.handover.landing import land
 from mediaserver.server.handover.passing import OlderGenerations, PassedOn
-from mediaserver.server.listener import Listener
-from mediaserver.server.sockets.media_socket import Connection, Pings
+from mediaserver.server.listener import Listener, ListenerHost, Listening
+from mediaserver.server.sockets.media_socket import Connection, Pings, SocketMaker
 from mediaserver.settings import Settings
 from mediaserver.tokens import TokenGate
 from mediaserver.wire.messages import Start
+
+MakeListener = Callable[
+    [Settings, ListenerHost, AdmissionControl, SocketMaker, Sequence[BaseRoute]], Listening
+]
 
 
 class SingleProcessService(ServiceBase):
@@ -44,6 +49,10 @@ class SingleProcessService(ServiceBase):
         observer: told of calls that open, lose their socket, and close.
         runners: make what runs a call's processors; inline ones if None.
         elsewhere: calls that older generations have.
+        make_listener: makes where connections come in.
+
+    Attributes:
+        forks: receives forked media; None without ``fork_ports``.
 
     Raises:
         ConfigurationError: a processor named in the settings cannot be used.
@@ -60,16 +69,18 @@ class SingleProcessService(ServiceBase):
         observer: CallObserver | None = None,
         runners: Runners | None = None,
         elsewhere: OlderGenerations | None = None,
+        make_listener: MakeListener = Listener,
     ) -> None:
         super().__init__(settings, elsewhere)
         self._landing: set[asyncio.Task[None]] = set()
         self._observer = observer
         self._calls = CallRegistry(settings, self, perform=perform, runners=runners)
         self._answers = answers_of(self._calls)
+        self.forks = Forks(settings, self._calls) if settings.fork_ports else None
         needs_token = settings.auth_token is not None
         self._start_limits = StartLimits.of(settings, needs_token=needs_token)
         self._admission = AdmissionControl(settings, self, self.elsewhere)
-        self.listener = Listener(settings, self, self._admission, self._make_socket, routes)
+        self.listener = make_listener(settings, self, self._admission, self._make_socket, routes)
 
     @property
     def sessions(self) -> dict[str, Session]:
@@ -129,7 +140,7 @@ class SingleProcessService(ServiceBase):
     @property
     def is_polling(self) -> bool:
         """So many frames come that they are read together; see the setting ``poll_ms``."""
-        return self._calls.is_polling
+        return self._calls.sockets.is_ticking
 
     async def ask(self, what: str) -> list[tuple[int | None, bytes]]:
         """See ``Service``."""
@@ -145,6 +156,8 @@ class SingleProcessService(ServiceBase):
             await self.bind()
         try:
             await self._calls.start()
+            if self.forks is not None:
+                await self.forks.start()
         except BaseException:  # a cancellation as well: the port is given back
             await self.close()
             raise
@@ -158,6 +171,8 @@ class SingleProcessService(ServiceBase):
         if self._landing:
             await asyncio.wait(self._landing)  # to be closed like the others
         self.listener.stop()
+        if self.forks is not None:
+            self.forks.close()
         await self._calls.close(HURRY_S if hurry else None)
         await self.listener.close()
 
@@ -197,9 +212,9 @@ class SingleProcessService(ServiceBase):
         self, protocol: ServerProtocol, transport: asyncio.Transport, connection: Connection
     ) -> asyncio.Protocol:
         if isinstance(connection, ArrivingConnection):
-            pings, poller = Pings.of(self.settings), self._calls.poller
+            pings, poller = Pings.of(self.settings), self._calls.sockets.poller
             return Arrival(protocol, transport, connection, self._pass_on, pings, poller)
-        media_socket = self._calls.make_socket(protocol, transport, connection)
+        media_socket = self._calls.sockets.make(protocol, transport, connection)
         media_socket.read_by_poller()
         return media_socket
 
@@ -222,7 +237,7 @@ class SingleProcessService(ServiceBase):
             self, upgrade, monotonic(), limits=self._start_limits, violations=passed.violations
         )
         self.listener.connections.add(connection)
-        make_socket = partial(self._calls.make_socket, has_ponged=passed.has_ponged)
+        make_socket = partial(self._calls.sockets.make, has_ponged=passed.has_ponged)
         await land(fd, connection, make_socket, passed.start, passed.behind, passed.call_id)
         if connection.socket is None:
             self.connection_closed(connection)

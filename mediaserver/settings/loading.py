@@ -66,6 +66,7 @@ LOADER = Loader(
         "allowed_origins": _listed,
         "trusted_proxies": _listed,
         "media_sources": _listed,
+        "fork_from": _listed,
         "routes": _routes,
         "log_config": _log_config,
     },

@@ -131,6 +131,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             lines where its name ends in ``.jsonl``; None: none.
         history_days: how long a call stays in it.
         history_mb: how large it may grow, in MiB; then the oldest calls go.
+        fork_ports: UDP ports for forked media, as ``20000-20999``, two for each call; None: no
+            fork is received.
+        fork_host: the IP address that forks are sent to, as Telnyx reaches it; None: ``host``.
+        fork_from: networks that a fork may come from; none named: it may come from anywhere.
+        fork_payload_types: what payload types of RTP hold beyond 0, 8 and 9, as in SDP:
+            ``{"96": "OPUS/48000"}``; None: nothing.
+        fork_idle_s: a forked call of which nothing has come for so long has ended.
         allow_insecure: let plain http and ws leave this machine.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
         log_config: where the log goes, here and in workers: a TOML or JSON file, or a table, as
@@ -252,6 +259,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     history: Text | None = None
     history_days: Annotated[float, Meta(gt=0)] = 30.0
     history_mb: Annotated[int, Meta(ge=1)] = 100
+    fork_ports: Text | None = None
+    fork_host: Text | None = None
+    fork_from: tuple[Text, ...] = ()
+    fork_payload_types: dict[str, str] | None = None
+    fork_idle_s: Annotated[float, Meta(ge=1)] = 60.0
     allow_insecure: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_config: dict[str, Any] | None = None

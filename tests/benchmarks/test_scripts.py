@@ -13,6 +13,13 @@ from tests.benchmarks.scripts import SCRIPTS
 FIGURE = r" +-?\d+\.\d\d"
 # Of each script lines that only a whole result has: rows of its table, and what ends it.
 SHOWN = {
+    "asgi": [
+        rf"^  o  own listener +({FIGURE}){{4}}$",
+        rf"^  u  ASGI, uvicorn +({FIGURE}){{4}}$",
+        rf"^  h  ASGI, hypercorn +({FIGURE}){{4}}$",
+        rf"^  h/o, pair by pair +({FIGURE}){{3}}$",
+        r"^every reply verified$",
+    ],
     "codecs": [
         rf"^PCMU encode +table bare({FIGURE}){{4}}×  equal$",
         rf"^48000 → 44100 +audioop.ratecv({FIGURE}){{4}}×  SNR \d+ dB",
@@ -25,6 +32,12 @@ SHOWN = {
     "crimes": [
         r"^alone +lost  harmed  back   p99 ms  without   named$",
         r"^  Exits +0 +0  yes +\d+\.\d +\d+\.\d",
+    ],
+    "fork": [
+        rf"^  w  over WebSockets +({FIGURE}){{3}}$",
+        rf"^  u  forked over UDP +({FIGURE}){{3}}$",
+        rf"^  u/w, pair by pair +({FIGURE}){{3}}$",
+        r"^every frame was heard$",
     ],
     "frame_cost": [
         *(rf"^  {variant}  \w.*({FIGURE}){{5}}$" for variant in "abcd"),

@@ -24,6 +24,7 @@ from mediaserver.control.events import Event
 from mediaserver.server.workers.process import WorkerProcess
 from mediaserver.server.workers.service import MultiProcessService
 from mediaserver.settings import ProcessorSetting, Settings
+from tests.asgi.hosting import served
 
 KEY = "KEY-canary-of-the-api-key"
 SECRET = "canary-of-the-auth-token"
@@ -112,7 +113,7 @@ async def world(
             **{"auto_restart": True, **more},
         )
         fake.webhook_url = f"http://127.0.0.1:{port}/webhooks/telnyx"
-        async with MediaServer(settings) as server:
+        async with served(settings) as server:
             yield World(fake, server)
             await asyncio.gather(*(call.aclose() for call in fake.calls.values()))
             await fake.webhooks.flush()

@@ -26,12 +26,13 @@ from pathlib import Path
 from nacl.signing import SigningKey
 
 from tests.docs.pages import REPOSITORY, Block
-from tests.ports import free_port
+from tests.ports import free_fork_ports, free_port
 
 READY_WITHIN_S = 60.0
 ENDED_WITHIN_S = 60.0
 KEY, SECRET = "KEY-canary-of-the-pages", "canary-secret-of-the-pages"
-DAEMONS = ("mediaserver serve", "mediaserver carrier")
+DAEMONS = ("mediaserver serve", "mediaserver carrier", "mediaserver fork listen")
+READY = {"serve": "mediaserver ready", "carrier": "call in:", "fork": "receives forks"}
 # All other commands need a call that is up.
 NEEDS_RINGING = "control answer"
 
@@ -125,6 +126,7 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._port, self._other_port, carrier_port = free_port(), free_port(), free_port()
+        self._fork_port = free_fork_ports(4)
         self._api = f"http://127.0.0.1:{carrier_port}"
         self._env = {
             **os.environ,
@@ -163,8 +165,7 @@ class Reader:
             kind = command.split()[1]
             if daemon := self._daemons.pop(kind, None):
                 self._end(daemon)
-            ready = "mediaserver ready" if kind == "serve" else "call in:"
-            self._daemons[kind] = self._started(command, ready)
+            self._daemons[kind] = self._started(command, READY[kind])
             if kind == "serve":  # once it answers, it also listens to signals
                 urllib.request.urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=60).close()
         else:
@@ -259,6 +260,8 @@ class Reader:
         }
         for name, value in given.items():
             text = text.replace(name, value)
+        # Ports of forks, which others on the machine may have.
+        text = re.sub(r"\b2000([0-9])\b", lambda found: f"{self._fork_port + int(found[1])}", text)
         text = re.sub(r"^mediaserver carrier$", f"\\g<0> --port {self._other_port}", text)
         # A busy machine may be too slow to measure by, and echoes may come late: no matter here.
         text = re.sub("^mediaserver simulate", "\\g<0> --max-late 60000", text)

@@ -16,6 +16,8 @@ MODULES = {
     "wire_messages": "wire",
     "stream_states": "wire",
     "websocket_frames": "frames",
+    "rtp_packets": "forks",
+    "forked_packets": "forks",
     "amrwb_framing": "codecs",
     "decoders": "codecs",
     "webhook_bodies": "webhooks",

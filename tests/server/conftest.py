@@ -12,6 +12,7 @@ import pytest
 from mediaserver.app import MediaServer
 from mediaserver.server.workers.process import WorkerLimits
 from mediaserver.settings import ProcessorSetting, Settings
+from tests.asgi.hosting import served
 from tests.server.following import followed
 
 __all__ = ["BOTS", "Serving", "bot", "followed", "serving"]
@@ -42,7 +43,7 @@ def serving() -> Serving:
             "reconnect_grace_s": 0,
         }
         given = Settings(processors=chain, **{**defaults, **settings})
-        async with MediaServer(given, limits=limits) as server:
+        async with served(given, limits) as server:
             yield server
         assert server.service.n_calls == 0
 

@@ -26,6 +26,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from mediaserver.carrier.fork import send_fork
 from mediaserver.carrier.report import CallReport
 from mediaserver.carrier.rest import errors as refuse
 from mediaserver.carrier.rest.habits import Habits
@@ -98,6 +99,7 @@ class PhoneCall:
     suppression: Body | None = None
     start_time: str = field(default_factory=now_text)
     picked_up: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    _forking: asyncio.Task[None] | None = field(default=None, repr=False)
     _had_stream: bool = False
     _tasks: set[asyncio.Task[None]] = field(default_factory=set, repr=False)
 
@@ -256,12 +258,15 @@ class PhoneCall:
             raise refuse.streaming_in_use()
         self._end_stream()
         self.fork = body
+        self._forking = self._spawn(send_fork(body, self.habits.fork_plan, self.call_leg_id))
         self.report("call.fork.started", stream_type=body.get("stream_type", "decrypted"))
 
     def _fork_stop(self, body: Body) -> None:
         if self.fork is None:
             raise refuse.not_forked()
         self.fork = None
+        if self._forking is not None:
+            self._forking.cancel()
         # Telnyx's own default here is raw, which is not what fork_start starts.
         self.report("call.fork.stopped", stream_type=body.get("stream_type", "raw"))
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from mediaserver.carrier.plan import CallPlan
 from mediaserver.carrier.rest.streams import PlanFor, default_plan
+
+FORK_S = 600.0
+"""How long a fork goes on, if nobody stops it."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Habits:
         transcript_every_s: how often it hears something.
         s_per_character: how long a character of a spoken text takes.
         file_s: length of every file that is played.
+        fork_plan: what is forked, and what goes wrong with it; both tracks are.
     """
 
     plan_for: PlanFor = default_plan
@@ -36,3 +41,4 @@ class Habits:
     transcript_every_s: float = 0.25
     s_per_character: float = 0.06
     file_s: float = 1.0
+    fork_plan: CallPlan = field(default_factory=lambda: CallPlan(seconds=FORK_S))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any, Protocol, Unpack
 
 from mediaserver.control.errors import InvalidFieldError, UnreadableReplyError
-from mediaserver.control.own_server import OwnServer
+from mediaserver.control.own_server import OwnServer, Scalar, stream_parameters
 from mediaserver.control.rest.actions.media import MediaActions
 from mediaserver.control.rest.actions.options import CommonOptions, HangupOptions
 from mediaserver.control.rest.actions.sender import text_of
@@ -21,6 +21,7 @@ from mediaserver.control.rest.streams import (
     stream_body,
 )
 from mediaserver.control.results import ActionResult
+from mediaserver.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,16 @@ class DialedCall:
     command_id: str
 
 
+class ForkPorts(Protocol):
+    """Who receives forks here."""
+
+    def open(self, call_control_id: str, parameters: Mapping[str, str]) -> tuple[str, str]:
+        """Open ports for a call: ``rx`` and ``tx``."""
+
+    def stopped(self, call_control_id: str) -> None:
+        """The call is not forked, or not any more."""
+
+
 class Actions(MediaActions):
     """Commands to one call, each named by its ``call_control_id``.
 
@@ -52,6 +63,7 @@ class Actions(MediaActions):
         super().__init__(commander)
         self._server = server
         self._wall_clock = wall_clock
+        self._forks: ForkPorts | None = None
 
     async def start_streaming(
         self, call_control_id: str, **options: Unpack[StartStreamingOptions]
@@ -77,6 +89,9 @@ class Actions(MediaActions):
         rx: str | None = None,
         tx: str | None = None,
         target: str | None = None,
+        receive: bool | None = None,
+        processor: str | None = None,
+        processor_parameters: Mapping[str, Scalar] | None = None,
         **common: Unpack[CommonOptions],
     ) -> ActionResult:
         """Have the call's RTP copied to UDP addresses ``udp:ip:port``; replaces a stream.
@@ -86,17 +101,40 @@ class Actions(MediaActions):
             rx: where a copy of what Telnyx receives goes; with ``tx``.
             tx: where a copy of what it sends goes; with ``rx``.
             target: instead of both, the old form: one address, a STREP header on each packet.
+            receive: our own server receives it: instead of all three. The call's processors then
+                hear both directions, and can play nothing.
+            processor: with ``receive``: one that the server knows; its chain's if None.
+            processor_parameters: for that processor.
             **common: client_state, command_id, extra.
+
+        Raises:
+            ConfigurationError: this server receives no forks, or has no free port.
         """
-        if target is not None and (rx is not None or tx is not None):
-            raise InvalidFieldError("target", "left out with rx and tx")
-        if target is None and rx is None:
-            raise InvalidFieldError("rx", "given together with tx (or target alone)")
-        if target is None and tx is None:
-            raise InvalidFieldError("tx", "given together with rx (or target alone)")
-        stream_type = "decrypted" if target is None else None
-        fields = {"rx": rx, "tx": tx, "target": target, "stream_type": stream_type}
+        if receive:
+            if not (rx is None and tx is None and target is None):
+                raise InvalidFieldError("receive", "left out with rx, tx and target")
+            told = stream_parameters(processor=processor, parameters=processor_parameters)
+            return await self._fork_to_us(call_control_id, told, common)
+        if processor is not None or processor_parameters is not None:
+            raise InvalidFieldError("processor", "left out, or come with receive=True")
+        fields = _fork_fields(rx, tx, target)
         return await self._plain(call_control_id, "fork_start", common, **fields)
+
+    async def _fork_to_us(
+        self, call_control_id: str, told: Mapping[str, str], common: CommonOptions
+    ) -> ActionResult:
+        if self._forks is None:
+            raise ConfigurationError(
+                "this server receives no forks: set fork_ports, and give it the command in the"
+                " process that has them"
+            )
+        rx, tx = self._forks.open(call_control_id, told)
+        fields = {"rx": rx, "tx": tx, "stream_type": "decrypted"}
+        try:
+            return await self._plain(call_control_id, "fork_start", common, **fields)
+        except BaseException:  # a cancellation as well: the ports are given back
+            self._forks.stopped(call_control_id)
+            raise
 
     async def stop_forking(
         self,
@@ -106,7 +144,10 @@ class Actions(MediaActions):
         **common: Unpack[CommonOptions],
     ) -> ActionResult:
         """Stop the copy; Telnyx's own default for ``stream_type`` is not what start uses."""
-        return await self._plain(call_control_id, "fork_stop", common, stream_type=stream_type)
+        result = await self._plain(call_control_id, "fork_stop", common, stream_type=stream_type)
+        if self._forks is not None:
+            self._forks.stopped(call_control_id)
+        return result
 
     async def start_transcription(
         self,
@@ -152,6 +193,17 @@ class Actions(MediaActions):
         return await self._plain(call_control_id, "hangup", options)
 
 
+def _fork_fields(rx: str | None, tx: str | None, target: str | None) -> dict[str, str | None]:
+    if target is not None and (rx is not None or tx is not None):
+        raise InvalidFieldError("target", "left out with rx and tx")
+    if target is None and rx is None:
+        raise InvalidFieldError("rx", "given together with tx (or target alone)")
+    if target is None and tx is None:
+        raise InvalidFieldError("tx", "given together with rx (or target alone)")
+    stream_type = "decrypted" if target is None else None
+    return {"rx": rx, "tx": tx, "target": target, "stream_type": stream_type}
+
+
 class Calls:
     """Calls as a whole, and ``actions`` on one of them."""
 
@@ -162,6 +214,10 @@ class Calls:
         self._commander = commander
         self._server = server
         self._wall_clock = wall_clock
+
+    def receive_forks(self, forks: ForkPorts | None) -> None:
+        """From now on ``start_forking(…, receive=True)`` has ports from there."""
+        self.actions._forks = forks
 
     async def dial(
         self,

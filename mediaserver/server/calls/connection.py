@@ -14,7 +14,7 @@ from mediaserver.server.admission import Refused, Upgrade
 from mediaserver.server.calls.session import Session
 from mediaserver.server.calls.starting import Answer, Opened, StartLimits
 from mediaserver.server.sockets.deadline import Deadline
-from mediaserver.server.sockets.media_socket import MediaSocket
+from mediaserver.server.sockets.media_socket import Socket
 from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, text_head
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import (
@@ -132,7 +132,7 @@ class MediaConnection:
                 odd=self._odd,
             )
         self.session: Session | None = None
-        self.socket: MediaSocket | None = None
+        self.socket: Socket | None = None
         self._media_received: Callable[[MediaBody, float], None] = _nobody
         self._send_text: Callable[[bytes], object] = _nowhere
         self._write: Callable[[bytes], object] = _nowhere
@@ -142,7 +142,7 @@ class MediaConnection:
         self._n_media = 0
         self._call_id = ""  # of the call that starts, for logs
 
-    def opened(self, socket: MediaSocket) -> None:
+    def opened(self, socket: Socket) -> None:
         """The handshake is done; the peer has until ``stream.start_by`` for its start."""
         self.socket = socket
         self._send_text = socket.send_text

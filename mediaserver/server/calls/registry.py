@@ -7,37 +7,28 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Any, Protocol
-
-from websockets.server import ServerProtocol
+from typing import Any, NamedTuple, Protocol
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.logs import LimitedLog, call_over, call_streams
 from mediaserver.observer import CallSummary
 from mediaserver.processors.api import Draining
 from mediaserver.server.admission import Refused
-from mediaserver.server.calls.audio.formats import UnsupportedFormatError, formats_of
-from mediaserver.server.calls.audio.parts import parts_of
+from mediaserver.server.calls.audio.formats import Formats, UnsupportedFormatError, formats_of
+from mediaserver.server.calls.audio.parts import Parts, listening_parts, parts_of
 from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.calls.facts import CallFacts
 from mediaserver.server.calls.hangups import HangUps, Perform
 from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.calls.selection import load_processors, request_of, select
-from mediaserver.server.calls.session import STOOD_STILL_S, Session
+from mediaserver.server.calls.session import STOOD_STILL_S, Halves, Line, Session
 from mediaserver.server.calls.starting import Opened
 from mediaserver.server.calls.watching.blame import Culprit, LoopWatch
 from mediaserver.server.calls.watching.figures import CallFigures
 from mediaserver.server.calls.watching.lines import say_ended, say_opened
 from mediaserver.server.calls.watching.summary import summary_of
 from mediaserver.server.load import Lateness
-from mediaserver.server.sockets import poller
-from mediaserver.server.sockets.media_socket import (
-    Connection,
-    MediaSocket,
-    Pings,
-    make_media_socket,
-)
-from mediaserver.server.sockets.poller import SocketPoller
+from mediaserver.server.sockets.polled import PolledSockets
 from mediaserver.settings import Settings
 from mediaserver.tokens import Admission
 from mediaserver.wire.messages import Start
@@ -47,6 +38,28 @@ limited = LimitedLog(logging.getLogger(__name__))
 
 # With a shared token only, a second socket takes a call over when the first is this quiet.
 TAKEOVER_QUIET_S = 2.0
+
+
+class Entrance(Line, Protocol):
+    """The line of a call that begins, and what it came to."""
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """See ``CallFacts``."""
+
+    @property
+    def path(self) -> str:
+        """See ``CallFacts``."""
+
+
+class _New(NamedTuple):
+    """A call that begins; ``is_open`` as in ``CallFacts``."""
+
+    call_id: str
+    start: Start
+    formats: Formats
+    parts: Parts
+    is_open: bool
 
 
 class CallsFollower(Protocol):
@@ -79,6 +92,7 @@ class CallRegistry:
         runners: make what runs a call's processors.
         host_bytes: memory of processor hosts, looked at where there is a limit.
         figures: what the calls have sent and lost, and how long things took.
+        sockets: makes the calls' media sockets.
 
     Raises:
         ConfigurationError: a setting or a processor cannot be used.
@@ -106,7 +120,7 @@ class CallRegistry:
         self._worker = worker
         self._draining = False
         self._specs = load_processors(settings)
-        self._poller: SocketPoller | None = None
+        self.sockets = PolledSockets(settings)
         self._watch: asyncio.TimerHandle | None = None
         self._look_due = monotonic()
         self._awake_since = float("-inf")
@@ -123,8 +137,7 @@ class CallRegistry:
         await asyncio.to_thread(status)
         await self.runners.start()
         self._loop_watch.start()
-        if self.settings.poll_ms and poller.AVAILABLE:
-            self._poller = SocketPoller(self.settings.poll_ms / 1000)
+        self.sockets.start()
         self._look()
 
     def _look(self) -> None:
@@ -143,33 +156,11 @@ class CallRegistry:
     # Connections.
 
     @property
-    def is_polling(self) -> bool:
-        """So many frames come that they are read together; see the setting ``poll_ms``."""
-        return self._poller is not None and self._poller.is_ticking
-
-    @property
-    def poller(self) -> SocketPoller | None:
-        """Reads the sockets of calls, if it was asked for."""
-        return self._poller
-
-    @property
     def n_quiet(self) -> int:
         """Calls that anybody with the shared token could take over: their socket is gone, or
         has brought no media for a while."""
         now = monotonic()
         return sum(self._is_quiet(session, now) for session in self.sessions.values())
-
-    def make_socket(
-        self,
-        protocol: ServerProtocol,
-        transport: asyncio.Transport,
-        connection: Connection,
-        *,
-        has_ponged: bool = False,
-    ) -> MediaSocket:
-        """The media socket of a connection whose handshake is done; its peer may have ponged."""
-        pings = Pings.of(self.settings, answered=has_ponged)
-        return make_media_socket(protocol, transport, connection, self._poller, pings)
 
     def open(
         self,
@@ -188,10 +179,16 @@ class CallRegistry:
         existing = self.sessions.get(call_id)
         try:
             if existing is not None and not existing.ended:
-                return self._take_over(existing, connection, start, admission, now)
+                if not existing.is_listen_only:
+                    return self._take_over(existing, connection, start, admission, now)
+                existing.end("stop")  # a call is forked or streamed, never both
             if self._draining:  # it has a place while its handlers end, but it is over
                 return Refused(1001, "the server takes no new calls")
-            opened = self._open_new(connection, start, call_id, admission, now)
+            formats = formats_of(start, connection.query, self.settings)
+            parts = parts_of(formats, self.settings, connection)
+            is_open = admission is Admission.OPEN
+            new = _New(call_id, start, formats, parts, is_open)
+            opened = self._open_new(connection, new, now)
         except (UnsupportedFormatError, ConfigurationError) as exc:
             unsupported = isinstance(exc, UnsupportedFormatError)
             self.count("refused_format" if unsupported else "refused_processor")
@@ -199,6 +196,29 @@ class CallRegistry:
         began_at = now if started_at is None else started_at
         self.figures.opened(opened.session, monotonic() - began_at)
         self.figures.line_opened(connection)
+        return opened
+
+    def open_fork(
+        self, line: Entrance, start: Start, formats: Formats, halves: Halves, now: float
+    ) -> Opened | Refused:
+        """The session of a forked call, of which audio has come; it ends a stream of the call."""
+        call_id = start.start.call_control_id or ""
+        existing = self.sessions.get(call_id)
+        if self._draining:
+            return Refused(1001, "the server takes no new calls")
+        if existing is None and len(self.sessions) >= self.settings.max_calls:
+            self.count("refused_full")
+            return Refused(1013, "the server is full")
+        if existing is not None:
+            existing.end("stop")
+        parts = listening_parts(formats, self.settings)
+        try:
+            new = _New(call_id, start, formats, parts, True)
+            opened = self._open_new(line, new, now, halves)
+        except ConfigurationError as exc:
+            self.count("refused_processor")
+            return Refused(1008, str(exc))
+        self.figures.opened(opened.session, 0.0)
         return opened
 
     def connection_closed(self, connection: MediaConnection) -> None:
@@ -305,8 +325,7 @@ class CallRegistry:
         await self.hang_ups.closed()
         await self.runners.close()
         self._loop_watch.stop()
-        if self._poller is not None:
-            self._poller.close()
+        self.sockets.close()
 
     # Sessions.
 
@@ -340,18 +359,15 @@ class CallRegistry:
 
     def _open_new(
         self,
-        connection: MediaConnection,
-        start: Start,
-        call_id: str,
-        admission: Admission,
+        line: Entrance,
+        new: _New,
         now: float,
+        halves: Halves = Halves(),  # noqa: B008  # a value that nobody can change
     ) -> Opened:
-        formats = formats_of(start, connection.query, self.settings)
-        query, path = connection.query, connection.path
+        start, formats, query, path = new.start, new.formats, line.query, line.path
         selection = select(self._specs, self.settings, start, query, path)
-        parts = parts_of(formats, self.settings, connection)
         facts = CallFacts(
-            call_id,
+            new.call_id,
             start,
             formats,
             request_of(start, query, formats, path, selection.matched),
@@ -359,15 +375,15 @@ class CallRegistry:
             path,
             route=selection.route,
             can_play=any(not choice.spec.tap for choice in selection.chain),
-            is_open=admission is Admission.OPEN,
+            is_open=new.is_open,
         )
         runner = self.runners.make_runner(selection.chain, self.settings)
-        session = Session(self, facts, connection, runner, parts, now)
-        self.sessions[call_id] = session
+        session = Session(self, facts, line, runner, new.parts, now, halves)
+        self.sessions[new.call_id] = session
         self._unfinished.add(session)
         self._idle.clear()
         self.count("calls")
-        call_streams(call_id, start.stream_id)
+        call_streams(new.call_id, start.stream_id)
         for _ in say_opened(facts, selection):
             self.count("parameter_ignored")
         self._follower.call_opened(session)

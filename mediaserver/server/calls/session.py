@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mediaserver.media.playout import PlayoutSink
 from mediaserver.observer import CallSummary, ReportedEvent
@@ -80,6 +80,13 @@ class Line(PlayoutSink, Protocol):
         """Close the socket."""
 
 
+class Halves(NamedTuple):
+    """What makes the two halves of a call's audio; other than these, where it is no stream."""
+
+    make_inbound: Callable[..., Inbound] = Inbound
+    make_outbound: Callable[..., Outbound] = Outbound
+
+
 class Session:
     """One call from its ``start`` to its end.
 
@@ -92,6 +99,7 @@ class Session:
         runner: runs its processors.
         parts: its audio's parts, into ``line``.
         now: monotonic seconds.
+        halves: what the two halves of its audio are made of.
     """
 
     def __init__(
@@ -102,6 +110,7 @@ class Session:
         runner: Runner,
         parts: Parts,
         now: float,
+        halves: Halves = Halves(),  # noqa: B008  # a value that nobody can change
     ) -> None:
         self.facts = facts
         self.line: Line | None = line
@@ -117,11 +126,11 @@ class Session:
         self._n_refused = 0
         self.watch = Watch(host.settings, now)
         self._alarm = Alarm(self._tick)
-        self.outbound = Outbound(
+        self.outbound = halves.make_outbound(
             parts.playout, self._alarm, host.settings.play_ahead_s, facts.call_id
         )
         self.dtmf = DtmfEvents(runner.publish, self._alarm)
-        self.inbound = Inbound(parts, runner.run, now, self._refuse, self._alarm)
+        self.inbound = halves.make_inbound(parts, runner.run, now, self._refuse, self._alarm)
 
     @property
     def call_id(self) -> str:
@@ -132,6 +141,11 @@ class Session:
     def ended(self) -> bool:
         """Its media is over; handlers may still run."""
         return self.ended_at is not None
+
+    @property
+    def is_listen_only(self) -> bool:
+        """It is forked: nothing can be sent into it, and no socket takes it over."""
+        return self.facts.formats.is_listen_only
 
     @property
     def has_line(self) -> bool:
@@ -211,7 +225,10 @@ class Session:
         elif event.event_type == "call.hangup":
             self.is_hung_up = True
             self.end("hangup")
-        elif event.event_type == "streaming.stopped" and self.line is None:
+        elif (event.event_type, True) in (
+            ("streaming.stopped", self.line is None),
+            ("call.fork.stopped", self.is_listen_only),
+        ):
             self.end("stop")
 
     def error_received(self, body: ErrorBody) -> None:

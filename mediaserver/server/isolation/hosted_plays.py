@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -10,7 +11,7 @@ from functools import partial
 import msgspec
 import numpy as np
 
-from mediaserver.errors import MediaServerError
+from mediaserver.errors import ListenOnlyError, MediaServerError
 from mediaserver.logs import LimitedLog, shown
 from mediaserver.media.frames import Int16Array
 from mediaserver.server.calls.audio.outbound import LiveMark, LivePlay, Outbound
@@ -68,7 +69,9 @@ class HostedPlays:
         """Audio that happens now."""
         (rate,) = messages.LIVE_HEAD.unpack_from(content)
         samples = np.frombuffer(content, np.int16, offset=messages.LIVE_HEAD.size)
-        self._outbound.play_live(samples, rate or None)
+        # A host that is in order has refused it itself.
+        with contextlib.suppress(ListenOnlyError):
+            self._outbound.play_live(samples, rate or None)
 
     def play(self, content: memoryview) -> None:
         """A play, or a piece of it."""

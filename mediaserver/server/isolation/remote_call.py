@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from mediaserver.errors import CallEndedError, ConfigurationError
+from mediaserver.errors import LISTEN_ONLY, CallEndedError, ConfigurationError, ListenOnlyError
 from mediaserver.logs import call_over, call_streams
 from mediaserver.media.frames import Frame
 from mediaserver.observer import CallSummary
@@ -127,6 +127,8 @@ class RemoteCall:
 
     async def send_text(self, data: bytes) -> bool:
         """Send a message on the call's socket, if it has one."""
+        if self.facts.formats.is_listen_only:
+            raise ListenOnlyError(LISTEN_ONLY)
         return bool(await self._request("send_text", data))
 
     # What the server's process says.

@@ -14,7 +14,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from mediaserver.errors import AudioFormatError, CallEndedError, ConfigurationError
+from mediaserver.errors import (
+    LISTEN_ONLY,
+    AudioFormatError,
+    CallEndedError,
+    ConfigurationError,
+    ListenOnlyError,
+)
 from mediaserver.logs import LimitedLog, shown
 from mediaserver.media.frames import Int16Array, check_audio
 from mediaserver.media.playout.convert import Converter
@@ -107,7 +113,7 @@ class RemotePlays:
         call: the call's number on it.
         request: asks for something and waits for the reply's result.
         send_rate_hz: of what goes into the call.
-        mode: ``rtp`` or ``mp3``.
+        mode: ``rtp``, ``mp3``, or ``none`` where nothing can be played.
         call_id: of the call, for logs.
 
     Attributes:
@@ -131,6 +137,7 @@ class RemotePlays:
         self._call = call
         self._request = request
         self._is_mp3 = mode == "mp3"
+        self._is_listen_only = mode == "none"
         self._rate_hz = send_rate_hz
         self._converter = Converter(send_rate_hz)
         self._numbers = itertools.count(1)
@@ -158,6 +165,7 @@ class RemotePlays:
         resume: bool = False,
     ) -> Play:
         """See ``Call.play``."""
+        self._check_can_send()
         check_resumable(live=live, resume=resume)
         if resume:
             source, rate = await whole(source, rate, self._rate_hz)
@@ -185,6 +193,7 @@ class RemotePlays:
 
     def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
         """See ``Call.play_live``."""
+        self._check_can_send()
         if self.ended:
             return
         check_audio(samples, rate or self._rate_hz)
@@ -201,12 +210,17 @@ class RemotePlays:
 
     def mark(self, name: str) -> Mark:
         """See ``Call.mark``."""
+        self._check_can_send()
         if self.ended:
             raise CallEndedError("the call has ended")
         mark = RemoteMark(next(self._numbers), self._cancel)
         self._plays[mark.number] = mark
         self._say(messages.PlaceMark(mark.number, name))
         return mark
+
+    def _check_can_send(self) -> None:
+        if self._is_listen_only:
+            raise ListenOnlyError(LISTEN_ONLY)
 
     async def clear(self) -> dict[Play, float]:
         """See ``Call.clear``."""

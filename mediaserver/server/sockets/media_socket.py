@@ -57,6 +57,40 @@ class Pings(NamedTuple):
         return cls(settings.ping_every_s, settings.ping_timeout_s, answered)
 
 
+class Socket(Protocol):
+    """What a connection speaks through: ``MediaSocket``, or a socket that somebody else has."""
+
+    @property
+    def peer(self) -> str:
+        """See ``MediaSocket``; so are all that follow."""
+
+    @property
+    def send_text(self) -> Callable[[bytes], object]:
+        """Sends a text message."""
+
+    def write(self, data: bytes) -> None:
+        """Send whole frames."""
+
+    @property
+    def octets(self) -> tuple[int, int]:
+        """Octets that came and went, where that is known."""
+
+    def limit_messages(self, n_bytes: int) -> None:
+        """A longer message closes the socket."""
+
+    def read_by_poller(self) -> None:
+        """Let the poller read."""
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Begin the closing handshake."""
+
+    def abort(self) -> None:
+        """End the connection now."""
+
+    def fail(self, code: int, reason: str) -> None:
+        """Close for the peer's fault."""
+
+
 class Connection(Protocol):
     """The user of a media socket: what one WebSocket connection means to a call."""
 
@@ -67,7 +101,7 @@ class Connection(Protocol):
     def pings_unanswered(self) -> None:
         """The peer answers no pings; called once at most."""
 
-    def opened(self, socket: MediaSocket) -> None:
+    def opened(self, socket: Socket) -> None:
         """The handshake is done: ``socket`` is what to speak through."""
 
     def text_received(self, data: bytes, now: float) -> None:

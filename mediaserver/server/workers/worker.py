@@ -289,7 +289,7 @@ class Worker:
         connection = HandedOverConnection(self, land, monotonic())
         self._connections.add(connection)
         self._empty.clear()
-        make_socket = partial(self._calls.make_socket, has_ponged=land.has_ponged)
+        make_socket = partial(self._calls.sockets.make, has_ponged=land.has_ponged)
         try:
             await landing.land(fd, connection, make_socket, land.start, land.behind, land.call_id)
         finally:

@@ -24,7 +24,7 @@ class Formats(msgspec.Struct, frozen=True):
         rate: its audio rate.
         send_codec: of what goes back.
         send_rate: its audio rate.
-        send_mode: ``rtp`` or ``mp3``.
+        send_mode: ``rtp`` or ``mp3``; ``none`` where nothing can go back.
     """
 
     codec: str
@@ -32,6 +32,11 @@ class Formats(msgspec.Struct, frozen=True):
     send_codec: str
     send_rate: int
     send_mode: str
+
+    @property
+    def is_listen_only(self) -> bool:
+        """Nothing can be sent into the call."""
+        return self.send_mode == "none"
 
 
 def formats_of(start: Start, query: Mapping[str, str], settings: Settings) -> Formats:

@@ -45,6 +45,15 @@ def parts_of(formats: Formats, settings: Settings, sink: PlayoutSink) -> Parts:
     return Parts(decoder, reorder, make_playout(formats, settings, sink))
 
 
+def listening_parts(formats: Formats, settings: Settings) -> Parts:
+    """New parts for a call that can only be heard: no playout of it is ever given anything."""
+    reorder: Reorder[MediaBody] = Reorder(
+        settings.reorder_wait_ms / 1000, "per_track", follows=True
+    )
+    playout = Playout(codec("PCMU").encoder(), DetachedSink(), keepalive=False)
+    return Parts(lambda: make_decoder(formats, settings), reorder, playout)
+
+
 def make_playout(formats: Formats, settings: Settings, sink: PlayoutSink) -> Playout:
     """A new playout into ``sink``; errors as of ``parts_of``."""
     if formats.send_mode == "mp3":

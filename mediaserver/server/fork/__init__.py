@@ -1,0 +1,1 @@
+"""Forked media: RTP over UDP becomes calls that can only be heard."""
