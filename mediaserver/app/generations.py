@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from mediaserver.app import systemd
 from mediaserver.app.relations import Relations
 from mediaserver.control import WebhookReceiver, encoding
 from mediaserver.control.events import Event
 from mediaserver.errors import ConfigurationError
 from mediaserver.logs import LimitedLog
 from mediaserver.observer import CallSummary, ReportedEvent, StreamRequest
+from mediaserver.processes import systemd
 from mediaserver.server.base import Service
 from mediaserver.server.generations import rendezvous, successor
 from mediaserver.server.generations.messages import State

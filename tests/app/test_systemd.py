@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from mediaserver.app import systemd
 from mediaserver.carrier import CallPlan, place_call
 from mediaserver.errors import ConfigurationError
+from mediaserver.processes import systemd
 from tests.app.rolling import HeldCall, serving, write_bot
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
