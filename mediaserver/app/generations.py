@@ -164,6 +164,8 @@ class Generations:
             # What is left here is for ``failed``.
             given = await self._meet(service, self._handed.older.dup()) or given
         await service.bind(given)
+        if not rendezvous.AVAILABLE:
+            return
         self._name = rendezvous.name_of(service.listener.sockets)
         waiting = rendezvous.knock(self._name)
         if waiting is not None:

@@ -127,6 +127,8 @@ class Knock:
         self._socket = accepted
         self._is_shaking = False
         self._task = asyncio.get_running_loop().create_task(self._enter())
+        # Not in the task itself, which may be cancelled before its first step.
+        self._task.add_done_callback(self._left)
         gatekeeper.waits(self)
 
     def abort(self) -> None:
@@ -141,19 +143,21 @@ class Knock:
         try:
             async with asyncio.timeout(HEAD_WITHIN_S):
                 first = await self._first()
-        except (TimeoutError, OSError, asyncio.CancelledError):
-            self._gatekeeper.waits_no_more(self)
-            self._socket.close()
+        except (TimeoutError, OSError):
             return
         self._is_shaking = True
         try:
             await self._connect(is_plain=first != _HANDSHAKE)
         except (OSError, RuntimeError) as exc:  # ssl.SSLError is one; uvloop's is none
+            self._is_shaking = False
             if isinstance(exc, ssl.SSLError):
                 self._gatekeeper.refused(self.peer, TLS_HANDSHAKE)
+
+    def _left(self, _: asyncio.Task[None]) -> None:
+        """It is encrypted, or gone."""
+        self._gatekeeper.waits_no_more(self)
+        if not self._is_shaking:
             self._socket.close()
-        finally:
-            self._gatekeeper.waits_no_more(self)
 
     async def _first(self) -> bytes:
         """The first octet, left where it is.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,6 +132,34 @@ async def test_who_does_not_shake_hands_holds_nobody_up(
         for reader, writer in begun:
             assert await asyncio.wait_for(reader.read(), 30) == b""
             writer.close()
+
+
+class Doorman:
+    """Lets nobody wait."""
+
+    def __init__(self) -> None:
+        self.n_waiting = 0
+
+    def waits(self, connection: tls.Knock) -> None:
+        self.n_waiting += 1
+        connection.abort()
+
+    def waits_no_more(self, connection: tls.Knock) -> None:
+        self.n_waiting -= 1
+
+
+async def test_one_that_must_go_at_once_is_closed(pair: tuple[Path, Path]) -> None:
+    """Also before anything was read of it."""
+    context = tls.Certificate(*map(str, pair)).context
+    here, there = socket.socketpair()
+    here.setblocking(False)
+    doorman: Any = Doorman()
+    tls.Knock(doorman, lambda _: pytest.fail("no protocol"), context, here, is_late=False)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert here.fileno() == -1
+    assert doorman.n_waiting == 0
+    there.close()
 
 
 async def test_rubbish_in_a_handshake_is_counted(serving: Serving, pair: tuple[Path, Path]) -> None:
