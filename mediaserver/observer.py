@@ -46,7 +46,7 @@ class StreamRequest(msgspec.Struct, frozen=True):
     Attributes:
         send_codec: of what goes back.
         send_rate: its audio rate in Hz.
-        send_mode: ``rtp`` or ``mp3``.
+        send_mode: ``rtp`` or ``mp3``; ``none`` of a forked call, which is no stream.
         processor: the one the call asked for, or None.
         parameters: its ``param_*`` values, by name.
         path: the name behind ``/media/`` that it came to, or empty.

@@ -22,6 +22,9 @@ from mediaserver.observer import CallSummary, ReportedEvent, StreamRequest
 
 limited = LimitedLog(logging.getLogger(__name__))
 
+FORKED = "none"
+"""The mode of a call that is no stream, and so is not started again as one."""
+
 
 class _Followed(NamedTuple):
     """A call that was reported open: how its stream was asked for, who takes its webhooks."""
@@ -104,6 +107,8 @@ class Relations:
             if former is not None and former.webhook is not None:
                 self._webhooks.detach(call_id, former.webhook)
             self._webhooks.attach(call_id, webhook)
+        if request.send_mode == FORKED:
+            return  # no stream of it is to be started again
         if self._restarter is not None:
             self._restarter.connected(call_id)
         if self._store is not None:
@@ -164,6 +169,8 @@ class Relations:
         assert self._client is not None
         followed = self._followed.get(call_id)
         options: StartStreamingOptions = {}
+        if followed is not None and followed.request.send_mode == FORKED:
+            return
         if followed is not None:
             request = followed.request
             base = self._client.server.media_url

@@ -11,8 +11,6 @@ from typing import Any, Literal
 
 import pytest
 import uvicorn
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
 
 from mediaserver import MediaServer, Settings, asgi
 from mediaserver.server.workers.process import WorkerLimits
@@ -60,6 +58,10 @@ async def hosted(app: Any, host: HostName, *, port: int = 0) -> AsyncIterator[in
                 server.should_exit = True
                 await running
             return
+        # Not at the top: fixtures import this, also where the wheel alone is installed.
+        from hypercorn.asyncio import serve
+        from hypercorn.config import Config
+
         over = asyncio.Event()
         settings = Config()
         # It binds again what it is given by number.
@@ -91,4 +93,5 @@ async def served(
         app, "hypercorn" if SERVED_BY == "hypercorn" else "uvicorn", port=settings.port
     ) as port:
         app.door.port = port
+        await app.start()  # some hosts listen before the lifespan has begun
         yield app.server

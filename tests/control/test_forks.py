@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mediaserver.app import MediaServer
+from mediaserver.app.call_store import CallStore
 from mediaserver.carrier import CallPlan, Faults
 from mediaserver.carrier.rest.faults import RestFault
 from mediaserver.carrier.rest.habits import Habits
@@ -119,6 +120,26 @@ async def test_a_stream_takes_the_place_of_a_fork() -> None:
         sessions = service_of(w).sessions
         await soon(lambda: call in sessions and not sessions[call].is_listen_only, 20)
         assert forked.end_reason == "stop"
+
+
+async def test_a_fork_is_not_started_again_as_a_stream(tmp_path: Path) -> None:
+    """Nor is it kept for a server that comes after a crash."""
+    state = tmp_path / "state.db"
+    more = settings(auto_restart=True, state_file=str(state), fork_idle_s=1.0)
+    async with world(bot("listen"), echo=False, **more) as w:
+        call = await w.dialled()
+        await w.actions.start_forking(call, receive=True)
+        session = await forked_session(w, call)
+        store = CallStore(state)
+        assert not await store.live()
+        await store.aclose()
+        w.fake.calls[call].fork = None
+        forking = w.fake.calls[call]._forking
+        assert forking is not None
+        forking.cancel()
+        await soon(lambda: session.ended, 20)
+        assert session.end_reason == "silent"
+        assert [c.command for c in w.fake.commanded].count("streaming_start") == 0
 
 
 async def test_the_fake_forks_with_faults() -> None:
