@@ -4,7 +4,10 @@ Real speech through our own codecs at 8 kHz, in seeded conversations of which
 `benchmarks/parts/talk.py` says what is in them. The listeners are driven in simulated time,
 faster than real time, all of them with the same conversations:
 
-  gate       the level: louder than half of what was sent within 1.5 s, for 160 ms
+  barge_in   the built-in
+  vad        whatever Silero takes for speech, for 160 ms
+  gate       the same, but louder than half of what was sent within 1.5 s
+  level      the loudness alone, without Silero
 
 Seeds with an even number are for development; those with an odd one are left alone until a
 listener is finished, and are the ones that count.
@@ -26,7 +29,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,8 +41,10 @@ import numpy.typing as npt
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.parts import command, speech
 from benchmarks.parts.talk import WINDOW_S, Conversation, Score
+from mediaserver.processors.builtin.hearing.barge_in import BargeIn
+from mediaserver.processors.builtin.hearing.engines import Silero
 
-SMALLEST = {"conversations": 2, "turns": 2, "half": ["untouched"]}
+SMALLEST = {"conversations": 2, "turns": 2, "half": ["develop"]}
 AFTER_S = 0.160
 MOST_FALSE_PER_10_MIN, MOST_MISSED, MOST_DELAY_S = 1.0, 0.03, 0.400
 
@@ -59,7 +66,7 @@ class Listener(Protocol):
         """
 
 
-class Gate:
+class Level:
     """Speech is what is louder than half of what was sent within 1.5 s."""
 
     def __init__(self, n_calls: int) -> None:
@@ -87,7 +94,84 @@ def _rms(windows: npt.NDArray[np.int16]) -> npt.NDArray[np.float64]:
     return found
 
 
-LISTENERS: dict[str, Callable[[int], Listener]] = {"gate": Gate}
+class PlainVad:
+    """Speech is what Silero takes for it."""
+
+    def __init__(self, n_calls: int) -> None:
+        self._engine = Silero(speech.RATE_HZ)
+        self._state = zeros(self._engine.state, n_calls)
+        self._run_s = np.zeros(n_calls)
+
+    def is_speech(self, windows: npt.NDArray[np.int16]) -> Bools:
+        """Which windows are."""
+        owns = [None] * len(windows)
+        found: Bools = self._engine.probabilities(windows, owns, self._state) > 0.5
+        return found
+
+    def hear(
+        self, windows: npt.NDArray[np.int16], sent: npt.NDArray[np.int16], speaks: Bools
+    ) -> Bools:
+        """See ``Listener``."""
+        self._run_s = np.where(self.is_speech(windows), self._run_s + WINDOW_S, 0.0)
+        return self._run_s >= AFTER_S
+
+
+class Gate(PlainVad):
+    """Speech is what Silero takes for it, if it is loud enough."""
+
+    def __init__(self, n_calls: int) -> None:
+        super().__init__(n_calls)
+        self._level = Level(n_calls)
+
+    def hear(
+        self, windows: npt.NDArray[np.int16], sent: npt.NDArray[np.int16], speaks: Bools
+    ) -> Bools:
+        """See ``Listener``."""
+        is_near = self._level.is_louder(windows, sent) & self.is_speech(windows)
+        self._run_s = np.where(is_near, self._run_s + WINDOW_S, 0.0)
+        return self._run_s >= AFTER_S
+
+
+class Built:
+    """The built-in, with the windows of all calls at once."""
+
+    def __init__(self, n_calls: int, after_ms: float = 160.0, least_db: float = 4.0) -> None:
+        self._barge_in = BargeIn(after_ms, least_db)
+        self._state = zeros(self._barge_in.state, n_calls)
+        n_levels = round(after_ms / self._barge_in.frame_ms)
+        self._levels = [deque([0.0] * n_levels, n_levels) for _ in range(n_calls)]
+
+    def hear(
+        self, windows: npt.NDArray[np.int16], sent: npt.NDArray[np.int16], speaks: Bools
+    ) -> Bools:
+        """See ``Listener``."""
+        owns = [None] * len(windows)
+        found = self._barge_in.levels(windows, sent, owns, self._state)
+        for levels, level in zip(self._levels, np.where(speaks, found, 0.0).tolist(), strict=True):
+            levels.append(level)
+        return np.array([self._barge_in.is_interruption(levels) for levels in self._levels])
+
+
+def zeros(
+    declared: Mapping[str, tuple[tuple[int, ...], str]], n_calls: int
+) -> dict[str, npt.NDArray[Any]]:
+    """The state of so many new calls."""
+    return {name: np.zeros((n_calls, *shape), kind) for name, (shape, kind) in declared.items()}
+
+
+LISTENERS: dict[str, Callable[[int], Listener]] = {
+    "barge_in": Built,
+    "vad": PlainVad,
+    "gate": Gate,
+    "level": Level,
+}
+# What a longer or a stricter decision costs: printed as a curve.
+CURVE: dict[str, Callable[[int], Listener]] = {
+    f"barge_in {least_db:.0f} dB{', 700 ms' if after_ms == 700 else ''}": partial(
+        Built, after_ms=after_ms, least_db=least_db
+    )
+    for after_ms, least_db in ((160.0, 3.0), (160.0, 5.0), (160.0, 6.0), (700.0, 3.0))
+}
 
 
 def score_of(listener: Listener, conversations: list[Conversation]) -> Score:
@@ -109,13 +193,14 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     if not speech.is_here():
         raise command.Failed(f"the speech is missing: apt-get install {speech.PACKAGES}")
     table: dict[str, Any] = {}
+    curve = CURVE if args.curve else {}
     for half in args.half:
         odd = half == "untouched"
         seeds = range(odd, 2 * args.conversations, 2)
-        for name in args.only:
+        for name, make in {**{n: LISTENERS[n] for n in args.only}, **curve}.items():
             began = time.perf_counter()
             talks = [Conversation(seed, args.turns) for seed in seeds]
-            score = score_of(LISTENERS[name](len(talks)), talks)
+            score = score_of(make(len(talks)), talks)
             table[f"{half} {name}"] = figures(score, time.perf_counter() - began)
     return {"machine": command.machine(), "table": table}
 
@@ -180,6 +265,7 @@ def main(argv: list[str] | None = None) -> int:
         "--half", nargs="+", choices=["develop", "untouched"], default=["develop", "untouched"]
     )
     parser.add_argument("--only", nargs="+", choices=list(LISTENERS), default=list(LISTENERS))
+    parser.add_argument("--curve", action="store_true", help="barge_in with other figures as well")
     script = command.Script("barge_in", __doc__, measure, show, verdict)
     return command.run(script, parser.parse_args(argv))
 

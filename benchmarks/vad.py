@@ -3,6 +3,9 @@
 Single phrases of real speech at known times, in silence and in noise, through PCMU at 8 kHz.
 The label is the energy envelope of the clean clip; `benchmarks/parts/speech.py` says how.
 
+  vad        the built-in, with Silero
+  webrtc     the built-in, with webrtcvad
+  energy     the built-in, by energy alone
   level      for comparison: RMS of 20 ms above -40 dBFS, gaps up to 0.2 s closed
 
 What this does NOT show
@@ -15,14 +18,20 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.parts import command, speech
 from benchmarks.parts.speech import Int16, Span
+from mediaserver import BatchCall, Call, SpeechStopped
+from mediaserver.processors.batch import Collector, Rows
+from mediaserver.processors.builtin.hearing.engines import EngineName
+from mediaserver.processors.builtin.hearing.vad import Vad
 
 SMALLEST = {"segments": 8}
 SNRS: tuple[tuple[str, float | None], ...] = (("silence", None), ("20 dB", 20.0), ("10 dB", 10.0))
@@ -37,7 +46,33 @@ def by_level(samples: Int16) -> list[Span]:
     return speech.spans(loud > 10 ** (-40 / 20))
 
 
-DETECTORS: dict[str, Detector] = {"level": by_level}
+def by_vad(engine: EngineName, samples: Int16) -> list[Span]:
+    """What the built-in processor says."""
+    vad = Vad(engine=engine)
+    collector, rows = Collector(vad.n_samples, vad.rate), Rows(vad.state)
+    member = BatchCall("bench")
+    vad.joined(cast(Call, SimpleNamespace(state={})), member)
+    row = collector.join()
+    rows.clear([row], collector.n_rows)
+    found: list[Span] = []
+    for first in range(0, len(samples), 160):
+        collector.push(row, samples[first : first + 160], first / speech.RATE_HZ)
+        while (taken := collector.take()) is not None:
+            member.at = taken.at[0]
+            state = rows.gather([row])
+            (result,) = vad.process(taken.windows, [member], state)
+            rows.scatter([row], state)
+            stopped = (each for each in result or () if isinstance(each, SpeechStopped))
+            found += [(each.at - each.duration, each.at) for each in stopped]
+    return found
+
+
+DETECTORS: dict[str, Detector] = {
+    "vad": partial(by_vad, "silero"),
+    "webrtc": partial(by_vad, "webrtc"),
+    "energy": partial(by_vad, "energy"),
+    "level": by_level,
+}
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:

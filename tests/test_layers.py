@@ -49,7 +49,7 @@ MAY: dict[str, set[str]] = {
     "media": {"telephony_codecs"},
     "media.playout": {"media", "telephony_codecs"},
     "processors": {"media", "telephony_codecs"},
-    "processors.builtin": {"processors", "media"},
+    "processors.builtin": {"processors", *MEDIA},
     "processes": {"errors"},
     "server.sockets": set(),
     "server.admission": {"wire"},
@@ -73,6 +73,7 @@ MAY: dict[str, set[str]] = {
         "wire",
         *MEDIA,
     },
+    "server.batching": {"server.calls", "processors", "media"},
     "server.base": set(),
     "server.service": {
         "server.base",
@@ -119,6 +120,7 @@ MAY: dict[str, set[str]] = {
         "processes",
         "processors",
         "server.base",
+        "server.batching",
         "server.calls",
         "server.isolation",
         "server.service",
@@ -163,11 +165,14 @@ PURE = {"wire", "media", "media.playout", "telephony_codecs"}
 PURE_MODULES = {
     "mediaserver.conversion",
     "mediaserver.processors.api",
+    "mediaserver.processors.batch",
     "mediaserver.processors.chain",
     "mediaserver.processors.control",
+    "mediaserver.processors.events",
     "mediaserver.processors.parameters",
     "mediaserver.processors.routing",
     "mediaserver.processors.spec",
+    "mediaserver.processors.utterances",
     "mediaserver.server.sockets.websocket",
 }
 OUTSIDE = {"asyncio", "socket", "time", "threading", "subprocess", "os", "selectors", "ssl"}

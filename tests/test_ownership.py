@@ -28,6 +28,7 @@ MAY_STAY = {
     ("processors/api.py", "marked.mediaserver_rate"): "the mark of @processor on a user's function",
     ("processors/api.py", "marked.mediaserver_tap"): "the mark of @processor on a user's function",
     ("processors/api.py", "marked.mediaserver_requires"): "as before",
+    ("processors/api.py", "marked.mediaserver_history_s"): "as before",
     ("server/calls/audio/outbound.py", "self.playout.blocked"): "Playout says: set by the owner",
     ("server/calls/audio/outbound.py", "playout.blocked"): "as before, of a new one",
     ("server/sockets/websocket.py", "self._protocol.max_message_size"): "the library's own; it"

@@ -19,8 +19,20 @@ from functools import cache
 
 import numpy as np
 
-from benchmarks.parts.speech import ACTIVE_DB, RATE_HZ, Clip, Float, Int16, Span, clips
-from benchmarks.parts.speech import levelled, noise, phrases, pitched, through
+from benchmarks.parts.speech import (
+    ACTIVE_DB,
+    RATE_HZ,
+    Clip,
+    Float,
+    Int16,
+    Span,
+    clips,
+    levelled,
+    noise,
+    phrases,
+    pitched,
+    through,
+)
 
 WINDOW = 256
 WINDOW_S = WINDOW / RATE_HZ

@@ -16,6 +16,7 @@ from mediaserver.control import encoding
 from mediaserver.errors import ConfigurationError
 from mediaserver.processes import inside
 from mediaserver.processors.spec import Spec
+from mediaserver.server.batching import Batching
 from mediaserver.server.isolation.hosted import ProcessorHost, load_isolated
 from mediaserver.server.isolation.messages import VERSION
 from mediaserver.server.isolation.setup import HostSetup
@@ -61,7 +62,7 @@ def _host(settings: Settings, specs: dict[object, Spec], number: int, end: socke
 
 
 async def _run(end: socket.socket, settings: Settings, specs: dict[object, Spec]) -> None:
-    await ProcessorHost(end, settings, specs, encoding).run()
+    await ProcessorHost(end, settings, specs, encoding, Batching(settings)).run()
 
 
 class LineLimit(logging.Filter):

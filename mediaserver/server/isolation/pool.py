@@ -16,7 +16,7 @@ import msgspec
 from mediaserver.processes.child import END_WITHIN_S, ChildKind, ChildLimits, ChildProcess
 from mediaserver.processes.supervisor import Supervisor
 from mediaserver.server.calls.hangups import ControlEncoding
-from mediaserver.server.calls.runner import InlineRunner, Runner
+from mediaserver.server.calls.runner import Batches, InlineRunner, Runner
 from mediaserver.server.calls.selection import Chosen
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.host import HostProcess
@@ -38,14 +38,22 @@ class HostPool:
     Args:
         settings: see ``Settings``.
         control: encodes and reads what goes to and comes from the control client.
+        batches: hear calls together, in this process.
         beat_s: between two heartbeats of the spawner.
 
     Raises:
         ConfigurationError: another process cannot be given these settings.
     """
 
-    def __init__(self, settings: Settings, control: ControlEncoding, beat_s: float = 0.5) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        control: ControlEncoding,
+        batches: Batches | None = None,
+        beat_s: float = 0.5,
+    ) -> None:
         self._settings = settings
+        self._batches = batches
         self._control = control
         self._numbers = itertools.count(1)
         self._hosts: dict[int, HostProcess] = {}
@@ -81,6 +89,8 @@ class HostPool:
         Raises:
             ConfigurationError: a processor cannot be used.
         """
+        if self._batches is not None:
+            self._batches.start()
         await self._supervisor.start()
         self._start_host()
         self._due = monotonic()
@@ -96,17 +106,19 @@ class HostPool:
             if host.tainted:  # what still runs there was given its time
                 self._tell(messages.KillHost(host.number))
         await self._supervisor.close()
+        if self._batches is not None:
+            self._batches.close()
 
     def make_runner(self, chosen: Sequence[Chosen], settings: Settings) -> Runner:
         """What runs a chain: inline, unless one of its processors asks for isolation."""
         if not any(choice.isolated for choice in chosen):
-            return InlineRunner(chosen, settings)
+            return InlineRunner(chosen, settings, self._batches)
         taps = [choice for choice in chosen if choice.spec.tap]
         chain = tuple(choice.index for choice in chosen if not choice.spec.tap)
         outside = chosen[0].outside
         return IsolatedRunner(
             self.place,
-            InlineRunner(taps, settings),
+            InlineRunner(taps, settings, self._batches),
             [choice.spec.name for choice in chosen],
             chain,
             outside,

@@ -15,7 +15,7 @@ from mediaserver.observer import CallSummary
 from mediaserver.processors.api import Event
 from mediaserver.server.calls.facts import CallFacts
 from mediaserver.server.calls.hangups import ControlEncoding
-from mediaserver.server.calls.runner import InlineRunner, RunnerLoad
+from mediaserver.server.calls.runner import Batches, InlineRunner, RunnerLoad
 from mediaserver.server.calls.selection import Chosen
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.link import Link
@@ -43,6 +43,7 @@ class RemoteCall:
         settings: how errors and returns are answered.
         control: encodes and reads what goes to and comes from the control client.
         done: called once nothing of the call is left here.
+        batches: hear the calls of this host together.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class RemoteCall:
         settings: Settings,
         control: ControlEncoding,
         done: Callable[[int], None],
+        batches: Batches | None = None,
     ) -> None:
+        self.state: dict[str, Any] = {}
         self.facts = facts_of(opened.facts)
         self.ended = False
         self.inbound = RemoteInbound()
@@ -69,7 +72,7 @@ class RemoteCall:
         self._done = done
         self._requests = itertools.count(1)
         self._replies: dict[int, asyncio.Future[Any]] = {}
-        self._runner = InlineRunner(chosen, settings)
+        self._runner = InlineRunner(chosen, settings, batches)
         self._load = RunnerLoad()
         self._n_abandoned = 0
         self._tasks: set[asyncio.Task[None]] = set()
