@@ -48,7 +48,8 @@ def find(processor: str | Callable[..., Any]) -> Spec:
     spec = spec_of(name, _load(processor) if isinstance(processor, str) else processor)
     if spec is None:
         raise ConfigurationError(
-            f"processor {name}: no async function, and no Filter or BatchProcessor with process()"
+            f"processor {name}: neither an async function nor a Filter or BatchProcessor"
+            " with process()"
         )
     for package in spec.requires:
         if importlib.util.find_spec(package) is None:

@@ -39,7 +39,7 @@ from mediaserver.settings import Settings
 logger = logging.getLogger(__name__)
 limited = LimitedLog(logger)
 
-LATE_LOG_EVERY = 100
+LATE_LOG_FROM, LATE_LOG_EVERY = 10, 100
 
 
 class BadResultError(TypeError):
@@ -250,7 +250,7 @@ class Batch:
     def _late(self) -> None:
         next(iter(self._members.values())).view.count("batch_late")
         self._n_late += 1
-        if self._n_late % LATE_LOG_EVERY == 1:
+        if self._n_late % LATE_LOG_EVERY == LATE_LOG_FROM:  # a single one is the machine's
             logger.warning(
                 "processor %s takes longer than its window of %.0f ms, with %d calls",
                 self.name,
