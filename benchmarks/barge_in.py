@@ -135,7 +135,7 @@ class Gate(PlainVad):
 class Built:
     """The built-in, with the windows of all calls at once."""
 
-    def __init__(self, n_calls: int, after_ms: float = 160.0, least_db: float = 4.0) -> None:
+    def __init__(self, n_calls: int, after_ms: float = 160.0, least_db: float = 2.8) -> None:
         self._barge_in = BargeIn(after_ms, least_db)
         self._state = zeros(self._barge_in.state, n_calls)
         n_levels = round(after_ms / self._barge_in.frame_ms)
@@ -167,10 +167,10 @@ LISTENERS: dict[str, Callable[[int], Listener]] = {
 }
 # What a longer or a stricter decision costs: printed as a curve.
 CURVE: dict[str, Callable[[int], Listener]] = {
-    f"barge_in {least_db:.0f} dB{', 700 ms' if after_ms == 700 else ''}": partial(
+    f"barge_in {least_db:.1f} dB{', 700 ms' if after_ms == 700 else ''}": partial(
         Built, after_ms=after_ms, least_db=least_db
     )
-    for after_ms, least_db in ((160.0, 3.0), (160.0, 5.0), (160.0, 6.0), (700.0, 3.0))
+    for after_ms, least_db in ((160.0, 2.0), (160.0, 4.0), (700.0, 2.8))
 }
 
 
@@ -259,7 +259,7 @@ def main(argv: list[str] | None = None) -> int:
         f"of the untouched seeds there are > {MOST_FALSE_PER_10_MIN:.0f} false interruptions in"
         f" 10 minutes, > {MOST_MISSED:.0%} misses, or > {1000 * MOST_DELAY_S:.0f} ms (p95)",
     )
-    parser.add_argument("--conversations", type=int, default=60, help="of each half")
+    parser.add_argument("--conversations", type=int, default=40, help="of each half")
     parser.add_argument("--turns", type=int, default=12, help="of the bot, in each")
     parser.add_argument(
         "--half", nargs="+", choices=["develop", "untouched"], default=["develop", "untouched"]

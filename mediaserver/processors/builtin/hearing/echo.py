@@ -36,17 +36,17 @@ SENT_DB = -60.0
 """A band that was sent louder than this can be heard as an echo."""
 
 # Found with `benchmarks/barge_in.py`, on the half for development.
-MARGIN_DB, UNSURE_MARGIN_DB, NOISE_MARGIN_DB = 7.0, 4.0, 8.0
+MARGIN_DB, UNSURE_MARGIN_DB, NOISE_MARGIN_DB = 8.0, 4.0, 6.0
 CERTAIN, SURE_AFTER = 0.2, 40
 MEMORY, MEAN_MEMORY, DOUBT = 0.995, 0.98, 20000.0
-STEP_DB, FAST, NOISE_STEP_DB, STRONG_DB, TAIL_DB = 0.04, 10.0, 0.3, 18.0, 5.0
+STEP_DB, FAST, FAST_MOST, NOISE_STEP_DB, STRONG_DB, TAIL_DB = 0.04, 10.0, 30.0, 0.3, 18.0, 5.0
 # While a caller speaks less is learned: above so many dB, of all bands together.
 NEAR_DB, NEAR_MEMORY, NEAR_STEP = 1.0, 0.3, 0.2
 MOST_DB = 25.0
 N_TOP = 3
 LASTING = 75  # hops
 FAST_HOPS, SETTLED_HOPS = 90, 120
-FAR_LAGS, BETTER = 2, 0.03
+NEAR_LAGS, FAR_LAGS, BETTER = 3, 3, 0.03
 LEARN_FROM = 20
 
 _TAPER = np.sqrt(np.hanning(WINDOW + 1)[:-1]).astype(np.float32)
@@ -123,9 +123,9 @@ def _hop(heard_db: FloatArray, sent_db: FloatArray, state: Arrays) -> FloatArray
     lasts = speaks & (past[:, LASTING:].max(axis=(1, 2)) > SENT_DB)
     certain, lag = _delay(heard_db, speaks, lasts, state)
     rows = np.arange(len(lag))
-    # A delay is known to one hop; and a room rings.
-    near = np.maximum(past[rows, lag], past[rows, np.maximum(lag - 1, 0)])
-    near = np.maximum(near, past[rows, np.minimum(lag + 1, N_LAGS - 1)])
+    # A delay moves by some hops from one sentence to the next; and a room rings.
+    around = np.clip(lag[:, None] + np.arange(-NEAR_LAGS, NEAR_LAGS + 1), 0, N_LAGS - 1)
+    near = past[rows[:, None], around].max(axis=1)
     state["tail_db"][:] = np.maximum(near, state["tail_db"] - TAIL_DB)
     _follow(noise, heard_db, 0.15, NOISE_STEP_DB, np.True_)
     is_sure = (certain > CERTAIN) & (state["since_lag"] > SURE_AFTER)
@@ -151,7 +151,7 @@ def _learn(
     step = STEP_DB * np.where(state["since_lag"] < FAST_HOPS, FAST, slow)[:, None]
     where = speaks[:, None] & (state["tail_db"] > strong_db)
     _follow(state["loss_db"], heard_db - state["tail_db"], 0.5, step, where)
-    step = STEP_DB * np.where(state["settled"] < SETTLED_HOPS, FAST, slow)[:, None]
+    step = STEP_DB * np.where(state["settled"] < SETTLED_HOPS, FAST_MOST, slow)[:, None]
     where = lasts[:, None] & (most_db > strong_db)
     _follow(state["most_loss_db"], heard_db - most_db, 0.9, step, where)
     for name in ("loss_db", "most_loss_db"):
@@ -178,6 +178,8 @@ def _delay(
         state[name][:] = np.where(speaks[:, None], moved, state[name])
     heard = np.clip(heard_db - state["heard_mean"], -15, 15)
     sent = np.clip(past - state["sent_mean"][:, None, :], -15, 15)
+    # The silence before the bot's first word is like any echo that has not come.
+    sent *= (np.arange(N_LAGS) < state["spoken"][:, None])[:, :, None]
     weight = speaks * (state["spoken"] > LEARN_FROM)
     new = np.where(state["near_db"] > NEAR_DB, NEAR_MEMORY, 1.0) * weight
     keep = 1 - (1 - MEMORY) * new
