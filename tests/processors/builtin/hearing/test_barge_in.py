@@ -8,9 +8,11 @@ import pytest
 from benchmarks import barge_in as bench
 from benchmarks.parts import speech
 from benchmarks.parts.talk import Conversation
+from mediaserver.carrier.plan import speech as shipped
 from mediaserver.processors.batch import Rows
 from mediaserver.processors.builtin.hearing import echo
 from mediaserver.processors.builtin.hearing.at_ear import AtEar
+from telephony_codecs import resample_clip
 
 needs_speech = pytest.mark.skipif(not speech.is_here(), reason=f"not installed: {speech.PACKAGES}")
 
@@ -64,6 +66,35 @@ def test_another_rate_is_converted() -> None:
         window, _ = ear.window(at, 4000)
         spectrum = np.abs(np.fft.rfft(window))
         assert spectrum.argmax() == 250
+
+
+@pytest.mark.parametrize("delay_s", [0.05, 0.4, 1.1])
+def test_an_echo_is_explained_and_a_voice_over_it_is_not(delay_s: float) -> None:
+    """Its delay is found within seconds, also where the bot begins behind a silence."""
+    clip = speech_clip()
+    sent = np.concatenate([np.zeros(8000, np.int16), clip, clip])
+    echoed = np.zeros(len(sent))
+    shift = round(delay_s * 8000)
+    echoed[shift:] = 0.2 * sent[: len(sent) - shift]
+    heard = echoed + np.random.default_rng(1).normal(0, 15, len(sent))
+    voice_at = 14 * 8000
+    heard[voice_at : voice_at + 16_000] += clip[::-1][:16_000]
+    rows = Rows(echo.STATE)
+    rows.clear([0], 1)
+    n = len(sent) // 256
+    windows = heard[: n * 256].astype(np.int16).reshape(n, 256)
+    levels = np.array(_levels(rows, [0], windows, sent[: n * 256].reshape(n, 256)))
+    lag_s = float(rows.gather([0])["lag"][0]) * echo.HOP / echo.RATE_HZ
+    assert lag_s == pytest.approx(delay_s, abs=0.05)
+    before, over = levels[: voice_at // 256 - 1], levels[voice_at // 256 : voice_at // 256 + 62]
+    assert before.mean() < 1.0
+    assert over.mean() > 4 * before.mean() + 1.0
+
+
+def speech_clip() -> np.ndarray:  # type: ignore[type-arg]
+    """The clip that ships with the package, at 8 kHz."""
+    clip = shipped()
+    return resample_clip(clip.samples, clip.rate_hz, 8000)
 
 
 def test_the_state_of_a_call_begins_anew() -> None:
