@@ -135,7 +135,7 @@ class Gate(PlainVad):
 class Built:
     """The built-in, with the windows of all calls at once."""
 
-    def __init__(self, n_calls: int, after_ms: float = 160.0, least_db: float = 2.8) -> None:
+    def __init__(self, n_calls: int, after_ms: float = 160.0, least_db: float = 3.0) -> None:
         self._barge_in = BargeIn(after_ms, least_db)
         self._state = zeros(self._barge_in.state, n_calls)
         n_levels = round(after_ms / self._barge_in.frame_ms)
@@ -170,7 +170,7 @@ CURVE: dict[str, Callable[[int], Listener]] = {
     f"barge_in {least_db:.1f} dB{', 700 ms' if after_ms == 700 else ''}": partial(
         Built, after_ms=after_ms, least_db=least_db
     )
-    for after_ms, least_db in ((160.0, 2.0), (160.0, 4.0), (700.0, 2.8))
+    for after_ms, least_db in ((160.0, 2.0), (160.0, 4.0), (700.0, 3.0))
 }
 
 

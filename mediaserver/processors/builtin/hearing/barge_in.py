@@ -79,7 +79,7 @@ class BargeIn(BatchProcessor):
     rate = echo.RATE_HZ
     frame_ms = 1000 * WINDOW_S
 
-    def __init__(self, after_ms: float = 160.0, least_db: float = 2.8) -> None:
+    def __init__(self, after_ms: float = 160.0, least_db: float = 3.0) -> None:
         self._n_levels = max(round(after_ms / self.frame_ms), 1)
         self._least_db = least_db
         self._engine = speech_engine()
