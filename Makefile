@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
 .PHONY: venv demo test pytest again attacks churn truth rolling check-tls dockerfile soak fuzz \
-  autobahn asgi lint types bench docs wheel try-wheel lowest versions release-notes clean
+  autobahn asgi lint types bench hearing docs wheel try-wheel lowest versions release-notes clean
 
 venv: $(STAMP)
 
@@ -102,6 +102,13 @@ lint: venv
 types: venv
 	$(BIN)/mypy
 	$(BIN)/mypy tools
+
+# Speech detection and barge-in against labels, and what they cost; about a quarter of an hour.
+# The speech is in the Debian packages pocketsphinx-testdata and asterisk-core-sounds-en-wav.
+hearing: venv
+	$(BIN)/python benchmarks/vad.py --check
+	$(BIN)/python benchmarks/hearing.py --check
+	$(BIN)/python benchmarks/barge_in.py --check --curve
 
 bench: venv
 	$(BIN)/python benchmarks/frame_cost.py

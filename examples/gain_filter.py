@@ -5,7 +5,6 @@ mediaserver serve --processor "examples/gain_filter.py:Gain?db=-6" --processor e
 
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 
 from mediaserver import Call, Filter, Frame
@@ -28,4 +27,4 @@ class Gain(Filter):
         if frame.track != "inbound":
             return frame
         louder = np.clip(np.rint(frame.samples * self.factor), -32768, 32767)
-        return msgspec.structs.replace(frame, samples=louder.astype(np.int16))
+        return frame.with_samples(louder.astype(np.int16))

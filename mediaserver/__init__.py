@@ -19,22 +19,28 @@ from mediaserver.errors import (
 from mediaserver.media.frames import Frame
 from mediaserver.observer import CallSummary
 from mediaserver.processors.api import (
+    Beep,
     Call,
     Draining,
     Dtmf,
     Filter,
     Hint,
+    Interrupted,
     LimitReached,
     Mark,
     Play,
     ProcessorRestarted,
     Reconnected,
+    SpeechStarted,
+    SpeechStopped,
     Stop,
     StreamError,
+    Utterance,
     Webhook,
     processor,
 )
 from mediaserver.processors.api import Event as CallEvent
+from mediaserver.processors.batch import BatchCall, BatchProcessor
 from mediaserver.processors.control import CallControl
 
 if TYPE_CHECKING:
@@ -97,6 +103,9 @@ __all__ = [
     "AudioFormatError",
     "AuthenticationError",
     "BadRequestError",
+    "BatchCall",
+    "BatchProcessor",
+    "Beep",
     "BoundActions",
     "Call",
     "CallAnswered",
@@ -121,6 +130,7 @@ __all__ = [
     "ForkStopped",
     "Frame",
     "Hint",
+    "Interrupted",
     "InvalidFieldError",
     "LimitReached",
     "ListenOnlyError",
@@ -146,6 +156,8 @@ __all__ = [
     "SignatureError",
     "SpeakEnded",
     "SpeakStarted",
+    "SpeechStarted",
+    "SpeechStopped",
     "Stop",
     "StreamError",
     "StreamingFailed",
@@ -155,6 +167,7 @@ __all__ = [
     "Transcription",
     "UnprocessableError",
     "UnreadableReplyError",
+    "Utterance",
     "Webhook",
     "WebhookReceiver",
     "__version__",

@@ -27,6 +27,8 @@ COUNTERS: dict[str, str] = {
     "processor_errors": "handlers and filters that raised",
     "recordings_stopped": "recordings that could not be written any more, as on a full disk",
     "budget_overruns": "times a filter repeatedly took longer for frames than `budget_ms`",
+    "batch_late": "ticks of a batch processor dropped because the one before was still at work",
+    "batch_dropped": "frames of calls that displaced windows a batch processor was too slow for",
     "loop_blocked": "times code held up the event loop for 0.1 s or more; the log names it",
     "loop_gc": "times a garbage collection held up the event loop for 0.1 s or more",
     "loop_starved": "times the process was ready to run and got no CPU for 0.1 s or more",

@@ -34,10 +34,12 @@ NAMED = (
     "mediaserver.conversion",
     "mediaserver.processors.api",
     "mediaserver.processors.spec",
+    "mediaserver.processors.batch",
     "mediaserver.processors.chain",
     "mediaserver.processors.control",
     "mediaserver.processors.parameters",
     "mediaserver.processors.routing",
+    "mediaserver.processors.utterances",
     "mediaserver.processors.builtin.wav",
     "mediaserver.server.sockets.websocket",
 )

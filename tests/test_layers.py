@@ -52,7 +52,7 @@ MAY: dict[str, set[str]] = {
     "media": {"telephony_codecs"},
     "media.playout": {"media", "telephony_codecs"},
     "processors": {"media", "telephony_codecs"},
-    "processors.builtin": {"processors", "media"},
+    "processors.builtin": {"processors", *MEDIA},
     "processes": {"errors", "logs"},
     "server.sockets": set(),
     "server.admission": {"wire"},
@@ -88,6 +88,7 @@ MAY: dict[str, set[str]] = {
         "wire",
         *MEDIA,
     },
+    "server.batching": {"server.calls", "processors", "media"},
     "server.base": {"server.handover", "server.listener", "server.load"},
     "server.service": {
         "processes",
@@ -141,6 +142,7 @@ MAY: dict[str, set[str]] = {
         "processors",
         "monitor",
         "server.base",
+        "server.batching",
         "server.calls",
         "server.generations",
         "server.handover",
@@ -200,11 +202,14 @@ PURE = {"wire", "media", "media.playout", "telephony_codecs"}
 PURE_MODULES = {
     "mediaserver.conversion",
     "mediaserver.processors.api",
+    "mediaserver.processors.batch",
     "mediaserver.processors.chain",
     "mediaserver.processors.control",
+    "mediaserver.processors.events",
     "mediaserver.processors.parameters",
     "mediaserver.processors.routing",
     "mediaserver.processors.spec",
+    "mediaserver.processors.utterances",
     "mediaserver.server.sockets.websocket",
 }
 OUTSIDE = {"asyncio", "socket", "time", "threading", "subprocess", "os", "selectors", "ssl"}

@@ -28,6 +28,19 @@ MAY_STAY = {
     ("processors/api.py", "marked.mediaserver_rate"): "the mark of @processor on a user's function",
     ("processors/api.py", "marked.mediaserver_tap"): "the mark of @processor on a user's function",
     ("processors/api.py", "marked.mediaserver_requires"): "as before",
+    ("processors/api.py", "marked.mediaserver_history_s"): "as before",
+    **{
+        (f"processors/builtin/hearing/{name}.py", f"{of}.own"): "BatchCall says: for the processor"
+        for name, of in (
+            ("vad", "member"),
+            ("barge_in", "member"),
+            ("beep", "member"),
+            ("beep", "call"),
+        )
+    },
+    ("processors/builtin/hearing/engines.py", "options.intra_op_num_threads"): "onnxruntime's way",
+    ("processors/builtin/hearing/engines.py", "options.inter_op_num_threads"): "as before",
+    ("server/batching.py", "member.at"): "BatchCall says: of the window that it is given",
     ("server/calls/audio/outbound.py", "self.playout.blocked"): "Playout says: set by the owner",
     ("server/calls/audio/outbound.py", "playout.blocked"): "as before, of a new one",
     ("server/sockets/tls.py", "context.minimum_version"): "OpenSSL's own way to set a context up",

@@ -16,6 +16,7 @@ from mediaserver.errors import ConfigurationError
 from mediaserver.logs import LinesASecond
 from mediaserver.processes import inside
 from mediaserver.processors.spec import Spec
+from mediaserver.server.batching import Batching
 from mediaserver.server.isolation.hosted import ProcessorHost, load_isolated
 from mediaserver.server.isolation.messages import VERSION
 from mediaserver.server.isolation.setup import HostSetup
@@ -70,7 +71,7 @@ def _host(
 
 
 async def _run(end: socket.socket, settings: Settings, specs: dict[object, Spec]) -> None:
-    await ProcessorHost(end, settings, specs, encoding).run()
+    await ProcessorHost(end, settings, specs, encoding, Batching(settings)).run()
 
 
 def limit_lines() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mediaserver.control import encoding
 from mediaserver.processors.discovery import check_importable, is_isolated
+from mediaserver.server.batching import Batching
 from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.isolation.pool import HostPool
 from mediaserver.settings import Settings
@@ -17,7 +18,7 @@ def runners_for(settings: Settings, worker: int | None = None) -> Runners:
     """
     named = [each for _, each in settings.named()]
     if not settings.isolate and not any(is_isolated(each, settings) for each in named):
-        return InlineRunners()
+        return InlineRunners(Batching(settings))
     for each in named:
         check_importable(each.name)
-    return HostPool(settings, encoding, worker=worker)
+    return HostPool(settings, encoding, Batching(settings), worker=worker)

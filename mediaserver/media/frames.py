@@ -74,6 +74,27 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
     lost: bool = False
     lag: float = 0.0
 
+    def with_samples(self, samples: Int16Array, rate: int | None = None) -> Frame:
+        """The same frame with other audio, as a filter passes it on.
+
+        Args:
+            samples: int16, shape ``(n,)``.
+            rate: in Hz; the frame's own if None.
+
+        Raises:
+            AudioFormatError: not such an array.
+        """
+        check_audio(samples, rate or self.rate)
+        return Frame(
+            samples,
+            rate or self.rate,
+            self.track,
+            self.index,
+            self.start,
+            self.lost,
+            self.lag,
+        )
+
     @property
     def duration(self) -> float:
         """Length in seconds."""

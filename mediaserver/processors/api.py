@@ -18,13 +18,27 @@ from collections.abc import (
     Mapping,
 )
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, overload
-
-import msgspec
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, overload
 
 from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.observer import CallSummary
 from mediaserver.processors.control import CallControl
+
+# All that users write with is had from here.
+from mediaserver.processors.events import Beep as Beep
+from mediaserver.processors.events import Draining as Draining
+from mediaserver.processors.events import Dtmf as Dtmf
+from mediaserver.processors.events import Event as Event
+from mediaserver.processors.events import Hint as Hint
+from mediaserver.processors.events import Interrupted as Interrupted
+from mediaserver.processors.events import LimitReached as LimitReached
+from mediaserver.processors.events import ProcessorRestarted as ProcessorRestarted
+from mediaserver.processors.events import Reconnected as Reconnected
+from mediaserver.processors.events import SpeechStarted as SpeechStarted
+from mediaserver.processors.events import SpeechStopped as SpeechStopped
+from mediaserver.processors.events import Stop as Stop
+from mediaserver.processors.events import StreamError as StreamError
+from mediaserver.processors.events import Webhook as Webhook
 
 ResultT = TypeVar("ResultT", covariant=True)
 PlayState = Literal["queued", "playing", "played", "cleared", "failed"]
@@ -33,93 +47,29 @@ MarkEnd = Literal["played", "cleared"]
 PlayReason = Literal[
     "finished", "barge_in", "cancelled", "socket", "ended", "source", "unconfirmed"
 ]
+MAX_HISTORY_S = 60.0
 AudioSource = Int16Array | AsyncIterable[Int16Array] | AsyncIterable[bytes] | Path | str | bytes
 
 
-class Dtmf(msgspec.Struct, frozen=True):
-    """The caller pressed ``digit``; ``occurred_at`` is Telnyx's time stamp."""
+class Utterance(NamedTuple):
+    """What the caller said at a stretch.
 
-    digit: str
-    occurred_at: str | None = None
-
-
-class StreamError(msgspec.Struct, frozen=True):
-    """Telnyx refused something we sent."""
-
-    code: int | None
-    title: str | None
-    detail: str | None
-    meaning: str
-
-
-class Stop(msgspec.Struct, frozen=True):
-    """The call's media ended.
-
-    ``reason`` is ``stop`` (Telnyx said so), ``lost`` (the socket went and did not come
-    back), ``hangup``, ``processor`` (one failed, and the settings end the call then),
-    ``max_call``, ``idle``, ``silent`` (of a forked call: nothing comes any more) or ``shutdown``
-    (of the server).
+    Attributes:
+        samples: int16, shape ``(n,)``, with the audio from before the speech.
+        rate: in Hz.
+        start: stream time of the first sample, in seconds.
+        speech_start: where the speech itself begins.
+        speech_end: where it ends.
+        is_whole: False where the call ended meanwhile, or after `MAX_UTTERANCE_S`; in the
+            second case the rest follows as the next one.
     """
 
-    reason: str
-
-
-class Draining(msgspec.Struct, frozen=True):
-    """The server takes no new calls; this one may go on until ``within_s``."""
-
-    within_s: float | None
-
-
-class Reconnected(msgspec.Struct, frozen=True):
-    """A second socket took this call over; processors keep their state."""
-
-    stream_id: str | None
-
-
-class Hint(msgspec.Struct, frozen=True):
-    """Something about this call looks wrong; once per call and ``name``."""
-
-    name: str
-    text: str
-
-
-class LimitReached(msgspec.Struct, frozen=True):
-    """The call has lasted (``max_call_s``), or nobody was heard (``idle_s``), for too long.
-
-    It is hung up in ``within_s`` seconds; after ``idle_s`` only if the caller is not heard
-    meanwhile.
-    """
-
-    limit: str
-    within_s: float
-
-
-class Webhook(msgspec.Struct, frozen=True):
-    """A verified webhook about this call; ``event`` is the typed one of ``control``."""
-
-    event: Any
-
-
-class ProcessorRestarted(msgspec.Struct, frozen=True):
-    """The process this chain ran in was lost, and ``why``; this is a fresh chain.
-
-    It is the first event of the new chain. What the old one had queued was cleared.
-    """
-
-    why: str
-
-
-Event = (
-    Dtmf
-    | StreamError
-    | Stop
-    | Draining
-    | Reconnected
-    | ProcessorRestarted
-    | Hint
-    | LimitReached
-    | Webhook
-)
+    samples: Int16Array
+    rate: int
+    start: float
+    speech_start: float
+    speech_end: float
+    is_whole: bool = True
 
 
 class Play(Protocol):
@@ -225,11 +175,34 @@ class Call(Protocol):
         They need the server's API key; in workers they go through the process that has it.
         """
 
-    def frames(self, track: Track | None = "inbound") -> AsyncIterator[Frame]:
+    @property
+    def state(self) -> dict[str, Any]:
+        """Values that the call's processors keep for each other; of one process.
+
+        Batch processors write here what they hear. A chain in a processor host has its own.
+        """
+
+    def frames(
+        self, track: Track | None = "inbound", *, since: Literal["now", "start"] = "now"
+    ) -> AsyncIterator[Frame]:
         """Frames of one track, or of both (None), from now to the call's end.
+
+        What came before is gone, unless ``since`` is ``start``: then the frames of the last
+        ``history_s`` seconds come first, as declared by ``@processor(history_s=…)``; without
+        that, this raises a ValueError.
 
         Frames queue from the first use on; when the reader is 10 s behind, the
         oldest are dropped and counted.
+        """
+
+    def utterances(self, silence_s: float = 0.8, pre_roll: float = 0.4) -> AsyncIterator[Utterance]:
+        """What the caller says, each utterance as a whole, from now to the call's end.
+
+        It needs ``vad`` in the call's chain; a ConfigurationError says where there is none.
+
+        Args:
+            silence_s: what ends an utterance, in seconds.
+            pre_roll: seconds of audio from before the speech that are part of it.
         """
 
     def pairs(self) -> AsyncIterator[Int16Array]:
@@ -240,7 +213,10 @@ class Call(Protocol):
         """
 
     def events(self) -> AsyncIterator[Event]:
-        """Typed events, from now to the call's end; ``Stop`` is the last."""
+        """Typed events, from now to the call's end; ``Stop`` is the last.
+
+        Events that came before the first use are gone.
+        """
 
     async def play(
         self,
@@ -363,7 +339,11 @@ HandlerT = TypeVar("HandlerT", bound=Handler)
 def processor(handler: HandlerT, /) -> HandlerT: ...
 @overload
 def processor(
-    *, rate: int | None = None, requires: tuple[str, ...] = (), tap: bool = False
+    *,
+    rate: int | None = None,
+    requires: tuple[str, ...] = (),
+    tap: bool = False,
+    history_s: float = 0.0,
 ) -> Callable[[HandlerT], HandlerT]: ...
 def processor(
     handler: HandlerT | None = None,
@@ -372,6 +352,7 @@ def processor(
     rate: int | None = None,
     requires: tuple[str, ...] = (),
     tap: bool = False,
+    history_s: float = 0.0,
 ) -> Any:
     """Declare a coroutine function as a call handler.
 
@@ -380,14 +361,17 @@ def processor(
         rate: the sample rate its frames are wanted at, in Hz.
         requires: importable packages it needs.
         tap: it only listens: where its chain runs in a process apart, it stays with the server.
+        history_s: seconds of frames that are kept for ``frames(since="start")``; at most 60.
     """
+    if not 0 <= history_s <= MAX_HISTORY_S:
+        raise ValueError(f"history_s is 0 to {MAX_HISTORY_S:.0f}, not {history_s}")
 
     def mark(function: Handler) -> Handler:
         if not inspect.iscoroutinefunction(function):
             raise TypeError(f"@processor needs an async function, got {function!r}")
         marked: Any = function
         marked.mediaserver_rate, marked.mediaserver_requires = rate, requires
-        marked.mediaserver_tap = tap
+        marked.mediaserver_tap, marked.mediaserver_history_s = tap, history_s
         return function
 
     return mark if handler is None else mark(handler)

@@ -27,6 +27,9 @@ limited = LimitedLog(logging.getLogger(__name__))
 
 GROUP = "mediaserver.processors"
 BUILT_IN = {
+    "barge_in": "mediaserver.processors.builtin.hearing.barge_in:BargeIn",
+    "beep_detect": "mediaserver.processors.builtin.hearing.beep:BeepDetect",
+    "vad": "mediaserver.processors.builtin.hearing.vad:Vad",
     "echo": "mediaserver.processors.builtin.echo:Echo",
     "record": "mediaserver.processors.builtin.record:record",
 }
@@ -46,7 +49,8 @@ def find(processor: str | Callable[..., Any]) -> Spec:
     spec = spec_of(name, _load(processor) if isinstance(processor, str) else processor)
     if spec is None:
         raise ConfigurationError(
-            f"processor {name}: neither an async function nor a Filter with process()"
+            f"processor {name}: neither an async function nor a Filter or BatchProcessor"
+            " with process()"
         )
     for package in spec.requires:
         if importlib.util.find_spec(package) is None:

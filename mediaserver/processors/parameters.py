@@ -30,7 +30,8 @@ class ParameterError(ConfigurationError):
 
 def parameters_of(spec: Spec) -> dict[str, inspect.Parameter]:
     """The processor's parameters by name, without the call itself."""
-    found = list(inspect.signature(spec.target).parameters.values())[1:]
+    found = list(inspect.signature(spec.target).parameters.values())
+    found = found if spec.is_batch else found[1:]
     return {p.name: p for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
@@ -70,7 +71,8 @@ def from_call(
 
 
 def _hints(spec: Spec) -> dict[str, Any]:
-    target = spec.target.__init__ if spec.is_filter else spec.target
+    is_class = spec.is_filter or spec.is_batch
+    target = spec.target.__init__ if is_class else spec.target
     try:
         return get_type_hints(target, include_extras=True)
     except (NameError, TypeError):  # a name only a type checker knows: leave values alone

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from mediaserver.processors.api import Filter
+from mediaserver.processors.batch import BatchProcessor
 
 
 class Spec(msgspec.Struct, frozen=True):
@@ -16,10 +17,11 @@ class Spec(msgspec.Struct, frozen=True):
 
     Attributes:
         name: as given in settings.
-        target: the handler coroutine function or the ``Filter`` class.
+        target: the handler coroutine function, or the ``Filter`` or ``BatchProcessor`` class.
         rate: frames are resampled to it, in Hz; None leaves them.
         requires: importable packages it needs.
         tap: it only listens, and stays in the server's process where its chain is isolated.
+        history_s: seconds of frames that are kept for it.
     """
 
     name: str
@@ -27,11 +29,22 @@ class Spec(msgspec.Struct, frozen=True):
     rate: int | None = None
     requires: tuple[str, ...] = ()
     tap: bool = False
+    history_s: float = 0.0
 
     @property
     def is_filter(self) -> bool:
-        """A ``Filter`` class; else a handler."""
-        return isinstance(self.target, type)
+        """A ``Filter`` class."""
+        return isinstance(self.target, type) and issubclass(self.target, Filter)
+
+    @property
+    def is_batch(self) -> bool:
+        """A ``BatchProcessor`` class: one instance hears all calls of its process."""
+        return isinstance(self.target, type) and issubclass(self.target, BatchProcessor)
+
+    @property
+    def kind(self) -> str:
+        """Its form, in a word."""
+        return "filter" if self.is_filter else "batch" if self.is_batch else "handler"
 
 
 def spec_of(name: str, target: object) -> Spec | None:
@@ -39,6 +52,9 @@ def spec_of(name: str, target: object) -> Spec | None:
     if isinstance(target, type):
         if issubclass(target, Filter) and target.process is not Filter.process:
             return Spec(name, target, target.rate, target.requires, target.tap)
+        if issubclass(target, BatchProcessor) and target.process is not BatchProcessor.process:
+            # It only listens, and one instance is to hear all calls of a process.
+            return Spec(name, target, None, target.requires, tap=True)
         return None
     if inspect.iscoroutinefunction(target):
         return Spec(
@@ -47,5 +63,6 @@ def spec_of(name: str, target: object) -> Spec | None:
             getattr(target, "mediaserver_rate", None),
             getattr(target, "mediaserver_requires", ()),
             getattr(target, "mediaserver_tap", False),
+            getattr(target, "mediaserver_history_s", 0.0),
         )
     return None

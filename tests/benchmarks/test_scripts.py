@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.parts import speech
 from tests.benchmarks.scripts import SCRIPTS
 
 FIGURE = r" +-?\d+\.\d\d"
 # Of each script lines that only a whole result has: rows of its table, and what ends it.
+NEEDS_SPEECH = ("barge_in", "vad")
 SHOWN = {
     "asgi": [
         rf"^  o  own listener +({FIGURE}){{4}}$",
@@ -19,6 +21,17 @@ SHOWN = {
         rf"^  h  ASGI, hypercorn +({FIGURE}){{4}}$",
         rf"^  h/o, pair by pair +({FIGURE}){{3}}$",
         r"^every reply verified$",
+    ],
+    "barge_in": [
+        rf"^  develop {name} +\d+\.\d +\d+ +\d+\.\d\d +\d+\.\d\d .* of \d+$"
+        for name in ("barge_in", "vad", "gate", "level")
+    ],
+    "hearing": [
+        rf"^  {name} (8000|16000)({FIGURE})+$" for name in ("single", "vad", "barge_in", "beep")
+    ],
+    "vad": [
+        rf"^  {name} +10 dB +\d+ +\d+\.\d +\d+\.\d +\d+$"
+        for name in ("vad", "webrtc", "energy", "level")
     ],
     "codecs": [
         rf"^PCMU encode +table bare({FIGURE}){{4}}×  equal$",
@@ -67,6 +80,8 @@ def test_every_script_is_held_to_its_result() -> None:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_a_script_runs_at_its_smallest(script: Path, tmp_path: Path) -> None:
     """It exits 0, opens with what it does not show, and prints its result; from any folder."""
+    if script.stem in NEEDS_SPEECH and not speech.is_here():
+        pytest.skip(f"not installed: {speech.PACKAGES}")
     done = subprocess.run(
         [sys.executable, str(script), "--smallest"],
         cwd=tmp_path,

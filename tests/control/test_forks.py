@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mediaserver.app.call_store import CallStore
 
 from mediaserver.app import MediaServer
-from mediaserver.app.call_store import CallStore
 from mediaserver.carrier import CallPlan, Faults
 from mediaserver.carrier.rest.faults import RestFault
 from mediaserver.carrier.rest.habits import Habits

@@ -22,11 +22,13 @@ import pytest
 
 from mediaserver.app import MediaServer
 from mediaserver.carrier import Audio, CallPlan, FakeCall, place_call, place_calls
+from mediaserver.carrier.plan import speech
 from mediaserver.carrier.rest.api import FakeTelnyx
 from mediaserver.carrier.rest.faults import RestFault
 from mediaserver.carrier.rest.habits import Habits
 from mediaserver.carrier.turns import Turn
 from mediaserver.settings import ProcessorSetting, Settings
+from telephony_codecs import resample_clip
 from tests.control.test_end_to_end import world
 from tests.ports import free_port
 
@@ -38,6 +40,7 @@ TESTED = {
     "echo_bot",
     "embed",
     "gain_filter",
+    "listening_bot",
     "prompt_bot",
     "talk_over",
     "voicemail",
@@ -91,6 +94,20 @@ async def test_echo_bot(where: Where) -> None:
         report = await place_call(server.url, CallPlan(seconds=1.0))
     assert report.echo_problem is None
     assert report.bit_exact
+
+
+async def test_listening_bot(where: Where) -> None:
+    """What was said comes back as a whole, behind the silence that ends it."""
+    silence = np.zeros(16_000, np.int16)
+    clip = speech()
+    said = resample_clip(clip.samples, clip.rate_hz, 8000)[8000:24_000]
+    audio = Audio(np.concatenate([silence, said, silence, silence, silence]), 8000)
+    async with serving(where, "listening_bot.py:listen", "vad") as server:
+        report = await place_call(server.url, CallPlan(audio=audio, linger_s=0.5))
+    assert report.close_code == 1000
+    assert report.heard is not None
+    heard = report.heard.between(0, report.heard.end_s).astype(np.int32)
+    assert np.abs(heard).max() > 0.5 * np.abs(said.astype(np.int32)).max()
 
 
 @pytest.fixture

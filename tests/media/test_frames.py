@@ -43,3 +43,15 @@ def test_audio_is_a_one_dimensional_int16_array() -> None:
     ):
         with pytest.raises(AudioFormatError, match=said):
             check_audio(odd, 8000)
+
+
+def test_a_frame_with_other_samples_keeps_its_place() -> None:
+    """As a filter passes it on, perhaps at another rate; what is no audio is refused."""
+    frame = Frame(np.zeros(160, np.int16), 8000, "outbound", 7, 0.14, True, 0.5)
+    other = frame.with_samples(np.ones(320, np.int16), 16_000)
+    assert (other.rate, len(other.samples), other.duration) == (16_000, 320, 0.02)
+    assert (other.track, other.index, other.start) == ("outbound", 7, 0.14)
+    assert (other.lost, other.lag) == (True, 0.5)
+    assert frame.with_samples(np.ones(80, np.int16)).rate == 8000
+    with pytest.raises(AudioFormatError):
+        frame.with_samples(np.zeros(3))  # type: ignore[arg-type]  # that is the test

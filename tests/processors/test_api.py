@@ -56,3 +56,10 @@ def test_processor_wants_an_async_function() -> None:
     """The decorator refuses what could never be awaited."""
     with pytest.raises(TypeError, match="async"):
         processor(lambda _: None)  # type: ignore[type-var]  # the fault under test
+
+
+@pytest.mark.parametrize("history_s", [-1.0, 61.0, float("nan")])
+def test_a_history_has_an_end(history_s: float) -> None:
+    """A minute of frames at most is kept for a handler."""
+    with pytest.raises(ValueError, match="history_s is 0 to 60"):
+        processor(history_s=history_s)

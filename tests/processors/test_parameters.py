@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.processors.api import Call, Filter
+from mediaserver.processors.batch import BatchProcessor
 from mediaserver.processors.parameters import bind, from_call, parameters_of
 from mediaserver.processors.spec import Spec, spec_of
 from mediaserver.settings import ProcessorSetting
@@ -178,3 +179,18 @@ def test_a_call_sets_only_what_is_allowed() -> None:
     custom = {"param_times": "9", "param_where": "/etc", "times": "8"}
     assert from_call(talk, {"times": 1}, custom, ("times",)) == {"times": 9}
     assert from_call(talk, {"times": 1}, custom, ()) == {"times": 1}
+
+
+def test_a_batch_processor_has_no_call_before_its_parameters() -> None:
+    """One instance hears all calls: what ``__init__`` takes are parameters, the first as well."""
+
+    class Together(BatchProcessor):
+        def __init__(self, size: int = 1) -> None:
+            self.size = size
+
+        def process(self, windows: Any, calls: Any, state: Any) -> list[None]:
+            return []
+
+    spec = spec_of("together", Together)
+    assert spec is not None
+    assert bind(spec, {"size": "3"}) == {"size": 3}

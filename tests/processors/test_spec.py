@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mediaserver.processors.api import Call, Filter, processor
+from mediaserver.processors.batch import BatchProcessor
 from mediaserver.processors.parameters import bind
 from mediaserver.processors.spec import Spec, spec_of
 
@@ -24,6 +27,17 @@ class Wide(Filter):
         return frame
 
 
+class Together(BatchProcessor):
+    requires = ("numpy",)
+
+    def process(self, windows: Any, calls: Any, state: Any) -> list[None]:
+        return [None] * len(calls)
+
+
+@processor(history_s=3.5)
+async def remembers(call: Call) -> None: ...
+
+
 class Unfinished(Filter):
     pass
 
@@ -34,6 +48,8 @@ class Unfinished(Filter):
         (plain, Spec("p", plain), False),
         (declared, Spec("p", declared, 24000, ("numpy",)), False),
         (Wide, Spec("p", Wide, 16000, ("soxr",)), True),
+        (remembers, Spec("p", remembers, history_s=3.5), False),
+        (Together, Spec("p", Together, None, ("numpy",), tap=True), False),
     ],
 )
 def test_what_is_declared_is_found(target: object, spec: Spec, is_filter: bool) -> None:
@@ -41,6 +57,14 @@ def test_what_is_declared_is_found(target: object, spec: Spec, is_filter: bool) 
     found = spec_of("p", target)
     assert found == spec
     assert found.is_filter is is_filter
+
+
+def test_its_kind_is_one_word() -> None:
+    """As `mediaserver processors` shows it."""
+    found = [spec_of("p", target) for target in (plain, Wide, Together)]
+    assert [each.kind for each in found if each] == ["handler", "filter", "batch"]
+    assert [each.is_batch for each in found if each] == [False, False, True]
+    assert spec_of("p", BatchProcessor) is None
 
 
 @pytest.mark.parametrize("target", [7, None, print, lambda: None, int, Unfinished, Wide.process])

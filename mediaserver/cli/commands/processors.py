@@ -44,8 +44,7 @@ def _line(setting: ProcessorSetting, settings: Settings) -> tuple[str, bool]:
             bind(spec, setting.parameters)
     except ConfigurationError as exc:
         return f"{name:12} not available: {exc}", False
-    kind = "filter" if spec.is_filter else "handler"
     parameters = ", ".join(str(p) for p in parameters_of(spec).values()) or "no parameters"
     isolated = is_isolated(setting, settings) or (settings.isolate and not spec.tap)
     where = "processor host" if isolated else "server (tap)" if spec.tap else "server"
-    return f"{name:12} {kind:8} {where:15} {parameters}", True
+    return f"{name:12} {spec.kind:8} {where:15} {parameters}", True

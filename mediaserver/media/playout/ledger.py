@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Literal
 
-from mediaserver.media.playout.returns import MarkReturns
+from mediaserver.media.playout.ear.returns import MarkReturns
 from mediaserver.media.playout.sink import PlayoutSink
 
 State = Literal["queued", "playing", "played", "cleared", "failed"]

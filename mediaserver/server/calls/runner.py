@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from mediaserver.errors import CallEndedError
 from mediaserver.interrupts import is_operators
 from mediaserver.logs import LimitedLog, shown
 from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Event, Stop
-from mediaserver.processors.chain import Budget, Chain, FilterStage
+from mediaserver.processors.chain import Budget, Chain, FilterStage, Stage
+from mediaserver.processors.spec import Spec
 from mediaserver.server.calls.event_hub import EventHub
 from mediaserver.server.calls.selection import Chosen
 from mediaserver.server.calls.view import CallView, ViewedCall
+from mediaserver.server.calls.watching.load import RunnerLoad
 from mediaserver.settings import Settings
 
 limited = LimitedLog(logging.getLogger(__name__))
@@ -46,28 +48,6 @@ class RunningCall(ViewedCall, Protocol):
 
     def held_up(self, by_call_id: str, who: str, seconds: float) -> None:
         """A processor, of this call or of another one, has held up where it runs."""
-
-
-class RunnerLoad(NamedTuple):
-    """How processors keep up; see ``CallSummary``."""
-
-    dropped_frames: int = 0
-    dropped_events: int = 0
-    queued_frames: int = 0
-    queued_events: int = 0
-    budget_overruns: int = 0
-    unsent_s: float = 0.0  # live audio that did not get from a processor host to its call
-
-    def joined(self, other: RunnerLoad) -> RunnerLoad:
-        """What both have dropped, and the longer of their queues."""
-        return RunnerLoad(
-            self.dropped_frames + other.dropped_frames,
-            self.dropped_events + other.dropped_events,
-            max(self.queued_frames, other.queued_frames),
-            max(self.queued_events, other.queued_events),
-            self.budget_overruns + other.budget_overruns,
-            self.unsent_s + other.unsent_s,
-        )
 
 
 class Runner(Protocol):
@@ -109,6 +89,29 @@ class Runner(Protocol):
         """Cancel the handlers that are left, and wait until they have ended."""
 
 
+class Batches(Protocol):
+    """The batch processors of a process."""
+
+    def start(self) -> None:
+        """Make those that the settings name ready.
+
+        Raises:
+            ConfigurationError: one cannot be made.
+        """
+
+    def join(
+        self,
+        view: CallView,
+        spec: Spec,
+        parameters: Mapping[str, Any],
+        failed: Callable[[BaseException], None],
+    ) -> Stage:
+        """Have a call heard; the stage that takes its frames."""
+
+    def close(self) -> None:
+        """End their threads."""
+
+
 class Runners(Protocol):
     """Where the runners of a process's calls come from."""
 
@@ -140,13 +143,17 @@ class InlineRunner:
     Args:
         chosen: the chain.
         settings: how errors and returns are answered.
+        batches: hear calls together; None: a chain with a batch processor fails.
     """
 
-    def __init__(self, chosen: Sequence[Chosen], settings: Settings) -> None:
+    def __init__(
+        self, chosen: Sequence[Chosen], settings: Settings, batches: Batches | None = None
+    ) -> None:
         self.names = tuple(choice.spec.name for choice in chosen)
         self.n_errors = 0
         self._chosen = chosen
         self._settings = settings
+        self._batches = batches
         budget = Budget(settings.budget_ms / 1000, self._over_budget)
         self._chain = Chain([], self._failed, budget, monotonic)
         self.run = self._chain.run
@@ -176,10 +183,10 @@ class InlineRunner:
         loop = asyncio.get_running_loop()
         for choice in self._chosen:
             spec = choice.spec
-            view = CallView(call, self._events, spec.name, spec.rate, self._adopt)
+            view = CallView(call, self._events, spec.name, spec.rate, self._adopt, spec.history_s)
             self._views.append(view)
-            if spec.is_filter:
-                self._make_filter(view, choice)
+            if spec.is_filter or spec.is_batch:
+                self._make_stage(view, choice)
                 continue
             self._chain.add(view)
             task = loop.create_task(
@@ -235,15 +242,25 @@ class InlineRunner:
         if failure is not None and not (call.ended and _is_end(failure)):
             self._failed(view.name, failure)
 
-    def _make_filter(self, view: CallView, choice: Chosen) -> None:
+    def _make_stage(self, view: CallView, choice: Chosen) -> None:
+        spec = choice.spec
         try:
-            filter_ = choice.spec.target(view, **choice.parameters)
-            view.takes(filter_.rate)
-            stage = FilterStage(choice.spec.name, filter_)
+            if spec.is_batch:
+                assert self._batches is not None, "whoever makes runners has batches"
+                lost = partial(self._batch_failed, spec.name)
+                stage = self._batches.join(view, spec, choice.parameters, lost)
+            else:
+                filter_ = spec.target(view, **choice.parameters)
+                view.takes(filter_.rate)
+                stage = FilterStage(spec.name, filter_)
         except BaseException as exc:  # the border to a user's code: sys.exit() as well
-            self._failed(choice.spec.name, exc)
+            self._failed(spec.name, exc)
         else:
             self._chain.add(stage)
+
+    def _batch_failed(self, name: str, exc: BaseException) -> None:
+        self._chain.bypass(name)
+        self._failed(name, exc)
 
     async def handle(self, call: RunningCall, view: CallView, choice: Chosen) -> None:
         """Run one handler to its end; by this name a stack tells whose code runs."""
@@ -341,17 +358,28 @@ def _is_end(failure: BaseException) -> bool:
 
 
 class InlineRunners:
-    """All chains run in the thread that carries the calls; ``Runners``."""
+    """All chains run in the thread that carries the calls; ``Runners``.
+
+    Args:
+        batches: hear calls together.
+    """
+
+    def __init__(self, batches: Batches | None = None) -> None:
+        self._batches = batches
 
     n_hosts = (0, 0)
     resident_bytes = 0
 
     async def start(self) -> None:
         """See ``Runners``."""
+        if self._batches is not None:
+            self._batches.start()
 
     def make_runner(self, chosen: Sequence[Chosen], settings: Settings) -> Runner:
         """See ``Runners``."""
-        return InlineRunner(chosen, settings)
+        return InlineRunner(chosen, settings, self._batches)
 
     async def close(self) -> None:
         """See ``Runners``."""
+        if self._batches is not None:
+            self._batches.close()

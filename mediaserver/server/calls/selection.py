@@ -87,6 +87,9 @@ def load(path: KeyPath, setting: ProcessorSetting) -> Spec:
         raise WrongSettingError((*path, *inner), exc.problem) from exc
     except ConfigurationError as exc:
         raise WrongSettingError(path, str(exc)) from exc
+    if spec.is_batch and setting.allow:
+        problem = f"{spec.name} is a batch processor: its parameters are the same for all calls"
+        raise WrongSettingError((*path, "allow"), problem)
     return spec
 
 

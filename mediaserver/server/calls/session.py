@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from mediaserver.media.playout import PlayoutSink
 from mediaserver.observer import CallSummary, ReportedEvent
-from mediaserver.processors.api import Reconnected, Webhook
+from mediaserver.processors.api import Event, Reconnected, Webhook
 from mediaserver.server.calls.audio.alarm import Alarm
 from mediaserver.server.calls.audio.formats import Formats
 from mediaserver.server.calls.audio.inbound import Inbound
@@ -119,6 +119,7 @@ class Session:
         self.ended_at: float | None = None
         self.end_reason = ""
         self.is_hung_up = False
+        self.state: dict[str, Any] = {}
         self._host = host
         self._loop = asyncio.get_running_loop()
         self._finishing: asyncio.Task[None] | None = None
@@ -153,7 +154,7 @@ class Session:
         return self.line is not None
 
     @property
-    def state(self) -> str:
+    def phase(self) -> str:
         """Where it stands, in a word: ``live``, ``no socket``, ``slow reader``, ``ending``."""
         if self.ended:
             return "ending"
@@ -267,6 +268,10 @@ class Session:
     def count(self, name: str) -> None:
         """One more of ``name``."""
         self._host.count(name)
+
+    def publish(self, event: Event) -> None:
+        """Give an event to whoever asked for events."""
+        self.runner.publish(event)
 
     def stats(self) -> CallSummary:
         """Its facts and figures as they are now."""

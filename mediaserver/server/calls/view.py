@@ -6,16 +6,10 @@ import asyncio
 import logging
 import weakref
 from collections import deque
-from collections.abc import (
-    AsyncIterator,
-    Callable,
-    Coroutine,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -23,10 +17,12 @@ from mediaserver.errors import CallEndedError
 from mediaserver.logs import CallLogger
 from mediaserver.media.align import PairAligner
 from mediaserver.media.frames import Frame, Int16Array, Track
+from mediaserver.media.playout.ear.listening import Listener
 from mediaserver.observer import CallSummary
-from mediaserver.processors.api import AudioSource, Event, Mark, Play, ResultT
+from mediaserver.processors.api import AudioSource, Event, Mark, Play, ResultT, Utterance
 from mediaserver.processors.chain import RateConverter
 from mediaserver.processors.control import CallControl
+from mediaserver.processors.utterances import check_detector, utterances
 from mediaserver.server.calls.audio.queue import DropOldest
 from mediaserver.server.calls.event_hub import EventHub
 from mediaserver.server.calls.facts import CallFacts
@@ -69,6 +65,9 @@ class ViewedOutbound(Protocol):
     async def clear(self) -> dict[Play, float]:
         """See ``Call.clear``."""
 
+    def listen(self, listener: Listener) -> None:
+        """Tell a listener what is at the ear."""
+
 
 class ViewedCall(Protocol):
     """What a view shows of its call."""
@@ -88,6 +87,13 @@ class ViewedCall(Protocol):
     @property
     def ended(self) -> bool:
         """Its media is over."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What its processors keep for each other."""
+
+    def publish(self, event: Event) -> None:
+        """Give an event to whoever asked for events."""
 
     def stats(self) -> CallSummary:
         """Its facts and figures as they are now."""
@@ -116,6 +122,7 @@ class CallView:
         name: the processor's.
         rate_hz: the rate it wants frames at; None takes them as they are.
         adopt: told of each task that it starts.
+        history_s: seconds of frames that are kept for it.
     """
 
     def __init__(
@@ -125,6 +132,7 @@ class CallView:
         name: str,
         rate_hz: int | None,
         adopt: Callable[[CallView, asyncio.Task[Any]], None] = lambda _, __: None,
+        history_s: float = 0.0,
     ) -> None:
         self._call = call
         self._adopt = adopt
@@ -133,13 +141,17 @@ class CallView:
         self._rates = RateConverter(rate_hz) if rate_hz is not None else None
         self._readers: list[tuple[Track | None, weakref.ref[DropOldest[Frame]]]] = []
         self._dropped_frames = 0
-        # Frames that come before the handler has run its first lines are kept for it.
-        self._early: deque[Frame] | None = deque(maxlen=FRAMES_LIMIT)
+        # Frames that come before the handler has run its first lines are kept for it, and later
+        # ones where it wants a history: 20 ms of two tracks.
+        n_kept = max(round(100 * history_s), FRAMES_LIMIT)
+        self._kept: deque[Frame] | None = deque(maxlen=n_kept)
+        self._is_starting, self._has_history = True, history_s > 0
         self._rate_hz = rate_hz
         self._send_at = 0.0
         self._log: CallLogger | None = None
         self._play_live = call.outbound.play_live
-        self.count = call.count  # for the processors of the package
+        # For the processors of the package.
+        self.count, self.publish, self.listen = call.count, call.publish, call.outbound.listen
 
     @property
     def id(self) -> str:
@@ -207,6 +219,11 @@ class CallView:
         return self._call.facts.formats.send_rate
 
     @property
+    def state(self) -> dict[str, Any]:
+        """See ``Call.state``."""
+        return self._call.state
+
+    @property
     def stats(self) -> CallSummary:
         """See ``Call.stats``."""
         return self._call.stats()
@@ -233,12 +250,17 @@ class CallView:
         readers = (ref() for _, ref in self._readers)
         return max((reader.n_waiting for reader in readers if reader), default=0)
 
-    def frames(self, track: Track | None = "inbound") -> AsyncIterator[Frame]:
+    def frames(
+        self, track: Track | None = "inbound", *, since: Literal["now", "start"] = "now"
+    ) -> AsyncIterator[Frame]:
         """See ``Call.frames``."""
-        reader: DropOldest[Frame] = DropOldest(FRAMES_LIMIT)
+        if since == "start" and not self._has_history:
+            raise ValueError("frames since the start: declare @processor(history_s=…)")
+        former = (self._kept or ()) if since == "start" or self._is_starting else ()
+        reader: DropOldest[Frame] = DropOldest(FRAMES_LIMIT + len(former))
         # An iterator nobody reads any more goes with its last reference.
         self._readers.append((track, weakref.ref(reader, self._forget)))
-        for frame in self._early or ():
+        for frame in former:
             if track is None or track == frame.track:
                 reader.push(frame)
         if self._call.ended:
@@ -247,7 +269,9 @@ class CallView:
 
     def started(self) -> None:
         """The handler has run until its first wait: what it wants to read, it reads now."""
-        self._early = None
+        self._is_starting = False
+        if not self._has_history:
+            self._kept = None
 
     async def pairs(self) -> AsyncIterator[Int16Array]:
         """See ``Call.pairs``."""
@@ -260,6 +284,12 @@ class CallView:
                 yield block
         for block in aligner.flush():
             yield block
+
+    def utterances(self, silence_s: float = 0.8, pre_roll: float = 0.4) -> AsyncIterator[Utterance]:
+        """See ``Call.utterances``."""
+        check_detector(self.stats.processors)
+        events, convert = self._events.subscribe(), RateConverter(self.rate).convert
+        return utterances(self.frames(), convert, events.waiting, silence_s, pre_roll)
 
     def events(self) -> AsyncIterator[Event]:
         """See ``Call.events``."""
@@ -335,10 +365,10 @@ class CallView:
     def process(self, frame: Frame) -> Frame:
         """As a stage of the chain: give the frame to whoever reads, and pass it on."""
         readers = self._readers
-        if readers or self._early is not None:
+        if readers or self._kept is not None:
             seen = frame if self._rates is None else self._rates.convert(frame)
-            if self._early is not None:
-                self._early.append(seen)
+            if self._kept is not None:
+                self._kept.append(seen)
             for track, ref in readers:
                 if track is None or track == seen.track:
                     reader = ref()

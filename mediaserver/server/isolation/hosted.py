@@ -16,6 +16,7 @@ from mediaserver.media.frames import Frame
 from mediaserver.processors.parameters import from_call
 from mediaserver.processors.spec import Spec
 from mediaserver.server.calls.hangups import ControlEncoding
+from mediaserver.server.calls.runner import Batches
 from mediaserver.server.calls.selection import Chosen, load
 from mediaserver.server.calls.watching.blame import Culprit, LoopWatch
 from mediaserver.server.isolation import messages
@@ -44,6 +45,7 @@ class ProcessorHost:
         settings: with the processors by their numbers.
         specs: the processors found, by their names.
         control: encodes and reads what goes to and comes from the control client.
+        batches: hear the calls of this host together.
     """
 
     def __init__(
@@ -52,7 +54,9 @@ class ProcessorHost:
         settings: Settings,
         specs: Mapping[object, Spec],
         control: ControlEncoding,
+        batches: Batches | None = None,
     ) -> None:
+        self._batches = batches
         self._settings = settings
         self._named = [each for _, each in settings.named()]
         self._specs = specs
@@ -126,6 +130,7 @@ class ProcessorHost:
             self._settings,
             self._control,
             self._forget,
+            self._batches,
         )
         call.begin()
 

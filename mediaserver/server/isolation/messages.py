@@ -16,9 +16,9 @@ import msgspec
 from mediaserver.media.frames import Track
 from mediaserver.observer import CallSummary, StreamRequest
 from mediaserver.processes.messages import Failed, Heartbeat, Hello, Ready, Shutdown
-from mediaserver.processors.api import Event, PlayReason, PlayState, Webhook
+from mediaserver.processors.api import Event, Interrupted, PlayReason, PlayState, Webhook
 from mediaserver.server.calls.audio.formats import Formats
-from mediaserver.server.calls.runner import RunnerLoad
+from mediaserver.server.calls.watching.load import RunnerLoad
 
 __all__ = ["Failed", "Heartbeat", "Hello", "Ready", "Shutdown"]
 
@@ -291,6 +291,11 @@ def event_message(event: Event) -> Publish:
     """
     if isinstance(event, Webhook):
         body = msgspec.json.encode((event.event.event_type, msgspec.Raw(_json(event.event))))
+    elif type(event).__name__ not in _EVENTS:
+        raise TypeError(f"{type(event).__name__} is known in its own process only")
+    elif isinstance(event, Interrupted):  # the plays are known there by what they tell of their end
+        heard = tuple((None, seconds) for _, seconds in event.heard)
+        body = _json(msgspec.structs.replace(event, heard=heard))
     else:
         body = _json(event)
     return Publish(type(event).__name__, body)

@@ -18,7 +18,7 @@ from mediaserver.processes.child import END_WITHIN_S, ChildKind, ChildLimits, Ch
 from mediaserver.processes.memory import resident_bytes
 from mediaserver.processes.supervisor import Supervisor
 from mediaserver.server.calls.hangups import ControlEncoding
-from mediaserver.server.calls.runner import InlineRunner, Runner
+from mediaserver.server.calls.runner import Batches, InlineRunner, Runner
 from mediaserver.server.calls.selection import Chosen
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.host import HostProcess
@@ -42,6 +42,7 @@ class HostPool:
     Args:
         settings: see ``Settings``.
         control: encodes and reads what goes to and comes from the control client.
+        batches: hear calls together, in this process.
         beat_s: between two heartbeats of the spawner.
         worker: number of the worker that this process is, for the log of its hosts.
 
@@ -53,11 +54,13 @@ class HostPool:
         self,
         settings: Settings,
         control: ControlEncoding,
+        batches: Batches | None = None,
         beat_s: float = 0.5,
         *,
         worker: int | None = None,
     ) -> None:
         self._settings = settings
+        self._batches = batches
         self._control = control
         self._numbers = itertools.count(1)
         self._hosts: dict[int, HostProcess] = {}
@@ -105,6 +108,8 @@ class HostPool:
         Raises:
             ConfigurationError: a processor cannot be used.
         """
+        if self._batches is not None:
+            self._batches.start()
         await self._supervisor.start()
         self._start_host()
         self._due = monotonic()
@@ -123,17 +128,19 @@ class HostPool:
         # The spawner that started one may have died long before.
         for host in [*self._hosts.values(), *self._ending.values()]:
             host.kill()
+        if self._batches is not None:
+            self._batches.close()
 
     def make_runner(self, chosen: Sequence[Chosen], settings: Settings) -> Runner:
         """What runs a chain: inline, unless one of its processors asks for isolation."""
         if not any(choice.isolated for choice in chosen):
-            return InlineRunner(chosen, settings)
+            return InlineRunner(chosen, settings, self._batches)
         taps = [choice for choice in chosen if choice.spec.tap]
         chain = tuple(choice.index for choice in chosen if not choice.spec.tap)
         outside = chosen[0].outside
         return IsolatedRunner(
             self.place,
-            InlineRunner(taps, settings),
+            InlineRunner(taps, settings, self._batches),
             [choice.spec.name for choice in chosen],
             chain,
             outside,

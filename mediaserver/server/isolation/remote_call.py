@@ -16,8 +16,9 @@ from mediaserver.observer import CallSummary
 from mediaserver.processors.api import Event
 from mediaserver.server.calls.facts import CallFacts
 from mediaserver.server.calls.hangups import ControlEncoding
-from mediaserver.server.calls.runner import InlineRunner, RunnerLoad
+from mediaserver.server.calls.runner import Batches, InlineRunner
 from mediaserver.server.calls.selection import Chosen
+from mediaserver.server.calls.watching.load import RunnerLoad
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.link import Link
 from mediaserver.server.isolation.remote_plays import RemotePlays
@@ -44,6 +45,7 @@ class RemoteCall:
         settings: how errors and returns are answered.
         control: encodes and reads what goes to and comes from the control client.
         done: called once nothing of the call is left here.
+        batches: hear the calls of this host together.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class RemoteCall:
         settings: Settings,
         control: ControlEncoding,
         done: Callable[[int], None],
+        batches: Batches | None = None,
     ) -> None:
+        self.state: dict[str, Any] = {}
         self.facts = facts_of(opened.facts)
         self.ended = False
         self.inbound = RemoteInbound()
@@ -71,7 +75,7 @@ class RemoteCall:
         self._done = done
         self._requests = itertools.count(1)
         self._replies: dict[int, asyncio.Future[Any]] = {}
-        self._runner = InlineRunner(chosen, settings)
+        self._runner = InlineRunner(chosen, settings, batches)
         self._load = RunnerLoad()
         self._unsent_told_s = 0.0  # what ``_stats`` has of ``outbound.unsent_s``
         self._n_abandoned = 0

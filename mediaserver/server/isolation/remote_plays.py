@@ -191,6 +191,10 @@ class RemotePlays:
             return play
         raise no_source(source)
 
+    def listen(self, listener: object) -> None:
+        """Raise ConfigurationError: what is at the ear is known in the server's process only."""
+        raise ConfigurationError("what is at the ear is not known in a processor host")
+
     def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
         """See ``Call.play_live``."""
         self._check_can_send()

@@ -18,12 +18,8 @@ from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Event, ProcessorRestarted, Reconnected
 from mediaserver.server.calls.audio.outbound import Outbound
 from mediaserver.server.calls.hangups import ControlEncoding
-from mediaserver.server.calls.runner import (
-    CANCELLED_WITHIN_S,
-    InlineRunner,
-    RunnerLoad,
-    RunningCall,
-)
+from mediaserver.server.calls.runner import CANCELLED_WITHIN_S, InlineRunner, RunningCall
+from mediaserver.server.calls.watching.load import RunnerLoad
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.hosted_plays import HostedPlays
 from mediaserver.server.isolation.link import PacketTooLongError

@@ -12,6 +12,7 @@ import numpy as np
 from mediaserver.errors import CallEndedError
 from mediaserver.media.frames import Int16Array
 from mediaserver.media.playout import NOTHING_SENT, Cause, Outcome, Play, Playout, Tally
+from mediaserver.media.playout.ear.listening import Listener
 from mediaserver.processors import api
 from mediaserver.processors.api import AudioSource, MarkEnd, PlayEnd, PlayReason, PlayState
 from mediaserver.server.calls.audio.alarm import Alarm
@@ -149,6 +150,7 @@ class Outbound:
         "_blocked_s",
         "_earlier",
         "_freed",
+        "_listeners",
         "_resumed",
         "_sources",
         "ended",
@@ -167,6 +169,7 @@ class Outbound:
         self._ahead_s = ahead_s
         self._sources = Sources(self._changed, call_id)
         self._freed: asyncio.Future[None] | None = None
+        self._listeners: list[Listener] = []
         self._resumed: list[LivePlay] = []
 
     @property
@@ -253,6 +256,11 @@ class Outbound:
         alarm = self._alarm
         if at is not None and at < alarm.at:
             alarm.set(at)
+
+    def listen(self, listener: Listener) -> None:
+        """Tell a listener what is at the ear, on this socket and on later ones."""
+        self._listeners.append(listener)
+        self.playout.listen(listener, monotonic)
 
     def is_speaking(self, now: float) -> bool:
         """The caller hears a play; live audio (an echo, a bridge) is none."""
@@ -341,6 +349,9 @@ class Outbound:
         playout.blocked = blocked
         self.playout = playout
         self.rate_hz = playout.ledger.rate_hz
+        for listener in self._listeners:
+            listener.cleared(monotonic())
+            playout.listen(listener, monotonic)
         self._resumed = resumed
         for play in resumed:
             play.resume(playout)

@@ -44,6 +44,12 @@ class DropOldest(Generic[T]):
         if self._waiter is not None:
             self._wake()
 
+    def waiting(self) -> list[T]:
+        """Take all that waits now."""
+        items = list(self._items)
+        self._items.clear()
+        return items
+
     def close(self) -> None:
         """No more items come."""
         self._closed = True

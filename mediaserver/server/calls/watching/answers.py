@@ -24,6 +24,6 @@ def answers_of(calls: CallRegistry) -> Answers:
 
     def live_calls() -> bytes:
         sessions = calls.sessions.values()
-        return msgspec.msgpack.encode([(each.state, calls.summary_of(each)) for each in sessions])
+        return msgspec.msgpack.encode([(each.phase, calls.summary_of(each)) for each in sessions])
 
     return {"figures": figures, "calls": live_calls}

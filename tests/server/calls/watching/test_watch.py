@@ -12,7 +12,7 @@ from mediaserver.media.playout import NOTHING_SENT
 from mediaserver.media.playout.ledger import Ledger
 from mediaserver.processors.api import Event, Hint, LimitReached, StreamError
 from mediaserver.server.calls.audio.levels import Levels
-from mediaserver.server.calls.runner import RunnerLoad
+from mediaserver.server.calls.watching.load import RunnerLoad
 from mediaserver.server.calls.watching.watch import Watch
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import ErrorBody

@@ -1,0 +1,1 @@
+"""Built-in batch processors that say what is heard in a call."""

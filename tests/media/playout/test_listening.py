@@ -1,0 +1,65 @@
+"""A listener learns what is sent, and when it is at the ear."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mediaserver.media.frames import Int16Array
+from mediaserver.media.playout import Playout
+from telephony_codecs import codec
+
+
+class Sink:
+    """Takes all."""
+
+    def send_media(self, payload: bytes) -> None: ...
+    def send_mark(self, name: str) -> None: ...
+    def send_clear(self) -> None: ...
+
+
+class Heard:
+    """A listener."""
+
+    def __init__(self) -> None:
+        self.pieces: list[tuple[float, Int16Array]] = []
+        self.cleared_at: list[float] = []
+
+    def sent(self, samples: Int16Array, rate_hz: int, at: float) -> None:
+        assert rate_hz == 8000
+        self.pieces.append((at, samples.copy()))
+
+    def cleared(self, at: float) -> None:
+        self.cleared_at.append(at)
+
+
+@pytest.mark.parametrize("name", ["PCMU", "PCMA", "L16"])
+def test_what_is_sent_is_told_with_its_time(name: str) -> None:
+    """Pieces lie end to end at the ear, however far ahead they are sent; live audio as well."""
+    now = 100.0
+    heard = Heard()
+    playout = Playout(codec(name).encoder(8000), Sink(), lead_s=0.2)
+    playout.listen(heard, lambda: now)
+    samples = np.arange(4000, dtype=np.int16)
+    playout.play(samples, 8000, now)
+    while playout.next_at is not None and now < 101.0:
+        now = max(playout.next_at, now)
+        playout.tick(now)
+        now += 0.001
+    np.testing.assert_array_equal(np.concatenate([each for _, each in heard.pieces]), samples)
+    ends = [at + len(each) / 8000 for at, each in heard.pieces]
+    assert heard.pieces[0][0] == 100.0
+    assert [at for at, _ in heard.pieces[1:]] == pytest.approx(ends[:-1], abs=0.002)
+    now = 105.0
+    playout.play_live(np.ones(160, np.int16), 8000, now)
+    assert heard.pieces[-1][0] == 105.0
+
+
+def test_what_is_cleared_is_told() -> None:
+    """At the time of ``clear``."""
+    heard = Heard()
+    playout = Playout(codec("PCMU").encoder(), Sink(), lead_s=None)
+    playout.listen(heard, lambda: 3.5)
+    playout.play(np.zeros(8000, np.int16), 8000, 3.0)
+    playout.clear(3.5)
+    assert heard.cleared_at == [3.5]
