@@ -46,6 +46,7 @@ BEAT_S = 0.05
 FAMILY_LABELS = {
     "bad_request.*": "kind",
     "refused.*": "kind",
+    "fork_refused.*": "kind",
     "closed.*": "code",
     "ended.*": "reason",
     "tokens.*": "verdict",
@@ -54,6 +55,7 @@ FAMILY_LABELS = {
 NAMES = {
     "calls": "calls",
     "refused.*": "refused_messages",
+    "fork_refused.*": "refused_packets_of_forks",
     "closed.*": "closed_sockets",
     "ended.*": "ended_calls",
     "bad_request.*": "bad_requests",
