@@ -20,6 +20,7 @@ PURE = 0.8
 QUIETEST_DBFS = -45.0
 # A tone stays where it is; what moves is a whistle, or music.
 DRIFT_HZ = 50.0
+AT_ONCE = 8
 
 
 class _Tone:
@@ -65,7 +66,9 @@ class BeepDetect(BatchProcessor):
         """See ``BatchProcessor``."""
         samples = windows.astype(np.float32) / 32768
         power = np.square(samples).mean(axis=1)
-        sums = np.square(samples @ self._sums)
+        # A few at a time: a larger product would have numpy start threads of its own.
+        few = [samples[at : at + AT_ONCE] for at in range(0, len(samples), AT_ONCE)]
+        sums = np.square(np.concatenate([each @ self._sums for each in few]))
         n = len(self._frequencies)
         powers = sums[:, :n] + sums[:, n:]
         best = powers.argmax(axis=1)

@@ -116,7 +116,7 @@ class Silero:
 
     name = "Silero VAD"
     frame_ms = 32.0
-    lag_s = 0.11
+    lag_s = 0.12
 
     def __init__(self, rate_hz: int) -> None:
         path = silero_weights()

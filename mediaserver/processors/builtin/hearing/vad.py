@@ -28,7 +28,16 @@ class Segmenter:
         lag_s: so long behind the last sound the probability falls.
     """
 
-    __slots__ = ("_begun", "_is_speaking", "_lag_s", "_least", "_release", "_silent", "_threshold")
+    __slots__ = (
+        "_begun",
+        "_is_speaking",
+        "_lag_s",
+        "_least",
+        "_release",
+        "_silent",
+        "_sure",
+        "_threshold",
+    )
 
     def __init__(
         self,
@@ -43,31 +52,37 @@ class Segmenter:
         self._least = least_speech_s, least_silence_s
         self._is_speaking = False
         self._begun: float | None = None
+        self._sure: float | None = None
         self._silent: float | None = None
 
     def push(self, likely: float, at: float, end: float) -> SpeechStarted | SpeechStopped | None:
         """Take the window between two stream times; what begins or ends with it."""
         least_speech_s, least_silence_s = self._least
-        if likely >= self._threshold:
-            self._silent = None
+        if likely >= self._release:
+            # A word begins before it is certain that it is one.
             if self._begun is None:
                 self._begun = at
-        elif likely < self._release and self._silent is None:
+            if likely >= self._threshold:
+                self._silent = None
+                if self._sure is None:
+                    self._sure = at
+        elif self._silent is None:
             self._silent = at - self._lag_s
         begun, silent = self._begun, self._silent
-        if begun is None:
-            return None
         if not self._is_speaking:
-            if silent is not None:
-                self._begun = self._silent = None
-            elif end - begun >= least_speech_s - 1e-9:
+            if likely < self._release:
+                self._begun = self._sure = self._silent = None
+            elif begun is not None and self._lasts(end, least_speech_s):
                 self._is_speaking = True
                 return SpeechStarted(begun)
-        elif silent is not None and end - silent >= least_silence_s - 1e-9:
+        elif begun is not None and silent is not None and end - silent >= least_silence_s - 1e-9:
             self._is_speaking = False
-            self._begun = self._silent = None
+            self._begun = self._sure = self._silent = None
             return SpeechStopped(silent, max(silent - begun, 0.0))
         return None
+
+    def _lasts(self, end: float, least_speech_s: float) -> bool:
+        return self._sure is not None and end - self._sure >= least_speech_s - 1e-9
 
 
 class _Own:
@@ -97,8 +112,8 @@ class Vad(BatchProcessor):
         self,
         rate: int = 8000,
         engine: EngineName = "auto",
-        threshold: float = 0.5,
-        release: float = 0.35,
+        threshold: float = 0.4,
+        release: float = 0.3,
         least_speech_ms: float = 90.0,
         least_silence_ms: float = 250.0,
     ) -> None:
