@@ -22,7 +22,7 @@ from mediaserver.control import (
     encoding,
     webhook_route,
 )
-from mediaserver.control.client import client_from
+from mediaserver.control.client import TelnyxClient, client_from
 from mediaserver.control.events import Event
 from mediaserver.control.rest.actions.bound import perform
 from mediaserver.control.rest.fields import BidirectionalCodec, BidirectionalRate
@@ -75,8 +75,9 @@ class MediaServer:
         limits: WorkerLimits | None = None,
         webhooks: WebhookReceiver | None = None,
     ) -> None:
-        self.settings = settings = settings or Settings()
-        self.client = client_from(settings)
+        settings = settings or Settings()
+        self.settings: Settings = settings
+        self.client: TelnyxClient | None = client_from(settings)
         self.webhooks = webhooks
         self._own_webhooks: WebhookReceiver | None = None
         if settings.public_keys and webhooks is None:
@@ -87,7 +88,7 @@ class MediaServer:
         self._relations = Relations(self.client, self.webhooks, _restart_limits(settings), store)
         if settings.answer:
             self._answer_calls()
-        self.service = self._make_service(limits)
+        self.service: Service = self._make_service(limits)
         self._signals: StopSignals | None = None
 
     def _make_service(self, limits: WorkerLimits | None) -> Service:

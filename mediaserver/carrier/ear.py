@@ -91,7 +91,7 @@ class Ear:
         self.rate_hz = rate_hz
         self.runs: list[Run] = []
         self.cuts: list[Cut] = []
-        self.n_fed = 0
+        self.n_fed: int = 0
         self._marks: deque[tuple[float, str]] = deque()
 
     @property

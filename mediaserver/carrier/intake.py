@@ -104,10 +104,10 @@ class Intake:
     """
 
     def __init__(self, plan: CallPlan) -> None:
-        self.ear = Ear(plan.out_rate_hz)
-        self.heard = Heard(plan.out_rate_hz)
+        self.ear: Ear = Ear(plan.out_rate_hz)
+        self.heard: Heard = Heard(plan.out_rate_hz)
         self._listens = plan.turns is not None
-        self.arrivals = Arrivals()
+        self.arrivals: Arrivals = Arrivals()
         self.received: list[Received] = []
         self.silent: Counter[str] = Counter()
         self._mp3 = plan.mode == "mp3"

@@ -54,11 +54,11 @@ class Line:
 
     def __init__(self, url: str, plan: CallPlan, voices: Voices, *, greet: bool) -> None:
         self.plan = plan
-        self.record = Record(plan, Intake(plan), voices)
-        self.stream_id = plan.stream_id
-        self.over = asyncio.Event()
-        self.closed = asyncio.Event()
-        self.is_ringing = plan.ring_s > 0 or plan.answer == "never"
+        self.record: Record = Record(plan, Intake(plan), voices)
+        self.stream_id: str = plan.stream_id
+        self.over: asyncio.Event = asyncio.Event()
+        self.closed: asyncio.Event = asyncio.Event()
+        self.is_ringing: bool = plan.ring_s > 0 or plan.answer == "never"
         self._url = url
         self._greet = greet
         self._sequence = 0

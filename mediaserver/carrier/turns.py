@@ -119,7 +119,7 @@ class Caller:
 
     def __init__(self, turns: Sequence[Turn], heard: Heard, quiet_s: float, rate_hz: int) -> None:
         self.taken: list[Taken] = []
-        self.waiting = list(turns)
+        self.waiting: list[Turn] = list(turns)
         self._heard = heard
         self._quiet_s = quiet_s
         self._rate_hz = rate_hz

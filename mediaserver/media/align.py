@@ -39,8 +39,8 @@ class PairAligner:
         self._settlers = (Settler(), Settler())
         self._silence: Int16Array = np.zeros((rate_hz, 2), np.int16)
         self._silence.flags.writeable = False
-        self.position = 0
-        self.late = 0
+        self.position: int = 0
+        self.late: int = 0
 
     def push(self, frame: Frame) -> list[Int16Array]:
         """Add a frame and return the blocks it completes, in order; often none.

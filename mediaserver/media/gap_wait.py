@@ -31,7 +31,7 @@ class GapWait:
 
     def __init__(self, start_s: float, *, follows: bool) -> None:
         """Begin with ``start_s``; 0, or without ``follows``: stay there."""
-        self.seconds = start_s
+        self.seconds: float = start_s
         moves = follows and start_s > 0
         self._least_s = min(LEAST_S, start_s) if moves else start_s
         self._most_s = max(MOST_S, start_s) if moves else start_s

@@ -125,8 +125,8 @@ class Reorder(Generic[T]):
         """
         self._wait = GapWait(wait_s, follows=follows)
         self._auto = numbering == "auto"
-        self.ignores_numbers = numbering == "arrival"
-        self.shared = numbering != "per_track"
+        self.ignores_numbers: bool = numbering == "arrival"
+        self.shared: bool = numbering != "per_track"
         line: _Line[T] = _Line()
         self._inbound: _Lane[T] = _Lane("inbound", line)
         self._outbound: _Lane[T] = _Lane("outbound", line if self.shared else _Line())
@@ -135,10 +135,10 @@ class Reorder(Generic[T]):
         self._in_order = 0
         self._held_up = 0
         self._given = 0
-        self.late = 0
-        self.duplicate = 0
-        self.missing = 0
-        self.restarts = 0
+        self.late: int = 0
+        self.duplicate: int = 0
+        self.missing: int = 0
+        self.restarts: int = 0
 
     @property
     def wait_s(self) -> float:

@@ -98,11 +98,11 @@ class TrackClock:
         # than anything, so that a frame pays for one comparison.
         self._late_at = origin + LATE_S
         # Before any came, all audio follows on a pause.
-        self.heard_at = _NEVER
-        self.next_s = 0.0
-        self.held_s = 0.0
-        self.lost_s = 0.0
-        self.stalled_s = 0.0
+        self.heard_at: float = _NEVER
+        self.next_s: float = 0.0
+        self.held_s: float = 0.0
+        self.lost_s: float = 0.0
+        self.stalled_s: float = 0.0
 
     @property
     def came_s(self) -> float:

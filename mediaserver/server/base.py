@@ -88,7 +88,7 @@ class ServiceBase(ABC):
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.draining = False
+        self.draining: bool = False
         self._explained: set[str] = set()
 
     @property

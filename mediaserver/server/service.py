@@ -55,7 +55,9 @@ class SingleProcessService(ServiceBase):
         needs_token = settings.auth_token is not None
         self._start_limits = StartLimits.of(settings, needs_token=needs_token)
         self._admission = AdmissionControl(settings, self)
-        self.listener = Listener(settings, self, self._admission, self._make_socket, routes)
+        self.listener: Listener = Listener(
+            settings, self, self._admission, self._make_socket, routes
+        )
 
     @property
     def sessions(self) -> dict[str, Session]:

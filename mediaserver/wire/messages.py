@@ -8,6 +8,7 @@ disagree on a shape every one of them is read.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -270,7 +271,7 @@ def parse(data: bytes) -> Message:
 
 
 # ``parse`` in its parts, for the one caller that runs 50 times a second and call.
-decode = _decoder.decode
+decode: Callable[[bytes], Message] = _decoder.decode
 REFUSALS = (msgspec.DecodeError, RecursionError, ValueError, OverflowError)
 
 

@@ -115,7 +115,7 @@ class Stream:
         ``refused`` is told the kind of each refused message, ``odd`` the name of each field
         that was left out of a message.
         """
-        self.state = State.OPENED
+        self.state: State = State.OPENED
         self.stream_id: str | None = None
         self.violations: Counter[str] = Counter()
         self.start_by: float | None = now + start_within_s

@@ -35,16 +35,16 @@ class Backlog:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self.convert = Converter(ledger.rate_hz)
+        self.convert: Converter = Converter(ledger.rate_hz)
         self.reset()
 
     def reset(self) -> None:
         """Drop everything, and the resampler's history."""
         self.convert.reset()
         self.queue: deque[QueuedItem | Mark] = deque()
-        self.n_ready = 0
-        self.fed_at = float("-inf")
-        self.live = False
+        self.n_ready: int = 0
+        self.fed_at: float = float("-inf")
+        self.live: bool = False
         self._ready: list[Int16Array] = []
         self._ends: deque[tuple[int, Play | Mark]] = deque()
         self._queued_s = 0.0

@@ -75,7 +75,7 @@ class CatchUp:
         self._since = _NEVER
         self._forced_at = _NEVER
         self.pending: Int16Array | None = None
-        self.dropped_s = 0.0
+        self.dropped_s: float = 0.0
 
     def keep(
         self,

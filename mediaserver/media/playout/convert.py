@@ -32,10 +32,10 @@ class Converter:
 
     def _use(self, rate_hz: int) -> None:
         self.rate_hz = rate_hz
-        self.block = rate_hz // 50
+        self.block: int = rate_hz // 50
         self._resampler = self._resamplers.get(rate_hz)
-        self.waiting = 0
-        self.has_tail = False
+        self.waiting: int = 0
+        self.has_tail: bool = False
         self._skip = 0
 
     def accept(self, rate_hz: int) -> None:

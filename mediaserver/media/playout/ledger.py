@@ -62,13 +62,13 @@ class Segment:
     )
 
     def __init__(self, every: int, due_at: float) -> None:
-        self.every = every
-        self.due_at = due_at
-        self.wanted = False
+        self.every: int = every
+        self.due_at: float = due_at
+        self.wanted: bool = False
         self.entries: list[Outcome] = []
-        self.end = 0
-        self.ends_at = 0.0
-        self.heard = 0
+        self.end: int = 0
+        self.ends_at: float = 0.0
+        self.heard: int = 0
         self.result: State | None = None
         self.cause: Cause = "finished"
 
@@ -202,27 +202,27 @@ class Ledger:
     ) -> None:
         """Mark joined plays at most once in ``every_s`` of audio, live ones in ``live_every_s``."""
         self._sink = sink
-        self.rate_hz = rate_hz
+        self.rate_hz: int = rate_hz
         self._every = round(every_s * rate_hz)
         self._live_every = round(live_every_s * rate_hz)
-        self.sent = 0
-        self.dry_at = float("-inf")
-        self.mark_at = float("-inf")
+        self.sent: int = 0
+        self.dry_at: float = float("-inf")
+        self.mark_at: float = float("-inf")
         self._live_every_s = live_every_s
         self._mark_end = 0
         self._n_marks = 0
         self._heard = 0
         self._lag_s = -1.0
         self._outstanding: dict[str, Segment] = {}
-        self.returned_marks = 0
-        self.early_marks = 0
-        self.unknown_marks = 0
-        self.stale_marks = 0
-        self.unconfirmed = 0
-        self.n_messages = 0
+        self.returned_marks: int = 0
+        self.early_marks: int = 0
+        self.unknown_marks: int = 0
+        self.stale_marks: int = 0
+        self.unconfirmed: int = 0
+        self.n_messages: int = 0
         self.plays: Counter[State] = Counter()
         self.marks: Counter[State] = Counter()
-        self.current = Segment(self._live_every, float("-inf"))
+        self.current: Segment = Segment(self._live_every, float("-inf"))
 
     def advance(self, n_samples: int, now: float) -> None:
         """Note that this much was sent; after a dry spell the clock starts anew."""

@@ -59,7 +59,7 @@ class Sender:
         """Send what ``encoder`` makes to ``sink``; ``lead_s`` None sends all at once."""
         self._encoder = encoder
         self._sink = sink
-        self.ledger = Ledger(sink, encoder.rate_hz, mark_every_s, LIVE_MARK_EVERY_S)
+        self.ledger: Ledger = Ledger(sink, encoder.rate_hz, mark_every_s, LIVE_MARK_EVERY_S)
         self._sizes = sizes = Sizes.of(encoder, lead_s, message_s, clip_message_s)
         self._keepalive = keepalive
         self._n_silent = 0

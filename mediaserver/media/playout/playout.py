@@ -84,7 +84,7 @@ class Playout(Sender):
         self._live_slack_s = self._sizes.live_slack_s
         self._min_s = self._sizes.least_s
         self._too_late_s = 0.0
-        self.ignored_feeds = 0
+        self.ignored_feeds: int = 0
 
     # The user's side.
 

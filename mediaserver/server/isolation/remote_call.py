@@ -55,11 +55,11 @@ class RemoteCall:
         control: ControlEncoding,
         done: Callable[[int], None],
     ) -> None:
-        self.facts = facts_of(opened.facts)
-        self.ended = False
-        self.inbound = RemoteInbound()
+        self.facts: CallFacts = facts_of(opened.facts)
+        self.ended: bool = False
+        self.inbound: RemoteInbound = RemoteInbound()
         formats = self.facts.formats
-        self.outbound = RemotePlays(
+        self.outbound: RemotePlays = RemotePlays(
             link, number, self._request, formats.send_rate, formats.send_mode
         )
         self._link = link

@@ -56,7 +56,7 @@ class RemotePlay:
         self.number = number
         self.state: PlayState = "queued"
         self.reason: PlayReason | None = None
-        self.heard = 0.0
+        self.heard: float = 0.0
         self.seconds = seconds
         self._cancel = cancel
         self._end = asyncio.get_running_loop().create_future()
@@ -117,7 +117,7 @@ class RemotePlays:
         send_rate_hz: int,
         mode: str,
     ) -> None:
-        self.ended = False
+        self.ended: bool = False
         self._link = link
         self._call = call
         self._request = request

@@ -93,7 +93,7 @@ class FirstBytes(asyncio.Protocol):
     """
 
     def __init__(self, gatekeeper: Gatekeeper, *, is_late: bool = False) -> None:
-        self.peer = Peer(None, is_late)
+        self.peer: Peer = Peer(None, is_late)
         self._gatekeeper = gatekeeper
         self._head = bytearray()
         self._transport: asyncio.Transport | None = None

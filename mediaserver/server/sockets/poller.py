@@ -55,7 +55,7 @@ class SocketPoller:
         self._period_s = period_s
         self._epoll = select.epoll()
         self._read_by: dict[int, tuple[asyncio.Transport, asyncio.Protocol]] = {}
-        self.handling = False
+        self.handling: bool = False
         self.unwritten: list[tuple[asyncio.Transport, bytes]] = []
         self._frames = 0
         self._ticks = 0

@@ -119,9 +119,10 @@ class WebSocketFrames:
         # The fast path's whole condition, kept up to date by the slow one; and the same for
         # a read that is one frame, which must not be the rest of another.
         self._fast = self._plain = fast
-        self.is_open = True
-        self.has_ponged = self._has_pinged = False
-        self.max_message_bytes = MAX_MESSAGE_BYTES
+        self.is_open: bool = True
+        self._has_pinged = False
+        self.has_ponged: bool = False
+        self.max_message_bytes: int = MAX_MESSAGE_BYTES
         self._held = bytearray()  # an incomplete frame
         self._need = 0  # its length, as far as known
         self._fragments: list[bytes] = []

@@ -29,7 +29,7 @@ class Alarm:
         self._loop = asyncio.get_running_loop()
         self._ring = ring
         self._timer: asyncio.TimerHandle | None = None
-        self.at = INFINITY
+        self.at: float = INFINITY
 
     def set(self, at: float | None) -> None:
         """Ring at ``at`` at the latest; None asks for nothing."""

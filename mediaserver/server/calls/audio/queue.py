@@ -25,7 +25,7 @@ class DropOldest(Generic[T]):
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
-        self.dropped = 0
+        self.dropped: int = 0
 
     @property
     def n_waiting(self) -> int:

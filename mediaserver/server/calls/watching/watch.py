@@ -76,7 +76,7 @@ class Watch:
     """
 
     def __init__(self, settings: Settings, now: float) -> None:
-        self.diagnostics = Diagnostics(now)
+        self.diagnostics: Diagnostics = Diagnostics(now)
         self._settings = settings
         self._began_at = now
         self._heard_at = now
