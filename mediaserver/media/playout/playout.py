@@ -43,6 +43,8 @@ class Playout(Sender):
         ignored_feeds: feeds to plays that were over, cleared or cancelled.
     """
 
+    next_at: float | None
+
     __slots__ = (
         "_backlog_s",
         "_encode",
@@ -78,7 +80,7 @@ class Playout(Sender):
         )
         self._backlog_s = backlog_s
         self._catch_up = CatchUp() if catch_up else None
-        # What play_live needs, bound once.
+        # What play_live needs.
         self._encode = encoder.encode
         self._send_media = sink.send_media
         self._live_slack_s = self._sizes.live_slack_s
@@ -145,6 +147,7 @@ class Playout(Sender):
             if oldest is None:
                 return
             samples = oldest
+        # hot path: bound once, see docs/architecture.md
         encode, send_media = self._encode, self._send_media
         try:
             payload = encode(samples)

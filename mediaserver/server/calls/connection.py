@@ -115,13 +115,13 @@ class MediaConnection:
         violations: Mapping[str, int] | None = None,
     ) -> None:
         self._host = host
-        self.path = upgrade.path
-        self.query = upgrade.query
+        self.path: str = upgrade.path
+        self.query: Mapping[str, str] = upgrade.query
         self.token = upgrade.token
-        self.is_proven = upgrade.is_proven
+        self.is_proven: bool = upgrade.is_proven
         self._limits = limits
         if violations is None:
-            self.stream = Stream(
+            self.stream: Stream = Stream(
                 now, start_within_s=limits.connected_s, refused=self._refused, odd=self._odd
             )
         else:
@@ -155,7 +155,7 @@ class MediaConnection:
         """From the socket: one message."""
         message = self.stream.receive(data)
         if type(message) is Media:
-            media_received = self._media_received
+            media_received = self._media_received  # hot path: bound once, see docs/architecture.md
             media_received(message.media, now)
         elif message is not None:
             self._control_received(message, now)
@@ -216,7 +216,7 @@ class MediaConnection:
         """Playout's sink: one payload into the call."""
         base64 = b64encode(payload)
         head = _MEDIA_HEADS.get(len(base64)) or _media_head(len(base64))
-        write = self._write
+        write = self._write  # hot path: bound once, see docs/architecture.md
         write(head + base64 + MEDIA_TAIL)
 
     def send_text(self, data: bytes) -> None:

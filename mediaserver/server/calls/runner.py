@@ -121,13 +121,13 @@ class InlineRunner:
     """
 
     def __init__(self, chosen: Sequence[Chosen], settings: Settings) -> None:
-        self.names = tuple(choice.spec.name for choice in chosen)
-        self.n_errors = 0
+        self.names: tuple[str, ...] = tuple(choice.spec.name for choice in chosen)
+        self.n_errors: int = 0
         self._chosen = chosen
         self._settings = settings
         budget = Budget(settings.budget_ms / 1000, self._over_budget)
         self._chain = Chain([], self._failed, budget, monotonic)
-        self.run = self._chain.run
+        self.run: Callable[[Frame], None] = self._chain.run
         self._events = EventHub()
         self._views: list[CallView] = []
         self._handlers: set[asyncio.Task[Any]] = set()

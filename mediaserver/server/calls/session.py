@@ -105,8 +105,8 @@ class Session:
         self.runner = runner
         self.began_at = now
         self.ended_at: float | None = None
-        self.end_reason = ""
-        self.is_hung_up = False
+        self.end_reason: str = ""
+        self.is_hung_up: bool = False
         self._host = host
         self._loop = asyncio.get_running_loop()
         self._finishing: asyncio.Task[None] | None = None
@@ -114,11 +114,11 @@ class Session:
         self._n_refused = 0
         self._watch = Watch(host.settings, now)
         self._alarm = Alarm(self._tick)
-        self.outbound = Outbound(
+        self.outbound: Outbound = Outbound(
             parts.playout, self._alarm, host.settings.play_ahead_s, facts.call_id
         )
-        self.dtmf = DtmfEvents(runner.publish, self._alarm)
-        self.inbound = Inbound(parts, runner.run, now, self._refuse, self._alarm)
+        self.dtmf: DtmfEvents = DtmfEvents(runner.publish, self._alarm)
+        self.inbound: Inbound = Inbound(parts, runner.run, now, self._refuse, self._alarm)
 
     @property
     def call_id(self) -> str:

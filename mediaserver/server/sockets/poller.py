@@ -141,7 +141,7 @@ class SocketPoller:
 
     def _handle(self, ready: list[tuple[int, int]]) -> None:
         reads, ends = [], []
-        read_by, read = self._read_by, os.read
+        read_by, read = self._read_by, os.read  # hot path: bound once, see docs/architecture.md
         for fd, _ in ready:
             try:
                 data = read(fd, _READ_BYTES)

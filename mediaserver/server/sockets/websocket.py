@@ -157,7 +157,7 @@ class WebSocketFrames:
         if 8 <= n < _PLAIN_END and self._plain and _head_of(data)[0] == _PLAIN_HEAD + n:
             text = apply_mask(data[8:], data[4:8])
             if text.isascii():
-                on_text = self._on_text
+                on_text = self._on_text  # hot path: bound once, see docs/architecture.md
                 on_text(text, now)
                 return
         self._receive_any(data, now)

@@ -65,14 +65,15 @@ class TrackDecoder:
         self._born_s = clock.next_s
         self._born_at = origin + clock.next_s
         self._born_held_s = clock.held_s
-        self.decoder = decoder
+        self.decoder: Decoder = decoder
         self.decode: Callable[[bytes], Int16Array] = decoder.decode
-        self.rate_hz = decoder.rate_hz
-        self.clock = clock
-        self.n_samples = self.usual = decoder.rate_hz // 50
+        self.rate_hz: int = decoder.rate_hz
+        self.clock: TrackClock = clock
+        self.n_samples: int = decoder.rate_hz // 50
+        self.usual: int = self.n_samples
         self._long = Bucket(LONG_PAYLOADS)
-        self.numbers = NumberWatch()
-        self.wanted = True
+        self.numbers: NumberWatch = NumberWatch()
+        self.wanted: bool = True
         self._peak = 0
 
     @property
@@ -196,14 +197,14 @@ class Inbound:
         self._alarm = alarm
         self._timeline = Timeline(now)
         self._origin = now
-        self.reorder = parts.reorder
+        self.reorder: Reorder[MediaBody] = parts.reorder
         self._earlier = NO_CHUNKS
-        self.concealed = 0
-        self.levels = Levels()
+        self.concealed: int = 0
+        self.levels: Levels = Levels()
         self.numbering_fault: Fault | None = None
         self.tracks: dict[Track, TrackDecoder] = {}
         self._latest: TrackDecoder | None = None  # the last one's, most often the only one
-        self.heard_at = now
+        self.heard_at: float = now
 
     @property
     def next_at(self) -> float | None:
@@ -295,7 +296,7 @@ class Inbound:
         track_decoder = self._latest
         if track_decoder is None or track_decoder.track != track:
             track_decoder = self._track_decoder(track)
-        decode = track_decoder.decode
+        decode = track_decoder.decode  # hot path: bound once, see docs/architecture.md
         try:
             samples = decode(payload)
         except PayloadError:
@@ -308,7 +309,7 @@ class Inbound:
             track_decoder.look_at_length(n_samples, now)
         if track_decoder.wanted:
             self._note(track_decoder, samples)
-        run = self._run
+        run = self._run  # hot path: bound once, see docs/architecture.md
         run(track_decoder.clock.frame(samples, track_decoder.rate_hz, now))
 
     def _refuse(self, track_decoder: TrackDecoder, now: float) -> None:
