@@ -152,10 +152,11 @@ def test_the_marker_of_the_hot_path_is_always_the_same() -> None:
         for file in sorted((REPOSITORY / root).rglob("*.py")):
             for line in file.read_text().splitlines():
                 if "hot path:" in line:
-                    assert MARKER in line, f"{file.name}: {line}"
+                    is_bound = "bound" in line.lower()
+                    assert not is_bound or MARKER in line, f"{file.name}: {line}"
                     name = str(file.relative_to(REPOSITORY)).removeprefix("mediaserver/")
                     assert f"`{name}`" in table, name
-                    found += 1
+                    found += is_bound
     assert found >= 10
 
 
