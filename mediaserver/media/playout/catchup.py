@@ -4,7 +4,8 @@ The delay of live audio grows by itself: audio that comes after a stall is playe
 all audio after it. Each piece comes some time before it is played; the least of these times is
 the part of the delay that jitter does not need. Rules:
 
-1. The least time is kept for the last `PARTS` parts of `PART_S`, and the one that runs.
+1. The least time of the last `PARTS` parts of `PART_S` counts, with the part that runs: 3 to
+   4.5 s.
 2. If it is `KEEP_S` or more, pieces are left out until it is less: only quiet ones for
    `QUIET_FOR_S`, then any, one every `EVERY_S`, for `FORCED_FOR_S`. So the delay is normal again
    within 10 s.
