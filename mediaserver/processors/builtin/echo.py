@@ -1,4 +1,4 @@
-"""Built-in ``echo``: the caller hears himself."""
+"""Built-in ``echo``: callers hear themselves."""
 
 from __future__ import annotations
 
