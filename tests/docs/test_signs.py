@@ -120,6 +120,31 @@ def test_where_does_x_go() -> None:
             assert name in there, f"{what}: {name} is in none of {paths}"
 
 
+# What a newcomer asks first → file and name, as the table must give them.
+QUESTIONS = {
+    "reconnect grace": ("settings/server.py", "reconnect_grace_s"),
+    "size of a WebSocket message": ("server/sockets/websocket.py", "MAX_MESSAGE_BYTES"),
+    "late chunk": ("media/reorder.py", "Reorder._drop"),
+    "retry of a command (408, 409, 429": ("control/rest/retry.py", "RetryPolicy.wait_s"),
+    "which worker gets a new call": ("server/workers/process.py", "WorkerSupervisor.least_loaded"),
+    "JSON that we send": ("wire/messages.py", "CLEAR"),
+    "a new counter": ("counters.py", "COUNTERS"),
+    "a new codec": ("codecs/telephony_codecs/registry.py", "CODECS"),
+}
+
+
+@pytest.mark.parametrize("words", QUESTIONS)
+def test_what_a_newcomer_asks_is_answered(words: str) -> None:
+    """One row has these words, and leads to the place; the README leads to the table."""
+    ((_, files, names),) = [row for row in rows("Where does X go?") if words in row[0]]
+    path, name = QUESTIONS[words]
+    assert f"`{path}`" in files
+    assert f"`{name}`" in names
+    readme = (REPOSITORY / "README.md").read_text()
+    assert "docs/architecture.md" in readme
+    assert "CONTRIBUTING.md" in readme
+
+
 def test_the_path_of_a_frame() -> None:
     """Each step is a function of a file that stands beside it."""
     found = rows("The path of a frame")
