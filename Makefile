@@ -1,4 +1,4 @@
-# One word per habit. PYTHON chooses the interpreter, VENV where its environment lies, N how
+# One word per habit; `make help` prints them, with the first sentence above each. PYTHON chooses the interpreter, VENV where its environment lies, N how
 # many processes share the tests (0: none but pytest's own).
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,9 +11,17 @@ FUZZ ?= 600
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
-.PHONY: venv demo test pytest again attacks churn truth rolling check-tls dockerfile soak fuzz \
-  autobahn asgi lint types bench hearing docs wheel try-wheel lowest versions release-notes clean
+.PHONY: help venv demo test pytest again attacks churn truth rolling check-tls dockerfile soak fuzz \
+  autobahn asgi lint types typed bench hearing docs wheel try-wheel lowest versions release-notes \
+  clean
 
+# This list.
+help:
+	@awk '/^# / {text = text " " substr($$0, 3); next} \
+	  /^[a-z-]+:/ && text {sub(/:.*/, ""); sub(/\. .*/, "", text); sub(/\.$$/, "", text); \
+	    printf "%-14s%s\n", $$0, text} {text = ""}' $(firstword $(MAKEFILE_LIST))
+
+# The environment in which all else runs.
 venv: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -23,12 +31,14 @@ $(STAMP): pyproject.toml constraints.txt
 	  $(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $(STAMP)
 
+# Six calls over loopback, one in each codec, then commands and webhooks.
 demo: venv
 	@$(BIN)/mediaserver demo
 
+# What must hold before a change lands: linter, type checker and all tests.
 test: lint types pytest
 
-# The tests alone. loadgroup: what shares something costly stays in one process (xdist_group),
+# The tests alone; ARGS=tests/media for some. loadgroup: what shares something costly stays in one process (xdist_group),
 # and the largest groups begin first. COVER=0: without coverage, which costs a third more time.
 # Of a whole run it is also known what each pure module's own tests cover of it.
 pytest: venv
@@ -39,24 +49,24 @@ else
 	$(if $(ARGS),,$(BIN)/python tests/own_coverage.py)
 endif
 
-# What failed in the last run, alone and one after the other: whether it was the machine's load.
+# What failed in the last run, alone: was it the machine's load?
 again: venv
 	@$(BIN)/python tests/last_failed.py
 	$(BIN)/python -m pytest -n 0 --last-failed --last-failed-no-failures none
 
-# Calls opened, lost, taken over and ended at random: CALLS of them in one process, then in two
-# workers, then isolated. `make pytest` runs 100 or 60 of each. Then ENDS phone calls, ended in every way there is.
+# CALLS calls opened, lost, taken over and ended at random; nothing may stay behind. In one
+# process, then in two workers, then isolated. `make pytest` runs 100 or 60 of each. Then ENDS phone calls, ended in every way there is.
 churn: venv
 	CHURN=$(CALLS) $(BIN)/python -m pytest -q -s --show-capture=no tests/server/test_churn.py \
 	  tests/server/isolation/test_isolated_churn.py
 	ENDS=$(ENDS) $(BIN)/python -m pytest -q --show-capture=no tests/app/test_all_ends.py
 
-# The metrics against what the fake Telnyx knows it sent: 200 mixed calls over two workers, one of
+# The metrics against what the fake Telnyx knows it sent. 200 mixed calls over two workers, one of
 # which is killed. `make pytest` places 24.
 truth: venv
 	TRUTH=200 $(BIN)/python -m pytest -q --show-capture=no tests/monitor/test_truth.py
 
-# A server makes way for the next one, by reload and by drain, under 50 calls, of which 10
+# A server makes way for the next one, by reload and by drain. Under 50 calls, of which 10
 # reconnect, and 5 new ones a second. `make pytest` runs some of it with 6 calls.
 rolling: venv
 	ROLLING=50 $(BIN)/python -m pytest -q -n 0 tests/app/test_rolling.py tests/app/test_systemd.py
@@ -69,19 +79,20 @@ check-tls: venv
 dockerfile:
 	$(PYTHON) -m tools.try_dockerfile
 
-# MINUTES of CALLS calls at once, of all codecs, that end in every way; what the server's
-# processes then hold. TRACE=8 names the lines that grow. `make pytest` runs half a minute of it.
+# MINUTES of CALLS calls at once: does the memory grow? They are of all codecs and end in every
+# way. TRACE=8 names the lines that grow. `make pytest` runs half a minute of it.
 soak: venv
 	$(BIN)/python -m tests.attacks.soak --minutes $(MINUTES) --calls $(CALLS) \
 	  --trace $(or $(TRACE),0)
 
-# FUZZ seconds for each parser, two at a time; what is found is kept in .fuzz/ for the next run.
+# FUZZ seconds of made-up input for each parser. Two at a time; what is found is kept in .fuzz/
+# for the next run.
 # ARGS="-k amrwb_framing" for one. `make pytest` gives each two seconds, CI twenty.
 fuzz: venv
 	FUZZ_SECONDS=$(FUZZ) FUZZ_SEED=$(or $(SEED),0) FUZZ_KEEP=.fuzz \
 	  $(BIN)/python -m pytest -q -n 2 $(ARGS) tests/fuzz/test_fuzz.py
 
-# The Autobahn suite against the WebSocket layer. PYTHON2 is a Python 2.7, if it is not found.
+# The Autobahn suite against the WebSocket layer; needs a Python 2.7. PYTHON2 is a Python 2.7, if it is not found.
 autobahn: venv
 	$(BIN)/python -m tests.attacks.autobahn $(if $(PYTHON2),--python2 $(PYTHON2))
 
@@ -90,15 +101,17 @@ asgi: venv
 	SERVED_BY=uvicorn $(BIN)/python -m pytest -q -n $(N) --dist loadgroup tests/server/calls tests/control
 	SERVED_BY=hypercorn $(BIN)/python -m pytest -q -n $(N) --dist loadgroup tests/server/calls tests/control
 
-# Attacks in the size in which they were found, with 30 good calls beside; prints figures.
+# Attacks in full size, with 30 good calls beside; prints figures.
 # `make pytest` runs small ones.
 attacks: venv
 	ATTACKS=full $(BIN)/python -m pytest -q -s -n 0 tests/attacks
 
+# The linter and the formatter's check.
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# The type checker, strict.
 types: venv
 	$(BIN)/mypy
 	$(BIN)/mypy tools
@@ -110,32 +123,37 @@ hearing: venv
 	$(BIN)/python benchmarks/hearing.py --check
 	$(BIN)/python benchmarks/barge_in.py --check --curve
 
+# How much of the types that we offer a user's type checker knows. Needs node.
+typed: venv
+	$(BIN)/python -m tests.docs.test_typed
+
+# What CPU a frame costs, beside two other servers.
 bench: venv
 	$(BIN)/python benchmarks/frame_cost.py
 
-# What the pages in docs/ take from the code.
+# Writes what the pages in docs/ take from the code.
 docs: venv
 	$(BIN)/python -m tools.generate_docs
 
-# The wheel, in dist.
+# Builds the wheel, in dist.
 wheel: venv
 	@rm -rf dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-# The wheel as users get it, without constraints in a fresh environment: with the newest of
-# everything, then with the lowest versions allowed. The commands are run, and the demo.
+# Runs the wheel as users get it, in a fresh environment with the newest of everything. The
+# commands are run, and the demo.
 try-wheel: wheel
 	$(PYTHON) tools/try_wheel.py install .venv-newest
 	$(PYTHON) tools/try_wheel.py run .venv-newest
 
-# On Python 3.11: newer ones have no wheels of the lowest versions.
+# The same with the lowest versions allowed. On Python 3.11: newer ones have no wheels of them.
 lowest: wheel
 	$(PYTHON) tools/try_wheel.py install .venv-lowest --lowest
 	$(PYTHON) tools/try_wheel.py run .venv-lowest
 	$(PYTHON) tools/try_wheel.py test .venv-lowest
 
-# What is used of uvicorn, websockets, starlette and PyAV, with several versions of each: prints
-# the rows of docs/versions.md, about ten minutes. And whether a newer Python has all wheels.
+# What is used of uvicorn, websockets, starlette and PyAV, with several versions of each. Prints
+# the rows of docs/versions.md, in about ten minutes. And whether a newer Python has all wheels.
 versions: wheel
 	$(PYTHON) tools/try_wheel.py install .venv-versions
 	$(PYTHON) tools/try_wheel.py versions .venv-versions
@@ -145,5 +163,6 @@ versions: wheel
 release-notes: venv
 	$(BIN)/python tools/release_notes.py
 
+# Removes the environment and all caches.
 clean:
 	rm -rf $(VENV) .autobahn .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Echo: the caller hears himself."""
+"""Echo: callers hear themselves."""
 
 from __future__ import annotations
 

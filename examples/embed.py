@@ -31,7 +31,7 @@ async def echo(call: Call) -> None:
 
 
 async def main(connection_id: str, from_: str, to: str) -> None:
-    """Call somebody, let him hear himself, end when he hangs up."""
+    """Call somebody, let them hear themselves, end when they hang up."""
     settings = load_settings({"processors": [ProcessorSetting(echo)]}, os.environ)
     async with MediaServer(settings) as server:
         if server.client is None or server.webhooks is None:

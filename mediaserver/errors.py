@@ -1,4 +1,52 @@
-"""The exception tree: one root, the blame in the type."""
+"""The exceptions of this package: one root, and whose fault it is in the type.
+
+Catch ``MediaServerError`` for all of them. Names with a ``*`` can be imported from
+``mediaserver``; the others stay inside, or are caught by their parent. ``tests/test_errors.py``
+compares this tree with the code::
+
+    MediaServerError *          every error that this package raises on purpose
+        ConfigurationError *    your fault: a setting, a flag or a processor's name
+            WrongSettingError       which setting, and where it was written
+            WrongValueError         which part of one value
+            ParameterError          a processor's parameter
+        AudioFormatError *      your fault: audio that cannot be played (a ValueError too)
+        FrameRateError          your fault: a frame of another rate (a ValueError too)
+        CallEndedError *        too late: the call is over
+        PeerError               the peer broke a rule of the protocol
+            MalformedMessageError   a message of a media stream
+            UnsupportedFormatError  a codec or a rate that cannot be served
+            MalformedEventError *   a webhook that is signed, but is no event
+            SignatureError *        a webhook that is not shown to be Telnyx's
+                Version1Error           one that is signed in the old way
+        ControlError *          a command to Telnyx
+            InvalidFieldError *     your fault: nothing was sent (a ValueError too)
+            ApiError *              Telnyx answered with an error
+                BadRequestError *       400, and what has no class of its own
+                AuthenticationError *   401
+                PermissionDeniedError * 403
+                NotFoundError *         404: no such call
+                UnprocessableError *    422: the call is not in a state for it
+                RateLimitError *        429: too many requests
+                ServerError *           5xx
+            NetworkError *          no answer: whether it was carried out is unknown
+                CommandTimeoutError *   the command's deadline is over
+                TryTimeoutError         one try's time is over
+            UnreadableReplyError *  carried out, but the answer cannot be read
+        UnsendableError         between processes: a message that cannot be encoded
+        PacketTooLongError      between processes: a packet that is too long
+        SourceFailedError       a play's source failed in a processor host
+
+Outside of it, because they never leave the part that raises them::
+
+    BadFrameError (TypeError)       a filter returned no frame; follows ``on_error``
+    RefusalError (Exception)        the fake Telnyx refuses a command
+    MalformedFrameError (Exception) the fake Telnyx cannot read a message
+    PlanError (ValueError)          the fake Telnyx cannot make such a call
+    LostProcessError (OSError)      ``simulate``: a process of the load client ended
+
+The codec library has a root of its own, ``telephony_codecs.CodecError``. The server catches its
+errors where it calls the library, and raises one of the tree above, ``from`` the first.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +60,7 @@ class ConfigurationError(MediaServerError):
 
 
 class AudioFormatError(MediaServerError, ValueError):
-    """Audio that cannot be played: not one-dimensional int16, or a rate there is not."""
+    """Audio that cannot be played: not one-dimensional int16, or an unknown rate."""
 
 
 class CallEndedError(MediaServerError):
@@ -27,4 +75,4 @@ LISTEN_ONLY = "this call is forked: it can be heard, and nothing can be sent int
 
 
 class PeerError(MediaServerError):
-    """The far end broke a rule of the protocol."""
+    """The peer broke a rule of the protocol."""

@@ -144,7 +144,7 @@ class AmrWbEncoder:
 
     codec = "AMR-WB"
     rate_hz = RATE_HZ
-    # 80 of looking ahead (5 ms), 15 of the filters between 16 and 12.8 kHz.
+    # 80 samples of look-ahead (5 ms), 15 of the filters between 16 and 12.8 kHz.
     delay_samples = 95
     unit_samples = FRAME_SAMPLES
     max_samples = MAX_SAMPLES

@@ -65,7 +65,7 @@ def check_room(frames: Sized, max_frames: int) -> None:
 
 
 def likely_packings(payload: bytes) -> tuple[Packing, ...]:
-    """Return the packings to try on a payload, likeliest first.
+    """Return the packings to try on a payload, the most likely first.
 
     A payload that requests no mode begins with 1111, which no storage frame does. Any other
     is likelier stored than one that requests a mode, and at 23.85 kbit/s may fit both.
@@ -76,7 +76,7 @@ def likely_packings(payload: bytes) -> tuple[Packing, ...]:
 
 
 def pack(frames: Iterable[bytes], packing: Packing) -> bytes:
-    """Return one payload of frames in storage form; no mode is requested of the far end."""
+    """Return one payload of frames in storage form; it requests no mode of the peer."""
     listed = list(frames)
     if packing == "storage" or not listed:
         return b"".join(listed)
@@ -154,7 +154,7 @@ def unpack_bandwidth_efficient(payload: bytes, max_frames: int) -> list[bytes]:
         begin, at = at, at + n_bits
         if at > n_payload:
             raise PayloadError("AMR-WB", "length and table of contents disagree")
-        # Only the octets that hold these bits: what is taken costs no more in a long payload.
+        # Read only the octets that hold these bits, so that a long payload costs no more.
         octets = int.from_bytes(payload[begin >> 3 : at + 7 >> 3], "big")
         return octets >> (-at & 7) & (1 << n_bits) - 1
 

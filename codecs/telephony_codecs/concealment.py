@@ -26,8 +26,8 @@ HOLD_S = 0.010
 FADE_END_S = 0.060
 # Enough arrays to hold the 39 ms looked at, at 10 ms a payload.
 KEPT_ARRAYS = 4
-# Stands in ``_recent`` behind what has been learnt from. Not "the newest is another object":
-# a caller may give the same payload twice.
+# Stands in ``_recent`` behind the audio whose pitch was measured. To compare with the newest
+# object would not do: a caller may give the same payload object twice.
 _LEARNT = object()
 
 
@@ -44,7 +44,7 @@ class ConcealingDecoder:
 
     def __init__(self, rate_hz: int) -> None:
         self.rate_hz = rate_hz
-        # One more, for the word that it has been learnt from.
+        # One more, for that marker.
         self._recent: deque[Any] = deque(maxlen=KEPT_ARRAYS + 1)
         self._cycle = np.zeros(1, np.float32)
         self._seam = np.zeros(0, np.float32)
@@ -66,7 +66,7 @@ class ConcealingDecoder:
         return concealed
 
     def recover(self, next_payload: bytes, n_samples: int) -> Int16Array:
-        """Return ``conceal(n_samples)``: the next payload tells nothing about the lost one."""
+        """Return ``conceal(n_samples)``: the next payload has no copy of the lost one."""
         return self.conceal(n_samples)
 
     def reset(self) -> None:
@@ -82,7 +82,7 @@ class ConcealingDecoder:
         return samples
 
     def _learn(self) -> None:
-        """Take the pitch cycle to repeat from the newest audio, and note that it was done."""
+        """Take the pitch cycle to repeat from the newest audio, and mark it as measured."""
         recent = [kept for kept in self._recent if kept is not _LEARNT][-KEPT_ARRAYS:]
         self._recent.clear()
         self._recent.extend((*recent, _LEARNT))
@@ -93,7 +93,7 @@ class ConcealingDecoder:
         n_blend = lag // 4
         ramp = np.linspace(0, 1, n_blend, endpoint=False, dtype=np.float32)
         cycle = history[-lag:].copy()
-        # The cycle's end glides into what preceded its start, so that repeats join.
+        # The cycle's end is faded into what preceded its start, so that repeats join.
         cycle[lag - n_blend :] *= 1 - ramp
         cycle[lag - n_blend :] += ramp * history[-lag - n_blend : -lag]
         # The first repeat starts where the good audio ended, not a step beside it.

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 NDARRAY = np.ndarray
 INT16 = np.dtype(np.int16)
-# Telnyx takes up to 30 s of audio in one message; nothing longer is honest.
+# Telnyx takes up to 30 s of audio in one message.
 MAX_PAYLOAD_S = 30
 
 
@@ -51,7 +51,7 @@ class Decoder(Protocol):
         ...
 
     def conceal(self, n_samples: int) -> Int16Array:
-        """Return exactly ``n_samples`` standing in for lost audio.
+        """Return exactly ``n_samples`` that stand in for lost audio.
 
         Successive calls with no ``decode`` between them continue one another and fade to
         silence within 60 ms (OPUS: at libopus' own pace).

@@ -1,4 +1,4 @@
-"""What may go wrong in a codec, by blame: the peer, the caller, or the platform."""
+"""What may go wrong in a codec, by whose fault it is: the peer's, the caller's, the platform's."""
 
 from __future__ import annotations
 

@@ -152,9 +152,10 @@ class G711Decoder(ConcealingDecoder):
         if len(payload) > self._max_octets:
             raise PayloadError(self.codec, f"{len(payload)} octets, at most {self._max_octets}")
         # From bytes, so the array is read-only for free.
-        expand = self._expand
+        expand = self._expand  # hot path: bound once, see docs/architecture.md
         samples: Int16Array = _frombuffer(expand(payload, 2), INT16)
-        # Half the size, and the samples' own memory is free again while it is warm.
+        # The payload is kept, not the samples: half the size, and their memory can be used again
+        # at once, while it is in the cache.
         self._recent.append(payload)
         return samples
 
@@ -184,7 +185,7 @@ class G711Encoder:
             check_samples(samples, 1, MAX_SAMPLES)
         if len(samples) > MAX_SAMPLES:
             check_length(len(samples), 1, MAX_SAMPLES)
-        octets_of = self._octets_of
+        octets_of = self._octets_of  # hot path: bound once, see docs/architecture.md
         return octets_of(samples).tobytes()
 
     def silence(self, n_samples: int) -> bytes:

@@ -81,7 +81,7 @@ class G722Encoder:
     def encode(self, samples: Int16Array) -> bytes:
         """Return an octet per two samples; AudioFormatError if not an even number of int16."""
         check_samples(samples, SAMPLES_PER_OCTET, MAX_SAMPLES)
-        # Given bytes, or a strided array, the package would encode garbage without a word.
+        # The package encodes bytes, or a strided array, wrongly and without an error.
         encoded: bytes = self._coder.encode(np.ascontiguousarray(samples))
         return encoded
 

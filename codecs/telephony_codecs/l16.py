@@ -24,7 +24,7 @@ NATIVE = np.dtype(np.int16)
 # Detection looks at this much audio that is louder than this (about -64 dB full scale).
 DETECTION_S = 0.5
 SILENCE_RMS = 20.0
-# Little-endian is what most see: big-endian must be clearly smoother to be chosen.
+# Most users have seen little-endian, so big-endian must be clearly smoother to be chosen.
 CLEARLY = 0.5
 
 
@@ -86,7 +86,7 @@ class L16Decoder(ConcealingDecoder):
         return samples
 
     def reset(self) -> None:
-        """Forget all history; ``auto`` listens anew."""
+        """Forget all history; ``auto`` detects the byte order anew."""
         super().reset()
         self._begin()
 
@@ -96,7 +96,7 @@ class L16Decoder(ConcealingDecoder):
             order: np.frombuffer(payload, dtype).astype(np.float64)
             for order, dtype in DTYPES.items()
         }
-        # Faint audio read the wrong way round is loud, so the fainter reading decides.
+        # Faint audio read in the wrong byte order is loud, so the fainter reading decides.
         quietest = min(float(x @ x) for x in readings.values())
         if quietest < SILENCE_RMS**2 * max(len(payload) // 2, 1):
             return

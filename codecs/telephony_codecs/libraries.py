@@ -15,7 +15,8 @@ OPUS_REMEDY = (
     "install the av wheel (it carries libopus), or the system's libopus "
     "(Debian: libopus0), or give its path as the codec option 'library'"
 )
-# What to use instead comes first: a WebSocket's close reason holds 123 octets and no more.
+# What to use instead comes first: a WebSocket's close reason has room for 123 octets (RFC 6455,
+# 5.5).
 AMRWB_REMEDY = "use G722, L16 or OPUS, or install libvo-amrwbenc (Debian: libvo-amrwbenc0)"
 
 

@@ -16,7 +16,7 @@ from telephony_codecs.contract import (
 from telephony_codecs.errors import AudioFormatError, CodecUnavailableError
 
 RATES_HZ = (8000, 16000, 22050, 24000, 44100, 48000)
-# The fastest of LAME's scale; for speech it is as good.
+# LAME's fastest setting; for speech it sounds as good as the others.
 FASTEST = 7
 
 

@@ -28,7 +28,7 @@ PACKET_ROOM = 6 * 1277 + 2
 
 
 class OpusDecoder:
-    """Packets in, audio at any of Opus' rates out, whatever rate they were made at.
+    """Packets in, audio out, at any of Opus' rates; the encoder may have used another one.
 
     Options: ``library``, a path to libopus in place of the one found; ``max_payload_s``, what
     one packet may last, if less than the 120 ms of the standard.
@@ -44,7 +44,8 @@ class OpusDecoder:
         self.rate_hz = rate_hz
         self._opus = libopus(library)
         self._state = self._opus.new_decoder(rate_hz)
-        # libopus reads a packet's length from its head, and refuses what has no room.
+        # libopus reads the packet's duration from its head, and refuses a packet that needs more
+        # room (RFC 6716, 3.1).
         self._room = int(min(max_payload_s, MAX_PACKET_S) * rate_hz)
         self._pcm = ctypes.create_string_buffer(2 * self._room)
         # libopus conceals in steps of 2.5 ms.

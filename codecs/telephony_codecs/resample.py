@@ -1,4 +1,4 @@
-"""Rate conversion of a stream: constant chunk sizes, under 5 ms late, no seams.
+"""Rate conversion of a stream: constant chunk sizes, less than 5 ms of delay, no seams.
 
 A polyphase FIR: each output sample is a weighted sum of the input around it, and the
 weights repeat after ``in_hz / gcd`` input samples. A block of input is one row of a matrix
@@ -140,7 +140,7 @@ class Resampler:
         n_blocks, n_rest = divmod(len(pending) - n_history, n_in)
         step = pending.itemsize
         rows = np.ndarray((n_blocks, n_history + n_in), np.float32, pending, 0, (n_in * step, step))
-        # A contiguous copy, as only that reaches BLAS.
+        # A contiguous copy, because numpy gives only such an array to BLAS.
         mixed: Float32Array = (rows.copy() @ weights).reshape(-1)
         n_given, self._n_given = self._n_given, -(-n_rest * up // down)
         self._pending = rest = pending[n_blocks * n_in :]

@@ -25,7 +25,7 @@ from mediaserver.control import (
     encoding,
     webhook_route,
 )
-from mediaserver.control.client import client_from
+from mediaserver.control.client import TelnyxClient, client_from
 from mediaserver.control.events import Event
 from mediaserver.control.rest.actions.bound import perform
 from mediaserver.control.rest.fields import BidirectionalCodec, BidirectionalRate
@@ -90,8 +90,9 @@ class MediaServer:
         handed: Handed | None = None,
         make_listener: MakeListener = Listener,
     ) -> None:
-        self.settings = settings = settings or Settings()
-        self.client = client_from(settings)
+        settings = settings or Settings()
+        self.settings: Settings = settings
+        self.client: TelnyxClient | None = client_from(settings)
         self.webhooks = webhooks
         self._own_webhooks: WebhookReceiver | None = None
         if settings.public_keys and webhooks is None:

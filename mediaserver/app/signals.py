@@ -44,8 +44,8 @@ class StopSignals:
     """
 
     def __init__(self, abort: Callable[[], None]) -> None:
-        self.stop = asyncio.Event()
-        self.now = asyncio.Event()
+        self.stop: asyncio.Event = asyncio.Event()
+        self.now: asyncio.Event = asyncio.Event()
         self._abort = abort
         self._loop = asyncio.get_running_loop()
         self._n = 0

@@ -21,8 +21,8 @@ from mediaserver.carrier.script import Cue, as_text, cues, media_s, voices
 from mediaserver.carrier.turns import Caller
 from telephony_codecs import Encoder, Int16Array, codec
 
-# Calls placed together start this far apart: no multiple of it is near 20 ms for long, so
-# their frames spread over the 20 ms as those of unrelated calls do.
+# Time between the starts of calls that are placed together. Its multiples spread evenly over
+# 20 ms, so that the calls' frames do too, as those of unrelated calls.
 SPACING_S = 0.0073
 _PROGRESS_EVERY = 25
 SHORT_MESSAGE = 16_000
@@ -32,7 +32,7 @@ TOO_SLOW = "this machine was too slow for the calls"
 
 
 class Progress(NamedTuple):
-    """How far a call has come, in seconds of media."""
+    """How much of a call is over, in seconds of media."""
 
     sent_s: float
     returned_s: float
@@ -76,7 +76,7 @@ class FakeCall(Line):
         return cls(url, plan or CallPlan(), greet=greet)
 
     def progress(self) -> Progress:
-        """Return how far the call has come."""
+        """Return how much of the call is over."""
         chunk_s = self.plan.chunk_ms / 1000 / len(TRACKS[self.plan.tracks])
         return Progress(len(self.record.sent) * chunk_s, self._returned_s(), self._total_s)
 
@@ -104,7 +104,7 @@ class FakeCall(Line):
         await self._send_media(self.next_sequence(), chunk, sent, b64encode(payload).decode())
 
     async def speak(self, on_progress: OnProgress | None = None) -> None:
-        """Do everything in the plan up to hanging up; return when done or cut short."""
+        """Carry out the plan up to its hang-up; return earlier if the call ends."""
         script = asyncio.create_task(self._perform(on_progress))
         over = asyncio.create_task(self.over.wait())
         try:
@@ -159,7 +159,7 @@ class FakeCall(Line):
         if cue.dropped:
             return
         now = self.now()
-        # What the server did not take yet is no fault of this side.
+        # If the server does not read, the delay is not this side's.
         late_s = max(0.0, now - max(cue.at_s, self._held_until_s))
         if self.plan.give_up_s is not None and late_s > self.plan.give_up_s:
             self.record.error = TOO_SLOW
@@ -193,7 +193,7 @@ class FakeCall(Line):
         return self._spoken[cue.position]
 
     def _sequence_of(self, order: int) -> int:
-        """Number chunks in the order they were meant to have, whatever order they go in."""
+        """Number chunks in their right order, although they may be sent in another one."""
         while len(self._sequences) <= order:
             self._sequences.append(self.next_sequence())
         return self._sequences[order]
@@ -259,7 +259,7 @@ async def place_calls(
 
     calls = [FakeCall.connect(url, plan) for plan in plans]
     records = await asyncio.gather(*(hold(*numbered) for numbered in enumerate(calls)))
-    # Measured only now: it is work, and would make calls still under way late.
+    # Measured at the end: the work would delay calls that are still running.
     return [measure(record) for record in records]
 
 

@@ -16,13 +16,13 @@ import numpy as np
 
 from telephony_codecs import Int16Array
 
-# Clock readings are large floats: without it, one at k samples sharp may count k - 1.
+# Rounding: times are large floats, and a time of exactly k samples could count as k - 1.
 _ROUNDING = 1e-3
 
 
 @dataclass
 class Run:
-    """One stretch of audio without a gap.
+    """A piece of audio without a gap.
 
     Attributes:
         start_s: when its first sample is heard.
@@ -78,7 +78,7 @@ class Cut:
 
 
 class Ear:
-    """Plays what it is fed and remembers what was audible when.
+    """A model of Telnyx's playout: it plays what it is fed, and knows what was heard when.
 
     Attributes:
         rate_hz: sample rate of the audio.
@@ -91,7 +91,7 @@ class Ear:
         self.rate_hz = rate_hz
         self.runs: list[Run] = []
         self.cuts: list[Cut] = []
-        self.n_fed = 0
+        self.n_fed: int = 0
         self._marks: deque[tuple[float, str]] = deque()
 
     @property

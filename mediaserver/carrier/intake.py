@@ -38,13 +38,13 @@ from telephony_codecs import CodecError, Int16Array
 MIN_MESSAGE_S = 0.020
 MAX_MESSAGE_S = 30
 NOT_MP3 = "not an mp3 file"
-# Networks jitter: a sender that keeps one second apart must not be blamed for arriving
-# a little closer than it sent.
+# Jitter: messages sent one second apart may arrive a little closer together, and that is no
+# fault of the sender.
 MP3_INTERVAL_S = 1.0 - 0.02
 
 
 class Received(NamedTuple):
-    """One message of the server that could be read, and when it came."""
+    """One message of the server that could be read, and the time at which it came."""
 
     at_s: float
     command: Command
@@ -58,7 +58,7 @@ class Complaint(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What goes back at once: marks that a ``clear`` set free, or a complaint."""
+    """What is sent back at once: marks that a ``clear`` resolved, or an error."""
 
     cleared_marks: list[str]
     complaint: Complaint | None
@@ -85,7 +85,7 @@ class Arrivals:
 
 
 class _RefusedError(Exception):
-    """The payload is not played; holds the complaint, or None for silence."""
+    """The payload is not played; holds the error to send, or None to send none."""
 
     def __init__(self, complaint: Complaint | None) -> None:
         super().__init__(complaint)
@@ -104,10 +104,10 @@ class Intake:
     """
 
     def __init__(self, plan: CallPlan) -> None:
-        self.ear = Ear(plan.out_rate_hz)
-        self.heard = Heard(plan.out_rate_hz)
+        self.ear: Ear = Ear(plan.out_rate_hz)
+        self.heard: Heard = Heard(plan.out_rate_hz)
         self._listens = plan.turns is not None
-        self.arrivals = Arrivals()
+        self.arrivals: Arrivals = Arrivals()
         self.received: list[Received] = []
         self.silent: Counter[str] = Counter()
         self._mp3 = plan.mode == "mp3"
@@ -116,7 +116,7 @@ class Intake:
         self._last_mp3_s = float("-inf")
 
     def accept(self, message: str | bytes, now: float) -> Answer:
-        """Judge one message and act on it; return what must be sent back."""
+        """Check one message and act on it; return what must be sent back."""
         if isinstance(message, bytes):
             self.silent["binary message"] += 1
             return _NOTHING
@@ -136,7 +136,7 @@ class Intake:
                 self.ear.mark(command.mark.name, now)
                 return _NOTHING
             case ClearIn():
-                # The decoder keeps its state: nothing says that Telnyx resets its own.
+                # The decoder keeps its state: Telnyx does not say that it resets its own.
                 self.heard.cut(now)
                 return Answer(self.ear.clear(now), None)
 
@@ -184,7 +184,7 @@ class Intake:
 
 @functools.lru_cache(maxsize=16)
 def _silence(n_samples: int) -> Int16Array:
-    """Return one and the same array for the same length: it takes up no room."""
+    """Return the same array for the same length, so that it takes no more memory."""
     return np.zeros(n_samples, np.int16)
 
 

@@ -1,4 +1,4 @@
-"""The open line of a fake call: its WebSocket, what goes over it, what comes back."""
+"""The open WebSocket of a fake call: what is sent on it, and what comes back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mediaserver.carrier.script import Voices
 CONNECT_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
 STOPPED_AFTER_CHUNKS = 9
-"""Raw audio in mp3 mode was seen to stop a stream after so many inbound frames."""
+"""Users have reported: after raw audio in mp3 mode a stream stops after so many frames."""
 CONNECT_ERRORS = (OSError, InvalidHandshake, InvalidURI)
 
 USER_ID = "3E6F995F-85F7-4705-9741-53B116D28237"
@@ -33,12 +33,12 @@ SESSION_ID = "ff55a038-6f5d-11ef-9692-02420aeffb1f"
 
 
 def no_connection(error: Exception) -> str:
-    """Return in a few words why the connection could not be had."""
+    """Return in a few words why the connection failed."""
     return f"no connection: {str(error) or type(error).__name__}"
 
 
 class Line:
-    """A live call that only listens: it judges messages, plays them and gives marks back.
+    """A live call that only listens: it checks messages, plays them and returns marks.
 
     Entering connects and, unless told otherwise, sends ``connected`` and ``start``. Leaving
     hangs up. All times are seconds since the first connection stood: ``now()``.
@@ -54,11 +54,11 @@ class Line:
 
     def __init__(self, url: str, plan: CallPlan, voices: Voices, *, greet: bool) -> None:
         self.plan = plan
-        self.record = Record(plan, Intake(plan), voices)
-        self.stream_id = plan.stream_id
-        self.over = asyncio.Event()
-        self.closed = asyncio.Event()
-        self.is_ringing = plan.ring_s > 0 or plan.answer == "never"
+        self.record: Record = Record(plan, Intake(plan), voices)
+        self.stream_id: str = plan.stream_id
+        self.over: asyncio.Event = asyncio.Event()
+        self.closed: asyncio.Event = asyncio.Event()
+        self.is_ringing: bool = plan.ring_s > 0 or plan.answer == "never"
         self._url = url
         self._greet = greet
         self._sequence = 0
@@ -89,28 +89,28 @@ class Line:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    # What there is to see.
+    # What a test can look at.
 
     def now(self) -> float:
-        """Return the seconds since the first connection stood."""
+        """Return the seconds since the first connection was made."""
         return time.monotonic() - self._origin_s
 
     @property
     def intake(self) -> Intake:
-        """What came from the server, and the ear that hears it."""
+        """The messages of the server, and the model of Telnyx's playout that plays them."""
         return self.record.intake
 
     @property
     def received(self) -> list[Received]:
-        """Every readable message of the server so far."""
+        """Every message of the server so far that could be read."""
         return self.record.intake.received
 
     def report(self) -> CallReport:
-        """Return what the call amounts to so far."""
+        """Return the figures of the call so far."""
         return measure(self.record)
 
     async def wait_until(self, check: Callable[[], bool], timeout_s: float = 5.0) -> None:
-        """Return once ``check()`` holds.
+        """Return when ``check()`` is true.
 
         It is looked at when a message comes, when a mark is given back and at the end.
 
@@ -128,7 +128,7 @@ class Line:
             self._waiters.remove(waiter)
 
     async def wait_for_mark(self, name: str | None = None, timeout_s: float = 5.0) -> ReturnedMark:
-        """Return the first mark, or the first called ``name``, that was given back.
+        """Return the first mark that was returned, or the first of that ``name``.
 
         Raises:
             TimeoutError: there was none in time.
@@ -140,15 +140,15 @@ class Line:
         await self.wait_until(lambda: bool(found()), timeout_s)
         return found()[0]
 
-    # What can be done by hand.
+    # What a test can do.
 
     def next_sequence(self) -> int:
-        """Return the next sequence number and use it up."""
+        """Return the next sequence number; each call returns another one."""
         self._sequence += 1
         return self._sequence
 
     async def send(self, message: str | bytes | dict[str, Any]) -> None:
-        """Send one message as it is; a dict as JSON. A lost connection swallows it."""
+        """Send one message as it is; a dict as JSON. If the connection is lost, do nothing."""
         text = json.dumps(message) if isinstance(message, dict) else message
         with suppress(ConnectionClosed):
             await self._ws.send(text)
@@ -201,7 +201,7 @@ class Line:
             await self._start()
 
     async def pick_up(self) -> None:
-        """Somebody answers the call that rang: ``start``, and the call's time begins."""
+        """The call that rang is answered: send ``start``; the call's time begins."""
         self.is_ringing = False
         self._origin_s = time.monotonic()
         self._started_at = datetime.now(UTC)
@@ -227,7 +227,7 @@ class Line:
             ),
         )
 
-    # What goes on by itself.
+    # What runs in tasks.
 
     async def _open(self) -> None:
         token = self.plan.token
@@ -252,7 +252,7 @@ class Line:
         self._on_line.set()
 
     async def _listen(self) -> None:
-        """Hear the server out, on whichever socket is the call's at the time."""
+        """Read the server's messages, on the socket that the call has at the time."""
         heard_out: ClientConnection | None = None
         try:
             while heard_out is not self._ws:
@@ -288,7 +288,7 @@ class Line:
         self._look()
 
     def _is_stopped_by_raw_audio(self) -> bool:
-        """Whether raw audio in mp3 mode ends the stream, as one report has it."""
+        """Whether raw audio in mp3 mode ends the stream now, as users have reported."""
         if self.plan.raw_in_mp3 != "stop":
             return False
         return NOT_MP3 in self.intake.silent and len(self.record.sent) >= STOPPED_AFTER_CHUNKS
@@ -300,7 +300,7 @@ class Line:
         await self.send(messages.error(self.next_sequence(), code, detail, self.stream_id, shape))
 
     async def _give_marks(self) -> None:
-        """Give each mark back when the audio before it has been heard."""
+        """Return each mark when the audio before it has been heard."""
         ear = self.intake.ear
         while True:
             self._marks_changed.clear()
@@ -319,7 +319,7 @@ class Line:
         self._look()
 
     def _look(self) -> None:
-        """Wake those whose condition has come true."""
+        """Wake the waiters whose condition is true now."""
         for check, waiter in self._waiters:
             if not waiter.done() and check():
                 waiter.set_result(None)

@@ -1,4 +1,4 @@
-"""A finished call measured: how long its audio was under way and what became of it."""
+"""The figures of a finished call: how long its audio took, and what became of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from telephony_codecs import CodecError, Int16Array, codec
 
 MAX_LAG_S = 0.5
 
-# Enough speech to find the lag by; correlating an hour would find the same one.
+# So much speech is enough to find the lag; an hour of it would give the same.
 _LAG_WINDOW_S = 10
 
 
@@ -72,7 +72,7 @@ class Likeness(NamedTuple):
 
 
 class _Echo(NamedTuple):
-    """What is known where the server is to send everything back."""
+    """Figures of a call of which the server sends everything back."""
 
     sent_s: float = 0.0
     trips_ms: Milliseconds = np.zeros(0)
@@ -126,7 +126,7 @@ def _likeness(record: Record, track: str, n_chunks: int, returned: Int16Array) -
 
 
 def _decoded(plan: CallPlan, lap: Sequence[bytes], n_chunks: int) -> Int16Array:
-    """Return the audio sent as the best of servers would decode it."""
+    """Return the sent audio as a server without faults would decode it."""
     decoder = codec(plan.codec).decoder(plan.in_rate_hz)
     return np.concatenate([decoder.decode(lap[k % len(lap)]) for k in range(n_chunks)])
 
@@ -145,7 +145,7 @@ def compare(sent: Int16Array, returned: Int16Array, rate_hz: int) -> Likeness:
     noise = float(np.sum((returned[:n_samples] - wanted) ** 2))
     power = float(np.sum(wanted**2))
     if not power or not noise:
-        # All that came back is right, but some did not: a ratio would hide that.
+        # All that came back is exact, but some is missing: a ratio would not show that.
         return Likeness(1000 * lag / rate_hz, None)
     return Likeness(1000 * lag / rate_hz, 10 * math.log10(power / noise))
 

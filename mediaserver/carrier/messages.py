@@ -99,7 +99,7 @@ def dtmf(sequence: int, digit: str, occurred_at: datetime, stream_id: str) -> st
 
 
 def mark(sequence: int, name: str, stream_id: str) -> str:
-    """Return the message that gives a mark back."""
+    """Return the message that returns a mark."""
     return _text(
         {
             "event": "mark",
@@ -123,7 +123,7 @@ def stop(sequence: int, user_id: str, call_control_id: str, stream_id: str) -> s
 
 
 def error(sequence: int, code: int, detail: str, stream_id: str, shape: ErrorShape) -> str:
-    """Return a complaint, in either of the two shapes that the documentation shows."""
+    """Return an ``error`` message, in either of the two shapes of Telnyx's documentation."""
     title = ERROR_TITLES[code]
     if shape == "payload":
         body = {"code": code, "title": title, "detail": detail}
@@ -163,7 +163,7 @@ class MarkIn(msgspec.Struct, frozen=True, tag_field="event", tag="mark"):
 
 
 class ClearIn(msgspec.Struct, frozen=True, tag_field="event", tag="clear"):
-    """An order to stop playing and to forget what is queued."""
+    """Asks Telnyx to stop playing and to drop what is queued."""
 
 
 Command = MediaIn | MarkIn | ClearIn

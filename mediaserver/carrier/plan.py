@@ -25,7 +25,7 @@ TRACKS: Mapping[str, tuple[str, ...]] = {
 
 
 class PlanError(ValueError):
-    """The plan asks for something no call can do; one clear line."""
+    """The plan asks for something that no call can do; its text is one line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ def can_encode(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Faults:
-    """What goes wrong on the way to the server; the default is nothing.
+    """Faults on the way to the server; by default there is none.
 
     Attributes:
         reorder_window: chunks are shuffled among so many neighbours; 0 or 1: not at all.
@@ -205,7 +205,7 @@ class CallPlan:
             raise PlanError(f"a caller who takes turns has the track inbound, not {self.tracks}")
 
     def again(self, seed: int) -> CallPlan:
-        """Return the plan of another call just like it, with ids of its own."""
+        """Return the plan of another call that is equal but for its ids."""
         return replace(
             self,
             call_control_id=new_call_control_id(),

@@ -48,9 +48,9 @@ class SentLog:
 
     def __init__(self) -> None:
         self.tracks: list[str] = []
-        self.positions = array("q")
-        self.due_s = array("d")
-        self.late_s = array("d")
+        self.positions: array[int] = array("q")
+        self.due_s: array[float] = array("d")
+        self.late_s: array[float] = array("d")
 
     def append(self, chunk: SentChunk) -> None:
         """Add one message."""

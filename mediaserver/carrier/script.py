@@ -1,4 +1,4 @@
-"""A plan turned into what to send when: encoded chunks, their schedule, their faults."""
+"""What a plan's call sends, and when: encoded chunks, their schedule, their faults."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Cue(NamedTuple):
 
 
 def voices(plan: CallPlan) -> Voices:
-    """Return the payloads of one lap of each track's audio; a call repeats them.
+    """Return the payloads of each track's clip; a call repeats them.
 
     A caller who takes turns has none: what they say is made while they talk.
 
@@ -83,7 +83,7 @@ def _some(lap: Lap) -> Lap:
     return lap
 
 
-# Cached, because the calls of a load run all say the same, and some encoders are slow.
+# Cached: all calls of a load run send the same audio, and some encoders are slow.
 @functools.lru_cache(maxsize=8)
 def _half_later(audio: Audio) -> Audio:
     return Audio(np.roll(audio.samples, len(audio.samples) // 2), audio.rate_hz)
@@ -138,7 +138,7 @@ def _at_s(cue: Cue) -> float:
 
 
 def _nominal(plan: CallPlan, seconds: float) -> Iterator[Cue]:
-    """Yield every chunk, nothing gone wrong."""
+    """Yield every chunk, without faults."""
     for order, (at_s, track, chunk, position) in enumerate(_chunks(plan, seconds)):
         yield Cue(at_s, order, "media", track, chunk, position, said_s=at_s)
 
@@ -186,7 +186,7 @@ def _faulty(plan: CallPlan, nominal: Iterable[Cue]) -> list[Cue]:
     spread_s = max(0, faults.reorder_window - 1) * plan.chunk_ms / 1000
     out = []
     for cue in nominal:
-        # Later, never earlier: nothing arrives before it was said.
+        # Jitter only delays: nothing arrives before it was sent.
         late = cue._replace(at_s=cue.at_s + dice.random() * spread_s)
         out.append(late._replace(dropped=dice.random() < faults.drop))
         if dice.random() < faults.duplicate:

@@ -24,11 +24,11 @@ from telephony_codecs import Int16Array
 
 Kind = Literal["time", "silence", "mark"]
 _AUDIBLE = 330
-"""Peak of a window that is heard: -40 dB of full scale. A silent line stays below."""
+"""A window with this peak or more is heard: -40 dBFS. A silent line stays below."""
 _WINDOWS_PER_S = 50
 _ROUNDING = 1e-6
 _PAUSE_S = 0.25
-"""A shorter gap lies between two words."""
+"""A shorter gap is a gap between two words."""
 KEY_SPACING_S = 0.2
 """Time between two keys of one turn."""
 
@@ -103,7 +103,7 @@ class Heard:
 
     @property
     def last_s(self) -> float:
-        """When the bot is audible for the last time, as far as is known; 0: never yet."""
+        """When the bot is heard for the last time, as far as is known; 0: not yet."""
         return self.stretches[-1][1] if self.stretches else 0.0
 
 
@@ -119,7 +119,7 @@ class Caller:
 
     def __init__(self, turns: Sequence[Turn], heard: Heard, quiet_s: float, rate_hz: int) -> None:
         self.taken: list[Taken] = []
-        self.waiting = list(turns)
+        self.waiting: list[Turn] = list(turns)
         self._heard = heard
         self._quiet_s = quiet_s
         self._rate_hz = rate_hz
@@ -148,7 +148,7 @@ class Caller:
         return keys, np.pad(chunk, (0, n_samples - len(chunk)))
 
     def _due(self, due_s: float, now_s: float, marks: Iterable[str]) -> list[Turn]:
-        """Take the turns whose moment has come out of those waiting."""
+        """Remove and return the waiting turns that are due."""
         due = [
             turn for turn in self.waiting if turn.kind == "time" and turn.at_s <= due_s + _ROUNDING
         ]

@@ -68,7 +68,7 @@ class TelnyxClient:
             # Refused here because deeper down an unusable header would be quoted in the error.
             raise InvalidFieldError("api_key", "printable characters without blanks")
         check_url("base_url", base_url, "https", allow_insecure=allow_insecure)
-        self.server = OwnServer(public_url, auth_token, allow_insecure)
+        self.server: OwnServer = OwnServer(public_url, auth_token, allow_insecure)
         http = _pool(api_key, base_url, transport, max_connections)
         self._transport = Transport(http, max_at_once=max_connections)
         commander = Commander(

@@ -64,7 +64,7 @@ class ApiError(ControlError):
         super().__init__(status, problems)
         self.status = status
         self.problems = problems
-        self.problem = problems[0] if problems else Problem()
+        self.problem: Problem = problems[0] if problems else Problem()
         self.request_id = request_id
         self.command_id = command_id
         self.retry_after_s = retry_after_s

@@ -20,10 +20,12 @@ class FrameRateError(MediaServerError, ValueError):
 class PairAligner:
     """Inbound and outbound frames as blocks of shape ``(n, 2)``, aligned by `Frame.start`.
 
-    Column 0 is inbound, column 1 outbound; the first sample is that of stream time 0. What
-    a track did not bring is silence. A track may lag behind the other by ``wait_s`` of
-    audio; then the block goes out without it, and what still comes for that time is cut.
-    While a track's place is not settled, about a second behind a pause, both wait for it.
+    Column 0 is inbound, column 1 outbound; the first sample is that of stream time 0. Where a
+    track brought nothing there is silence. A track may be behind the other by ``wait_s`` of
+    audio; then the block goes out without it, and audio that still comes for that time is cut.
+    For about a second after a pause a frame's place is not settled; then both tracks wait.
+
+    **Call `push` for each frame of either track, `flush` at the end.**
 
     Attributes:
         position: samples given out, of each track.
@@ -39,8 +41,8 @@ class PairAligner:
         self._settlers = (Settler(), Settler())
         self._silence: Int16Array = np.zeros((rate_hz, 2), np.int16)
         self._silence.flags.writeable = False
-        self.position = 0
-        self.late = 0
+        self.position: int = 0
+        self.late: int = 0
 
     def push(self, frame: Frame) -> list[Int16Array]:
         """Add a frame and return the blocks it completes, in order; often none.
@@ -67,7 +69,7 @@ class PairAligner:
         return self._blocks(max(self._ends))
 
     def _place(self, column: int, frame: Frame) -> None:
-        """Keep a frame for the blocks; what lies before the next one is late."""
+        """Keep a frame for the blocks; samples before the next block are late, and cut."""
         start = max(round(frame.start * self._rate_hz), self._ends[column])
         samples = frame.samples
         n_late = min(max(self.position - start, 0), len(samples))
@@ -77,10 +79,10 @@ class PairAligner:
         self._ends[column] = start + len(samples)
 
     def _blocks(self, end: int) -> list[Int16Array]:
-        """Return what lies before ``end``: silence of both by the second, and one block."""
+        """Return the blocks up to ``end``: whole seconds of silence, then one block."""
         blocks: list[Int16Array] = []
         first = min((pieces[0][0] for pieces in self._pieces if pieces), default=end)
-        # A pause may last an hour: its silence is one second, many times the same array.
+        # A pause may last an hour: its silence is the same array of one second, many times.
         while min(first, end) - self.position >= self._rate_hz:
             blocks.append(self._silence)
             self.position += self._rate_hz

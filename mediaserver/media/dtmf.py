@@ -11,9 +11,11 @@ DTMF_WAIT_S = 0.2
 
 
 class DtmfOrder(Generic[T]):
-    """Gives digits out by time of pressing, each at most ``wait_s`` after it came.
+    """Gives out digits in the order of pressing, each at most ``wait_s`` after it came.
 
-    None is ever dropped: one that comes after later ones were given out goes at once.
+    No digit is dropped. One that comes too late to be put in order is given out at once.
+
+    **Call `push` for each digit; call `poll` when `next_at` has come; `drain` at the end.**
 
     Attributes:
         next_at: when `poll` has work, in the seconds of ``now``; None while nothing waits.
@@ -31,12 +33,13 @@ class DtmfOrder(Generic[T]):
 
         Args:
             digit: what to give back.
-            occurred_at: seconds on the far end's clock; None (unknown): after all that came.
+            occurred_at: when it was pressed, in seconds of the peer's clock; None (unknown):
+                after all others.
             now: seconds, monotonic.
         """
         if occurred_at is None:
             occurred_at = max([self._given_to, *(pressed for pressed, _, _ in self._held)])
-        # Too late to be put in order, so there is nothing to wait for.
+        # A later digit was given out already, so waiting is of no use.
         arrival = float("-inf") if occurred_at < self._given_to else now
         self._held.append((occurred_at, arrival, digit))
         return self._give(now)
@@ -50,7 +53,7 @@ class DtmfOrder(Generic[T]):
         return self._give(float("inf"))
 
     def _give(self, now: float) -> list[T]:
-        """Give what has waited long enough, and before it all that was pressed earlier."""
+        """Give digits that have waited long enough, and those pressed before them."""
         due = [pressed for pressed, arrival, _ in self._held if arrival + self._wait_s <= now]
         given = []
         if due:

@@ -20,7 +20,7 @@ def is_audio(samples: object) -> TypeGuard[Int16Array]:
 
 
 MAX_AUDIO_S = 3600.0
-"""The longest array that is taken at once."""
+"""The longest audio that is accepted in one array."""
 
 
 def check_audio(samples: object, rate_hz: int) -> None:
@@ -51,19 +51,20 @@ def check_length(n_samples: int, rate_hz: int) -> None:
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
-    """One stretch of decoded audio of one track, in time order.
+    """A short piece of decoded audio of one track; frames of a track come in time order.
 
     Attributes:
         samples: int16, shape ``(n,)``, read-only, mono.
         rate: sample rate in Hz.
-        track: ``inbound`` (what the far party says) or ``outbound``.
+        track: ``inbound`` (what the caller says) or ``outbound`` (what they hear).
         index: counts the frames of this track from 0, without gaps.
         start: seconds of stream time at the first sample.
-        lost: the audio never arrived; the samples conceal the gap.
-        lag: 0 where ``start`` is right. Behind a pause, the seconds by which it may be too
-            early: as long as the frame came late. If the pause was a stall, its backlog follows
-            and ``start`` is right; if it was a hold, the frames after this second are moved
-            forward. `mediaserver.media.settle` puts such frames in their place.
+        lost: the audio did not arrive; the samples stand in for it.
+        lag: 0 where ``start`` is right. For about a second after a pause nobody knows whether it
+            was a stall or a hold; then this says by how many seconds ``start`` may be too early.
+            After a stall the missing audio comes at once, and ``start`` was right. After a hold
+            it does not, and the track is moved forward when that is known.
+            `mediaserver.media.settle` corrects such frames.
     """
 
     samples: Int16Array

@@ -1,18 +1,18 @@
-"""Chunk numbers held against time: whether a track's numbers can be right.
+"""Whether a track's chunk numbers can be right, by comparing audio with time.
 
-A live track brings a second of audio in a second. Numbers that make less of it (most chunks
-would be dropped as seen before) or more (as much would be concealed as came) are none: some
-senders number nothing, or count something else. Rules, for one track:
+A live track brings one second of audio per second. Some senders do not number their chunks, or
+count something else. By such numbers there would be less audio than time (most chunks would be
+dropped as duplicates) or more (much would be concealed that was never sent). Rules, for one track:
 
-1. Only what is not simply the next chunk is looked at, so right numbers cost nothing.
-2. A spell begins with such a chunk and is judged `SPELL_S` later, by what its audio and time
-   amount to. A silence of `QUIET_S` begins a new one: what follows a stall comes at no pace.
-3. *Standing still*: chunks were dropped, and their numbers make too little audio, even with
-   what they say is missing.
-4. *Running ahead*: numbers were missing, though there is as much audio as time, and more than
-   a backlog explains.
+1. Only a chunk that is not simply the next one is looked at, so right numbers cost nothing.
+2. A spell begins with such a chunk, and is judged `SPELL_S` later by the audio and the time in it.
+   A silence of `QUIET_S` begins a new spell, because audio after a stall comes faster than time.
+3. *Standing still*: chunks were dropped, and by their numbers there is too little audio, even with
+   those that the numbers say are missing.
+4. *Running ahead*: numbers were missing, though as much audio came as time passed, and more is
+   missing than a backlog explains.
 
-A network that repeats each chunk, or loses every other one, is neither.
+A network that repeats each chunk, or loses every other one, causes neither.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ Fault = Literal["standing still", "running ahead"]
 
 SPELL_S = 0.6
 QUIET_S = 0.2
-# Shares of the spell's time: how much must have been dropped, or be missing, and how much
-# audio is all that there can be. Far from what any loss or repetition makes of right numbers.
+# Shares of the spell's time: how much audio must be dropped or missing; below what share there is
+# too little; between which shares all audio came. Loss or repetition of rightly numbered chunks
+# stays far from these.
 _WRONG = 0.3
 _TOO_LITTLE = 0.6
 _ALL = (0.8, 1.25)

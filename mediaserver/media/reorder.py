@@ -2,21 +2,21 @@
 
 Rules, for one line of numbers (a track, or both tracks where they share their numbers):
 
-1. The first chunk starts the line; one that comes later but is numbered lower is late.
-2. The expected number is delivered at once, together with what was held behind it.
-3. A higher number is held until the gap before it is filled or its time is up. The gap's
-   time runs from the arrival of the first chunk behind it; how long it is follows the jitter
+1. The first chunk starts the line. A chunk that comes later with a lower number is late.
+2. The expected number is delivered at once, together with the chunks held behind it.
+3. A higher number is held until the gap before it is filled or its time is over. The time runs
+   from the arrival of the first chunk behind the gap; how long it is follows the jitter
    (`gap_wait`). Then each number of the gap is given out as `Lost` and counted as missing.
-4. A lower number is late if it was given out as lost or lies before the line's start, else
-   a duplicate; either way it is dropped.
-5. More than `MAX_JUMP` numbers away, or `RESTART_RUN` duplicates that count up with nothing
-   new between them: the numbering restarted. What is held goes out, the line starts anew,
+4. A lower number is late if it was given out as lost or is before the line's start; else it is a
+   duplicate. Both are dropped.
+5. The numbering restarted if a number is more than `MAX_JUMP` away, or if `RESTART_RUN`
+   duplicates count up one by one. Then held chunks are given out, the line starts anew, and
    nothing is given out as lost for the jump. A wrap at 16, 31 or 32 bits is no restart.
 
-Whether Telnyx numbers per track or across tracks is unknown (protocol.md 1.1). ``auto``
-takes the numbers as shared until one is seen on both tracks, or until a track begins far
-below where the other one stands; from then on each track has its own line. ``arrival``
-ignores the numbers: all is delivered as it comes.
+Telnyx does not say whether it numbers each track or both together. ``auto`` takes the numbers
+as shared until one number is seen on both tracks, or until a track begins far below the numbers
+of the other; from then on each track has a line of its own. ``arrival`` ignores the numbers and
+delivers all chunks as they come.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from mediaserver.media.gap_wait import GapWait
 Numbering = Literal["auto", "per_track", "shared", "arrival"]
 
 MAX_JUMP = 100
-"""Numbers, two seconds at 20 ms: further away is a new numbering, not a gap."""
+"""A number further away is a new numbering and not a gap: two seconds at 20 ms."""
 RESTART_RUN = 5
-"""Duplicates counting up one by one that prove a restart close to the old numbers."""
+"""So many duplicates that count up one by one are a restart close to the old numbers."""
 
-# What a reordered start can reach below its first number; further below is another line.
+# If the first chunks are out of order, one can be so much below the first that came. A number
+# further below belongs to another line.
 _START_REACH = 8
 _WRAPS = (1 << 16, 1 << 31, 1 << 32)
 
@@ -41,11 +42,11 @@ T = TypeVar("T")
 
 
 class Lost(NamedTuple):
-    """A chunk that did not come in time: conceal it, as long as its track's last chunk.
+    """A chunk that did not come in time. Conceal as much audio as its track's last chunk had.
 
     Attributes:
-        track: whose it was. Where tracks share their numbers this is inferred: the number
-            two before it was on the same track, as when tracks alternate or one is alone.
+        track: its track. Where tracks share their numbers this is a guess, which is right
+            while tracks alternate or one is alone.
         chunk: its number.
     """
 
@@ -86,8 +87,8 @@ class _Lane(Generic[T]):
 class Reorder(Generic[T]):
     """Puts the chunks of one stream in order; what comes in order is never held.
 
-    Call `push` for each chunk, `poll` when `next_at` has come, `drain` at the end. Each
-    gives what is now deliverable, in order per track: items as pushed, and `Lost` between.
+    **Call `push` for each chunk, `poll` when `next_at` has come, `drain` at the end.** Each
+    returns what can be delivered now, in order per track: items as pushed, and `Lost` between.
 
     Attributes:
         next_at: when `poll` has work, in the seconds of ``now``; None while nothing waits.
@@ -119,26 +120,26 @@ class Reorder(Generic[T]):
     def __init__(
         self, wait_s: float = 0.06, numbering: Numbering = "auto", *, follows: bool = False
     ) -> None:
-        """Wait ``wait_s`` seconds for a missing chunk, at first if that follows the jitter.
+        """Wait ``wait_s`` seconds for a missing chunk; 0 does not wait.
 
-        0 waits for nothing.
+        With ``follows`` the wait begins with that, and then follows the jitter.
         """
         self._wait = GapWait(wait_s, follows=follows)
         self._auto = numbering == "auto"
-        self.ignores_numbers = numbering == "arrival"
-        self.shared = numbering != "per_track"
+        self.ignores_numbers: bool = numbering == "arrival"
+        self.shared: bool = numbering != "per_track"
         line: _Line[T] = _Line()
         self._inbound: _Lane[T] = _Lane("inbound", line)
         self._outbound: _Lane[T] = _Lane("outbound", line if self.shared else _Line())
         self.next_at: float | None = None
-        # One count for what comes in order, 50 times a second and call; two for the rest.
+        # hot path: a chunk in order adds to one count only; all others add to the other two.
         self._in_order = 0
         self._held_up = 0
         self._given = 0
-        self.late = 0
-        self.duplicate = 0
-        self.missing = 0
-        self.restarts = 0
+        self.late: int = 0
+        self.duplicate: int = 0
+        self.missing: int = 0
+        self.restarts: int = 0
 
     @property
     def wait_s(self) -> float:
@@ -156,7 +157,7 @@ class Reorder(Generic[T]):
         return self._in_order + self._given
 
     def push(self, track: Track, chunk: int | None, item: T, now: float) -> tuple[T | Lost, ...]:
-        """Give what is deliverable now that this chunk has come; empty while it waits.
+        """Return what can be delivered now that this chunk has come; nothing while it waits.
 
         Args:
             track: the chunk's track.
@@ -172,10 +173,10 @@ class Reorder(Generic[T]):
         return self._place(lane, chunk, item, now)
 
     def pass_on(self, track: Track, chunk: int | None) -> bool:
-        """Whether this chunk is simply the next, or numbers are ignored: then it counts as pushed
-        and given out.
+        """Whether this chunk may go on at once; then it counts as pushed and as given out.
 
-        If not, nothing has happened, and it is for `push`.
+        It may if it is simply the next one, or if numbers are ignored. If it may not, nothing was
+        changed: call `push`.
         """
         lane = self._inbound if track == "inbound" else self._outbound
         line = lane.line
@@ -189,7 +190,7 @@ class Reorder(Generic[T]):
         return False
 
     def ignore_numbers(self) -> tuple[T, ...]:
-        """Deliver all as it comes from now on; what is held is given out, nothing as `Lost`."""
+        """Deliver chunks as they come from now on. Returns those that were held, no `Lost`."""
         self.ignores_numbers = True
         out: list[T] = []
         for line in self._lines():
@@ -200,7 +201,7 @@ class Reorder(Generic[T]):
         return tuple(out)
 
     def poll(self, now: float) -> tuple[T | Lost, ...]:
-        """Give what is deliverable now that time has passed, gaps as `Lost`."""
+        """Return what can be delivered now that time has passed; gaps as `Lost`."""
         if self.next_at is None or now < self.next_at:
             return ()
         out: list[T | Lost] = []
@@ -210,7 +211,7 @@ class Reorder(Generic[T]):
         return tuple(out)
 
     def drain(self) -> tuple[T | Lost, ...]:
-        """Give all that is held, at the end of the stream; gaps before it as `Lost`."""
+        """Return all that is held, at the end of the stream; gaps as `Lost`."""
         out: list[T | Lost] = []
         for line in self._lines():
             self._empty(line, out)
@@ -229,7 +230,7 @@ class Reorder(Generic[T]):
         self.next_at = min(arrivals) + self._wait.seconds if arrivals else None
 
     def _place(self, lane: _Lane[T], chunk: int, item: T, now: float) -> tuple[T | Lost, ...]:
-        """The way of every chunk that is not simply the next one."""
+        """Handle a chunk that is not simply the next one."""
         out: list[T | Lost] = []
         number = self._unwrapped(lane.line, chunk)
         if self._auto and self.shared and self._contradicts(lane, chunk, number):
@@ -263,12 +264,12 @@ class Reorder(Generic[T]):
             return line.held[number][0] != lane.track
         if number < line.base:
             return first_of_track and number < line.base - _START_REACH
-        # Below the line's next and not lost means seen; not before this track's own next
-        # means that it was seen on the other one.
+        # It is below the line's next number and not lost, so it was seen. It is not below this
+        # track's own next number, so it was seen on the other track.
         return lane.next <= number < line.next and number not in line.lost
 
     def _split(self, out: list[T | Lost]) -> None:
-        """Give each track a line of its own and move to it what waits."""
+        """Give each track a line of its own, with the chunks of its own that are held."""
         self.shared = False
         for lane in self._lanes():
             old = lane.line
@@ -282,7 +283,7 @@ class Reorder(Generic[T]):
             self._release(line, out)
 
     def _restarted(self, line: _Line[T], number: int) -> bool:
-        """Whether this seen number is the last of a run that only a restart explains."""
+        """Whether this duplicate ends a run of duplicates that only a restart explains."""
         counts_up = number == line.run_next and line.next == line.run_at
         line.run = line.run + 1 if counts_up else 1
         line.run_next = number + 1
@@ -333,7 +334,7 @@ class Reorder(Generic[T]):
             self._give_up(line, out)
 
     def _give_up(self, line: _Line[T], out: list[T | Lost]) -> None:
-        """Give out the first gap as lost and deliver what stood behind it."""
+        """Give out the first gap as lost, and deliver the chunks behind it."""
         since = next(iter(line.held.values()))[2]
         for number in range(line.next, min(line.held)):
             lane = self._owner(line, number)
@@ -347,7 +348,7 @@ class Reorder(Generic[T]):
             line.lost = {number: at for number, at in line.lost.items() if number >= oldest}
 
     def _owner(self, line: _Line[T], number: int) -> _Lane[T]:
-        """The track a lost number is taken to be of: see `Lost`."""
+        """The track that a lost number probably belongs to: see `Lost`."""
         lanes = [lane for lane in self._lanes() if lane.line is line]
         for lane in lanes:
             if lane.next == number - 1:
@@ -355,7 +356,7 @@ class Reorder(Generic[T]):
         return max(lanes, key=lambda lane: lane.next)
 
     def _unwrapped(self, line: _Line[T], chunk: int) -> int | None:
-        """The chunk's place on the line, across a wrap; None if it is nowhere near."""
+        """The chunk's number on the line, also across a wrap; None if it is too far away."""
         if not line.started:
             return None
         if abs(chunk - line.next) <= MAX_JUMP:
@@ -369,7 +370,7 @@ class Reorder(Generic[T]):
         return None
 
     def _move_down(self, line: _Line[T], wrap: int) -> None:
-        """Renumber the line at a wrap, so that all after it is the plain case again."""
+        """Subtract the wrap from all numbers of the line, so that later chunks need no care."""
         line.wrap = wrap
         line.next -= wrap
         line.base -= wrap

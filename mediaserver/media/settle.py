@@ -1,15 +1,15 @@
-"""Frames with their places right: held back while these may be too early.
+"""Frames in their right places: those whose start may be too early are held until it is known.
 
-Behind a pause nobody knows whether it was a hold or a stall (`mediaserver.media.timeline`).
-Until it is known, a frame carries its lag. Rules, for one track:
+After a pause nobody knows at first whether it was a hold or a stall
+(`mediaserver.media.timeline`). Until it is known, a frame carries its lag. Rules, for one track:
 
-1. A frame without lag, with none held, goes on at once.
-2. Frames with lag are held. What a frame's start still lacks is the least lag of all frames
-   from it on; how far starts have jumped forward in the meantime counts with the lag.
-3. A frame goes on when the jumps have caught up with that: the clock has settled it.
-4. More than `HELD_S` of audio is never held, and only a backlog brings so much within the time
-   that a hold takes to be known: the oldest goes on where it is.
-5. Frames missing in between (by their index) are a gap of their own length, and no jump.
+1. A frame without lag goes on at once, if none is held.
+2. Frames with lag are held. What is missing from a frame's start is the least lag of it and of
+   all frames after it. Where starts have jumped forward meanwhile, the jump is added to the lag.
+3. A frame goes on when the jumps amount to what was missing: then the clock has settled it.
+4. At most `HELD_S` of audio is held. Only the backlog of a stall brings more in the time in which
+   a hold becomes known; then the oldest frame goes on with the start that it has.
+5. Frames that are missing in between (by their index) are a gap of that length, and no jump.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from mediaserver.media.frames import Frame
 
 HELD_S = 10.0
 
-# Starts are sums of floats, and a resampler's frames differ by a sample: no jump of a clock
-# is so small.
+# Starts are sums of floats, and a resampler's frames differ by a sample. A smaller difference is
+# no jump of the clock.
 _TINY_S = 0.005
 
 
 class Settler:
-    """Puts silence where a hold was, and none where a stall was; one track.
+    """Leaves a gap where one track was on hold, and none where it was stalled.
 
-    **Call `push` for each frame, `flush` at the end.** Each gives frames in order, whose starts
-    are right and never overlap; a gap between two is silence.
+    **Call `push` for each frame, `flush` at the end.** Each returns frames in order. Their starts
+    are right and they do not overlap; between two frames with a gap there was silence.
     """
 
     __slots__ = ("_end", "_held", "_held_s", "_index", "_low", "_moved")
 
     def __init__(self) -> None:
-        # A frame, and how far starts had jumped by then.
+        # Frames, each with the sum of the jumps up to it.
         self._held: deque[tuple[Frame, float]] = deque()
         self._held_s = 0.0
-        # Where the frame behind the last one begins if starts do not jump, and its index.
+        # The next frame's index, and its start if the clock does not jump.
         self._end = 0.0
         self._index = 0
         self._moved = 0.0
@@ -48,7 +48,7 @@ class Settler:
 
     @property
     def held_from(self) -> float | None:
-        """The earliest time at which the oldest frame held may begin; None if none is."""
+        """The start of the oldest frame that is held, which may be too early; None: none is."""
         return self._held[0][0].start if self._held else None
 
     def push(self, frame: Frame) -> list[Frame]:
@@ -73,7 +73,7 @@ class Settler:
         return self._give_way() if self._held_s > HELD_S else []
 
     def flush(self) -> list[Frame]:
-        """Return what is held, at the end: no backlog has come, so it was on hold."""
+        """Return the held frames, at the end. No backlog has come, so the track was on hold."""
         return self._release(len(self._held))
 
     def _jump(self, frame: Frame) -> None:
@@ -84,13 +84,13 @@ class Settler:
             self._moved += jump_s
 
     def _give_way(self) -> list[Frame]:
-        """Return the oldest where it is."""
+        """Return the oldest frame with the start that it has."""
         frame, _ = self._held.popleft()
         self._held_s -= frame.duration
         return [replace(frame, lag=0.0)]
 
     def _n_settled(self) -> int:
-        """How many of the oldest the jumps have caught up with."""
+        """How many of the oldest frames are settled: see rule 3."""
         limit = self._moved + _TINY_S
         n_settled = len(self._held)
         for frame, moved in reversed(self._held):
@@ -100,7 +100,7 @@ class Settler:
         return n_settled
 
     def _release(self, n_frames: int) -> list[Frame]:
-        """Return the oldest, each moved by what its start lacks."""
+        """Return the oldest frames, each moved by what is missing from its start."""
         held = self._held
         lows = []
         low = float("inf")
@@ -112,7 +112,7 @@ class Settler:
             frame, moved = held.popleft()
             self._held_s -= frame.duration
             lacks_s = lows.pop() - moved
-            # A stall's backlog needs nothing; what is left of the lag then is jitter.
+            # After a stall nothing is missing; the lag that is left is jitter.
             out.append(replace(frame, start=frame.start + max(lacks_s, 0.0), lag=0.0))
         self._low = lows[-1] if lows else float("inf")
         return out

@@ -1,19 +1,19 @@
 """Where each frame lies in stream time.
 
-A frame's *lag* is its arrival minus the place that it would have directly behind the frame
+A frame's *lag* is the time of its arrival minus the place it would have right behind the frame
 before it. Rules, for one track:
 
-1. A frame begins where the one before it ended. Lag up to `LATE_S` is jitter.
-2. A lag that rises by more than `QUIET_S` at once is a *pause*, a hold or a stall: nobody can
-   tell yet. The first frame of a track follows on a pause too. Until it is known, frames go on
-   behind each other and carry their lag.
-3. A pause whose lag falls was a stall: its backlog follows. One whose lag has not fallen by
-   more than `SLACK_S` for `SETTLE_S`, while frames came, was a hold: the track moves forward by
-   the least lag seen.
-4. Pauses can follow on each other within that time. Each is the lag above the one before it,
-   so a backlog ends the later ones first.
-5. A lag that grew without a pause (clocks that drift, a longer way) is moved over as a hold
-   is, after `DRIFT_S`.
+1. A frame begins where the one before it ended. A lag of up to `LATE_S` is jitter.
+2. If the lag rises by more than `QUIET_S` at once, there was a *pause*: a hold (there was no audio)
+   or a stall (audio was kept back). At first nobody can tell which. A track's first frame follows
+   a pause too. Until it is known, frames are placed end to end and carry their lag.
+3. If the lag falls, it was a stall, and its backlog is coming. If frames come for `SETTLE_S` and
+   the lag does not fall by more than `SLACK_S`, it was a hold: the track moves forward by the
+   least lag seen.
+4. A second pause can come before the first is settled. Each pause stands for the lag above the one
+   before it, so a backlog ends the later ones first.
+5. A lag that grew without a pause (clocks that drift, a longer network path) is treated as a hold
+   after `DRIFT_S`.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from __future__ import annotations
 from mediaserver.media.frames import Frame, Int16Array, Track
 
 LATE_S = 0.03
-"""Lag up to this is jitter: two tracks of a stream are never further apart than this."""
+"""A lag up to this is jitter, so two tracks of a stream are never further apart than this."""
 QUIET_S = 0.06
-"""A track that brought nothing for longer, with no chunk lost, has paused: a hold not longer
-does not matter, and AMR sends a sign of life in 160 ms of silence."""
+"""A track that brought nothing for longer, though no chunk was lost, has paused. A shorter hold
+does not matter, and in silence AMR-WB sends a frame every 160 ms only (3GPP TS 26.193)."""
 SETTLE_S = 1.0
-"""A lag that stays so long was a hold: what a stall held back would have come."""
+"""A lag that stays for so long was a hold: audio kept back by a stall would have come."""
 SPARSE_S = 0.5
-"""Frames this far apart still tell that a lag stays: OPUS sends one in 400 ms of silence."""
+"""Frames so far apart still show that a lag stays. In silence OPUS sends one every 400 ms."""
 SLACK_S = 0.03
-"""A lag that falls by no more than this stays: it is jitter."""
+"""A lag that falls by less stays: the difference is jitter."""
 DRIFT_S = 10.0
 
 _NEVER = float("-inf")
 
 
 class _Pause:
-    """A rise of the lag whose nature is not known.
+    """A rise of the lag, of which it is not known yet whether it was a hold or a stall.
 
     Attributes:
-        low_s: least lag since.
-        since: when the lag rose, or last fell: from then on it has stayed.
+        low_s: the least lag since then.
+        since: when the lag rose, or fell for the last time; from then on it has stayed.
         stayed_s: the lag at that time.
-        wait_s: how long it must stay.
+        wait_s: how long it must stay to be a hold.
         rose_s: the lag when it rose.
     """
 
@@ -65,14 +65,16 @@ class _Pause:
 
 
 class TrackClock:
-    """One track's place in stream time: makes its frames, numbered and end to end.
+    """One track's place in stream time. It makes the track's frames, numbered and end to end.
+
+    **Call `frame` for audio that came, `lost_frame` for audio that did not.**
 
     Attributes:
-        heard_at: when audio came last, in the seconds of ``now``; lost audio counts as come.
+        heard_at: when audio came last, in the seconds of ``now``; lost audio counts too.
         next_s: stream time at which the next frame begins, if it follows without a pause.
         held_s: how far holds have moved the track, in all.
-        lost_s: audio made up for what was lost, in all.
-        stalled_s: the longest stall, by the audio that it held back.
+        lost_s: seconds of audio made up for lost chunks, in all.
+        stalled_s: the longest stall, in seconds of the audio that it kept back.
     """
 
     __slots__ = (
@@ -92,21 +94,21 @@ class TrackClock:
         self._track = track
         self._origin = origin
         self._index = 0
-        # Lowest first; a drift can only be the lowest one. Most often there is none.
+        # Lowest first; only the lowest can be a drift (rule 5). Most often there is none.
         self._pauses: list[_Pause] = []
-        # What now - next_s may be without a second look; while a pause is open it is less
-        # than anything, so that a frame pays for one comparison.
+        # hot path: one comparison. If now - next_s is not above this, the frame follows directly;
+        # while a pause is open this is below any number.
         self._late_at = origin + LATE_S
-        # Before any came, all audio follows on a pause.
-        self.heard_at = _NEVER
-        self.next_s = 0.0
-        self.held_s = 0.0
-        self.lost_s = 0.0
-        self.stalled_s = 0.0
+        # The first audio follows a pause.
+        self.heard_at: float = _NEVER
+        self.next_s: float = 0.0
+        self.held_s: float = 0.0
+        self.lost_s: float = 0.0
+        self.stalled_s: float = 0.0
 
     @property
     def came_s(self) -> float:
-        """Audio that the track has brought, in all."""
+        """Seconds of audio that have come, in all."""
         return self.next_s - self.held_s - self.lost_s
 
     @property
@@ -126,7 +128,7 @@ class TrackClock:
         return Frame(samples, rate_hz, self._track, index, start)
 
     def lost_frame(self, samples: Int16Array, rate_hz: int) -> Frame:
-        """Return a frame that fills a gap: it is no sign of life, nor of a pause."""
+        """Return a frame that fills a gap. It says nothing about pauses."""
         start = self.next_s
         duration_s = len(samples) / rate_hz
         self.heard_at += duration_s
@@ -134,16 +136,16 @@ class TrackClock:
         self.next_s = start + duration_s
         index = self._index
         self._index = index + 1
-        # Its lag is that of its neighbours: what it stands for would have come with them.
+        # It has the lag of its neighbours: the audio that was lost would have come with them.
         lag_s = 0.0 if self.settled else self._pauses[-1].low_s
         return Frame(samples, rate_hz, self._track, index, start, True, lag_s)
 
     def room_s(self, now: float) -> float:
-        """Return how far the track's place is behind ``now``; negative if it is ahead."""
+        """Return how many seconds the track is behind ``now``; negative if it is ahead."""
         return now - self._origin - self.next_s
 
     def _late_frame(self, samples: Int16Array, rate_hz: int, now: float) -> Frame:
-        """Return the next frame where there is a lag, or was one at the last frame."""
+        """Return the next frame, where there is a lag, or was one at the frame before."""
         duration_s = len(samples) / rate_hz
         lag_s = now - self._origin - self.next_s
         pauses = self._pauses
@@ -165,13 +167,13 @@ class TrackClock:
         return Frame(samples, rate_hz, self._track, index, start, False, lag_s)
 
     def _pause(self, lag_s: float, quiet_s: float, now: float) -> None:
-        """Open a pause; its own silence tells nothing about the ones before it."""
+        """Begin a pause. Its own silence does not count for the pauses before it."""
         for pause in self._pauses:
             pause.since += max(quiet_s - SPARSE_S, 0.0)
         self._pauses.append(_Pause(lag_s, now, SETTLE_S))
 
     def _fall(self, lag_s: float, now: float) -> None:
-        """End the pauses that a backlog shows to have been stalls, in whole or in part."""
+        """End the pauses of which the falling lag shows that they were stalls, wholly or partly."""
         pauses = self._pauses
         lowest = pauses.pop()
         while pauses and pauses[-1].low_s > lag_s:
@@ -183,7 +185,7 @@ class TrackClock:
             pauses.append(lowest)
 
     def _settle(self, now: float) -> float:
-        """End the pauses whose lag has stayed, and return by how much the track moves."""
+        """End the pauses whose lag has stayed; return by how many seconds the track moves."""
         pauses = self._pauses
         for at in reversed(range(len(pauses))):
             pause = pauses[at]
@@ -200,7 +202,7 @@ class TrackClock:
 
 
 class Timeline:
-    """The tracks of one stream on one clock; so they stay together, and jitter does not show."""
+    """Both tracks of one stream on the same clock, so that they stay together."""
 
     def __init__(self, origin: float) -> None:
         """Count stream time from ``origin``, in the seconds of ``now``."""
@@ -215,5 +217,5 @@ class Timeline:
 
     @property
     def stalled_s(self) -> float:
-        """The longest stall of a track."""
+        """The longest stall of either track, in seconds."""
         return max(clock.stalled_s for clock in self._clocks.values())

@@ -80,7 +80,7 @@ class Channel:
         name: str = "other side",
     ) -> None:
         end.setblocking(False)
-        self.n_malformed = 0
+        self.n_malformed: int = 0
         self._end = end
         self._decoder = msgspec.msgpack.Decoder(types)
         self._on_message = received

@@ -137,10 +137,11 @@ class ChildProcess:
         received: Callable[[Any], None],
     ) -> None:
         self.index = index
-        self.failure = ""
-        self.began_at = self.heard_at = monotonic()
-        self.lag_s = 0.0
-        self.gone = asyncio.Event()
+        self.failure: str = ""
+        self.began_at: float = monotonic()
+        self.heard_at: float = self.began_at
+        self.lag_s: float = 0.0
+        self.gone: asyncio.Event = asyncio.Event()
         self._kind = kind
         self._first: msgspec.Struct | None = first
         self._on_message = received
@@ -150,7 +151,7 @@ class ChildProcess:
         ours, theirs = socket.socketpair()
         types = FromChild if kind.answers is None else FromChild | kind.answers
         with theirs:
-            self.channel = Channel(ours, types, self._received, self._go, self.name)
+            self.channel: Channel = Channel(ours, types, self._received, self._go, self.name)
             try:
                 self._process = _started(kind, theirs.fileno())
             except OSError:

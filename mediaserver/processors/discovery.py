@@ -14,7 +14,8 @@ import pickle
 import sys
 import zlib
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +27,17 @@ from mediaserver.settings import ProcessorSetting, Settings, name_of, without_pa
 limited = LimitedLog(logging.getLogger(__name__))
 
 GROUP = "mediaserver.processors"
-BUILT_IN = {
-    "barge_in": "mediaserver.processors.builtin.hearing.barge_in:BargeIn",
-    "beep_detect": "mediaserver.processors.builtin.hearing.beep:BeepDetect",
-    "vad": "mediaserver.processors.builtin.hearing.vad:Vad",
-    "echo": "mediaserver.processors.builtin.echo:Echo",
-    "record": "mediaserver.processors.builtin.record:record",
-}
+# Where the processors are that come with the package: entry points too, in pyproject.toml.
+_OURS = "mediaserver.processors.builtin."
 
 
 def find(processor: str | Callable[..., Any]) -> Spec:
     """The processor called so.
 
     Args:
-        processor: a built-in, an entry point of the group ``mediaserver.processors``,
-            ``module:attribute`` or ``file.py:attribute``; or the processor itself.
+        processor: an entry point of the group ``mediaserver.processors`` (``echo`` and
+            ``record`` are such), ``module:attribute`` or ``file.py:attribute``; or the
+            processor itself.
 
     Raises:
         ConfigurationError: no such processor, it cannot be imported, or it is none.
@@ -96,7 +93,7 @@ def is_isolated(setting: ProcessorSetting, settings: Settings) -> bool:
     if setting.isolate is not None:
         return setting.isolate == "process"
     # What comes with the package does no harm where it is loaded, and some of it listens only.
-    return settings.isolate and setting.name not in BUILT_IN
+    return settings.isolate and not _is_ours(setting.name)
 
 
 def _can_be_found(package: str) -> bool:
@@ -105,16 +102,42 @@ def _can_be_found(package: str) -> bool:
 
 
 def names() -> list[str]:
-    """Built-in and installed processors."""
-    return sorted({*BUILT_IN, *(point.name for point in entry_points(group=GROUP))})
+    """Installed processors, those of the package itself among them."""
+    return sorted(_installed())
+
+
+@cache  # read from files; a package that is installed later is found by the next process
+def _installed() -> dict[str, list[EntryPoint]]:
+    """Entry points by name; more than one where several packages use the same name."""
+    found: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=GROUP):
+        found.setdefault(point.name, []).append(point)
+    return found
+
+
+def _is_ours(name: str | Callable[..., Any]) -> bool:
+    """Whether this is the name of a processor that comes with the package."""
+    points = _installed().get(name, []) if isinstance(name, str) else []
+    return bool(points) and all(point.value.startswith(_OURS) for point in points)
+
+
+def _place_of(name: str) -> str:
+    """Where the installed processor of that name is; the name itself if there is none.
+
+    Raises:
+        ConfigurationError: several packages bring one of that name.
+    """
+    points = _installed().get(name, [])
+    values = sorted({point.value for point in points})
+    if len(values) > 1:
+        raise ConfigurationError(
+            f"processor {name}: several packages bring it; take one of {', '.join(values)}"
+        )
+    return values[0] if values else name
 
 
 def _load(name: str) -> object:
-    where = BUILT_IN.get(name)
-    if where is None and ":" not in name:
-        for point in entry_points(group=GROUP, name=name):
-            where = point.value
-    place, _, attribute = (where or name).rpartition(":")
+    place, _, attribute = _place_of(name).rpartition(":")
     if not place or not attribute:
         raise ConfigurationError(
             f"unknown processor {name!r} (there are: {', '.join(names())};"

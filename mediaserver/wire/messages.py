@@ -1,13 +1,14 @@
 """Typed messages of one media stream, as Telnyx sends them and as it takes them.
 
-Wire shapes stop here: numbers that travel as strings are ints on this side,
-``null`` and absent are ``None``, unknown keys are gone, and where sources
-disagree on a shape every one of them is read.
+Wire shapes stop here. Numbers that travel as strings become ints, ``null`` and absent become
+``None``, unknown keys are dropped. Where Telnyx's documents disagree on a shape, each one is
+read.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -17,14 +18,14 @@ from msgspec import Meta
 
 from mediaserver.errors import PeerError
 
-# A counter of the wire; the bound keeps hostile digits out of arithmetic.
+# A number of the wire. The bound keeps numbers of a thousand digits out of arithmetic.
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
 
-# What names something: Telnyx' own are below 100 characters. A longer one is left out, as any odd
-# value is.
+# An id or another name. Telnyx's have fewer than 100 characters; a longer one is left out, as any
+# value of a wrong type is.
 Name = Annotated[str, Meta(max_length=512)]
 
-# Messages say inbound and outbound; requests say it longer, and who mixes them is understood.
+# Messages say ``inbound``, requests ``inbound_track``; either is read in a message.
 TrackWord = Literal["inbound", "outbound", "inbound_track", "outbound_track"]
 
 TRACKS: dict[TrackWord | None, Literal["inbound", "outbound"]] = {
@@ -34,7 +35,7 @@ TRACKS: dict[TrackWord | None, Literal["inbound", "outbound"]] = {
     "inbound_track": "inbound",
     "outbound_track": "outbound",
 }
-"""The track that each word for one means; a message without one is of the caller's."""
+"""Which track a word names; a message without one belongs to the inbound track."""
 
 ERROR_MEANINGS = {
     100002: "unknown_error",
@@ -44,13 +45,13 @@ ERROR_MEANINGS = {
 }
 
 TOKEN_KEY = "x-telnyx-streaming-auth-token"
-# The custom parameter that stands for it where a stream can be given nothing else (TeXML).
+# The custom parameter that carries it where a stream has no other place for it (TeXML).
 TOKEN_PARAMETER = "token"
 
 MAX_PARAMETERS = 100
-"""Custom parameters that are read; of a stream that has more, the rest is left out."""
+"""At most so many custom parameters are read; further ones are left out."""
 
-# What older text calls the codecs; keys are lower case.
+# Names of codecs in Telnyx's older documents; keys are lower case.
 _ENCODING_ALIASES = {
     "audio/x-mulaw": "PCMU",
     "audio/x-alaw": "PCMA",
@@ -64,7 +65,7 @@ _ENCODING_ALIASES = {
 
 
 class MalformedMessageError(PeerError):
-    """A message that is not one of the stream's; ``kind`` is its counter's name."""
+    """Not a message of a media stream; ``kind`` is the name of its counter."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
@@ -90,7 +91,7 @@ class Connected(msgspec.Struct, tag_field="event", tag="connected"):
 
 
 class MediaFormat(msgspec.Struct):
-    """What ``start`` announces; Telnyx's documented defaults where it is silent."""
+    """The format that ``start`` announces; what is missing has Telnyx's documented default."""
 
     encoding: str | None = None
     sample_rate: Annotated[int, Meta(ge=1, le=192_000)] | None = None
@@ -120,8 +121,10 @@ class StartBody(msgspec.Struct, rename={"from_": "from"}):
 
     @property
     def parameters(self) -> dict[str, str]:
-        """Custom parameters by name, from the object or the array shape; the first
-        ``MAX_PARAMETERS`` of them."""
+        """Custom parameters by name: of an object, or of an array of name and value.
+
+        At most ``MAX_PARAMETERS`` of them.
+        """
         given = self.custom_parameters
         if isinstance(given, list):
             pairs = [(p.get("name"), p.get("value")) for p in given if isinstance(p, dict)]
@@ -155,13 +158,13 @@ class MediaBody(msgspec.Struct, gc=False):
     payload: bytes
     track: TrackWord | None = None
     chunk: Count | None = None
-    # No timestamp: its unit is undocumented, so nothing may rest on it.
+    # ``timestamp`` is not read: its unit is not documented.
 
 
 class Media(msgspec.Struct, tag_field="event", tag="media", gc=False):
     """One chunk of one track's audio."""
 
-    # No sequence_number: other events use up numbers too, so a gap says nothing.
+    # ``sequence_number`` is not read: it counts other events too, so a gap proves nothing.
     media: MediaBody
     stream_id: str | None = None
 
@@ -194,7 +197,7 @@ class DtmfBody(msgspec.Struct):
 
 
 class Dtmf(msgspec.Struct, tag_field="event", tag="dtmf"):
-    """The caller pressed a key; order by ``occurred_at``, not by arrival."""
+    """The caller pressed a key. Sort by ``occurred_at``: messages may come in another order."""
 
     dtmf: DtmfBody
     occurred_at: Name | None = None
@@ -203,7 +206,7 @@ class Dtmf(msgspec.Struct, tag_field="event", tag="dtmf"):
 
     @property
     def occurred_s(self) -> float | None:
-        """``occurred_at`` as unix seconds; None where there is none to read."""
+        """``occurred_at`` in unix seconds; None if there is none, or none that can be read."""
         try:
             return datetime.fromisoformat(self.occurred_at or "").timestamp()
         except (ValueError, OverflowError, OSError):
@@ -211,7 +214,7 @@ class Dtmf(msgspec.Struct, tag_field="event", tag="dtmf"):
 
 
 class ErrorBody(msgspec.Struct):
-    """What Telnyx did not like."""
+    """What was wrong with a message of ours."""
 
     code: Count | None = None
     title: str | None = None
@@ -219,7 +222,7 @@ class ErrorBody(msgspec.Struct):
 
 
 class Error(msgspec.Struct, tag_field="event", tag="error"):
-    """Telnyx refuses something we sent; both documented shapes."""
+    """Telnyx refused a message of ours. Both documented shapes are read."""
 
     payload: ErrorBody | None = None
     error: ErrorBody | None = None
@@ -228,13 +231,13 @@ class Error(msgspec.Struct, tag_field="event", tag="error"):
 
     @property
     def body(self) -> ErrorBody:
-        """Code, title and detail, from wherever they stood."""
+        """Code, title and detail, from either shape."""
         return self.error or self.payload or ErrorBody()
 
 
 Message = Connected | Start | Media | Stop | Mark | Dtmf | Error
 
-# Lax: "7" and 7 are both ints, as protocol.md asks.
+# Not strict: "7" is read as the int 7, because Telnyx sends numbers both ways.
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message, strict=False)
 _TEXTS = frozenset(
     {
@@ -260,8 +263,8 @@ def parse(data: bytes) -> Message:
         data: the message's UTF-8 octets.
 
     Raises:
-        MalformedMessageError: not JSON, not an object, no or unknown event,
-            a field missing or of the wrong type, base64 that is none.
+        MalformedMessageError: not JSON, not an object, no event or an unknown one, a field
+            that is missing or of a wrong type, or a payload that is not base64.
     """
     try:
         return decode(data)
@@ -269,12 +272,13 @@ def parse(data: bytes) -> Message:
         raise MalformedMessageError(kind_of(data)) from exc
 
 
-# ``parse`` in its parts, for the one caller that runs 50 times a second and call.
-decode = _decoder.decode
+# ``parse`` in two parts, for `Stream.receive`, which runs 50 times a second for each call.
+decode: Callable[[bytes], Message] = _decoder.decode
 REFUSALS = (msgspec.DecodeError, RecursionError, ValueError, OverflowError)
 
 
-# What a message is worth nothing without; of all else an odd value costs that value alone.
+# Fields that a message cannot do without. Any other field of a wrong type is left out, and the
+# rest of the message is used.
 _NEEDED = frozenset(
     {
         "$",
@@ -296,10 +300,10 @@ _MAX_ODD = 16
 
 
 def mend(data: bytes) -> tuple[Message, tuple[str, ...]] | None:
-    """A refused message without what is odd in it, and the names of these fields.
+    """A refused message without its values of a wrong type, and the names of their fields.
 
-    A number or a truth value where a text is wanted becomes a text; anything else odd goes.
-    None where it cannot be read at all, or where what is odd is what the message is for.
+    A number or a truth value in the place of a text becomes a text; any other wrong value is
+    removed. None if the message cannot be read, or if a field is wrong that it needs.
     """
     try:
         value = msgspec.json.decode(data)
@@ -319,7 +323,7 @@ def mend(data: bytes) -> tuple[Message, tuple[str, ...]] | None:
 
 
 def _replace(value: Any, keys: list[str]) -> bool:
-    """Put a text, or nothing, in the place of an odd value; whether that was possible."""
+    """Replace a value of a wrong type by a text or by None; False if it is not there."""
     *folders, key = keys
     for folder in folders:
         value = value.get(folder) if isinstance(value, dict) else None
@@ -332,7 +336,7 @@ def _replace(value: Any, keys: list[str]) -> bool:
 
 
 def kind_of(data: bytes) -> str:
-    """Why ``data`` was refused; slow, but only malformed messages pay."""
+    """Why ``data`` was refused. Slow: it decodes again, but malformed messages only."""
     try:
         value = msgspec.json.decode(data)
     except RecursionError:
@@ -361,12 +365,12 @@ def _is_bad_base64(value: dict[str, Any]) -> bool:
     return False
 
 
-# A media message is these two around the payload's base64.
+# A media message: the head, the payload in base64, the tail.
 MEDIA_HEAD = b'{"event":"media","media":{"payload":"'
 MEDIA_TAIL = b'"}}'
 CLEAR = b'{"event":"clear"}'
 
 
 def mark_text(name: str) -> bytes:
-    """The message that asks for mark ``name`` back."""
+    """The message that asks Telnyx to send mark ``name`` back when it has played so far."""
     return b'{"event":"mark","mark":{"name":%b}}' % msgspec.json.encode(name)

@@ -1,11 +1,11 @@
 """How many messages of each kind one stream may bring. Pure.
 
 Rules:
-- Each kind has a rate and a burst. The burst is for what comes together: behind a stall, or when
-  `clear` brings all marks back.
-- What is beyond is refused, and so counts as `refused` as well. A stream that goes beyond that
-  is closed: it is no call of Telnyx', and must not take time from other calls.
-- Media is looked at once a second and not message by message: it is what a call mostly is.
+- Each kind has a rate and a burst. The burst is for messages that come together: after a stall,
+  or when `clear` brings all marks back.
+- A message beyond that is refused, and so it counts as `refused` as well. Beyond the limit of
+  `refused` the socket is closed: Telnyx sends no such stream, and it takes time from other calls.
+- Media is checked once a second and not for each message, as most messages are media.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ class Limit(NamedTuple):
 
 
 LIMITS: dict[Kind, Limit] = {
-    # Two tracks in messages of 20 ms are 100 a second; a minute of them behind a stall.
+    # Two tracks in messages of 20 ms are 100 a second; the burst is a minute of them.
     "media": Limit(500, 6000),
     "dtmf": Limit(20, 200),
     "mark": Limit(200, 2000),
     # Telnyx may answer each of our messages with one: 50 a second.
     "error": Limit(100, 1000),
-    # Two tracks of which no payload can be decoded are 100 a second, and no reason to hang up.
+    # Two tracks whose payloads all fail to decode are 100 a second; that must not end the call.
     "refused": Limit(200, 2000),
 }
 
 
 class Bucket:
-    """What may come of one kind: fills up by what comes, and empties by the time.
+    """A leaky bucket: messages fill it, time empties it.
 
     Args:
         limit: how fast it empties, and how much it holds.
@@ -54,7 +54,7 @@ class Bucket:
         self._at = float("-inf")
 
     def take(self, now: float, n: float = 1) -> bool:
-        """Put in ``n``; False where they do not fit, and then nothing is put in."""
+        """Put in ``n``; if they do not fit, put in nothing and return False."""
         level = max(self._level - (now - self._at) * self._per_s, 0.0) + n
         if level > self._burst:
             return False
@@ -63,7 +63,7 @@ class Bucket:
 
 
 class Rates:
-    """What one stream has brought of each kind."""
+    """The limits of one stream: one bucket for each kind that has come."""
 
     __slots__ = ("_buckets",)
 

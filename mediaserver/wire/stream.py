@@ -3,17 +3,18 @@
 Rules:
 - ``connected`` comes first, ``start`` second, once; then ``media``, ``mark``,
   ``dtmf`` and ``error`` in any order; ``stop`` ends it; so does the socket.
-- What comes out of its state is counted under its kind and goes no further:
-  a stray message is no reason to end somebody's phone call.
-- ``start`` without ``connected`` is counted and obeyed: nothing is lost by it.
+- A message that may not come in the present state is counted under its kind and dropped. It
+  does not end the call.
+- ``start`` without ``connected`` is counted, and taken.
 - ``error`` may come at any time after ``connected``.
-- A message with another stream's id is counted and goes no further; ids compare
-  without case; a message without an id is this stream's.
-- Only media may be longer than ``MAX_OTHER_BYTES``; of what is longer nothing is mended.
-- A value of a wrong type is left out and counted; only what a message is for may refuse it.
-- The peer has ``start_within_s`` from the upgrade to its next message, ``connected``; who owns
-  the stream gives it longer from there to ``start``: the call may ring.
-- A socket that closes between the two is a call that nobody answered.
+- A message with another stream's id is counted and dropped. Ids are compared without regard
+  to case. A message without an id belongs to this stream.
+- Only media may be longer than ``MAX_OTHER_BYTES``.
+- A value of a wrong type is left out and counted. The message is refused only if it needs that
+  value.
+- The peer has ``start_within_s`` from the upgrade until ``connected``. Then the owner of the
+  stream sets a longer time until ``start``, because the call may ring.
+- If the socket closes between ``connected`` and ``start``, nobody answered the call.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class State(Enum):
     CLOSED = "closed"
 
 
-# (state, message) → next state; what is not here is out of place.
+# (state, message) → next state. Any other pair is out of place.
 _NEXT: dict[tuple[State, type], State] = {
     (State.OPENED, Connected): State.CONNECTED,
     (State.OPENED, Start): State.STREAMING,
@@ -74,7 +75,7 @@ _MISPLACED: dict[State, str] = {
 
 
 MAX_OTHER_BYTES = 32 * 1024
-"""The most octets of any message but media. What can be nested costs time by its length."""
+"""At most so many octets in any message but media: nested JSON takes time by its length."""
 
 _NO_ID = object()
 
@@ -82,13 +83,16 @@ _NO_ID = object()
 class Stream:
     """One connection's messages, checked for shape and order.
 
+    **Call `receive` for each message; look at `start_by` until ``start`` has come; call `close`
+    when the socket is gone.**
+
     Attributes:
         state: where the stream stands.
         stream_id: Telnyx's id of it, once ``start`` came.
         violations: how many messages were refused, by kind.
         odd_fields: how many values were of a wrong type and left out, by field.
-        start_by: monotonic seconds by which ``start`` must have come, or None; until
-            ``connected`` by which that must have come.
+        start_by: monotonic seconds by which ``connected`` must have come, and after that
+            ``start``; None when it has.
     """
 
     __slots__ = (
@@ -112,17 +116,17 @@ class Stream:
     ) -> None:
         """Begin at the upgrade.
 
-        ``refused`` is told the kind of each refused message, ``odd`` the name of each field
-        that was left out of a message.
+        ``refused`` is called with the kind of each refused message, ``odd`` with the name of each
+        field that was left out.
         """
-        self.state = State.OPENED
+        self.state: State = State.OPENED
         self.stream_id: str | None = None
         self.violations: Counter[str] = Counter()
         self.start_by: float | None = now + start_within_s
         self.odd_fields: Counter[str] = Counter()
         self._refused = refused
         self._odd = odd
-        # The stream's id while media is in its place, else equal to none.
+        # The stream's id while media may come; else an object that equals no id.
         self._live_id: object = _NO_ID
 
     @classmethod
@@ -135,12 +139,12 @@ class Stream:
         refused: Callable[[str], None] | None = None,
         odd: Callable[[str], None] | None = None,
     ) -> Stream:
-        """A stream whose ``start`` comes next; what came before was read elsewhere.
+        """A stream whose ``start`` comes next; another process has read what came before.
 
-        ``violations`` of that time are taken over; ``refused`` has been told of them.
+        It takes over the ``violations`` counted there; ``refused`` is not called for them again.
         """
         stream = cls(now, start_within_s=start_within_s, refused=refused, odd=odd)
-        stream.state = State.CONNECTED  # it came, or its absence has been counted
+        stream.state = State.CONNECTED  # it came, or was counted as missing
         stream.violations.update(violations)
         return stream
 
@@ -158,7 +162,7 @@ class Stream:
         return self._step(message)
 
     def _receive_odd(self, data: bytes) -> Message | None:
-        """A message with odd values: without them, if it is of use at all."""
+        """The message without its values of a wrong type; None if it cannot be used."""
         if len(data) > MAX_OTHER_BYTES:
             self.refuse("too_long")
             return None
@@ -167,7 +171,7 @@ class Stream:
             self.refuse(kind_of(data))
             return None
         message, fields = mended
-        passed_on = self._step(message)  # first, as it may be what tells the stream's id
+        passed_on = self._step(message)  # first: ``start`` sets the id that is logged
         for name in fields:
             self.odd_fields[name] += 1
             if self._odd is not None:
@@ -181,7 +185,7 @@ class Stream:
             self._refused(kind)
 
     def start_within(self, now: float, within_s: float) -> None:
-        """Give the peer so long from now until its ``start``, if that has yet to come."""
+        """Set the time until ``start``, counted from now, unless it has come."""
         if self.start_by is not None:
             self.start_by = now + within_s
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import entry_points
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 from mediaserver.errors import ConfigurationError
-from mediaserver.processors.discovery import find, names
+from mediaserver.processors import discovery
+from mediaserver.processors.discovery import GROUP, find, is_isolated, names
+from mediaserver.settings import ProcessorSetting, Settings
 
 BOT = '''
 from pathlib import Path
@@ -140,3 +144,55 @@ def test_two_files_of_one_name(tmp_path: Path) -> None:
         names.append(find(f"{path}:{folder}").target.__module__)
     assert names[0] == "same_name"
     assert names[1].startswith("same_name_")
+
+
+def test_built_ins_are_entry_points() -> None:
+    """What comes with the package is registered in its metadata, as anybody's plugin is."""
+    points = [p for p in entry_points(group=GROUP) if p.dist and p.dist.name == "mediaserver"]
+    ours = {point.name: point.value for point in points}
+    assert set(ours) >= {"echo", "record"}
+    for name, value in ours.items():
+        assert find(name).target is find(value).target
+
+
+PLUGIN = "async def greet(call): ...\nasync def echo(call): ..."
+POINTS = f"""[{GROUP}]
+greeter = plugin_of_a_test:greet
+echo = plugin_of_a_test:echo
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An installed package that brings two processors, one by the name of a built-in."""
+    metadata = tmp_path / "plugin_of_a_test-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin-of-a-test\n")
+    (metadata / "entry_points.txt").write_text(POINTS)
+    (tmp_path / "plugin_of_a_test.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    discovery._installed.cache_clear()
+    yield
+    discovery._installed.cache_clear()
+    sys.modules.pop("plugin_of_a_test", None)
+
+
+@pytest.mark.usefixtures("plugin")
+def test_an_installed_plugin_is_found_by_its_name() -> None:
+    """By the name of its entry point; it is isolated where all are, unlike a built-in."""
+    assert "greeter" in names()
+    assert find("greeter").target.__module__ == "plugin_of_a_test"
+    isolating = Settings(isolate=True)
+    assert is_isolated(ProcessorSetting("greeter"), isolating)
+    assert not is_isolated(ProcessorSetting("record"), isolating)
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_name_that_two_packages_use_is_refused() -> None:
+    """No plugin takes a built-in's place unseen; both can still be named in full."""
+    with pytest.raises(ConfigurationError, match="several packages bring it") as caught:
+        find("echo")
+    for place in ("mediaserver.processors.builtin.echo:Echo", "plugin_of_a_test:echo"):
+        assert place in str(caught.value)
+        assert find(place)
+    assert is_isolated(ProcessorSetting("echo"), Settings(isolate=True))

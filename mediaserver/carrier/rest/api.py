@@ -85,21 +85,23 @@ class FakeTelnyx:
         tell: Tell = silent,
     ) -> None:
         self.tell = tell
-        self.api_key = api_key or f"KEY{secrets.token_hex(16)}"
+        self.api_key: str = api_key or f"KEY{secrets.token_hex(16)}"
         self.webhook_url = webhook_url
-        self.base_url = ""
+        self.base_url: str = ""
         self.calls: dict[str, PhoneCall] = {}
         self.commanded: list[Commanded] = []
-        self.applications = {"1494404757140276705": _application("1494404757140276705")}
-        self.faults = RestFaults()
-        self.rate_limit = rate_limit or RateLimit()
-        self.webhooks = WebhookSender(
+        self.applications: dict[str, Body] = {
+            "1494404757140276705": _application("1494404757140276705")
+        }
+        self.faults: RestFaults = RestFaults()
+        self.rate_limit: RateLimit = rate_limit or RateLimit()
+        self.webhooks: WebhookSender = WebhookSender(
             signing_key or SigningKey.generate(),
             webhook_faults or WebhookFaults(),
             tls=trusting(webhook_ca),
             tell=tell,
         )
-        self.app = _app(self)
+        self.app: Starlette = _app(self)
         self._habits = habits or Habits()
         self._address = host, port
         self._stack = AsyncExitStack()

@@ -105,10 +105,10 @@ class PhoneCall:
 
     def __post_init__(self) -> None:
         habits = self.habits
-        self.voice = Voice(self.report, self._spawn, habits.s_per_character, habits.file_s)
-        self.recordings = Recordings(self._report_by_leg)
+        self.voice: Voice = Voice(self.report, self._spawn, habits.s_per_character, habits.file_s)
+        self.recordings: Recordings = Recordings(self._report_by_leg)
         heard = habits.transcripts, habits.transcript_every_s
-        self.transcriber = Transcriber(self.report, self._spawn, *heard)
+        self.transcriber: Transcriber = Transcriber(self.report, self._spawn, *heard)
         self._commands: dict[str, Callable[[Body], None]] = {
             "answer": self._answer,
             "hangup": self._hangup,

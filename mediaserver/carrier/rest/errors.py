@@ -23,7 +23,7 @@ class RefusalError(Exception):
         self.status = status
         self.code = code
         self.title = title
-        self.detail = detail or f"{title}."
+        self.detail: str = detail or f"{title}."
         self.pointer = pointer
 
     @property

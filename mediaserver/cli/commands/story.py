@@ -45,7 +45,7 @@ class Story:
         await actions.start_streaming(call, stream_bidirectional_codec="L16", processor="echo")
         await self._event("streaming.started", call)
         heard_s = await self._hear(call, 1.0)
-        self._say("media", f"the caller heard {heard_s:.1f} s of his own voice")
+        self._say("media", f"the caller heard {heard_s:.1f} s of their own voice")
         self._say("transcription_start", "")
         await actions.start_transcription(call)
         said = await self._event("call.transcription", call)

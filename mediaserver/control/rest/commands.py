@@ -210,7 +210,7 @@ class Calls:
     def __init__(
         self, commander: Commander, server: OwnServer, wall_clock: Callable[[], float]
     ) -> None:
-        self.actions = Actions(commander, server, wall_clock)
+        self.actions: Actions = Actions(commander, server, wall_clock)
         self._commander = commander
         self._server = server
         self._wall_clock = wall_clock

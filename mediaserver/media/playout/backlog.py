@@ -1,4 +1,4 @@
-"""What was accepted for playing and is not sent: plays, marks, and audio made ready."""
+"""What was accepted and is not sent yet: plays, marks, and audio that is ready to encode."""
 
 from __future__ import annotations
 
@@ -21,30 +21,33 @@ class QueuedItem(Play):
 
 
 class Backlog:
-    """The queue of one call, and the segment of it made ready for the encoder.
+    """The queue of one call, and the samples at its head that are ready for the encoder.
 
-    Positions are those of the ledger: samples of the stream at the encoder's rate.
+    Positions are those of the ledger: samples sent, at the encoder's rate.
+
+    **Call `add`, then `fill`, `take` and `due` in this order; `reap` after each change of the
+    queue's head.**
 
     Attributes:
-        convert: to the encoder's rate.
-        queue: plays and marks not wholly taken, in order.
-        n_ready: samples made ready.
+        convert: resamples to the encoder's rate.
+        queue: plays and marks that are not wholly taken, in order.
+        n_ready: samples that are ready.
         fed_at: when audio came last.
         live: the last audio taken was live.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self.convert = Converter(ledger.rate_hz)
+        self.convert: Converter = Converter(ledger.rate_hz)
         self.reset()
 
     def reset(self) -> None:
         """Drop everything, and the resampler's history."""
         self.convert.reset()
         self.queue: deque[QueuedItem | Mark] = deque()
-        self.n_ready = 0
-        self.fed_at = float("-inf")
-        self.live = False
+        self.n_ready: int = 0
+        self.fed_at: float = float("-inf")
+        self.live: bool = False
         self._ready: list[Int16Array] = []
         self._ends: deque[tuple[int, Play | Mark]] = deque()
         self._queued_s = 0.0
@@ -64,30 +67,30 @@ class Backlog:
         return head if isinstance(head, QueuedItem) and head.chunks else None
 
     def unfinished(self) -> QueuedItem | None:
-        """Return the play that has begun and whose source is to bring more."""
+        """Return the play that has begun and whose source may bring more."""
         head = self.queue[0] if self.queue else None
         if isinstance(head, QueuedItem) and head.is_open and head.start >= 0 and not head.live:
             return head
         return None
 
     def add(self, item: QueuedItem, samples: Int16Array, now: float) -> None:
-        """Append samples to a play; a copy of them if their owner may write them."""
+        """Append samples to a play; a copy of them, unless the array is read-only."""
         if len(samples):
             item.chunks.append(samples.copy() if samples.flags.writeable else samples)
             self._queued_s += len(samples) / item.rate_hz
             self.fed_at = now
 
     def empty(self, item: QueuedItem) -> None:
-        """Drop the samples of a play that are still here; if none was taken, the play too."""
+        """Drop the samples of a play that are still here; if none was taken, drop the play too."""
         self._queued_s -= sum(map(len, item.chunks)) / item.rate_hz
         item.chunks.clear()
         if item.start < 0:
             self.queue.remove(item)
 
     def drop_late(self, late_s: float) -> float:
-        """Drop the oldest live audio, in steps of 20 ms, and return how many seconds.
+        """Drop the oldest live audio in steps of 20 ms; return how many seconds were dropped.
 
-        Whole steps keep what stays in the messages that it would have been in.
+        With whole steps the remaining audio is cut into the same messages as without the drop.
         """
         dropped_s = 0.0
         for item in self.queue:
@@ -107,7 +110,7 @@ class Backlog:
         return dropped_s
 
     def reap(self) -> None:
-        """Take from the queue's head the plays without more samples, and the marks."""
+        """Remove plays that have no more samples, and marks, from the queue's head."""
         queue = self.queue
         while queue:
             head = queue[0]
@@ -118,19 +121,19 @@ class Backlog:
                 head.end = position
                 head.start = position if head.start < 0 else head.start
             self._ends.append((position, queue.popleft()))
-        # Nothing is queued, whatever the rounding of the sums says.
+        # Nothing is queued: remove the rounding error of the sum.
         self._queued_s = 0.0
 
     def due(self) -> Iterator[Play | Mark]:
-        """Take the plays and marks whose audio is all sent."""
+        """Remove and yield the plays and marks whose audio is all sent."""
         while self._ends and self._ends[0][0] <= self._ledger.sent:
             yield self._ends.popleft()[1]
 
     def fill(self, n_samples: int, n_least: int, *, joined: bool) -> None:
-        """Make about ``n_samples`` ready, or what there is.
+        """Make about ``n_samples`` ready, or as many as there are.
 
-        Beyond the end of a play, or a mark, only up to ``n_least``, so that its end is
-        known soon after.
+        Behind the end of a play, or a mark, only up to ``n_least``: then a wire mark can follow
+        soon after it.
         """
         while (n_wanted := (n_least if self._ends else n_samples) - self.n_ready) > 0:
             item = self.audio()
@@ -150,7 +153,7 @@ class Backlog:
         return samples[:n_samples]
 
     def flush(self) -> None:
-        """Make ready what waits to be resampled, and the resampler's tail."""
+        """Make ready the samples that wait to be resampled, and the resampler's tail."""
         self._put(self.convert.flush())
 
     def _position(self) -> int:
@@ -162,7 +165,7 @@ class Backlog:
             self.n_ready += len(samples)
 
     def _take_in(self, item: QueuedItem, n_samples: int, *, joined: bool) -> None:
-        """Convert so much of the play that ``n_samples`` come out, or its next chunk whole."""
+        """Resample enough of the play for ``n_samples``, or its whole next chunk if shorter."""
         convert = self.convert
         if item.rate_hz != convert.rate_hz:
             self._put(convert.turn(item.rate_hz, joined=joined and not item.live))
@@ -171,7 +174,7 @@ class Backlog:
         chunk = item.chunks.popleft()
         n_taken = convert.needed(n_samples)
         n_left = len(chunk) - n_taken
-        # A live frame of 25 ms goes as one message: a rest of 5 ms would have to wait.
+        # A live frame of 25 ms goes as one message: a remainder of 5 ms would have to wait.
         if n_left > 0 and not (item.live and n_left < convert.block):
             item.chunks.appendleft(chunk[n_taken:])
             chunk = chunk[:n_taken]

@@ -1,16 +1,17 @@
-"""When live audio leaves out a little of itself, so that its delay falls back.
+"""When a little of live audio is left out, so that its delay becomes shorter again.
 
-The delay of live audio grows by itself: what comes behind a stall plays late, and so does all
-that follows. How much of the delay the jitter needs shows in how far each piece comes ahead of
-the moment at which it plays. Rules:
+The delay of live audio grows by itself: audio that comes after a stall is played late, and so is
+all audio after it. Each piece comes some time before it is played; the least of these times is
+the part of the delay that jitter does not need. Rules:
 
-1. Over the last `PARTS` parts of `PART_S` the least of this is kept: 4.5 to 6 s of arrivals.
-2. Where even the least is `KEEP_S` or more, pieces are left out until it is less: quiet ones
-   for `QUIET_FOR_S`, then any, one in `EVERY_S`, for `FORCED_FOR_S`. So the delay is back
+1. The least time of the last `PARTS` parts of `PART_S` counts, with the part that runs: 3 to
+   4.5 s.
+2. If it is `KEEP_S` or more, pieces are left out until it is less: only quiet ones for
+   `QUIET_FOR_S`, then any, one every `EVERY_S`, for `FORCED_FOR_S`. So the delay is normal again
    within 10 s.
-3. Where the least is more than `MOST_S`, the rest goes at once.
-4. Whatever moves the end of what is queued by other means (a stall, a clear, a piece that went
-   straight out) begins the watch anew: the delay is then what it must be.
+3. What is above `MOST_S` is dropped at once.
+4. If the end of the queue moves for another reason (a stall, a clear, a piece that did not need
+   the queue), all times are forgotten: the delay then is what it must be.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ QUIET_FOR_S = 1.5
 FORCED_FOR_S = 1.5
 EVERY_S = 0.1
 LESS_S = 0.02
-"""So much of a piece is left out, or all of it if it is not twice as long."""
+"""So many seconds of a piece are left out; the whole piece if it is not twice as long."""
 QUIET_PEAK = 500
-"""Quieter pieces are missed by nobody: room and line noise, about -36 dBFS."""
+"""A piece with no sample above this is quiet: noise of room and line, about -36 dBFS."""
 
-# Ends are sums of floats, and resamplers hold back some samples.
+# Times are sums of floats, and resamplers keep some samples back.
 _TINY_S = 0.002
 _NEVER = float("inf")
 _ALWAYS = float("-inf")
@@ -43,13 +44,13 @@ Verdict = Literal["if quiet", "any"]
 
 
 class CatchUp:
-    """Says what to leave out of one call's live audio.
+    """Decides what to leave out of one call's live audio.
 
     **Call `keep` for each piece of live audio before it is queued, and queue what it returns.**
 
     Attributes:
-        pending: the first of the pieces left out last, until the next is blended with it: that
-            one must come by here, however short the queue is.
+        pending: the first of the pieces just left out. The next piece is blended with it, so it
+            must come through `keep`, even if the queue is empty.
         dropped_s: audio left out, in all.
     """
 
@@ -75,7 +76,7 @@ class CatchUp:
         self._since = _NEVER
         self._forced_at = _NEVER
         self.pending: Int16Array | None = None
-        self.dropped_s = 0.0
+        self.dropped_s: float = 0.0
 
     def keep(
         self,
@@ -85,14 +86,14 @@ class CatchUp:
         now: float,
         drop_oldest: Callable[[float], float],
     ) -> Int16Array | None:
-        """What to queue in the place of a piece; None where it is left out.
+        """What to queue instead of this piece; None if it is left out.
 
         Args:
             samples: the piece, shape ``(n,)``.
             length_s: its duration.
-            ahead_s: how long all plays that was accepted before it.
+            ahead_s: for how many seconds the audio plays that was accepted before it.
             now: seconds, monotonic.
-            drop_oldest: drops so many seconds of what is queued, and tells how many it were.
+            drop_oldest: drops about so many seconds of queued audio; returns how many it dropped.
         """
         verdict = self.arrived(now + ahead_s, length_s, now)
         if verdict is None and self.pending is None:
@@ -112,10 +113,10 @@ class CatchUp:
         return samples if pending is None else blended(pending, samples)
 
     def arrived(self, end_at: float, length_s: float, now: float) -> Verdict | None:
-        """Whether to leave out the piece that comes now.
+        """Whether to leave out the piece that comes now; None: keep it.
 
         Args:
-            end_at: when all that was accepted before it will have been played.
+            end_at: when the audio accepted before it will have been played.
             length_s: its duration.
             now: seconds, monotonic.
         """
@@ -128,18 +129,18 @@ class CatchUp:
         return self._look(now) if now >= self._look_at else None
 
     def left_out(self, length_s: float, now: float) -> None:
-        """Note that so much was left out, now."""
+        """Note that so many seconds were left out, now."""
         self._end_at -= length_s
         self._low -= length_s
         self._lows = [low - length_s for low in self._lows]
         self._forced_at = max(self._forced_at, now + EVERY_S)
 
     def excess_s(self) -> float:
-        """How much even the least delay is above the most."""
+        """By how many seconds the least time is above `MOST_S`."""
         return max(min(self._low, *self._lows) - MOST_S, 0.0)
 
     def _begin(self, now: float) -> None:
-        """Watch from now on; nothing is known of before."""
+        """Begin anew: forget all times."""
         self._low = _NEVER
         self._lows = [0.0] * (PARTS - 1)
         self._part_ends_at = self._look_at = now + PART_S
@@ -163,7 +164,7 @@ class CatchUp:
 
 
 def squeezed(samples: Int16Array, n_less: int) -> Int16Array:
-    """A piece shorter by its first ``n_less`` samples, which fade into those behind them."""
+    """The piece without ``n_less`` samples; its begin is faded into what follows."""
     joined = blended(samples[:n_less], samples[n_less : 2 * n_less])
     out: Int16Array = np.concatenate((joined, samples[2 * n_less :]))
     out.flags.writeable = False
@@ -171,12 +172,12 @@ def squeezed(samples: Int16Array, n_less: int) -> Int16Array:
 
 
 def is_quiet(samples: Int16Array) -> bool:
-    """Nobody misses this piece."""
+    """Whether nobody would miss this piece."""
     return not len(samples) or max(int(samples.max()), -int(samples.min())) <= QUIET_PEAK
 
 
 def blended(left_out: Int16Array, samples: Int16Array) -> Int16Array:
-    """The piece behind one that was left out: it begins as that one did, so nothing clicks."""
+    """The piece after one that was left out; it begins as that one did, so there is no click."""
     if len(left_out) != len(samples):
         return samples
     fade = np.linspace(0.0, 1.0, len(samples), dtype=np.float32)

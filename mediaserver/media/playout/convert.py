@@ -1,4 +1,4 @@
-"""Audio of changing rates as one stream at the encoder's rate."""
+"""Audio of changing rates becomes one stream at the encoder's rate."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ _NOTHING = np.zeros(0, np.int16)
 
 
 class Converter:
-    """One resampler per input rate; how the input is cut never shows in the output.
+    """One resampler per input rate. The output does not depend on how the input is cut.
 
-    A resampler is fed in blocks of exactly 20 ms, whatever comes, as its rounding may
-    depend on the length. What is short of a block waits here.
+    A resampler's rounding may depend on the length of its input, so it always gets blocks of
+    exactly 20 ms. Samples that do not fill a block wait here.
+
+    **Call `accept` for a rate, `turn` to change to it, `process` for its samples, `flush` at the
+    end.**
 
     Attributes:
         out_hz: rate of what comes out.
         rate_hz: rate of what came in last.
         block: samples of 20 ms at that rate.
         waiting: input samples that wait for the rest of their block.
-        has_tail: the resampler still holds the end of what went in.
+        has_tail: the resampler still holds the end of the input.
     """
 
     def __init__(self, out_hz: int) -> None:
@@ -32,14 +35,14 @@ class Converter:
 
     def _use(self, rate_hz: int) -> None:
         self.rate_hz = rate_hz
-        self.block = rate_hz // 50
+        self.block: int = rate_hz // 50
         self._resampler = self._resamplers.get(rate_hz)
-        self.waiting = 0
-        self.has_tail = False
+        self.waiting: int = 0
+        self.has_tail: bool = False
         self._skip = 0
 
     def accept(self, rate_hz: int) -> None:
-        """Make ready for this rate; AudioFormatError if it cannot be resampled."""
+        """Prepare for this rate; AudioFormatError if it cannot be resampled."""
         if rate_hz != self.out_hz and rate_hz not in self._resamplers:
             self._resamplers[rate_hz] = Resampler(rate_hz, self.out_hz)
 
@@ -51,16 +54,16 @@ class Converter:
         return max(blocks, 1) * self.block - self.waiting
 
     def pending(self) -> int:
-        """Return, at ``out_hz``, the length of what waits."""
+        """Return how many samples the waiting ones will give, at ``out_hz``."""
         return self.waiting * self.out_hz // self.rate_hz
 
     def turn(self, rate_hz: int, *, joined: bool) -> Int16Array:
-        """Change the input rate and return the end of what came before.
+        """Change the input rate; return the rest of the output at the old rate.
 
         Args:
-            rate_hz: accepted before.
-            joined: the new audio follows on the old without a pause, so what leads in the
-                new resampler's output is cut off, else there would be a hole of its delay.
+            rate_hz: a rate that was accepted.
+            joined: the new audio follows the old without a pause. Then the begin of the new
+                resampler's output is cut off; it would be a gap as long as its delay.
         """
         rest = self.flush()
         self._use(rate_hz)
@@ -69,7 +72,7 @@ class Converter:
         return rest
 
     def process(self, samples: Int16Array) -> Int16Array:
-        """Return what these samples at ``rate_hz`` complete."""
+        """Return the output that is complete now that these samples at ``rate_hz`` came."""
         resampler = self._resampler
         if resampler is None:
             return samples
@@ -80,7 +83,7 @@ class Converter:
         end = len(samples) - len(samples) % self.block
         self.waiting = len(samples) - end
         if self.waiting:
-            # A copy, so as not to keep the whole of a large array.
+            # A copy: a view would keep the whole array in memory.
             self._pieces.append(samples[end:].copy())
         blocks = [
             resampler.process(samples[at : at + self.block]) for at in range(0, end, self.block)
@@ -94,7 +97,7 @@ class Converter:
         return out
 
     def flush(self) -> Int16Array:
-        """Return what waits and the resampler's tail; it is as new afterwards."""
+        """Return the waiting samples and the resampler's tail; then it is as new."""
         resampler = self._resampler
         if resampler is None or not (self.waiting or self.has_tail):
             return _NOTHING
@@ -104,7 +107,7 @@ class Converter:
         return out
 
     def reset(self) -> None:
-        """Drop what waits and forget all history."""
+        """Drop waiting samples and all history."""
         if self._resampler is not None:
             self._resampler.reset()
         self._forget()

@@ -1,16 +1,16 @@
 """What was sent, what of it was heard, and what became of each play and mark.
 
-The stream sent to the far end is one line of samples, counted from 0 and never reset. A
-wire mark closes a *segment* of it; every play and mark that ended in the segment resolves
-with that mark. Rules:
+The samples sent to the peer are counted from 0, and the count is never reset. A wire mark closes
+a *segment* of them. Every play and mark that ended in the segment resolves with that wire mark.
+Rules:
 
-1. A segment is *played* if its mark comes back while it is outstanding, *cleared* if
-   everything is voided first; a mark that comes back later is stale and changes nothing.
-2. A play that its user cancelled, or whose source failed, resolves at the same time as its
-   neighbours, but under its own name.
-3. Heard = what the far end has played by our clock, held back by the lag of the marks that
-   came back, never less than what a mark proved, never less than it was. Its error is the
-   one-way time from the far end plus its playout buffer beyond the measured lag.
+1. A segment is *played* if its wire mark comes back while it is outstanding. It is *cleared* if
+   everything is voided first; a wire mark that comes back later is stale and changes nothing.
+2. A play that was cancelled, or whose source failed, resolves together with the others of its
+   segment, but with its own state.
+3. Heard = what the peer has played by our clock, minus the lag of the marks that came back. It is
+   never less than what a mark proved, and it never falls. Its error is the time from the peer to
+   us, plus the part of the peer's buffer that the measured lag does not show.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Cause = Literal["finished", "barge_in", "cancelled", "socket", "ended", "source"
 
 MARK_PREFIX = "ms-"
 EARLY_S = 0.05
-"""A mark back so long before its audio can have ended comes from a far end that plays none."""
+"""If a mark comes back so long before its audio can have ended, the peer did not play it."""
 MAX_OUTSTANDING = 1024
-"""Wire marks awaited at most; a far end that returns none must not fill the memory."""
+"""At most so many wire marks are awaited, so that a peer that returns none fills no memory."""
 
 
 class Segment:
@@ -49,13 +49,13 @@ class Segment:
     )
 
     def __init__(self, every: int, due_at: float) -> None:
-        self.every = every
-        self.due_at = due_at
-        self.wanted = False
+        self.every: int = every
+        self.due_at: float = due_at
+        self.wanted: bool = False
         self.entries: list[Outcome] = []
-        self.end = 0
-        self.ends_at = 0.0
-        self.heard = 0
+        self.end: int = 0
+        self.ends_at: float = 0.0
+        self.heard: int = 0
         self.result: State | None = None
         self.cause: Cause = "finished"
 
@@ -63,7 +63,8 @@ class Segment:
 class Outcome:
     """What a play and a mark have in common: a state, and one word when it is final."""
 
-    # Defaults live in the class: one is made per frame, and most of these are never set.
+    # hot path: defaults are the class's, because one object is made per frame and most of these
+    # are never set.
     start = -1
     end = -1
     live = False
@@ -89,7 +90,7 @@ class Outcome:
         return "playing" if 0 <= self.start < self._ledger.sent else "queued"
 
     def goes_on_elsewhere(self) -> None:
-        """It will be counted there, unless it was cancelled, or its source failed."""
+        """Do not count it here: another playout goes on with it, unless it has a verdict."""
         self._uncounted = self._verdict is None
 
     @property
@@ -112,17 +113,17 @@ class Outcome:
             self._segment.entries.append(self)
 
     def give(self, verdict: State) -> None:
-        """Have it resolve under this name when its time comes."""
+        """Set the state with which it will resolve."""
         self._verdict = verdict
 
     def resolve_unsent(self) -> None:
-        """Resolve now, as nothing of it was sent; cleared if it has no other verdict."""
+        """Resolve now, because nothing of it was sent: as cleared, or with its verdict."""
         self._segment = Segment(0, 0.0)
         self._segment.result = "cleared"
         self.tell()
 
     def tell(self) -> None:
-        """Have it counted, and call back, once."""
+        """Count it, and call its callback, once."""
         self._ledger.count(self)
         callback, self._callback = self._callback, None
         if callback is not None:
@@ -130,10 +131,10 @@ class Outcome:
 
 
 class Mark(Outcome):
-    """A user's mark: played once the far end has played everything queued before it.
+    """A user's mark: played when the peer has played everything queued before it.
 
     Attributes:
-        name: the user's name for it; on the wire it has one of ours.
+        name: the user's name for it; the wire mark has another one.
     """
 
     def __init__(self, ledger: Ledger, name: str) -> None:
@@ -147,7 +148,7 @@ class Ledger:
     Attributes:
         rate_hz: of the positions.
         sent: samples sent.
-        dry_at: when the far end will have played them all, by our clock.
+        dry_at: when the peer will have played them all, by our clock.
         mark_at: when the last wire mark was sent.
         returned_marks: wire marks that came back in time.
         returns: what these tell.
@@ -156,7 +157,7 @@ class Ledger:
         early_marks: of those that came back, the ones whose audio cannot have been heard yet.
         unconfirmed: segments voided because too many marks were awaited.
         n_messages: media messages sent.
-        plays: plays that were told of, by final state.
+        plays: plays that are not live, by final state.
         marks: the user's marks, by final state.
     """
 
@@ -189,14 +190,14 @@ class Ledger:
     def __init__(
         self, sink: PlayoutSink, rate_hz: int, every_s: float, live_every_s: float
     ) -> None:
-        """Mark joined plays at most once in ``every_s`` of audio, live ones in ``live_every_s``."""
+        """Send a wire mark at most every ``every_s`` of audio; ``live_every_s`` if all is live."""
         self._sink = sink
-        self.rate_hz = rate_hz
+        self.rate_hz: int = rate_hz
         self._every = round(every_s * rate_hz)
         self._live_every = round(live_every_s * rate_hz)
-        self.sent = 0
-        self.dry_at = float("-inf")
-        self.mark_at = float("-inf")
+        self.sent: int = 0
+        self.dry_at: float = float("-inf")
+        self.mark_at: float = float("-inf")
         self._live_every_s = live_every_s
         self._mark_end = 0
         self._n_marks = 0
@@ -212,10 +213,10 @@ class Ledger:
         self.n_messages = 0
         self.plays: Counter[State] = Counter()
         self.marks: Counter[State] = Counter()
-        self.current = Segment(self._live_every, float("-inf"))
+        self.current: Segment = Segment(self._live_every, float("-inf"))
 
     def advance(self, n_samples: int, now: float) -> None:
-        """Note that this much was sent; after a dry spell the clock starts anew."""
+        """Note that so many samples were sent; after an underrun the clock begins anew."""
         self.sent += n_samples
         self.n_messages += 1
         self.dry_at = (self.dry_at if self.dry_at > now else now) + n_samples / self.rate_hz
@@ -241,7 +242,7 @@ class Ledger:
         return self.sent - round(ahead_s * self.rate_hz) if ahead_s > 0 else self.sent
 
     def finish(self, entry: Outcome) -> None:
-        """Note that all of it was sent: it resolves with the next wire mark."""
+        """Note that all of a play was sent: it resolves with the next wire mark."""
         segment = self.current
         entry._segment = segment
         segment.wanted = True
@@ -257,14 +258,14 @@ class Ledger:
         return len(self._outstanding)
 
     def mark_due(self, now: float) -> bool:
-        """Whether enough was sent, or time passed, since the last mark to send the next."""
+        """Whether the next wire mark is due, by the audio sent or the time since the last."""
         segment = self.current
         return segment.wanted and (
             segment.due_at <= now or self.sent - self._mark_end >= segment.every
         )
 
     def finish_mark(self, mark: Mark, now: float) -> None:
-        """Note that a user's mark is reached: it has a wire mark at this very place."""
+        """Note that all before a user's mark was sent: it needs a wire mark right here."""
         mark.start = mark.end = self.sent
         last = next(reversed(self._outstanding.values()), None)
         if last is not None and last.end == self.sent and not self.current.wanted:
@@ -292,7 +293,7 @@ class Ledger:
             self._resolve(oldest, "cleared", self.heard(now))
 
     def mark_returned(self, name: str, now: float) -> None:
-        """Resolve as played what that wire mark stands for; count it if there is nothing."""
+        """Resolve as played what ended before that wire mark; count a name that is not awaited."""
         segment = self._outstanding.pop(name, None)
         if segment is None:
             if self._is_ours(name):
@@ -313,7 +314,7 @@ class Ledger:
         self._resolve(segment, "played", segment.end)
 
     def overdue_s(self, now: float) -> float:
-        """Return how long ago the oldest mark awaited should have come back; 0 if none should."""
+        """Return for how many seconds the oldest awaited mark is overdue; 0 if it is not."""
         oldest = next(iter(self._outstanding.values()), None)
         return max(now - oldest.ends_at, 0.0) if oldest is not None else 0.0
 
@@ -332,8 +333,8 @@ class Ledger:
 
         Args:
             now: seconds, monotonic.
-            unsent: what has not been finished and is voided too.
-            cause: why.
+            unsent: plays and marks not wholly sent, which are voided too.
+            cause: the reason that they get.
         """
         heard = self.heard(now)
         segments = [*self._outstanding.values(), self.current]
@@ -348,7 +349,7 @@ class Ledger:
         entries = tuple(entry for segment in segments for entry in segment.entries)
         for segment in segments:
             segment.result, segment.heard, segment.cause = "cleared", heard, cause
-        # Told last: whoever is told may play again.
+        # Callbacks come last, because a callback may play again.
         for segment in segments:
             self._resolve(segment, "cleared", heard)
         return entries
@@ -372,14 +373,14 @@ class Play(Outcome):
     is_open = False
 
     def __init__(self, ledger: Ledger, rate_hz: int, live: bool) -> None:
-        self._ledger = ledger  # as super().__init__ would: one call less per frame
+        self._ledger = ledger  # hot path: as super().__init__ does, without the call
         self.rate_hz = rate_hz
         self.live = live
 
     def heard_s(self, now: float) -> float:
-        """Return the seconds of it that the caller has heard; frozen once resolved.
+        """Return the seconds of it that the caller has heard; it stays so once resolved.
 
-        Never falls and never passes what was sent of it. See the module for its error.
+        It never falls and is never more than what was sent. See the module for its error.
         """
         if self.start < 0:
             return 0.0

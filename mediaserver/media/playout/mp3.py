@@ -1,8 +1,8 @@
 """The outbound half of a call in mp3 mode: whole clips as MP3 files, one message a second.
 
-Telnyx plays the files of this mode in order and refuses more than one message a second
-(protocol.md 1.2). Files do not join without a seam: each begins and ends with the codec's
-own silence of about 50 ms, by which `heard` may be ahead until a mark comes back.
+Telnyx plays the files of this mode in order and refuses more than one message a second. Between
+two files there is a short gap: MP3 adds about 50 ms of silence at each begin and end. By so much
+`heard` may be ahead until a mark comes back.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from mediaserver.media.playout.sink import PlayoutSink
 from telephony_codecs import CodecError, codec
 
 MESSAGE_EVERY_S = 1.05
-"""Time between two messages: the second allowed, and room for a jolt on the way."""
+"""Time between two messages: one second is required, the rest is for jitter."""
 
 
 class Mp3Playout(Playout):
-    """Plays whole clips into one call in mp3 mode; to its owner it is a `Playout`.
+    """A `Playout` for mp3 mode: it plays whole clips.
 
-    Each play is one MP3 file, or several of 30 s. What comes as a stream, or live, is
-    refused: that takes mode ``rtp``.
+    Each play is one MP3 file, or several of 30 s. Streamed and live audio is refused: it needs
+    mode ``rtp``.
     """
 
     def __init__(self, sink: PlayoutSink, *, rate_hz: int = 24000, bitrate_kbps: int = 64) -> None:
@@ -32,7 +32,7 @@ class Mp3Playout(Playout):
         except CodecError as error:
             raise ConfigurationError(str(error)) from error
         super().__init__(encoder, sink, lead_s=None)
-        self._direct = self._is_express = False  # no play skips the queue, nor its pace
+        self._direct = self._is_express = False  # every play goes through the queue
         self._message_at = float("-inf")
 
     def play(self, samples: Int16Array, rate_hz: int, now: float, *, live: bool = False) -> Play:
@@ -59,7 +59,7 @@ class Mp3Playout(Playout):
         backlog = self._backlog
         backlog.fill(self._sizes.most, self._sizes.least, joined=False)
         if backlog.n_ready < self._sizes.most:
-            # The clip is over, and no other follows on it without a pause.
+            # The clip has ended, and the next one does not join it.
             backlog.flush()
         self._message_at = now + MESSAGE_EVERY_S
         return max(min(backlog.n_ready, self._sizes.most), self._sizes.least)

@@ -12,18 +12,20 @@ from mediaserver.media.playout.sizes import MIN_MESSAGE_S, Sizes
 from telephony_codecs import Encoder
 
 LIVE_MARK_EVERY_S = 1.0
-"""Live plays share a mark per second: an echo makes 50 plays a second, and nobody waits."""
-# A rest waits so long for company even when the far end is dry already.
+"""Live plays share one mark a second: an echo makes 50 plays a second, and nobody waits for one."""
+# A remainder shorter than one message waits this long for more audio, even after an underrun.
 _REST_WAIT_S = 0.04
 _MESSAGES_PER_TICK = 50
 
 
 class Sender:
-    """The sending half of a `Playout`, which queues what is to be sent.
+    """The sending half of a `Playout`, which is the queueing half.
+
+    **Look at `next_at` after each call; call `tick` when it has come.**
 
     Attributes:
-        next_at: when `tick` has work; None while there is none. It may move to a later time
-            unnoticed, which costs an idle tick.
+        next_at: when `tick` has work; None while there is none. It may become later without
+            notice; then `tick` has nothing to do.
         ledger: counters of marks, and the clock.
     """
 
@@ -70,18 +72,18 @@ class Sender:
         self._n_silent = 0
         self._backlog = Backlog(self.ledger)
         self._min = sizes.least
-        # One message per 20 ms play may skip the queue, if that is what live messages are.
+        # A play of 20 ms may go as one message, past the queue, if live messages are that long.
         self._direct = sizes.least == sizes.live == encoder.rate_hz // 50
-        # Nothing is queued, so a live message at our rate may skip the queue now.
+        # The same at this moment: nothing is queued.
         self._is_express = self._direct
-        # Only messages that nobody follows are queued, each whole: a new one may be exchanged
-        # for the oldest, which then goes.
+        # Only whole messages of one `play_live` play are queued: a new message may be queued and
+        # the oldest sent in its place.
         self._is_exchange = False
-        # What was queued last of the live audio that nobody follows.
+        # The play to which `play_live` queued last.
         self._live: QueuedItem | None = None
-        # Says what live audio to leave out; None: nothing.
+        # Decides what live audio is left out; None: none is.
         self._catch_up: CatchUp | None = None
-        # The play that had begun and was to bring more, when audio was last sent.
+        # The play whose source was to bring more when audio was sent last.
         self._unfinished: QueuedItem | None = None
         self._underruns = 0
         self._blocked = False
@@ -90,7 +92,7 @@ class Sender:
 
     @property
     def has_played(self) -> bool:
-        """Anything but silence of ours was sent."""
+        """Something other than keep-alive silence was sent."""
         return self.ledger.n_messages > self._n_silent
 
     @property
@@ -127,7 +129,7 @@ class Sender:
         self._pump(now)
 
     def _pump(self, now: float) -> None:
-        """Send what may go now, a bounded number of messages; arm the timer."""
+        """Send what is due, at most ``_MESSAGES_PER_TICK`` messages; set `next_at`."""
         for _ in range(_MESSAGES_PER_TICK):
             if self.blocked or self._closed or not self._send_next(now):
                 break
@@ -154,7 +156,7 @@ class Sender:
         self._arm(now)
 
     def _send_next(self, now: float) -> bool:
-        """Send the next message if its time has come; whether one was sent."""
+        """Send the next message if its time has come; False if none was sent."""
         backlog = self._backlog
         backlog.reap()
         self._finish(now)
@@ -179,7 +181,7 @@ class Sender:
         return self._backlog.n_ready >= self._least() or self._backlog.audio() is not None
 
     def _least(self) -> int:
-        """Samples that make a message: live ones fill it, clips go on as they come."""
+        """Samples that a message needs: a full one if live, else the shortest there may be."""
         return self._sizes.live if self._is_live() else self._min
 
     def _is_live(self) -> bool:
@@ -192,40 +194,39 @@ class Sender:
         return self.ledger.dry_at - slack_s
 
     def _make_ready(self, now: float) -> int:
-        """Make the next message ready; return its samples, 0 if it is too short to go."""
+        """Make the next message ready; return its number of samples, 0 if there are too few."""
         backlog = self._backlog
         live = self._is_live()
         message = self._sizes.live if live else self._sizes.clip
         least = self._least()
         backlog.fill(message, least, joined=self.ledger.dry_at > now)
-        # A live message may be longer, so as to leave no rest: see Backlog.
+        # A live message may be longer, so that no remainder is left: see Backlog.
         limit = min(message + self._min, self._sizes.most) if live else message
         n_samples = min(backlog.n_ready, limit)
-        # Clips keep to a grid of 20 ms: how they were cut then shows nowhere, not even at
-        # their end.
+        # Messages of clips are cut at multiples of 20 ms. So the result does not depend on the
+        # pieces in which the source came.
         n_samples -= n_samples % (self._encoder.unit_samples if live else self._min)
         return n_samples if n_samples >= least else 0
 
     def _has_rest(self) -> bool:
-        """Whether something is left that is too short for a message.
+        """Whether a remainder is left that is too short for a message.
 
-        The resampler's tail is a rest of its own only behind a clip: live audio is about to
-        go on.
+        The resampler's tail counts only after a clip, because live audio is about to go on.
         """
         backlog = self._backlog
         convert = backlog.convert
         return bool(backlog.n_ready or convert.waiting or (convert.has_tail and not backlog.live))
 
     def _rest_at(self) -> float:
-        # An open play at the head may still go on: it has until the last moment.
+        # The source of an open play may still bring more, until the last moment.
         margin_s = 0.0 if self._backlog.queue else self._sizes.margin_s
         return max(self.ledger.dry_at - margin_s, self._backlog.fed_at + _REST_WAIT_S)
 
     def _send_rest(self, now: float) -> bool:
-        """Send the rest with the resampler's tail, padded; whether anything was sent."""
+        """Send the remainder with the resampler's tail, padded; False if nothing was sent."""
         backlog = self._backlog
         if not (backlog.n_ready or backlog.convert.waiting) and now > self.ledger.dry_at:
-            # The tail alone, after a pause, would be a click.
+            # The tail alone would be heard as a click after a pause.
             backlog.convert.reset()
             return False
         backlog.flush()
@@ -244,13 +245,13 @@ class Sender:
         self._finish(now)
 
     def _note_underrun(self) -> None:
-        """The far end has nothing to play: whether that is a gap in a play."""
+        """The peer has nothing to play; count that if it is a gap in a play."""
         unfinished, self._unfinished = self._unfinished, None
         if unfinished is not None and not unfinished.resolved and unfinished.end < 0:
             self._underruns += 1
 
     def _finish(self, now: float) -> None:
-        """Hand what is wholly sent to the ledger, with a wire mark where one is due."""
+        """Tell the ledger of plays and marks that are wholly sent; send a wire mark if due."""
         ledger = self.ledger
         for entry in self._backlog.due():
             if isinstance(entry, Mark):
@@ -267,7 +268,7 @@ class Sender:
             return
         times = []
         if self._is_exchange:
-            # The next to come sends it sooner; this is for the case that none comes.
+            # The next message sends it sooner; this is for the case that none comes.
             times.append(max(self.ledger.dry_at - MIN_MESSAGE_S, self._send_at()))
         elif self._has_message():
             times.append(self._send_at())

@@ -2,17 +2,17 @@
 
 Rules:
 
-1. Plays go out in the order in which they were accepted, as one stream: one encoder and
-   one resampler per rate, kept over all plays. Only `clear` resets them.
-2. Audio is converted and encoded when it is sent, at most ``lead_s`` ahead of what the far
-   end has played by a monotonic clock.
-3. A message holds at least 20 ms and a multiple of the encoder's unit. A rest below that
-   waits for more audio until the far end is about to run dry; then, with nothing behind it,
-   the resampler's tail goes with it, padded with silence.
-4. Live audio goes at most `LIVE_LEAD_S` ahead. When it would come later than ``backlog_s``,
-   the oldest live audio still here is dropped and counted; no other audio ever is. When it
-   comes later than its jitter asks for, some of it is left out, and counted too (`catchup`).
-5. While ``blocked`` no audio is sent, and no mark but one that its audio brought with it.
+1. Plays go out in the order in which they were accepted, as one stream. There is one encoder,
+   and one resampler per rate; they are kept over all plays, and only `clear` resets them.
+2. Audio is resampled and encoded when it is sent: at most ``lead_s`` ahead of what the peer has
+   played, by a monotonic clock.
+3. A message holds at least 20 ms and a multiple of the encoder's unit. A shorter remainder waits
+   for more audio until the peer is about to run out of it. Then, with nothing queued behind it,
+   it is sent with the resampler's tail, padded with silence.
+4. Live audio goes at most `LIVE_LEAD_S` ahead. If it would be heard later than ``backlog_s``, the
+   oldest live audio here is dropped and counted; other audio is never dropped. If its delay is
+   longer than the jitter needs, some of it is left out, and counted too (`catchup`).
+5. While ``blocked`` no audio is sent, and no mark but the one that belongs to audio just sent.
 """
 
 from __future__ import annotations
@@ -36,15 +36,18 @@ from telephony_codecs import CodecError, Encoder
 class Playout(Sender):
     """Plays audio into one call; see the module for the rules.
 
-    Every method that takes ``now`` (seconds, monotonic) may send. Call `tick` when
-    `next_at` has come; it may move to a later time unnoticed, which costs an idle tick.
+    **Call any method; then look at `next_at`; call `tick` when it has come.** Every method that
+    takes ``now`` (seconds, monotonic) may send. `next_at` may become later without notice; then
+    `tick` has nothing to do.
 
     Attributes:
         next_at: when `tick` has work; None while there is none.
-        blocked: set by the owner while its socket takes no more; `tick` after unsetting it.
+        blocked: set by the owner while its socket takes no more. Call `tick` after unsetting it.
         ledger: counters of marks, and the clock.
         ignored_feeds: feeds to plays that were over, cleared or cancelled.
     """
+
+    next_at: float | None
 
     __slots__ = (
         "_backlog_s",
@@ -80,12 +83,12 @@ class Playout(Sender):
         )
         self._backlog_s = backlog_s
         self._catch_up = CatchUp() if catch_up else None
-        # What play_live needs, bound once.
+        # What play_live needs.
         self._encode = encoder.encode
         self._live_slack_s = self._sizes.live_slack_s
         self._min_s = self._sizes.least_s
         self._too_late_s = 0.0
-        self.ignored_feeds = 0
+        self.ignored_feeds: int = 0
 
     def listen(self, listener: Listener, clock: Callable[[], float]) -> None:
         """Tell a listener what is sent from now on, and when it is at the ear by ``clock``."""
@@ -134,10 +137,9 @@ class Playout(Sender):
         """Play live audio that nobody wants to follow or to cancel; raises as `play`.
 
         Once the playout is closed this does nothing.
-
-        The path of an echo, 50 times a second and call: what `play` does for a live message
-        that may go at once, without an item and with nothing called that can be done here.
         """
+        # hot path: as `play` for a live message that may go at once, but without a `Play`, and with
+        # the work of small methods written out.
         ledger = self.ledger
         dry_at = ledger.dry_at
         n_samples = self._min
@@ -151,6 +153,7 @@ class Playout(Sender):
             if oldest is None:
                 return
             samples = oldest
+        # hot path: bound once, see docs/architecture.md
         encode, send_media = self._encode, self._send_media
         try:
             payload = encode(samples)
@@ -196,15 +199,15 @@ class Playout(Sender):
         self._pump(now)
 
     def fail(self, item: Play, now: float) -> None:
-        """The source broke: what it gave is played, then the play resolves as failed."""
+        """The source failed: what it gave is played, then the play resolves as failed."""
         if item.is_open and isinstance(item, QueuedItem):
             self._stop(item, "failed", now, drop=item.start < 0 and not item.chunks)
 
     def cancel(self, item: Play, now: float) -> None:
-        """Drop what is not sent of a play, which then resolves as cleared.
+        """Drop what is not sent of a play; then it resolves as cleared.
 
-        What the far end has already cannot be taken back without `clear`: of it the play
-        tells how much was heard. One that is sent as a whole plays on.
+        What was sent cannot be taken back without `clear`; the play says how much of it was heard.
+        A play that was sent as a whole plays on.
         """
         if isinstance(item, QueuedItem) and item in self._backlog.queue:
             self._stop(item, "cleared", now, drop=True)
@@ -219,11 +222,11 @@ class Playout(Sender):
         return mark
 
     def clear(self, now: float) -> tuple[Outcome, ...]:
-        """Silence the call: drop what is queued here and there; resolve all as cleared.
+        """Silence the call: drop what is queued here and at the peer; resolve all as cleared.
 
         Returns:
-            the plays and marks this cleared, oldest first, but for live plays that nobody
-            asked to be told of. What was heard of each is frozen.
+            the plays and marks that were cleared, oldest first, without live plays that nobody
+            waits for. What was heard of each does not change any more.
         """
         if self._closed:
             return ()
@@ -232,7 +235,7 @@ class Playout(Sender):
         return self._void(now, "barge_in")
 
     def close(self, now: float, cause: Cause = "socket") -> tuple[Outcome, ...]:
-        """Note that it is over: as `clear`, but nothing is sent, now or later."""
+        """The socket or the call is over: as `clear`, but nothing is sent, now or later."""
         self._closed = True
         self._direct = self._is_express = False
         return self._void(now, cause)
@@ -244,7 +247,7 @@ class Playout(Sender):
         self.ledger.mark_returned(wire_name, now)
 
     def is_speaking(self, now: float) -> bool:
-        """The far end plays what is no live audio, and no silence of ours."""
+        """The peer plays a play that is not live; keep-alive silence is none."""
         if self._keepalive and not self._has_message():
             return False  # what was sent last may be silence
         return self.ledger.dry_at > now and not self._backlog.live
@@ -269,7 +272,7 @@ class Playout(Sender):
         )
 
     def queued_s(self, now: float) -> float:
-        """Return how long the caller will hear what was accepted: there and here."""
+        """Return how many seconds the caller will hear what was accepted, sent or not."""
         return max(self.ledger.dry_at - now, 0.0) + self._backlog.seconds()
 
     # Into the queue.
@@ -285,10 +288,10 @@ class Playout(Sender):
         return item
 
     def _exchange(self, samples: Int16Array, rate_hz: int, now: float) -> Int16Array | None:
-        """Queue live audio that nobody follows; the message to send for it, if one is due.
+        """Queue live audio as of `play_live`; return the message to send now, if one is due.
 
-        Behind a stall the queue never gets shorter while audio comes at the pace at which it
-        plays. Each message then sends the oldest one, and needs no timer.
+        After a stall some messages are queued, and stay so while audio comes as fast as it is
+        played. Then each new message is queued and the oldest one sent, without a timer.
         """
         if self._closed:
             return None
@@ -318,7 +321,7 @@ class Playout(Sender):
         return chunks.popleft()
 
     def _queue_live(self, samples: Int16Array, rate_hz: int, now: float) -> None:
-        """Queue it behind what waits, as more of the same where that is of its kind."""
+        """Queue it last: as more of the last live play if that is of the same rate."""
         queue, live = self._backlog.queue, self._live
         if live is None or not queue or queue[-1] is not live or live.rate_hz != rate_hz:
             self._live = self._play_queued(samples, rate_hz, now, True)
@@ -353,14 +356,14 @@ class Playout(Sender):
     def _caught_up(
         self, samples: Int16Array, length_s: float, ahead_s: float, now: float
     ) -> Int16Array | None:
-        """The live audio to queue in the place of this; None where it is left out."""
+        """The live audio to queue instead of this; None if it is left out."""
         catch_up = self._catch_up
         if catch_up is None:
             return samples
         return catch_up.keep(samples, length_s, ahead_s, now, self._backlog.drop_late)
 
     def _stop(self, item: QueuedItem, verdict: State, now: float, *, drop: bool) -> None:
-        """Take no more of a play; tell at once if nothing of it was sent or ever will be."""
+        """Take no more of a play; resolve it at once if nothing of it was or will be sent."""
         item.give(verdict)
         item.is_open = False
         if drop:

@@ -1,4 +1,4 @@
-"""How long messages are, and how far ahead of the far end they go."""
+"""How long messages are, and how far ahead of the peer's playout they are sent."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from telephony_codecs import Encoder
 LIVE_LEAD_S = 0.08
 """How far live audio may go ahead, or four of its messages if that is more."""
 MIN_MESSAGE_S = 0.02
-# Sums of durations in floats: a rounding error must not cost a message its turn.
+# Durations are summed as floats: a rounding error must not delay a message.
 EPSILON_S = 1e-6
-# How long before the far end runs dry a rest is sent: a tick late and a jolt on the way.
+# A remainder is sent so long before an underrun: time for a late tick and for jitter.
 _MARGIN_S = 0.04
 
 
@@ -26,10 +26,10 @@ class Sizes:
         most: longest.
         live: of live audio.
         clip: of other audio.
-        live_slack_s: a live message goes when the far end runs dry in so much or less.
-        live_room_s: the same where newer audio has just come: as far ahead as live audio may.
-        clip_slack_s: the same of other audio.
-        margin_s: how long before the far end runs dry a rest goes.
+        live_slack_s: a live message is sent when the peer has so much left to play, or less.
+        live_room_s: the same if newer audio has just come: then as much as live audio may have.
+        clip_slack_s: the same for other audio.
+        margin_s: a remainder is sent so long before the peer has nothing left.
     """
 
     least: int
@@ -52,7 +52,7 @@ class Sizes:
         return _sizes(encoder.rate_hz, unit, most, lead_s, message_s, clip_message_s)
 
 
-@cache  # one object for all calls of a format, so that it stays warm
+@cache  # one object for all calls of a format: it stays in the CPU's cache
 def _sizes(
     rate_hz: int,
     unit: int,

@@ -17,7 +17,7 @@ class Tally(NamedTuple):
         plays: that ended and were no live audio, by final state.
         marks: the user's, by final state.
         too_late_s: the part of ``dropped_s`` that waited for longer than live audio may.
-        underruns: times the far end had nothing to play while a play's source was to bring more.
+        underruns: times the peer had nothing to play while a play's source was to bring more.
     """
 
     n_messages: int

@@ -1,4 +1,4 @@
-"""Built-in ``echo``: the caller hears himself."""
+"""Built-in ``echo``: callers hear themselves."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ class Echo(Filter):
     def process(self, frame: Frame) -> Frame:
         """Send the caller's own audio back; pass the frame on."""
         if frame.track == "inbound":
-            play = self._play
+            play = self._play  # hot path: bound once, see docs/architecture.md
             play(frame.samples, frame.rate)
         return frame

@@ -26,7 +26,7 @@ class WavFile:
     def __init__(self, path: Path, rate_hz: int) -> None:
         self.path = path
         self.rate_hz = rate_hz
-        self.n_samples = 0
+        self.n_samples: int = 0
         self._file = path.open("xb", buffering=0)
         try:
             self._write(0, self._header())

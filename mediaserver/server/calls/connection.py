@@ -39,17 +39,17 @@ limited = LimitedLog(logging.getLogger(__name__))
 
 
 UNPROVEN_BYTES = 16 * 1024
-"""The longest message of one that has proven nothing."""
+"""The longest message from a peer that has proven nothing."""
 BEFORE_START_BYTES = 64 * 1024
-"""The same of one that is proven, up to its ``start``."""
+"""The longest message from a peer that is proven, until its ``start``."""
 SILENT_S = 60.0
-"""So long a call's peer that answers no pings may send nothing."""
+"""In a call, a peer that answers no pings is gone if nothing came for so long."""
 _WENT_AWAY = (1000, 1001, 1005, 1006)
-"""Close codes of a peer that just goes, with or without a word."""
+"""Close codes of a peer that goes without an error, with or without a close frame."""
 
 
 class StreamHost(Protocol):
-    """Who owns the calls."""
+    """What a connection needs of the owner of all calls."""
 
     settings: Settings
 
@@ -57,10 +57,10 @@ class StreamHost(Protocol):
         """Whether a stream that presented ``token`` must be refused."""
 
     def open_session(self, connection: MediaConnection, start: Start, now: float) -> Answer:
-        """What becomes of the call that starts."""
+        """Decide what becomes of the call that starts."""
 
     def proven(self, connection: MediaConnection) -> None:
-        """It has shown by now that it is no stranger's."""
+        """The connection has proven that it is no stranger's."""
 
     def connection_closed(self, connection: MediaConnection) -> None:
         """The socket is gone; called once."""
@@ -70,11 +70,13 @@ class StreamHost(Protocol):
 
 
 class MediaConnection:
-    """From the upgrade to the socket's end.
+    """One WebSocket from its upgrade to its end: its messages go to the call's session.
+
+    **`MediaSocket` calls it; `socket_closed` is the last call.** To a session it is its `Line`.
 
     Args:
         host: owns the calls.
-        upgrade: what its request brought.
+        upgrade: what the request brought: path, query, token.
         now: monotonic seconds.
         limits: the peer's time until ``start``.
         violations: messages refused so far, by kind, of a stream whose ``start`` comes next;
@@ -114,13 +116,13 @@ class MediaConnection:
         violations: Mapping[str, int] | None = None,
     ) -> None:
         self._host = host
-        self.path = upgrade.path
-        self.query = upgrade.query
+        self.path: str = upgrade.path
+        self.query: Mapping[str, str] = upgrade.query
         self.token = upgrade.token
-        self.is_proven = upgrade.is_proven
+        self.is_proven: bool = upgrade.is_proven
         self._limits = limits
         if violations is None:
-            self.stream = Stream(
+            self.stream: Stream = Stream(
                 now, start_within_s=limits.connected_s, refused=self._refused, odd=self._odd
             )
         else:
@@ -154,27 +156,27 @@ class MediaConnection:
         """From the socket: one message."""
         message = self.stream.receive(data)
         if type(message) is Media:
-            media_received = self._media_received
+            media_received = self._media_received  # hot path: bound once, see docs/architecture.md
             media_received(message.media, now)
         elif message is not None:
             self._control_received(message, now)
 
     def long_text_received(self, data: bytes, now: float) -> None:
-        """From the socket: one message that is longer than a call's are, at most rates."""
+        """From the socket: one message longer than usual; only media at high rates may be."""
         if len(data) > longest_text(self._host.settings.max_payload_s):
             self.stream.refuse("too_long")
         else:
             self.text_received(data, now)
 
     def binary_received(self, now: float) -> None:
-        """From the socket: Telnyx sends none; counted, and no reason to end a call."""
+        """From the socket: Telnyx sends no binary messages; it is counted, and the call goes on."""
         self.stream.refuse("binary")
 
     @property
     def may_be_silent_s(self) -> float | None:
-        """For the socket: until ``start`` and the first media the call may ring."""
+        """For the socket: longer until the first media, because the call may ring."""
         if self.session is None:
-            return None  # the time until its start is limited
+            return None  # the limit is ``stream.start_by``
         if self.session.inbound.had_media:
             return SILENT_S
         return max(SILENT_S, self._limits.start_s)
@@ -217,7 +219,7 @@ class MediaConnection:
         """Playout's sink: one payload into the call."""
         base64 = b64encode(payload)
         head = _MEDIA_HEADS.get(len(base64)) or _media_head(len(base64))
-        write = self._write
+        write = self._write  # hot path: bound once, see docs/architecture.md
         write(head + base64 + MEDIA_TAIL)
 
     def send_text(self, data: bytes) -> None:
@@ -239,7 +241,7 @@ class MediaConnection:
             self.socket.close(code, reason)
 
     def abort(self) -> None:
-        """End the connection without a word."""
+        """End the connection without a close frame."""
         if self.socket is not None:
             self.socket.abort()
 
@@ -281,7 +283,7 @@ class MediaConnection:
             session.end("stop")
 
     def answered(self, answer: Answer) -> None:
-        """The call that starts is here, or refused, or goes on elsewhere."""
+        """Act on the decision: the call is here, is refused, or another process takes it."""
         if isinstance(answer, Refused):
             self.refused(answer.code, answer.reason)
             return
@@ -291,7 +293,7 @@ class MediaConnection:
             self._media_received = self.session.inbound.receive
 
     def refused(self, code: int, reason: str) -> None:
-        """Close a socket whose call may not come in, and say whose it was."""
+        """Close a socket whose call is refused; log the call and the peer."""
         peer = "an unknown address" if self.socket is None else self.socket.peer
         call_id = self._call_id or None
         call = f"call {shown(call_id)}" if call_id else "a call"
@@ -300,7 +302,7 @@ class MediaConnection:
         self.close(code, reason)
 
     def _prove(self, max_message_bytes: int) -> None:
-        """It is no stranger's: it may send longer messages, and need not make room."""
+        """It is no stranger's: allow longer messages, and tell the host."""
         if self.socket is not None:
             self.socket.limit_messages(max_message_bytes)
         if not self.is_proven:
@@ -313,11 +315,11 @@ class MediaConnection:
         return self.stream.violations.total()
 
     def refuse(self, kind: str) -> None:
-        """Count a message whose content turned out to be of no use."""
+        """Count a message whose content cannot be used."""
         self.stream.refuse(kind)
 
     def look(self, n_media: int, now: float) -> None:
-        """Once a second: ``n_media`` media messages have come so far; too many end the socket."""
+        """Called once a second with the number of media messages so far; too many end it."""
         n_new, self._n_media = n_media - self._n_media, n_media
         if n_new and not self._rates.allow("media", now, n_new):
             self.refuse("too_many_media")
@@ -329,7 +331,7 @@ class MediaConnection:
             self._flooded()
 
     def _flooded(self) -> None:
-        """The peer takes time from other calls: hear no more of it."""
+        """The peer sends too much and takes time from other calls: close its socket."""
         if self.socket is not None and not self._closed_here:
             self._closed_here = True
             text = "%s: too many messages: its socket is closed"
@@ -374,23 +376,22 @@ class MediaConnection:
 
 
 def longest_text(max_payload_s: float) -> int:
-    """The most octets of a message that holds audio: L16 at 48 kHz in base64, and what is
-    around it."""
+    """At most so many octets in a media message: L16 at 48 kHz in base64, and the JSON around."""
     return 4096 + int(max_payload_s * 48_000 * 2 * 4 / 3)
 
 
 def _nobody(body: MediaBody, now: float) -> None:
-    """Where media goes while there is no session: a refused call on its way out."""
+    """Receives media while there is no session, as after a refusal."""
 
 
 def _nowhere(_: bytes) -> None:
-    """Where messages go while there is no socket."""
+    """Receives messages while there is no socket."""
 
 
 def _media_head(n_base64: int) -> bytes:
-    """A media frame as far as its payload: the WebSocket head, and the message's."""
+    """A media frame up to its payload: head of the WebSocket frame, head of the message."""
     return text_head(len(MEDIA_HEAD) + n_base64 + len(MEDIA_TAIL)) + MEDIA_HEAD
 
 
-# A call's payloads have a handful of lengths: heads of the short ones are made once.
+# hot path: payloads have a few lengths, so the heads of the short ones are made once.
 _MEDIA_HEADS = {n: _media_head(n) for n in range(0, 2048, 4)}

@@ -45,11 +45,11 @@ class CallFacts:
         is_open: bool = True,
     ) -> None:
         self.call_id = call_id
-        self.started_at = time.time()
-        self.takeovers = 0
-        self.start = start
-        self.formats = formats
-        self.request = request
+        self.started_at: float = time.time()
+        self.takeovers: int = 0
+        self.start: Start = start
+        self.formats: Formats = formats
+        self.request: StreamRequest = request
         self.query = query
         self.path = path
         self.route = route

@@ -115,8 +115,8 @@ class CallRegistry:
         self._unfinished: set[Session] = set()
         self._follower = follower
         self._perform = perform
-        self.hang_ups = HangUps(None if perform is None else self._hang_up)
-        self.runners = runners or InlineRunners()
+        self.hang_ups: HangUps = HangUps(None if perform is None else self._hang_up)
+        self.runners: Runners | InlineRunners = runners or InlineRunners()
         self._worker = worker
         self._draining = False
         self._specs = load_processors(settings)

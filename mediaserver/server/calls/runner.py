@@ -156,7 +156,7 @@ class InlineRunner:
         self._batches = batches
         budget = Budget(settings.budget_ms / 1000, self._over_budget)
         self._chain = Chain([], self._failed, budget, monotonic)
-        self.run = self._chain.run
+        self.run: Callable[[Frame], None] = self._chain.run
         self._events = EventHub()
         self._views: list[CallView] = []
         self._handlers: set[asyncio.Task[Any]] = set()

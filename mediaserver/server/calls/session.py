@@ -1,4 +1,4 @@
-"""The life of one call, given finished parts: what comes in, and its one end."""
+"""The life of one call, from `begin` to its one end. It is given finished parts."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from mediaserver.settings import Settings
 from mediaserver.wire.messages import ErrorBody, Start
 from telephony_codecs import Decoder
 
-# A loop that is so late for a timer has read nothing meanwhile.
+# If the loop is so late for a timer, it has read no socket meanwhile.
 STOOD_STILL_S = 0.5
 
 
 class SessionHost(Protocol):
-    """Who owns the sessions."""
+    """What a session needs of the owner of all sessions."""
 
     settings: Settings
 
@@ -43,18 +43,18 @@ class SessionHost(Protocol):
 
     @property
     def hang_ups(self) -> HangUps:
-        """What ends phone calls."""
+        """Hangs up phone calls."""
 
     async def perform(
         self, call_id: str, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
-        """Command a phone call."""
+        """Send a command about a phone call to Telnyx."""
 
     def summary_of(self, session: Session) -> CallSummary:
-        """The session's facts and figures."""
+        """The session's facts and figures, as they are now."""
 
     def session_lost(self, session: Session) -> None:
-        """The session has no socket and waits for one."""
+        """The session has lost its socket and waits for another one."""
 
     def session_ended(self, session: Session) -> None:
         """The session is over, its tasks are done; called once."""
@@ -65,16 +65,16 @@ class Line(PlayoutSink, Protocol):
 
     @property
     def n_refused(self) -> int:
-        """Messages that were of no use."""
+        """Messages that were refused."""
 
     def send_text(self, data: bytes) -> None:
         """Send a text message."""
 
     def refuse(self, kind: str) -> None:
-        """Count a message whose content turned out to be of no use."""
+        """Count a message whose content cannot be used."""
 
     def look(self, n_media: int, now: float) -> None:
-        """Once a second: so many media messages have come on it so far."""
+        """Called once a second with the number of media messages so far."""
 
     def close(self, code: int, reason: str = "") -> None:
         """Close the socket."""
@@ -90,14 +90,15 @@ class Halves(NamedTuple):
 class Session:
     """One call from its ``start`` to its end.
 
-    **Call ``begin`` once, behind the constructor: before it no user code runs.**
+    **Call `begin` once after the constructor; then what the socket brings; `end` once.** No user
+    code runs before `begin`. `session_ended` of the host is the last call that it makes.
 
     Args:
         host: owns the session.
-        facts: what is known of the call.
-        line: the socket it speaks through.
+        facts: what is known about the call.
+        line: its socket.
         runner: runs its processors.
-        parts: its audio's parts, into ``line``.
+        parts: the parts of its audio; their playout sends to ``line``.
         now: monotonic seconds.
         halves: what the two halves of its audio are made of.
     """
@@ -135,12 +136,12 @@ class Session:
 
     @property
     def call_id(self) -> str:
-        """Telnyx's ``call_control_id``, or what stands in for it."""
+        """Telnyx's ``call_control_id``, or the stream's id if ``start`` had none."""
         return self.facts.call_id
 
     @property
     def ended(self) -> bool:
-        """Its media is over; handlers may still run."""
+        """Its media is over; handlers may be running still."""
         return self.ended_at is not None
 
     @property
@@ -164,7 +165,7 @@ class Session:
 
     @property
     def n_refused(self) -> int:
-        """Messages of no use, of all sockets so far."""
+        """Messages that were refused, of all sockets so far."""
         return self._n_refused + (self.line.n_refused if self.line is not None else 0)
 
     def sent_decoder(self) -> Decoder:
@@ -178,7 +179,7 @@ class Session:
     def begin(self) -> None:
         """Start the processors."""
         self.runner.begin(self)
-        self._set_alarm()  # keep-alive has work before any play
+        self._set_alarm()  # keep-alive sends before the first play
 
     # What the socket brings.
 
@@ -189,7 +190,7 @@ class Session:
             self._alarm.ring()
 
     def line_lost(self) -> None:
-        """The socket is gone without ``stop``: a call that had media waits for another one."""
+        """The socket is gone without ``stop``; if it had media, wait for another socket."""
         self._leave_line()
         grace_s = self._host.settings.reconnect_grace_s
         if self.ended:
@@ -206,7 +207,7 @@ class Session:
     def take_over(
         self, line: Line, start: Start, formats: Formats, parts: Parts, now: float
     ) -> None:
-        """Another socket of this call: newest wins, processors keep their state."""
+        """Another socket of this call takes it over; processors keep their state."""
         if self._grace is not None:
             self._grace.cancel()
         old = self._leave_line()
@@ -219,7 +220,7 @@ class Session:
         self.runner.publish(Reconnected(start.stream_id))
 
     def webhook_received(self, event: ReportedEvent) -> None:
-        """Telnyx reports about this call; an end that it reports needs no grace."""
+        """Telnyx reports about this call. If it reports an end, there is no grace."""
         self.runner.publish(Webhook(event))
         if event.event_type == "call.dtmf.received" and not self.ended:
             self.dtmf.reported_by(event, monotonic())
@@ -244,7 +245,7 @@ class Session:
             self.watch.notes.held_up(who, seconds)
 
     def look(self, now: float) -> None:
-        """Once a second: say what looks wrong, and end what has lasted too long."""
+        """Called once a second: report what looks wrong, end a call that lasts too long."""
         if not self.ended:
             self.watch.look(self, now)
             if self.line is not None:
@@ -262,7 +263,7 @@ class Session:
         return await self._host.perform(self.call_id, method, args, kwargs)
 
     def hang_up(self, *, after_playout: bool = False, reason: str = "hangup") -> None:
-        """As ``hangup``, without waiting; what goes wrong is logged."""
+        """As ``hangup``, but it does not wait; errors are logged."""
         self._host.hang_ups.start(self, after_playout=after_playout, reason=reason)
 
     def count(self, name: str) -> None:
@@ -274,11 +275,11 @@ class Session:
         self.runner.publish(event)
 
     def stats(self) -> CallSummary:
-        """Its facts and figures as they are now."""
+        """Its facts and figures, as they are now."""
         return self._host.summary_of(self)
 
     async def send_text(self, data: bytes) -> bool:
-        """Send a message of the processors' own; False where there is no socket."""
+        """Send a message that a processor made; False if there is no socket."""
         if self.line is not None:
             self.line.send_text(data)
             self.count("own_messages")
@@ -287,7 +288,7 @@ class Session:
     # The end.
 
     def end(self, reason: str) -> None:
-        """End the call's media: outstanding plays resolve now, handlers have their grace."""
+        """End the call's media: plays resolve now, and handlers get ``handler_grace_s``."""
         if self.ended:
             return
         self.ended_at = monotonic()
@@ -303,12 +304,12 @@ class Session:
         self._finishing = self._loop.create_task(self._finish(), name=f"end of {self.call_id}")
 
     def leave(self) -> None:
-        """Close the socket of a call that is over, though handlers still run."""
+        """Close the socket now, although handlers of the ended call are running."""
         if self.line is not None:
             self.line.close(1001)
 
     async def _finish(self) -> None:
-        """Wait for the handlers, cancel what is left, close the socket, say so."""
+        """Wait for the handlers, cancel those left, close the socket, tell the host."""
         await self.runner.wait(self._host.settings.handler_grace_s)
         await self.runner.close()
         await self.outbound.closed()
@@ -317,12 +318,12 @@ class Session:
         self._host.session_ended(self)
 
     def _await_line(self, for_s: float) -> None:
-        """End the call when so much time is over; time in which nothing was read is no time."""
+        """End the call after ``for_s``; time in which no socket was read does not count."""
         due = monotonic() + for_s
 
         def over() -> None:
             stood_still_s = monotonic() - due
-            if stood_still_s > STOOD_STILL_S:  # the next socket may wait to be read
+            if stood_still_s > STOOD_STILL_S:  # another socket may have come, and was not read
                 self._await_line(min(stood_still_s, for_s))
             else:
                 self.end("lost")
@@ -341,7 +342,7 @@ class Session:
     # Time.
 
     def _set_alarm(self) -> None:
-        """Have ``_tick`` called when one of the parts next has work."""
+        """Have ``_tick`` called when one of the parts has work."""
         if self.ended:
             return
         for at in (self.outbound.playout.next_at, self.inbound.next_at, self.dtmf.next_at):

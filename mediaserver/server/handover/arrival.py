@@ -42,7 +42,7 @@ class ArrivingConnection(MediaConnection):
         limits: StartLimits,
     ) -> None:
         super().__init__(host, upgrade, now, limits=limits)
-        self.text = b""
+        self.text: bytes = b""
         self.hand_off: HandOff | None = None
 
     def text_received(self, data: bytes, now: float) -> None:

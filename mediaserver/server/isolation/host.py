@@ -47,11 +47,11 @@ class HostProcess:
 
     def __init__(self, number: int, lost: Callable[[HostProcess], None]) -> None:
         self.number = number
-        self.name = f"processor host {number}"
+        self.name: str = f"processor host {number}"
         self.alone = False
-        self.tainted = False
-        self.pid = 0
-        self.shared_bytes = 0
+        self.tainted: bool = False
+        self.pid: int = 0
+        self.shared_bytes: int = 0
         self._lost = lost
         self._runners: dict[int, IsolatedRunner] = {}
         self._n_added = 0
@@ -61,6 +61,7 @@ class HostProcess:
         self._pidfd: int | None = None
         self._why = ""
         self._is_gone = False
+        self.theirs: socket.socket
         ours, self.theirs = socket.socketpair()
         self._link = Link(ours, self._received, self._link_ended)
         self._send = self._link.send

@@ -63,7 +63,7 @@ class RemotePlay:
         self.number = number
         self.state: PlayState = "queued"
         self.reason: PlayReason | None = None
-        self.heard = 0.0
+        self.heard: float = 0.0
         self.seconds = seconds
         self._cancel = cancel
         self._end = asyncio.get_running_loop().create_future()

@@ -85,7 +85,7 @@ class IsolatedRunner:
         settings: Settings,
         control: ControlEncoding,
     ) -> None:
-        self.names = tuple(names)
+        self.names: tuple[str, ...] = tuple(names)
         self._place = place
         self._taps = taps
         self._chain = chain

@@ -1,4 +1,4 @@
-"""A peer's deadline, which is not over before what the peer has sent was read."""
+"""A deadline for a peer. It is judged only after what the peer has sent was read."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable
 from time import monotonic
 
 LATE_S = 0.25
-"""A timer so late means that this process stood still, or had no time to read."""
+"""If the timer is later than this, the process stood still, or had no time to read."""
 READ_FIRST_S = 0.5
-"""So long it then may read; all sockets have their turn in much less."""
+"""Then sockets are read for so long; all of them can be read in much less."""
 
 
 class Deadline:
-    """Calls ``action`` once, when ``delay_s`` are over.
+    """Calls ``action`` once, when ``delay_s`` is over, unless `cancel` was called.
 
-    A process that was stopped, or on a machine that was, finds its timers due and its sockets
-    full at the same time, and an event loop may well call the timers first. So if this one is
-    late, what waits is read before it is judged: whoever has sent in time then cancels it, or
-    ``action`` looks again.
+    When a process or its machine was stopped, its timers are due and its sockets are full at the
+    same time, and an event loop may run the timers first. So if this timer is late, sockets are
+    read before ``action`` is called. If the peer has sent in time, its message cancels the
+    deadline, or ``action`` sees it.
 
     Args:
         delay_s: from now.
@@ -34,7 +34,7 @@ class Deadline:
         self._timer = self._loop.call_later(delay_s, self._due)
 
     def cancel(self) -> None:
-        """Do nothing any more."""
+        """Do not call ``action`` any more."""
         self._timer.cancel()
 
     def _due(self) -> None:

@@ -69,7 +69,7 @@ class BoundedProtocol(H11Protocol):
         self, config: Config, state: ServerState, over: Callable[[BoundedProtocol], None]
     ) -> None:
         super().__init__(config, state, {})
-        self.logger = _quiet
+        self.logger: logging.Logger = _quiet
         self._over = over
         self._timer = self.loop.call_later(CONNECTION_S, self.retire)
 

@@ -26,7 +26,7 @@ CLOSE_WITHIN_S = 5.0
 WRITE_HIGH_BYTES = 256 * 1024
 BLOCKED_FOR_S = 10.0
 
-# So many pings without any pong, and the peer is one that answers none.
+# After so many pings without a pong the peer counts as one that answers none.
 PINGS_TO_KNOW = 3
 
 # Of Linux's `struct tcp_info`: octets acknowledged and octets received, and where they end.
@@ -42,9 +42,9 @@ class Pings(NamedTuple):
     """How a peer that has vanished is noticed.
 
     Attributes:
-        every_s: between two pings.
-        timeout_s: for the answer, or any other sign of life.
-        answered: it is known that this peer answers pings.
+        every_s: time between two pings.
+        timeout_s: time for the pong, or for anything else that the peer sends.
+        answered: this peer is known to answer pings.
     """
 
     every_s: float = 10.0
@@ -96,10 +96,10 @@ class Connection(Protocol):
 
     @property
     def may_be_silent_s(self) -> float | None:
-        """How long a peer that answers no pings may send nothing; None: somebody else knows."""
+        """How long a peer that answers no pings may send nothing; None: there is another limit."""
 
     def pings_unanswered(self) -> None:
-        """The peer answers no pings; called once at most."""
+        """The peer answers no pings; called at most once."""
 
     def opened(self, socket: Socket) -> None:
         """The handshake is done: ``socket`` is what to speak through."""
@@ -124,13 +124,16 @@ class Connection(Protocol):
 
 
 class MediaSocket(asyncio.Protocol):
-    """Octets between a transport and ``WebSocketFrames``.
+    """Carries octets between a transport and ``WebSocketFrames``.
+
+    **Make it the transport's protocol; `close` or `abort` ends it; `connection.socket_closed` is
+    the last call that it makes.**
 
     Args:
-        protocol: handshake done, state OPEN.
-        transport: the connection; the caller makes this its protocol.
-        connection: who hears the messages and the end.
-        poller: reads in the transport's stead, from ``read_by_poller`` on; None leaves that to it.
+        protocol: its handshake is done, its state is OPEN.
+        transport: the connection.
+        connection: receives the messages and the end.
+        poller: reads in the transport's place, after ``read_by_poller``; None: the transport reads.
         pings: how a peer that has vanished is noticed.
     """
 
@@ -169,8 +172,8 @@ class MediaSocket(asyncio.Protocol):
         self._closed = False
         self._timers: dict[str, Deadline] = {}
         self._receive = self._frames.receive
-        # Bound once: one attribute look-up less for each message of a call.
-        self.send_text = self._frames.send_text
+        # One attribute look-up less for each message of a call.
+        self.send_text: Callable[[bytes], bool] = self._frames.send_text
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         self._polled: int | None = None
         self._frames.has_ponged = pings.answered
@@ -209,7 +212,7 @@ class MediaSocket(asyncio.Protocol):
 
     @property
     def max_message_bytes(self) -> int:
-        """The longest message that is taken; so much may wait for its rest."""
+        """The longest message that is taken, and so the most that is buffered."""
         return self._frames.max_message_bytes
 
     def limit_messages(self, n_bytes: int) -> None:
@@ -229,15 +232,15 @@ class MediaSocket(asyncio.Protocol):
         self._abort_later()
 
     def abort(self) -> None:
-        """End the connection now, without a word."""
+        """End the connection now, without a close frame."""
         self._transport.abort()
 
     def fail(self, code: int, reason: str) -> None:
-        """Close for the peer's fault: what it still sends is not looked at."""
+        """Close because of the peer; what it still sends is ignored."""
         self._frames.fail(code, reason)
 
     def release(self) -> None:
-        """Let go of the connection, which goes on elsewhere: no deadline, no end from here."""
+        """Another process takes the connection: stop all timers, and do not report its end."""
         self._closed = True
         for name in list(self._timers):
             self._cancel(name)
@@ -245,13 +248,11 @@ class MediaSocket(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """From the transport, or the poller."""
         now = self._heard_at = monotonic()
-        # Into a local first, here and all along a frame's way: CPython 3.11 looks up a
-        # callable kept on an instance by the slow road when it is called as a method.
-        receive = self._receive
+        receive = self._receive  # hot path: bound once, see docs/architecture.md
         receive(data, now)
 
     def write(self, data: bytes) -> None:
-        """Send whole frames; not to be used once ``connection.closing`` came."""
+        """Send whole frames. Do not call it after ``connection.closing``."""
         poller = self._poller
         if poller is not None and poller.handling:
             poller.unwritten.append((self._transport, data))
@@ -286,22 +287,26 @@ class MediaSocket(asyncio.Protocol):
         self._connection.socket_closed(self._frames.close_code, self._frames.close_reason)
 
     def _end(self) -> None:
-        """Send no more, but go on reading: closing on unread octets resets the connection,
-        and the peer may never see our close frame."""
+        """End our side of the stream, and go on reading.
+
+        If a socket is closed with unread octets, TCP resets the connection, and the peer may not
+        get our close frame (RFC 6455, 7.1.1).
+        """
         if self._poller is not None:
             self._poller.flush()
         if self._transport.can_write_eof():
-            with contextlib.suppress(OSError):  # the peer has reset it: nothing is left to end
+            with contextlib.suppress(OSError):  # the peer has reset it
                 self._transport.write_eof()
         else:
             self._transport.close()
         self._abort_later()
 
     def _look(self) -> None:
-        """Ping when it is time, and end a socket whose peer has vanished.
+        """Send a ping when it is due; end the socket if its peer has vanished.
 
-        Only who has answered a ping is judged by them: whether Telnyx does is not known. The
-        deadline sees to it that what has come was read.
+        A peer that never answered a ping is judged by its messages only, because it is not known
+        whether Telnyx answers pings. `Deadline` lets the loop read what has come before it calls
+        this.
         """
         now = monotonic()
         every_s, timeout_s, _ = self._pings
@@ -334,7 +339,7 @@ class MediaSocket(asyncio.Protocol):
             timer.cancel()
 
 
-# Makes the media socket of an admitted connection, its protocol and its user.
+# Makes the protocol of an admitted connection's transport.
 SocketMaker = Callable[[ServerProtocol, asyncio.Transport, Connection], asyncio.Protocol]
 
 

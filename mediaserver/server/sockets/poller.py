@@ -1,14 +1,13 @@
 """Reads many sockets together: what came within a moment is handled in one go.
 
-Frames that come one by one are each met by a processor whose near caches the kernel has
-filled with its own code in the meantime, and fetching ours again costs more than running
-it. So where there are many frames they are taken in three steps, each of which stays warm:
-read from several sockets, handle what was read, write what came of it. The price is the
-wait: up to the period set and the millisecond by which an event loop rounds it up
-(``benchmarks/frame_cost.py`` shows both sides).
+Between two frames that come alone, the kernel runs its own code, and our code and data leave
+the CPU's caches. To load them again costs more than to run them. So where there are many frames,
+they are taken in batches of three steps: read from several sockets, handle what was read, write
+the replies. The price is latency: up to one period, plus the millisecond by which an event loop
+rounds it up (``benchmarks/frame_cost.py`` measures both).
 
-Two states. *Woken*: the event loop watches the epoll descriptor, and every arrival is
-handled at once. *Ticking*: nobody watches; it is looked at once a period.
+Two states. *Woken*: the event loop watches the epoll descriptor, and every arrival is handled at
+once. *Ticking*: the event loop does not watch it; a timer polls it once a period.
 
   woken    at least ``_BUSY`` frames a period came         → ticking
   ticking  fewer than ``_QUIET`` frames a period came      → woken
@@ -24,13 +23,13 @@ from time import monotonic
 
 from mediaserver.interrupts import is_operators
 
-# Elsewhere each transport reads for itself.
+# epoll is there on Linux only. Elsewhere each transport reads its own socket.
 AVAILABLE = sys.platform == "linux"
 
-# Frames of one read-handle-write: enough for all to be warm, few enough that the first
-# reply does not wait long for the last frame.
+# Frames of one batch: enough that the caches pay, few enough that the first reply does not wait
+# long for the last frame.
 _TOGETHER = 16
-# Rounds before the event loop has its turn.
+# Batches in a row; then the event loop runs what else is due.
 _ROUNDS = 16
 _READ_BYTES = 8192
 _BUSY = 2.0
@@ -40,14 +39,17 @@ _WINDOW = 16
 
 
 class SocketPoller:
-    """Reads for transports, in turn with all others of this poller.
+    """Reads the sockets of many transports, in batches.
+
+    **Call `add` for a transport; call `remove` before its descriptor is closed.** While
+    ``handling`` is true, append what is to be written to ``unwritten``.
 
     Args:
-        period_s: how often to look while there is much to read.
+        period_s: time between two looks while there is much to read.
 
     Attributes:
-        handling: what was read is being handled; what comes of it goes to ``unwritten``.
-        unwritten: octets and the transports to write them to.
+        handling: a batch is being handled; replies are collected in ``unwritten``.
+        unwritten: transports, each with the octets to write to it.
     """
 
     def __init__(self, period_s: float) -> None:
@@ -55,7 +57,7 @@ class SocketPoller:
         self._period_s = period_s
         self._epoll = select.epoll()
         self._read_by: dict[int, tuple[asyncio.Transport, asyncio.Protocol]] = {}
-        self.handling = False
+        self.handling: bool = False
         self.unwritten: list[tuple[asyncio.Transport, bytes]] = []
         self._frames = 0
         self._ticks = 0
@@ -65,15 +67,15 @@ class SocketPoller:
 
     @property
     def is_ticking(self) -> bool:
-        """It looks once a period, and is not woken by each arrival."""
+        """A timer polls it once a period; single arrivals do not wake it."""
         return self._timer is not None
 
     def add(self, transport: asyncio.Transport, protocol: asyncio.Protocol) -> int:
-        """Read for ``transport`` from now on, which itself reads no more; a key for ``remove``.
+        """Read the transport's socket from now on in its place; returns a key for ``remove``.
 
         Args:
-            transport: a TCP connection that reads.
-            protocol: its protocol, which hears of data, the stream's end and an error as ever.
+            transport: a TCP connection that is reading.
+            protocol: its protocol; data, end of stream and errors reach it as before.
         """
         fd: int = transport.get_extra_info("socket").fileno()
         transport.pause_reading()
@@ -82,19 +84,19 @@ class SocketPoller:
         return fd
 
     def remove(self, key: int) -> None:
-        """Read for it no more; must come before its descriptor is closed."""
+        """Stop reading this socket. Call it before the descriptor is closed."""
         if self._read_by.pop(key, None) is not None:
             self._epoll.unregister(key)
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the collected replies."""
         unwritten, self.unwritten = self.unwritten, []
         for transport, data in unwritten:
-            if not transport.is_closing():  # else its protocol hears of the end by itself
+            if not transport.is_closing():  # its protocol is told of the end anyway
                 transport.write(data)
 
     def close(self) -> None:
-        """Look no more; who is left reads for itself. Twice does nothing."""
+        """Stop polling; the transports that are left read for themselves again. Idempotent."""
         if self._epoll.closed:
             return
         for fd, (transport, _) in list(self._read_by.items()):
@@ -113,7 +115,7 @@ class SocketPoller:
             self._timer = self._loop.call_later(self._period_s, self._tick)
 
     def _tick(self) -> None:
-        # Before anything can go wrong: a poller that does not tick again would be deaf.
+        # Set the next timer first: handling may raise, and without a timer nothing is read.
         self._timer = self._loop.call_later(self._period_s, self._tick)
         self._take()
         self._ticks += 1
@@ -125,13 +127,13 @@ class SocketPoller:
                 self._loop.add_reader(self._epoll.fileno(), self._woken)
 
     def _rate(self, now: float) -> float:
-        """Frames a period since this was last asked."""
+        """Frames per period since the last call."""
         periods = (now - self._since) / self._period_s
         frames, self._frames, self._since = self._frames, 0, now
         return frames / max(periods, 1.0)
 
     def _take(self) -> None:
-        """Read, handle and write until nothing is left, or others must have their turn."""
+        """Take batches until nothing is left to read, at most ``_ROUNDS``."""
         for _ in range(_ROUNDS):
             ready = self._epoll.poll(0, _TOGETHER)
             if ready:
@@ -141,7 +143,7 @@ class SocketPoller:
 
     def _handle(self, ready: list[tuple[int, int]]) -> None:
         reads, ends = [], []
-        read_by, read = self._read_by, os.read
+        read_by, read = self._read_by, os.read  # hot path: bound once, see docs/architecture.md
         for fd, _ in ready:
             try:
                 data = read(fd, _READ_BYTES)
@@ -159,7 +161,7 @@ class SocketPoller:
             for fd, data in reads:
                 try:
                     read_by[fd][1].data_received(data)
-                except BaseException as exc:  # as an event loop does: nobody else's frame is lost
+                except BaseException as exc:  # as an event loop does: lose no other frame
                     self._failed(fd, exc)
         finally:
             self.handling = False
@@ -168,7 +170,7 @@ class SocketPoller:
             self._over(fd, is_broken=is_broken)
 
     def _over(self, fd: int, *, is_broken: bool) -> None:
-        """The stream has ended, or the connection broke; at once, as its call may wait."""
+        """End of stream, or a broken connection: tell the protocol at once."""
         transport, protocol = self._read_by[fd]
         try:
             if is_broken:

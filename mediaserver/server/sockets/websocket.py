@@ -1,13 +1,14 @@
 """The frames of one WebSocket after its handshake, server side, without I/O.
 
-``websockets``' ``ServerProtocol`` knows RFC 6455; what it leaves to its user is
-here: where a frame ends, fragments and their caps, UTF-8, a budget for pings.
+``ServerProtocol`` of the library ``websockets`` implements RFC 6455. What it leaves to its
+user is here: where a frame ends (5.2), fragments and their limits (5.4), UTF-8 in text (8.1),
+a limit on pings (5.5.2).
 
-Two paths, one meaning. The fast path takes a complete, masked, unfragmented text
-frame while the connection is open and no fragmented message is under way: that is
-99.9 % of a call's traffic. Everything else goes to ``ServerProtocol``, one complete
-frame at a time, so it never holds half a frame. A differential test holds the two
-to the same events, replies and close codes.
+There are two paths with the same result. The fast path takes a complete, masked, unfragmented
+text frame, while the connection is open and no fragmented message is under way: 99.9 % of a
+call's traffic. Everything else goes to ``ServerProtocol``, one complete frame at a time, so
+that it never holds half a frame. A differential test checks that both paths give the same
+events, replies and close codes.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 try:
-    # The compiled one; the pure one is a hundred times slower and just as right.
+    # Compiled. The one in Python gives the same result a hundred times slower.
     from websockets.speedups import apply_mask
 except ImportError:  # pragma: no cover - a platform without the wheel's C part
     from websockets.utils import apply_mask
 
 MAX_MESSAGE_BYTES = 1 << 20
-# A text longer than this is told apart: none of a call is, but for media at high rates.
+# A longer text is reported by another method. In a call only media at high rates is so long.
 LONG_TEXT_BYTES = (1 << 16) - 1
 MAX_FRAGMENTS = 256
 PINGS_PER_SECOND = 20
@@ -36,8 +37,8 @@ _BINARY_FIN = 0x82
 _WHOLE = (0x81, _BINARY_FIN)  # text and binary, in one frame
 _MASKED_126 = 0xFE
 _MASKED_127 = 0xFF
-# The first four octets of a frame as one number: a masked text frame whose length stands in
-# 16 bits has this and the length of the whole, of which 8 octets are head.
+# RFC 6455, 5.2. The first four octets of a frame as one number. For a masked text frame whose
+# length is given in 16 bits, it is 0x81FE0000 + the payload's length; the head has 8 octets.
 _head_of = struct.Struct(">I").unpack_from
 _PLAIN_HEAD = 0x81FE0000 - 8
 _PLAIN_END = 65536 + 8
@@ -45,7 +46,7 @@ _KNOWN_OPCODES = frozenset(Opcode)
 
 
 class Receiver(Protocol):
-    """Who hears what comes out of the frames."""
+    """Receives the messages."""
 
     def text_received(self, data: bytes, now: float) -> None:
         """One complete text message, checked UTF-8."""
@@ -54,24 +55,27 @@ class Receiver(Protocol):
         """The same, of more than ``LONG_TEXT_BYTES``."""
 
     def binary_received(self, now: float) -> None:
-        """One complete binary message; its content is of no use to anybody."""
+        """One complete binary message; Telnyx sends none, so its content is dropped."""
 
 
 class WebSocketFrames:
     """One open WebSocket connection, frames in and frames out.
 
+    **Call `receive` for each read, `receive_eof` at the end of the stream, `connection_lost`
+    when the transport is gone.**
+
     Args:
         protocol: a ``ServerProtocol`` whose handshake is done (state OPEN).
         receiver: gets the messages.
-        write: takes octets for the peer.
-        end: told once that nothing more will be written.
-        closing: told once that no message can be sent any more.
-        fast: False sends every frame the slow way, for the differential test.
+        write: called with octets for the peer.
+        end: called once, when nothing more will be written.
+        closing: called once, when no message can be sent any more.
+        fast: False takes the slow path for every frame; for the differential test.
 
     Attributes:
         has_ponged: the peer has answered a ping.
         is_open: messages can be sent.
-        max_message_bytes: of a longer message no part is kept to wait for the rest.
+        max_message_bytes: a longer message is refused from its head, and not buffered.
     """
 
     __slots__ = (
@@ -116,12 +120,13 @@ class WebSocketFrames:
         self._end = end
         self._closing = closing
         self._may_be_fast = fast
-        # The fast path's whole condition, kept up to date by the slow one; and the same for
-        # a read that is one frame, which must not be the rest of another.
+        # The whole condition of the fast path, kept up to date by the slow one. ``_plain`` is
+        # the same for a read that is exactly one frame: then nothing may be held from before.
         self._fast = self._plain = fast
-        self.is_open = True
-        self.has_ponged = self._has_pinged = False
-        self.max_message_bytes = MAX_MESSAGE_BYTES
+        self.is_open: bool = True
+        self._has_pinged = False
+        self.has_ponged: bool = False
+        self.max_message_bytes: int = MAX_MESSAGE_BYTES
         self._held = bytearray()  # an incomplete frame
         self._need = 0  # its length, as far as known
         self._fragments: list[bytes] = []
@@ -132,13 +137,13 @@ class WebSocketFrames:
 
     @property
     def close_code(self) -> int:
-        """The close code that came or went first; 1006 where none did."""
+        """The close code that was received or sent first; 1006 if there was none."""
         close = self._close_frame
         return int(close.code) if close is not None else int(CloseCode.ABNORMAL_CLOSURE)
 
     @property
     def close_reason(self) -> str:
-        """The reason beside the close code."""
+        """The reason that came with the close code."""
         close = self._close_frame
         return close.reason if close is not None else ""
 
@@ -150,25 +155,25 @@ class WebSocketFrames:
         return protocol.close_sent
 
     def receive(self, data: bytes, now: float) -> None:
-        """Take what the socket read; messages go to the receiver at once."""
-        # A read that is one plain text frame, as nearly every one is.
+        """Take what was read from the socket; complete messages go to the receiver at once."""
+        # The usual case: the read is exactly one plain text frame.
         n = len(data)
         if 8 <= n < _PLAIN_END and self._plain and _head_of(data)[0] == _PLAIN_HEAD + n:
             text = apply_mask(data[8:], data[4:8])
             if text.isascii():
-                on_text = self._on_text
+                on_text = self._on_text  # hot path: bound once, see docs/architecture.md
                 on_text(text, now)
                 return
         self._receive_any(data, now)
         self._plain = self._fast and not self._held
 
     def _receive_any(self, data: bytes | bytearray, now: float) -> None:
-        """Take a read that may be anything."""
+        """Take a read that may hold several frames, part of one, or any other kind."""
         if self._held:
             self._held += data
             if len(self._held) < self._need:
                 return
-            data, self._held = self._held, bytearray()  # handed on, not copied: it may be 1 MiB
+            data, self._held = self._held, bytearray()  # moved, not copied: it may be 1 MiB
         at, end = 0, len(data)
         while at < end:
             if self._fast and data[at] in _WHOLE:
@@ -183,7 +188,7 @@ class WebSocketFrames:
                 return
             self._slow(data[at:after], now)
             if self._protocol.eof_sent:
-                return  # closed or failed: RFC 6455 discards the rest
+                return  # closed or failed: RFC 6455, 7.1.7, discards the rest
             at = after
 
     def receive_eof(self) -> None:
@@ -193,7 +198,7 @@ class WebSocketFrames:
         self._settle()
 
     def connection_lost(self) -> None:
-        """There is nobody to write to any more."""
+        """The transport is gone: write nothing more."""
         self._write, self._end = _ignore, _ignore_end
         self.receive_eof()
 
@@ -205,11 +210,11 @@ class WebSocketFrames:
         return True
 
     def limit_messages(self, n_bytes: int) -> None:
-        """From now on a message of more octets is refused by its head, unless it came whole."""
+        """From now on refuse longer messages from their head, unless they came in one read."""
         self.max_message_bytes = self._protocol.max_message_size = n_bytes
 
     def ping(self) -> None:
-        """Ask the peer for a sign of life."""
+        """Send a ping."""
         if self.is_open:
             self._has_pinged = True
             self._protocol.send_ping(b"")
@@ -223,14 +228,17 @@ class WebSocketFrames:
             self._settle()
 
     def fail(self, code: int, reason: str) -> None:
-        """Close for the peer's fault: our close frame, then the end of stream.
+        """Close because of the peer: send a close frame, then end the stream.
 
-        What the peer still sends is not looked at.
+        What the peer still sends is ignored (RFC 6455, 7.1.7).
         """
         self._fail(code, reason.encode()[:123].decode(errors="ignore"))
 
     def _whole_frame(self, data: bytes | bytearray, at: int, end: int, now: float) -> int:
-        """Deliver the message in one frame at ``at``; its end, or 0 if it is none."""
+        """Deliver the message whose one frame begins at ``at``.
+
+        Returns where the frame ends; 0 if there is no such frame, or not all of it.
+        """
         if end - at < 8:
             return 0
         n = data[at + 1]
@@ -251,7 +259,7 @@ class WebSocketFrames:
         if data[at] == _BINARY_FIN:
             self._on_binary(now)
             return after
-        if n > LONG_TEXT_BYTES:  # a view: a copy more of what may be 1 MiB counts
+        if n > LONG_TEXT_BYTES:  # a view: do not copy up to 1 MiB once more
             masked: bytes | bytearray | memoryview = memoryview(data)[body:after]
         else:
             masked = data[body:after]
@@ -267,7 +275,7 @@ class WebSocketFrames:
             self._on_text(text, now)
 
     def _slow(self, frame: bytes | bytearray, now: float) -> None:
-        """Give one complete frame to ``ServerProtocol`` and act on what it says."""
+        """Give one complete frame to ``ServerProtocol`` and handle its events."""
         if frame[0] & 0x0F in (Opcode.PING, Opcode.PONG) and not self._ping_allowed(now):
             self._fail(CloseCode.POLICY_VIOLATION, "too many pings")
             return
@@ -294,7 +302,7 @@ class WebSocketFrames:
                 self._fragments_opcode = frame.opcode
                 self._keep_fragment(frame)
         elif frame.opcode is Opcode.PONG:
-            self.has_ponged = self.has_ponged or self._has_pinged  # RFC 6455 lets any come unasked
+            self.has_ponged = self.has_ponged or self._has_pinged  # 5.5.3: a pong may come unasked
         elif frame.opcode is Opcode.CONT:
             self._keep_fragment(frame)
             if frame.fin and self._fragments_opcode is not None:
@@ -323,7 +331,7 @@ class WebSocketFrames:
             self._settle()
 
     def _settle(self) -> None:
-        """Write what ``ServerProtocol`` wants written, and follow its state."""
+        """Write what ``ServerProtocol`` wants to send, and follow its state."""
         for octets in self._protocol.data_to_send():
             if octets:
                 self._write(octets)
@@ -336,10 +344,12 @@ class WebSocketFrames:
 
 
 def frame_end(data: bytes | bytearray, at: int, end: int, max_bytes: int) -> int:
-    """Where the frame at ``at`` ends; beyond ``end`` when octets are missing.
+    """Where the frame that begins at ``at`` ends; more than ``end`` if octets are missing.
 
-    A head that ``ServerProtocol`` refuses without its payload, such as one that announces
-    more than ``max_bytes``, ends at once: at ``end``.
+    A head that ``ServerProtocol`` refuses without seeing the payload ends at ``end``, so that it
+    is given over at once: an unknown opcode, no mask, or more than ``max_bytes``.
+
+    Source: RFC 6455, 5.2.
     """
     if end - at < 2:
         return at + 2
@@ -360,7 +370,7 @@ def frame_end(data: bytes | bytearray, at: int, end: int, max_bytes: int) -> int
 
 
 def text_head(n: int) -> bytes:
-    """The head of an unmasked text frame of ``n`` octets."""
+    """The head of an unmasked text frame whose payload has ``n`` octets (RFC 6455, 5.2)."""
     if n < 126:
         return b"\x81%c" % n
     if n < 65536:

@@ -53,7 +53,7 @@ class Parcel:
         self.hand_over = hand_over
         self.fd = fd
         self.worker: WorkerProcess | None = worker
-        self.since = 0.0
+        self.since: float = 0.0
 
 
 class Placement:

@@ -96,7 +96,7 @@ class MultiProcessService(ServiceBase):
             has_client=perform is not None,
         )
         self._placement = Placement(self._supervisor, self._directory, self.count)
-        self.listener = Listener(settings, self, self._admission, self._arrive, routes)
+        self.listener: Listener = Listener(settings, self, self._admission, self._arrive, routes)
 
     @property
     def workers(self) -> list[WorkerProcess]:

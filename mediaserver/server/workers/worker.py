@@ -77,7 +77,7 @@ class HandedOverConnection(MediaConnection):
             ),
             violations=hand_over.violations,
         )
-        self.hand_over = hand_over
+        self.hand_over: HandOver = hand_over
 
     def _odd(self, name: str) -> None:
         """Counted by the parent for ``start``, which is the only message without a session."""
@@ -105,7 +105,8 @@ class Worker:
         control: ControlEncoding,
         runners_for: Callable[[Settings], Runners] = lambda _: InlineRunners(),
     ) -> None:
-        self.settings = settings = setup.whole_settings()
+        settings = setup.whole_settings()
+        self.settings: Settings = settings
         self._control = control
         self._commands = CommandRequests(self._report, control)
         perform = self._commands.perform if setup.has_client else None

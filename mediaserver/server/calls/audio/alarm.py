@@ -7,17 +7,19 @@ from collections.abc import Callable
 from time import monotonic
 
 INFINITY = float("inf")
-# Late by more, this process stood still: the chunk that a gap waits for may have come. The
-# sockets then have this long to be read, longer than the poller's period.
+# If the timer is later than ``LATE_S``, this process stood still, and the chunk that a gap waits
+# for may be in a socket. So sockets are read for ``READ_FIRST_S``, longer than the poller's period.
 LATE_S = 0.05
 READ_FIRST_S = 0.012
 
 
 class Alarm:
-    """Rings once, at the earliest time that any part has asked for since it last rang.
+    """Rings once, at the earliest time that was set since it rang last.
+
+    **Call `set` with each part's `next_at`; when it rings, let each part work, and `set` again.**
 
     Args:
-        ring: called then; it looks at every part, and sets the alarm for what is next.
+        ring: called then.
 
     Attributes:
         at: monotonic seconds at which it will ring; infinity while it is not set.
@@ -29,10 +31,10 @@ class Alarm:
         self._loop = asyncio.get_running_loop()
         self._ring = ring
         self._timer: asyncio.TimerHandle | None = None
-        self.at = INFINITY
+        self.at: float = INFINITY
 
     def set(self, at: float | None) -> None:
-        """Ring at ``at`` at the latest; None asks for nothing."""
+        """Ring at ``at`` or earlier; None changes nothing."""
         if at is None or self.at <= at:
             return
         if self._timer is not None:
@@ -41,7 +43,7 @@ class Alarm:
         self._timer = self._loop.call_later(max(0.0, at - monotonic()), self._due)
 
     def ring(self) -> None:
-        """Ring now, and not again for what was asked so far."""
+        """Ring now; forget the times that were set."""
         self.off()
         self._ring()
 
@@ -52,7 +54,7 @@ class Alarm:
             self.ring()
 
     def off(self) -> None:
-        """Forget what was asked for."""
+        """Forget the times that were set."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

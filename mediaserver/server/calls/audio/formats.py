@@ -1,4 +1,4 @@
-"""Which codec at which rate goes each way; the two directions are independent."""
+"""Which codec at which rate is used in each direction; the two are independent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from telephony_codecs import CodecError, codec
 
 
 class UnsupportedFormatError(PeerError):
-    """The call's format cannot be served; close with 1003 and this text."""
+    """The call's format cannot be served; the socket is closed with 1003 and this text."""
 
 
 class Formats(msgspec.Struct, frozen=True):
@@ -46,7 +46,7 @@ def formats_of(start: Start, query: Mapping[str, str], settings: Settings) -> Fo
         UnsupportedFormatError: a codec or a rate there is not.
     """
     announced = start.media_format
-    # An Opus decoder gives mono of whatever comes (RFC 6716).
+    # An Opus decoder gives mono, also of two channels (RFC 6716, 2.1.2; RFC 7587, 3.4).
     if announced.channels not in (None, 1) and announced.codec != "OPUS":
         raise UnsupportedFormatError(
             f"{announced.codec} with {announced.channels} channels; only OPUS may have two"
@@ -54,7 +54,7 @@ def formats_of(start: Start, query: Mapping[str, str], settings: Settings) -> Fo
     custom = start.start.parameters
     name = custom.get("send_codec") or query.get("send_codec") or settings.send_codec
     asked = custom.get("send_rate") or query.get("send_rate")
-    # A rate from the settings goes with the codec from the settings, not with another one.
+    # The rate of the settings belongs to the codec of the settings, and to no other codec.
     rate = asked or (settings.send_rate if name.upper() == settings.send_codec.upper() else None)
     mode = custom.get("send_mode") or query.get("send_mode") or settings.send_mode
     if name.upper() == "MP3":
@@ -76,7 +76,7 @@ def formats_of(start: Start, query: Mapping[str, str], settings: Settings) -> Fo
 
 
 def check_settings(settings: Settings) -> None:
-    """Refuse settings by which no call could be answered.
+    """Refuse settings with which no call could be served.
 
     Raises:
         ConfigurationError: an unknown codec, a rate it does not have, or no encoder here.

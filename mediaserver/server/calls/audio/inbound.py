@@ -19,14 +19,13 @@ from mediaserver.wire.rates import Bucket, Limit
 from telephony_codecs import Decoder, PayloadError
 from telephony_codecs.l16 import ByteOrder, L16Decoder
 
-# Quieter than this, in int16 steps, is digital silence; comfort noise is far louder.
+# A frame with no sample above this is digital silence; comfort noise is far louder.
 SILENCE_PEAK = 8
-# Nothing is made up for a gap where a track is already further than this ahead of the clock:
-# a call brings no more than a second of audio in a second, whatever its chunks' numbers say.
+# No audio is made up for a gap if the track is further ahead of the clock than this. A call brings
+# at most one second of audio per second, whatever its chunk numbers say.
 AHEAD_S = 0.02
-MADE_UP_AHEAD_S = 1.0  # the same for bad payloads, which come in their place
-# Payloads longer than this cost most for their octets: of them no more than so many seconds may
-# come at once, and so many a second.
+MADE_UP_AHEAD_S = 1.0  # the same for bad payloads: these did come
+# Longer payloads cost the most CPU per octet, so their audio is limited, in seconds.
 USUAL_S = 0.04
 # Of frames whose way was timed, until somebody asks.
 MAX_TIMES = 64
@@ -34,16 +33,16 @@ LONG_PAYLOADS = Limit(per_s=2.0, burst=10.0)
 
 
 class TrackDecoder:
-    """One track: its decoder, and what it brought lately.
+    """One track: its decoder, its clock, and a few figures.
 
     Attributes:
-        decoder: of this track alone.
-        clock: where the track stands in stream time.
-        numbers: looks at those of its chunks.
-        usual: as many samples in a frame ask for no second look.
-        n_samples: of its last frame. The samples themselves are not kept: what a call keeps
-            from one frame to the next comes back to the processor as cold memory.
-        wanted: the next frame's loudness is to be noted.
+        decoder: decodes this track only.
+        clock: the track's place in stream time.
+        numbers: judges its chunk numbers.
+        usual: a frame of so many samples needs no further look.
+        n_samples: length of its last frame. Only the length is kept: with hundreds of calls the
+            array would have left the CPU's cache by the next frame.
+        wanted: the level of the next frame is to be noted.
     """
 
     __slots__ = (
@@ -65,18 +64,19 @@ class TrackDecoder:
 
     def __init__(self, track: Track, decoder: Decoder, clock: TrackClock, origin: float) -> None:
         self.track = track
-        # Where the track stood, not when this came: what it was late is a hold, or follows.
+        # The track's place, not the time of arrival: if it was late, that is a hold or a stall.
         self._born_s = clock.next_s
         self._born_at = origin + clock.next_s
         self._born_held_s = clock.held_s
-        self.decoder = decoder
+        self.decoder: Decoder = decoder
         self.decode: Callable[[bytes], Int16Array] = decoder.decode
-        self.rate_hz = decoder.rate_hz
-        self.clock = clock
-        self.n_samples = self.usual = decoder.rate_hz // 50
+        self.rate_hz: int = decoder.rate_hz
+        self.clock: TrackClock = clock
+        self.n_samples: int = decoder.rate_hz // 50
+        self.usual: int = self.n_samples
         self._long = Bucket(LONG_PAYLOADS)
-        self.numbers = NumberWatch()
-        self.wanted = True
+        self.numbers: NumberWatch = NumberWatch()
+        self.wanted: bool = True
         self._peak = 0
 
     @property
@@ -85,9 +85,9 @@ class TrackDecoder:
         return self.n_samples / self.rate_hz
 
     def pace(self, least_s: float) -> float | None:
-        """Seconds of audio per second in which it came; None before ``least_s`` of them.
+        """Seconds of audio per second of time, without holds.
 
-        Holds do not count. None too while it is not known what was one.
+        None if fewer than ``least_s`` have passed, or while a pause is not settled.
         """
         clock = self.clock
         held_s = clock.held_s - self._born_held_s
@@ -97,7 +97,7 @@ class TrackDecoder:
         return (clock.next_s - self._born_s - held_s) / came_s
 
     def look_at_length(self, n_samples: int, now: float) -> None:
-        """Note a length that is not the usual one."""
+        """Note that a frame has another length than usual."""
         self.n_samples = n_samples
         is_long = n_samples > USUAL_S * self.rate_hz
         self.usual = -1 if is_long else n_samples
@@ -105,7 +105,7 @@ class TrackDecoder:
             self.decode = _too_much
 
     def is_shut(self, now: float) -> bool:
-        """Whether too much has come; where there is room again, the next one is decoded."""
+        """Whether decoding is stopped because too much came; starts it again if there is room."""
         if self.decode is not _too_much:
             return False
         if self._long.take(now, self.chunk_s):
@@ -113,12 +113,12 @@ class TrackDecoder:
         return True
 
     def note(self, samples: Int16Array) -> None:
-        """Note how loud a frame is, as was wanted."""
+        """Note how loud a frame is, because ``wanted`` was set."""
         self.wanted = False
         self._peak = max(int(samples.max()), -int(samples.min()))
 
     def was_silent(self) -> bool:
-        """The first frame since this was last asked was digital silence."""
+        """Whether the first frame since the last call was digital silence. Sets ``wanted``."""
         self.wanted = True
         return self._peak <= SILENCE_PEAK
 
@@ -139,7 +139,7 @@ class Chunks(NamedTuple):
     missing: int
 
     def plus(self, reorder: Reorder[MediaBody]) -> Chunks:
-        """These, and what became of the chunks of one more socket."""
+        """The sum of these and of one more socket's chunks."""
         return Chunks(
             self.delivered + reorder.delivered,
             self.late + reorder.late,
@@ -154,19 +154,22 @@ NO_CHUNKS = Chunks(0, 0, 0, 0)
 class Inbound:
     """The inbound half of one call.
 
+    **Call `receive` for each media message, `poll` when `next_at` has come, `restart` for a new
+    socket, `end` when the call is over.**
+
     Args:
-        parts: the decoders' maker, and what puts the chunks in order.
-        run: gets the frames.
+        parts: makes decoders, and puts the chunks in order.
+        run: called with each frame.
         now: monotonic seconds of the stream's start.
-        count: told of payloads and tracks that are refused.
+        count: called with the kind of each payload that is refused.
         alarm: set for when ``poll`` has work.
 
     Attributes:
         tracks: by track, those that had media.
         heard_at: when media came last.
-        concealed: frames made up for what was lost or could not be decoded.
-        levels: how loud one frame a second of the caller's was.
-        numbering_fault: why chunk numbers are ignored, though nobody asked for that.
+        concealed: frames made up for lost chunks and bad payloads.
+        levels: levels of the caller's audio, of one frame a second.
+        numbering_fault: why chunk numbers are ignored, if no setting asked for it.
     """
 
     __slots__ = (
@@ -203,14 +206,14 @@ class Inbound:
         self._timeline = Timeline(now)
         self._times: deque[float] = deque(maxlen=MAX_TIMES)
         self._origin = now
-        self.reorder = parts.reorder
+        self.reorder: Reorder[MediaBody] = parts.reorder
         self._earlier = NO_CHUNKS
-        self.concealed = 0
-        self.levels = Levels()
+        self.concealed: int = 0
+        self.levels: Levels = Levels()
         self.numbering_fault: Fault | None = None
         self.tracks: dict[Track, TrackDecoder] = {}
         self._latest: TrackDecoder | None = None  # the last one's, most often the only one
-        self.heard_at = now
+        self.heard_at: float = now
 
     @property
     def next_at(self) -> float | None:
@@ -224,13 +227,13 @@ class Inbound:
 
     @property
     def l16_byte_order(self) -> ByteOrder | None:
-        """The order settled on, of the first track that has one; None too if it is not L16."""
+        """The byte order that was found, of the first track that has one; None if it is not L16."""
         decoders = (track_decoder.decoder for track_decoder in self.tracks.values())
         orders = (d.verdict for d in decoders if isinstance(d, L16Decoder))
         return next((order for order in orders if order is not None), None)
 
     def receive(self, body: MediaBody, now: float) -> None:
-        """Take one media message; frames go through the chain at once where they can."""
+        """Take one media message; a chunk in order goes through the chain at once."""
         track = TRACKS[body.track]
         self.heard_at = now
         if self.reorder.pass_on(track, body.chunk):  # in order, as nearly always
@@ -255,15 +258,15 @@ class Inbound:
         self._alarm.set(reorder.next_at)
 
     def poll(self, now: float) -> None:
-        """Give up what was waited for long enough."""
+        """Give up gaps that have waited for long enough."""
         self._give(self.reorder.poll(now), now)
 
     def drain(self, now: float) -> None:
-        """The stream's end: nothing waits any more."""
+        """Give out all chunks that are held, because the stream is over."""
         self._give(self.reorder.drain(), now)
 
     def end(self, now: float) -> None:
-        """The call is over: give what waits, and no frame after that."""
+        """The call is over: give out what is held, and no frame after that."""
         self.drain(now)
         self._run = self._chain = _nobody
 
@@ -285,11 +288,11 @@ class Inbound:
 
     @property
     def stalled_s(self) -> float:
-        """The longest time for which audio was held back, and then came at once."""
+        """The longest stall, in seconds of the audio that it kept back."""
         return self._timeline.stalled_s
 
     def restart(self, parts: Parts, now: float) -> None:
-        """A new socket took over: its numbering starts where it likes, its codecs anew."""
+        """A new socket took over: begin with new numbers and new decoders."""
         self.drain(now)
         self._earlier = self.chunks
         self.reorder = parts.reorder
@@ -299,7 +302,7 @@ class Inbound:
         self.heard_at = now
 
     def _give(self, items: Sequence[MediaBody | Lost], now: float) -> None:
-        """Decode or conceal in order; a codec that can restores a loss from what follows."""
+        """Decode or conceal in order; a loss is recovered from the next chunk if the codec can."""
         for at, item in enumerate(items):
             if isinstance(item, Lost):
                 track_decoder = self._track_decoder(item.track)
@@ -313,7 +316,7 @@ class Inbound:
         track_decoder = self._latest
         if track_decoder is None or track_decoder.track != track:
             track_decoder = self._track_decoder(track)
-        decode = track_decoder.decode
+        decode = track_decoder.decode  # hot path: bound once, see docs/architecture.md
         try:
             samples = decode(payload)
         except PayloadError:
@@ -342,7 +345,7 @@ class Inbound:
         return taken
 
     def _refuse(self, track_decoder: TrackDecoder, now: float) -> None:
-        """Count a payload that was not decoded; where it was a bad one, conceal it."""
+        """Count a payload that was not decoded; conceal it if it was a bad one."""
         if track_decoder.is_shut(now):
             self._count("too_much_audio")
             return
@@ -351,7 +354,7 @@ class Inbound:
             self._conceal(track_decoder.track, now)
 
     def _note(self, track_decoder: TrackDecoder, samples: Int16Array) -> None:
-        """Note how loud a frame is; one a second."""
+        """Note how loud a frame is; done for one frame a second."""
         track_decoder.note(samples)
         if track_decoder.track == "inbound":
             self.levels.add(samples)
@@ -365,7 +368,7 @@ class Inbound:
         if decoder.can_recover and following and isinstance(following[0], MediaBody):
             try:
                 samples = decoder.recover(following[0].payload, n_samples)
-            except PayloadError:  # it is refused again, and counted, when its turn comes
+            except PayloadError:  # it is decoded again in its turn, and then counted
                 samples = None
         if samples is None:
             samples = decoder.conceal(n_samples)
@@ -384,9 +387,9 @@ class Inbound:
 
 
 def _too_much(_: bytes) -> Int16Array:
-    """Stands in for a decoder while too much audio comes at once."""
+    """In the place of a decoder's `decode` while too much audio comes."""
     raise PayloadError("", "too much audio came at once")
 
 
 def _nobody(_: Frame) -> None:
-    """Where frames go when the call is over, and its socket is not closed yet."""
+    """Receives frames when the call is over and its socket is not closed yet."""

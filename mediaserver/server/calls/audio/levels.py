@@ -13,7 +13,7 @@ SILENCE_DBFS = -100.0
 
 
 class Levels:
-    """How loud the frames were that were looked at, against full scale."""
+    """Levels of the frames that were added, in dB against full scale (dBFS)."""
 
     __slots__ = ("_energy", "_last_dbfs", "_n_samples", "_peak")
 
@@ -24,7 +24,7 @@ class Levels:
         self._last_dbfs: float | None = None
 
     def add(self, samples: Int16Array) -> None:
-        """Look at one frame, not empty."""
+        """Add one frame, not empty."""
         wide = samples.astype(np.float64)
         self._peak = max(self._peak, int(np.abs(wide).max()))
         energy = float(wide @ wide)
@@ -34,18 +34,18 @@ class Levels:
         self._last_dbfs = 10 * math.log10(power) if power else SILENCE_DBFS
 
     def take_last(self) -> float | None:
-        """The level of the frame looked at last; None if there is none since this was asked."""
+        """The level of the last frame; None if none was added since the last call."""
         last, self._last_dbfs = self._last_dbfs, None
         return last
 
     @property
     def peak_dbfs(self) -> float | None:
-        """Of the loudest sample; None if all were 0 or there were none."""
+        """The level of the loudest sample; None if all were 0 or there were none."""
         return 20 * math.log10(self._peak / FULL_SCALE) if self._peak else None
 
     @property
     def mean_dbfs(self) -> float | None:
-        """Of their mean power; None if all were 0 or there were none."""
+        """The level of the mean power; None if all samples were 0 or there were none."""
         if not self._energy:
             return None
         return 10 * math.log10(self._energy / self._n_samples / FULL_SCALE**2)

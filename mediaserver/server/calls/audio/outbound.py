@@ -40,7 +40,7 @@ class _Awaited:
     def __init__(self, outcome: Outcome) -> None:
         # What it is known by: one that is resumed gets another outcome.
         self._first = outcome
-        self.outcome = outcome
+        self.outcome: Outcome = outcome
         self._future: asyncio.Future[None] | None = None
 
     def __eq__(self, other: object) -> bool:
@@ -95,6 +95,8 @@ class LiveMark(_Awaited):
 
 class LivePlay(_Awaited):
     """One piece of audio in a live call."""
+
+    outcome: Outcome
 
     __slots__ = ("_before_s", "_outbound", "_play", "_rest")
 
@@ -159,9 +161,9 @@ class Outbound:
     )
 
     def __init__(self, playout: Playout, alarm: Alarm, ahead_s: float, call_id: str = "") -> None:
-        self.playout = playout
-        self.rate_hz = playout.ledger.rate_hz
-        self.ended = False
+        self.playout: Playout = playout
+        self.rate_hz: int = playout.ledger.rate_hz
+        self.ended: bool = False
         self._blocked_at: float | None = None
         self._blocked_s = 0.0
         self._earlier = NOTHING_SENT

@@ -1,4 +1,4 @@
-"""The parts of a call's audio, made for given formats, before anything of a call changes."""
+"""The parts of a call's audio. They are made first, so that a refusal changes nothing of a call."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from telephony_codecs import CodecError, Decoder, Encoder, codec
 
 
 class Parts(NamedTuple):
-    """What a call's two halves are built from.
+    """What `Inbound` and `Outbound` are built from.
 
     Attributes:
-        make_decoder: a new decoder for a track.
+        make_decoder: returns a new decoder for a track.
         reorder: puts the chunks in order.
-        playout: encodes, paces, and knows what was heard.
+        playout: queues, encodes and paces, and knows what was heard.
     """
 
     make_decoder: Callable[[], Decoder]
@@ -38,7 +38,7 @@ def parts_of(formats: Formats, settings: Settings, sink: PlayoutSink) -> Parts:
     def decoder() -> Decoder:
         return make_decoder(formats, settings)
 
-    decoder()  # refused now, not at the first frame
+    decoder()  # raises now, and not at the first frame
     reorder: Reorder[MediaBody] = Reorder(
         settings.reorder_wait_ms / 1000, settings.chunk_numbering, follows=True
     )
@@ -93,7 +93,8 @@ def make_encoder(formats: Formats, settings: Settings) -> Encoder:
     """
     options = {}
     if formats.send_codec == "L16":
-        # What comes in one order goes back in it; `auto` cannot be heard by the far end.
+        # Send in the byte order that was set. With `auto` the order is known only when audio has
+        # come, so send little-endian.
         order = settings.l16_byte_order
         options = {"byte_order": "little" if order == "auto" else order}
     try:
@@ -115,7 +116,7 @@ def make_sent_decoder(formats: Formats, settings: Settings) -> Decoder:
 
 
 class DetachedSink:
-    """The sink of a call that has no socket: its playout is blocked and holds everything."""
+    """The sink of a call without a socket. Its playout is blocked, so it keeps everything."""
 
     def send_media(self, payload: bytes) -> None:
         """Nothing is sent while blocked."""
@@ -124,4 +125,4 @@ class DetachedSink:
         """Nothing is sent while blocked."""
 
     def send_clear(self) -> None:
-        """What was to be cleared went with the socket."""
+        """Nothing to clear: what the peer had queued went with the socket."""

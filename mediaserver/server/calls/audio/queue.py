@@ -1,4 +1,4 @@
-"""A bounded queue from the media path to one reader; the oldest goes when it is full."""
+"""A bounded queue from the media path to one reader; when it is full the oldest is dropped."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ T = TypeVar("T")
 
 
 class DropOldest(Generic[T]):
-    """An async iterator fed by ``push``; ends after ``close`` once it is empty.
+    """An async iterator over what ``push`` was given; it ends after ``close``, when it is empty.
 
     Args:
-        limit: most items that wait; the oldest are dropped beyond it.
+        limit: how many items may wait; beyond that the oldest are dropped.
 
     Attributes:
-        dropped: how many items were.
+        dropped: how many items were dropped.
     """
 
     def __init__(self, limit: int) -> None:
@@ -25,7 +25,7 @@ class DropOldest(Generic[T]):
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
-        self.dropped = 0
+        self.dropped: int = 0
 
     @property
     def n_waiting(self) -> int:
@@ -62,7 +62,7 @@ class DropOldest(Generic[T]):
         while not self._items:
             if self._closed:
                 raise StopAsyncIteration
-            # One reader: a waiter left behind by a cancelled read is simply replaced.
+            # There is one reader, so a waiter that a cancelled read left behind can be replaced.
             self._waiter = self._loop.create_future()
             await self._waiter
         return self._items.popleft()

@@ -1,4 +1,4 @@
-"""The sources of plays: files and iterators, read off and on the loop while they are wanted."""
+"""The sources of plays: files, read in a thread, and iterators, read on the loop."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from telephony_codecs import open_audio, resample_clip
 
 limited = LimitedLog(logging.getLogger(__name__))
 
-# For a source that was stopped to clean up.
+# A source that was stopped has so long to clean up.
 LET_GO_WITHIN_S = 1.0
 LOOK_EVERY_S = 0.01
-# How much faster than it is heard live audio may come from an iterator, before it is waited for.
+# A live iterator may be so far ahead of what is heard; then it is read more slowly.
 LIVE_AHEAD_S = 2.0
-# Chunks without any audio: who gives them waits between them, or gives nothing else.
+# Limit on empty chunks: a source that gives only these, and never waits, holds up the loop.
 EMPTY_CHUNKS = Limit(per_s=200, burst=1000)
 
 # Bit rates of MPEG layer III, by "is MPEG-1" (ISO 11172-3 and 13818-3).
@@ -40,10 +40,10 @@ Chunk = Int16Array | bytes | bytearray | memoryview
 
 
 class Sources:
-    """Feeds the open plays of one call.
+    """Feeds the open plays of one call from their sources, each in a task.
 
     Args:
-        changed: told that a playout's deadline may have moved.
+        changed: called when a playout's `next_at` may have moved.
         call_id: of the call, for logs.
     """
 
@@ -56,7 +56,7 @@ class Sources:
         self._ending: set[Play] = set()
 
     def open_file(self, playout: Playout, source: Path | str | bytes, rate_hz: int) -> Play:
-        """A play of an audio file of any kind, opened off the loop."""
+        """A play of an audio file of any kind; the file is read in a thread."""
         play = playout.open_clip(rate_hz, monotonic())
         self._start(play, self._feed_file(playout, play, source, rate_hz))
         return play
@@ -80,18 +80,18 @@ class Sources:
     def stop_unwanted(self) -> None:
         """Stop the sources of plays that were cleared, cancelled or are over."""
         for task, play in list(self._tasks.items()):
-            # One that is stopped already, or at its end, may clean up in peace.
+            # Do not stop it twice, or at its end: it may be cleaning up.
             is_stopping = task.cancelling() or play in self._ending
             if not play.is_open and not is_stopping and task is not asyncio.current_task():
                 task.cancel()
 
     @property
     def is_feeding(self) -> bool:
-        """A play's source may bring more."""
+        """Whether the source of an open play may bring more."""
         return any(play.is_open for play in self._tasks.values())
 
     async def stopped(self) -> None:
-        """Wait until every source has let go; those that do not in time are left alone."""
+        """Wait until all sources have ended, for ``LET_GO_WITHIN_S`` at most."""
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=LET_GO_WITHIN_S)
 
@@ -110,12 +110,12 @@ class Sources:
         chunks = Chunks(play.rate_hz, live=play.live)
         try:
             async for chunk in source:
-                if not play.is_open:  # cleared or cancelled: nobody wants the rest
+                if not play.is_open:  # cleared or cancelled
                     break
                 now = monotonic()
                 playout.feed(play, chunks.samples(chunk, now), now)
                 self._changed()
-                # A source need not wait for anything, and other calls must have their turn.
+                # A source may never wait for anything; then other calls would not run.
                 await asyncio.sleep(max(chunks.ahead_s(now) - LIVE_AHEAD_S, 0.0))
                 await wait_below(playout, ahead_s)
         except asyncio.CancelledError:  # ours, or of a task that the source waited for
@@ -131,7 +131,7 @@ class Sources:
             await self._close(source)
 
     async def _close(self, source: object) -> None:
-        """Have a user's source let go."""
+        """Close a user's source."""
         try:
             aclose = getattr(source, "aclose", None)
             if aclose is not None:
@@ -147,7 +147,7 @@ class Sources:
         """Open an audio file, then queue all of it."""
         try:
             samples = await asyncio.to_thread(samples_of_file, source, rate_hz)
-        except BaseException as exc:  # a name may be none that a file can have, and more
+        except BaseException as exc:  # also for a name that no file can have
             if is_operators(exc) or isinstance(exc, asyncio.CancelledError):
                 raise
             limited.warning(
@@ -164,7 +164,7 @@ class Sources:
             playout.end(play, monotonic())
 
     def _say(self, what: str, exc: BaseException) -> None:
-        """Log what a user's code raised, but for what an operator's signal did."""
+        """Log what a user's code raised; raise it again if an operator's signal caused it."""
         if is_operators(exc):
             raise exc
         text = "call %s: a play failed: %s"
@@ -173,13 +173,13 @@ class Sources:
 
 
 class Chunks:
-    """Chunks of a source as samples: arrays as they are, octets as int16 little-endian.
+    """Chunks of a source as samples: arrays as they are, bytes as int16 little-endian.
 
-    A sample may be cut between two chunks of octets; an octet left at the end is dropped.
+    A sample may be cut between two chunks of bytes. A single byte at the end is dropped.
 
     Args:
         rate_hz: their sample rate.
-        live: what is late of them is dropped.
+        live: they are of live audio.
     """
 
     def __init__(self, rate_hz: int, *, live: bool = False) -> None:
@@ -193,7 +193,7 @@ class Chunks:
         """The samples of one more chunk.
 
         Raises:
-            AudioFormatError: it is no audio, too long, or the last of too many empty ones.
+            AudioFormatError: it is no audio, it is too long, or too many were empty.
         """
         if isinstance(chunk, bytes | bytearray | memoryview):
             check_length(memoryview(chunk).nbytes // 2, self._rate_hz)
@@ -210,7 +210,7 @@ class Chunks:
         return samples
 
     def ahead_s(self, now: float) -> float:
-        """How far ahead of being heard live audio has come; of other audio the queue tells."""
+        """How many seconds ahead of its playing live audio came; 0 if it is not live."""
         return self._heard_at - now if self._live else 0.0
 
     def _joined(self, chunk: bytes | bytearray | memoryview) -> Int16Array:
@@ -221,17 +221,17 @@ class Chunks:
 
 
 def check_resumable(*, live: bool, resume: bool) -> None:
-    """Refuse what cannot be asked for together.
+    """Refuse to resume live audio.
 
     Raises:
-        AudioFormatError: live audio that is to be resumed.
+        AudioFormatError: both were asked for.
     """
     if resume and live:
         raise AudioFormatError("live audio happens now: it cannot be resumed")
 
 
 def no_source(source: object) -> AudioFormatError:
-    """The error of what ``play()`` was given in the place of audio."""
+    """The error for something that ``play()`` cannot take."""
     return AudioFormatError(
         "play() takes an int16 array, an async iterator of arrays or bytes, a path, or"
         f" bytes, not {type(source).__name__}"
@@ -241,7 +241,7 @@ def no_source(source: object) -> AudioFormatError:
 async def whole(
     source: AudioSource, rate: int | None, rate_hz: int
 ) -> tuple[Int16Array, int | None]:
-    """A source as one array, as only that can be resumed; a file's at ``rate_hz``.
+    """The whole source as one array, because only an array can be resumed; files at ``rate_hz``.
 
     Raises:
         AudioFormatError: it is none that has an end.
@@ -262,15 +262,15 @@ async def wait_below(playout: Playout, limit_s: float) -> None:
         ahead_s = playout.queued_s(monotonic()) - limit_s
         if ahead_s <= 0:
             break
-        # While the peer takes nothing the rest stands still, and may be tiny.
+        # While the peer takes nothing, ``ahead_s`` does not fall, and may be tiny.
         await asyncio.sleep(max(ahead_s, LOOK_EVERY_S))
 
 
 def samples_of_bytes(octets: bytes) -> Int16Array:
-    """Raw audio: int16 little-endian.
+    """Raw audio, int16 little-endian, as samples.
 
     Raises:
-        AudioFormatError: half a sample at the end.
+        AudioFormatError: the number of bytes is odd.
     """
     if len(octets) % 2:
         raise AudioFormatError("raw audio must hold whole int16 samples")
@@ -278,10 +278,10 @@ def samples_of_bytes(octets: bytes) -> Int16Array:
 
 
 def is_audio_file(octets: bytes) -> bool:
-    """Whether these are the octets of an audio file, by how such files begin.
+    """Whether these are the bytes of an audio file, by their first bytes.
 
-    An MP3 file may begin with a frame, whose first octets might be samples as well: there the
-    next frame must lie where the first one's length says.
+    An MP3 file may begin with a frame, and the first bytes of a frame could also be samples. So
+    the next frame must be where the first one's length says.
     """
     if octets[:4] in (b"RIFF", b"RIFX", b"fLaC", b"OggS", b"FORM", b"caff"):
         return True
@@ -292,7 +292,10 @@ def is_audio_file(octets: bytes) -> bool:
 
 
 def _mp3_frame_length(head: bytes) -> int:
-    """The length of the layer III frame that has this head; 0 if it is none."""
+    """The length of the layer III frame with this head; 0 if it is none.
+
+    Source: ISO 11172-3, 2.4.2.3, and ISO 13818-3, 2.4.2.3.
+    """
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
         return 0
     version, bitrate, rate = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3
@@ -305,12 +308,12 @@ def _mp3_frame_length(head: bytes) -> int:
 
 
 def samples_of_file(source: Path | str | bytes, rate_hz: int) -> Int16Array:
-    """An audio file as samples at ``rate_hz``; takes its time.
+    """An audio file as samples at ``rate_hz``. It blocks: call it in a thread.
 
     Raises:
         AudioFormatError: no such file, or nothing that can be played.
     """
-    # A pipe or a device may never end, nor let go of the thread that reads it.
+    # A pipe or a device may never end, and would keep the thread that reads it.
     if not isinstance(source, bytes) and Path(source).exists() and not Path(source).is_file():
         raise AudioFormatError("it is not a regular file")
     samples, from_hz = open_audio(source)
