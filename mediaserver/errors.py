@@ -12,8 +12,10 @@ compares this tree with the code::
         AudioFormatError *      your fault: audio that cannot be played (a ValueError too)
         FrameRateError          your fault: a frame of another rate (a ValueError too)
         CallEndedError *        too late: the call is over
+        ListenOnlyError *       the call is forked: nothing can be sent into it
         PeerError               the peer broke a rule of the protocol
             MalformedMessageError   a message of a media stream
+            MalformedPacketError    a UDP packet of a fork
             UnsupportedFormatError  a codec or a rate that cannot be served
             MalformedEventError *   a webhook that is signed, but is no event
             SignatureError *        a webhook that is not shown to be Telnyx's
@@ -35,10 +37,14 @@ compares this tree with the code::
         UnsendableError         between processes: a message that cannot be encoded
         PacketTooLongError      between processes: a packet that is too long
         SourceFailedError       a play's source failed in a processor host
+        BadRecordError          what was read is no record of a call
+        UnwritableError         the file of ended calls cannot be written now
+        WrongQuestionError      ended calls were asked for in a way that is not understood
 
 Outside of it, because they never leave the part that raises them::
 
     BadFrameError (TypeError)       a filter returned no frame; follows ``on_error``
+    BadResultError (TypeError)      a batch processor returned no results; its calls go on
     RefusalError (Exception)        the fake Telnyx refuses a command
     MalformedFrameError (Exception) the fake Telnyx cannot read a message
     PlanError (ValueError)          the fake Telnyx cannot make such a call

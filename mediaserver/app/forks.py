@@ -39,7 +39,7 @@ class ForkReceiver:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._calls = CallRegistry(settings, self, runners=runners_for(settings))
-        self.forks = Forks(settings, self._calls)
+        self.forks: Forks = Forks(settings, self._calls)
         self._is_hurried = False
 
     @property

@@ -29,7 +29,7 @@ from mediaserver.server.generations.older import Older, say_failed
 from mediaserver.server.handover.passing import PassedOn
 from mediaserver.settings import Settings
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # Enough for processors that load models.
 START_WITHIN_S = 300.0
@@ -88,8 +88,8 @@ class Generations:
         relations: Relations,
         webhooks: WebhookReceiver | None,
     ) -> None:
-        self.older = Older(self._opened, self._closed_elsewhere)
-        self.replaced = asyncio.Event()
+        self.older: Older = Older(self._opened, self._closed_elsewhere)
+        self.replaced: asyncio.Event = asyncio.Event()
         self._settings = settings
         self._handed = handed
         self._relations = relations

@@ -37,7 +37,7 @@ class History:
         self._loop: asyncio.AbstractEventLoop | None = None
         limits = Limits(settings.history_days, settings.history_mb << 20)
         self._writer = HistoryWriter(path, limits, self._lost, self._failed)
-        self.recorder = CallRecorder(self._writer.put, settings.numbers)
+        self.recorder: CallRecorder = CallRecorder(self._writer.put, settings.numbers)
 
     def start(self) -> None:
         """The loop runs on which is counted."""

@@ -13,7 +13,7 @@ from typing import Any
 from mediaserver.interrupts import is_operators
 from mediaserver.logs import LimitedLog
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

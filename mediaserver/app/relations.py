@@ -20,7 +20,7 @@ from mediaserver.history.records import HangUp
 from mediaserver.logs import LimitedLog, shown
 from mediaserver.observer import CallSummary, ReportedEvent, StreamRequest
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 FORKED = "none"
 """The mode of a call that is no stream, and so is not started again as one."""

@@ -48,7 +48,7 @@ from mediaserver.settings import Settings
 
 __all__ = ["MediaServer", "client_from", "loop_factory"]
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # At the server's end, for handlers of webhooks.
 WEBHOOKS_WITHIN_S = 5.0
@@ -116,7 +116,7 @@ class MediaServer:
         self._metrics = metrics.Metrics(settings, lambda: self.service, self._own_figures)
         admin_routes = access.guarded(self._admin_routes(), settings, self._count)
         on_media_port = access.on_media_port(admin_routes, settings)
-        self.service = self._make_service(limits, on_media_port, make_listener)
+        self.service: Service = self._make_service(limits, on_media_port, make_listener)
         self._admin_port = access.on_own_port(admin_routes, settings)
         self._signals: StopSignals | None = None
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from mediaserver.logs import LimitedLog
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # After the second signal, for all that can end by itself.
 END_WITHIN_S = 1.3

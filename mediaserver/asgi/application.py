@@ -36,7 +36,9 @@ class MediaApp:
         self, settings: Settings | None = None, *, webhooks: WebhookReceiver | None = None
     ) -> None:
         self._door: Door | None = None
-        self.server = MediaServer(settings, webhooks=webhooks, make_listener=self._make_door)
+        self.server: MediaServer = MediaServer(
+            settings, webhooks=webhooks, make_listener=self._make_door
+        )
         self._starting: asyncio.Task[object] | None = None
         self._is_over = False
 

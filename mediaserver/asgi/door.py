@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from time import monotonic
 from urllib.parse import quote
 
+from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 from websockets.datastructures import Headers
@@ -25,7 +26,7 @@ from mediaserver.server.sockets.peers.room import Addresses, Room
 from mediaserver.server.sockets.peers.sources import Sources, networks
 from mediaserver.settings import Settings
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 
 class Door:
@@ -53,8 +54,8 @@ class Door:
         routes: Sequence[BaseRoute] = (),
     ) -> None:
         self.connections: set[MediaConnection] = set()
-        self.http = make_app(host, lambda: False, routes, settings.path_prefix)
-        self.port = 0
+        self.http: Starlette = make_app(host, lambda: False, routes, settings.path_prefix)
+        self.port: int = 0
         self._host = host
         self._admission = admission
         self._pings = Pings.of(settings)

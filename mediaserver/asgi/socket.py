@@ -50,7 +50,7 @@ class AsgiSocket:
         send: Send,
         pings: Pings,
     ) -> None:
-        self.peer = address(client)
+        self.peer: str = address(client)
         self._connection = connection
         self._receive = receive
         self._send = send
@@ -67,7 +67,7 @@ class AsgiSocket:
         self._task: asyncio.Task[Any] | None = None
         self._is_aborted = False
 
-    octets = (0, 0)  # only the host knows
+    octets: tuple[int, int] = (0, 0)  # only the host knows
 
     async def run(self) -> None:
         """Accept, and carry messages until the socket is gone."""

@@ -80,8 +80,8 @@ class TelnyxClient:
             draw=draw,
         )
         self._commander = commander
-        self.calls = Calls(commander, self.server, wall_clock)
-        self.call_control_applications = CallControlApplications(commander)
+        self.calls: Calls = Calls(commander, self.server, wall_clock)
+        self.call_control_applications: CallControlApplications = CallControlApplications(commander)
 
     @property
     def figures(self) -> Figures:

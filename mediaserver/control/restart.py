@@ -29,7 +29,7 @@ from mediaserver.control.events import CallHangup, Event, StreamingFailed, Strea
 from mediaserver.control.rest.retry import is_retryable
 from mediaserver.logs import LimitedLog, shown
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 _IN_USE, _START_FAILED = "90045", "90046"
 

@@ -19,7 +19,7 @@ from mediaserver.history.files import Health, open_sqlite
 from mediaserver.logs import LimitedLog
 from mediaserver.observer import StreamRequest
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS live_calls (

@@ -9,7 +9,7 @@ from pathlib import Path
 from mediaserver.errors import ConfigurationError
 from mediaserver.history.files import open_sqlite
 from mediaserver.history.records import BadRecordError, CallRecord, decode_record
-from mediaserver.history.stores import Limits, Query, Unwritable
+from mediaserver.history.stores import Limits, Query, UnwritableError
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS calls (
@@ -36,7 +36,7 @@ class Database:
         limits: how much is kept.
 
     Raises:
-        Unwritable: the file cannot be used.
+        UnwritableError: the file cannot be used.
     """
 
     def __init__(self, path: Path, limits: Limits) -> None:
@@ -44,7 +44,7 @@ class Database:
         try:
             self._file = open_sqlite(path, _SCHEMA)
         except sqlite3.Error as exc:
-            raise Unwritable(str(exc)) from exc
+            raise UnwritableError(str(exc)) from exc
 
     def put(self, records: Sequence[CallRecord]) -> None:
         """See ``Store``."""
@@ -57,7 +57,7 @@ class Database:
                 self._file.execute("BEGIN")
                 self._file.executemany(_PUT, rows)
         except sqlite3.Error as exc:
-            raise Unwritable(str(exc)) from exc
+            raise UnwritableError(str(exc)) from exc
 
     def prune(self, now: float) -> None:
         """See ``Store``."""
@@ -70,7 +70,7 @@ class Database:
                 self._file.execute(_DROP_OLDEST, (n // 10 + 1,))
             self._file.execute("PRAGMA incremental_vacuum").fetchall()
         except sqlite3.Error as exc:
-            raise Unwritable(str(exc)) from exc
+            raise UnwritableError(str(exc)) from exc
 
     def close(self) -> None:
         """See ``Store``."""

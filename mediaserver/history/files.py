@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mediaserver.logs import LimitedLog
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 BUSY_S = 5.0
 """So long another process may have the file locked."""
@@ -37,7 +37,7 @@ class Health:
     """
 
     def __init__(self, what: str) -> None:
-        self.is_broken = False
+        self.is_broken: bool = False
         self._what = what
 
     def failed(self, exc: Exception) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mediaserver.errors import ConfigurationError
 from mediaserver.history.records import BadRecordError, CallRecord, decode_record
-from mediaserver.history.stores import Limits, Query, Unwritable
+from mediaserver.history.stores import Limits, Query, UnwritableError
 
 N_FILES = 4
 
@@ -26,7 +26,7 @@ class Lines:
         limits: how much is kept; a file counts as old as its last line.
 
     Raises:
-        Unwritable: it cannot be used.
+        UnwritableError: it cannot be used.
     """
 
     def __init__(self, path: Path, limits: Limits) -> None:
@@ -47,7 +47,7 @@ class Lines:
                 if path != self._path and path.stat().st_mtime < oldest:
                     path.unlink()
         except OSError as exc:
-            raise Unwritable(str(exc)) from exc
+            raise UnwritableError(str(exc)) from exc
 
     def close(self) -> None:
         """See ``Store``: the file is open only while it is written."""
@@ -65,7 +65,7 @@ class Lines:
                     file.truncate(size)  # half a line is of no use
                     raise
         except OSError as exc:
-            raise Unwritable(str(exc)) from exc
+            raise UnwritableError(str(exc)) from exc
 
     def _rotate(self, now: float) -> None:
         share = self._limits.n_bytes // N_FILES

@@ -14,7 +14,7 @@ DEFAULT_LIMIT = 100
 MOST = 1000
 
 
-class Unwritable(MediaServerError):
+class UnwritableError(MediaServerError):
     """A file of records cannot be written now: it is full, locked, or gone."""
 
 
@@ -71,14 +71,14 @@ class Store(Protocol):
         """Write these, all or none; one of the same key takes an earlier one's place.
 
         Raises:
-            Unwritable: none was written.
+            UnwritableError: none was written.
         """
 
     def prune(self, now: float) -> None:
         """Let go what is too old, or too much; ``now`` in unix seconds.
 
         Raises:
-            Unwritable: not all of it could go.
+            UnwritableError: not all of it could go.
         """
 
     def close(self) -> None:

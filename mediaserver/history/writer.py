@@ -15,10 +15,10 @@ from mediaserver.history.database import Database, read_database
 from mediaserver.history.files import Health
 from mediaserver.history.lines import Lines, read_lines
 from mediaserver.history.records import CallRecord
-from mediaserver.history.stores import Limits, Query, Store, Unwritable
+from mediaserver.history.stores import Limits, Query, Store, UnwritableError
 from mediaserver.logs import LimitedLog
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 QUEUED_MOST = 2000
 """Records that wait for the thread, and as many that wait for the disk."""
@@ -57,7 +57,7 @@ class HistoryWriter:
         self._queue: queue.Queue[CallRecord | None] = queue.Queue(QUEUED_MOST)
         self._unwritten: list[CallRecord] = []
         self._closing = False
-        self._opened: queue.SimpleQueue[Unwritable | None] = queue.SimpleQueue()
+        self._opened: queue.SimpleQueue[UnwritableError | None] = queue.SimpleQueue()
         self._thread = threading.Thread(
             target=self._run, args=(path, limits), name="history", daemon=True
         )
@@ -85,7 +85,7 @@ class HistoryWriter:
     def _run(self, path: Path, limits: Limits) -> None:
         try:
             store = open_store(path, limits)
-        except Unwritable as exc:
+        except UnwritableError as exc:
             self._opened.put(exc)
             return
         self._opened.put(None)
@@ -125,7 +125,7 @@ class HistoryWriter:
             return 0
         try:
             store.put(self._unwritten)
-        except Unwritable as exc:
+        except UnwritableError as exc:
             self._broken(exc)
             return 0
         self._health.written()
@@ -136,10 +136,10 @@ class HistoryWriter:
         if not self._health.is_broken:
             try:
                 store.prune(time.time())
-            except Unwritable as exc:
+            except UnwritableError as exc:
                 self._broken(exc)
 
-    def _broken(self, exc: Unwritable) -> None:
+    def _broken(self, exc: UnwritableError) -> None:
         self._health.failed(exc)
         self._failed()
 
@@ -148,7 +148,7 @@ def open_store(path: Path, limits: Limits) -> Store:
     """The file by its name: JSON lines where it ends in ``.jsonl``, else SQLite.
 
     Raises:
-        Unwritable: it cannot be used.
+        UnwritableError: it cannot be used.
     """
     return Lines(path, limits) if _is_lines(path) else Database(path, limits)
 

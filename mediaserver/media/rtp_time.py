@@ -45,7 +45,7 @@ class RtpTime:
 
     def __init__(self, clock_hz: int) -> None:
         """Take timestamps as counts of ``clock_hz`` a second."""
-        self.clock_hz = clock_hz
+        self.clock_hz: int = clock_hz
         self.first_at: float | None = None
         self._last = 0
         self._unwrapped = 0

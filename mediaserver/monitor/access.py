@@ -29,7 +29,7 @@ from mediaserver.monitor.port import HttpPort
 from mediaserver.settings import Settings
 
 logger = logging.getLogger(__name__)
-limited = LimitedLog(logger)
+limited: LimitedLog = LimitedLog(logger)
 
 
 class Guarded(BaseRoute):

@@ -27,7 +27,7 @@ from mediaserver.logs import MASKED, LimitedLog, Numbers, shown
 from mediaserver.observer import CallSummary
 from mediaserver.server.base import Service
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 Perform = Callable[[str, str, Sequence[Any], Mapping[str, Any]], Awaitable[Any]]
 

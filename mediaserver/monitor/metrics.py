@@ -35,7 +35,7 @@ from mediaserver.server.base import Service
 from mediaserver.settings import Settings
 
 logger = logging.getLogger(__name__)
-limited = LimitedLog(logger)
+limited: LimitedLog = LimitedLog(logger)
 
 PREFIX = "mediaserver_"
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -13,7 +13,7 @@ from mediaserver.errors import ConfigurationError
 from mediaserver.logs import LimitedLog
 from mediaserver.server.sockets.http import HttpHost
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 
 class HttpPort:

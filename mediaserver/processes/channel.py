@@ -23,7 +23,7 @@ import msgspec
 from mediaserver.errors import MediaServerError
 from mediaserver.logs import LimitedLog, shown
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # Some calls' beginnings, each with up to a message's worth of octets behind its start.
 MAX_QUEUED_BYTES = 4 << 20

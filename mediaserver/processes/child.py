@@ -20,7 +20,7 @@ from mediaserver.logs import LimitedLog
 from mediaserver.processes.channel import Channel, UnsendableError
 from mediaserver.processes.messages import Failed, FromChild, Heartbeat, Hello, Ready
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # A child that ends has so long for what is behind its last report; then it is killed.
 END_WITHIN_S = 5.0

@@ -14,7 +14,7 @@ from mediaserver.logs import LimitedLog
 from mediaserver.processes.child import ChildLimits, ChildProcess
 from mediaserver.processes.messages import Shutdown
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 C = TypeVar("C", bound=ChildProcess)
 

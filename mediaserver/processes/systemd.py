@@ -14,7 +14,7 @@ from collections.abc import MutableMapping
 from mediaserver.errors import ConfigurationError
 from mediaserver.logs import LimitedLog
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 FIRST_FD = 3
 

@@ -31,8 +31,8 @@ class BatchCall:
     __slots__ = ("at", "id", "own")
 
     def __init__(self, call_id: str) -> None:
-        self.id = call_id
-        self.at = 0.0
+        self.id: str = call_id
+        self.at: float = 0.0
         self.own: Any = None
 
 
@@ -129,7 +129,7 @@ class Collector:
         self._written: list[int] = []
         self._free: list[int] = []
         self._members: dict[int, None] = {}
-        self.is_behind = False
+        self.is_behind: bool = False
 
     @property
     def n_members(self) -> int:

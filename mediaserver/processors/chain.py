@@ -36,10 +36,10 @@ class FilterStage:
     __slots__ = ("_convert", "_filter", "call", "close", "name", "process")
 
     def __init__(self, name: str, filter_: Filter) -> None:
-        self.name = name
-        self.call = getattr(filter_, "call", None)
-        self.process = filter_.process
-        self.close = filter_.close
+        self.name: str = name
+        self.call: object = getattr(filter_, "call", None)
+        self.process: Callable[[Frame], Frame | None] = filter_.process
+        self.close: Callable[[], None] = filter_.close
         if filter_.rate is not None:
             self._convert = RateConverter(filter_.rate).convert
             self.process = self._process_converted
@@ -89,7 +89,7 @@ class Budget:
     __slots__ = ("_longest_s", "_over", "_times", "limit_s")
 
     def __init__(self, limit_s: float, over: Callable[[str, float], None]) -> None:
-        self.limit_s = limit_s
+        self.limit_s: float = limit_s
         self._over = over
         self._times: dict[Stage, deque[float]] = {}
         self._longest_s = 0.0

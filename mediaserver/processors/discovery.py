@@ -24,7 +24,7 @@ from mediaserver.logs import LimitedLog
 from mediaserver.processors.spec import Spec, spec_of
 from mediaserver.settings import ProcessorSetting, Settings, name_of, without_partial
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 GROUP = "mediaserver.processors"
 # Where the processors are that come with the package: entry points too, in pyproject.toml.

@@ -158,7 +158,7 @@ class AdmissionControl:
         self._allowed_origins = {each.lower().rstrip("/") for each in settings.allowed_origins}
         self._now = SteadyClock()
         self._names = settings.path_names
-        self.gate = TokenGate(settings.auth_token, grace_s=settings.reconnect_grace_s)
+        self.gate: TokenGate = TokenGate(settings.auth_token, grace_s=settings.reconnect_grace_s)
 
     def judge_upgrade(self, request: Request) -> Upgrade | tuple[http.HTTPStatus, str]:
         """What this upgrade request brought, or status and text of its refusal."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # a worker has use for this module, and none for a web server
     from mediaserver.server.handover.arrival import Arrival
     from mediaserver.server.listener import Listening
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # What the first of these counts means for whoever runs the server.
 EXPLAINED = {
@@ -150,7 +150,7 @@ class ServiceBase(ABC):
     def __init__(self, settings: Settings, elsewhere: OlderGenerations | None = None) -> None:
         self.settings = settings
         self.elsewhere: OlderGenerations = NoOlderGenerations() if elsewhere is None else elsewhere
-        self.draining = False
+        self.draining: bool = False
         self._load = LoadGuard(settings, self)
         self._explained: set[str] = set()
 

@@ -36,7 +36,7 @@ from mediaserver.processors.spec import Spec
 from mediaserver.server.calls.view import CallView
 from mediaserver.settings import Settings
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 LATE_LOG_FROM, LATE_LOG_EVERY = 10, 100
 
@@ -135,10 +135,10 @@ class _Member(BatchCall):
 
     def __init__(self, batch: Batch, view: CallView, row: int, failed: Failed) -> None:
         super().__init__(view.id)
-        self.name = batch.name
-        self.row = row
-        self.view = view
-        self.call = cast(Call, view)
+        self.name: str = batch.name
+        self.row: int = row
+        self.view: CallView = view
+        self.call: Call = cast(Call, view)
         self.failed = failed
         self._batch = batch
         self._rate_hz = batch.processor.rate

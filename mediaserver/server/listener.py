@@ -45,7 +45,7 @@ MAX_UNPROVEN = 512
 MAX_UNPROVEN_OF_ADDRESS = 256
 SAY_EVERY_S = 60.0
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 
 class ListenerHost(Health, Protocol):

@@ -20,7 +20,7 @@ from typing import Protocol
 from mediaserver.logs import LimitedLog
 from mediaserver.settings import Settings
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 OVER_S = 1.0
 # A loop that is very late has few beats in a second: so many count all the same.
@@ -44,7 +44,7 @@ class Lateness:
     """
 
     def __init__(self, limit_s: float | None) -> None:
-        self.is_late = False
+        self.is_late: bool = False
         self._limit_s = limit_s
         self._beats: deque[tuple[float, float]] = deque()
         self._late_at = 0.0
@@ -78,7 +78,7 @@ class Watermark:
     """
 
     def __init__(self, limit: float | None) -> None:
-        self.is_over = False
+        self.is_over: bool = False
         self._limit = limit
 
     def look(self, value: float) -> None:
@@ -116,7 +116,7 @@ class LoadGuard:
     """
 
     def __init__(self, settings: Settings, host: LoadHost) -> None:
-        self.why = ""
+        self.why: str = ""
         self._settings = settings
         self._host = host
         limit_mb = settings.shed_memory_mb

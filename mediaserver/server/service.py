@@ -76,11 +76,13 @@ class SingleProcessService(ServiceBase):
         self._observer = observer
         self._calls = CallRegistry(settings, self, perform=perform, runners=runners)
         self._answers = answers_of(self._calls)
-        self.forks = Forks(settings, self._calls) if settings.fork_ports else None
+        self.forks: Forks | None = Forks(settings, self._calls) if settings.fork_ports else None
         needs_token = settings.auth_token is not None
         self._start_limits = StartLimits.of(settings, needs_token=needs_token)
         self._admission = AdmissionControl(settings, self, self.elsewhere)
-        self.listener = make_listener(settings, self, self._admission, self._make_socket, routes)
+        self.listener: Listening = make_listener(
+            settings, self, self._admission, self._make_socket, routes
+        )
 
     @property
     def sessions(self) -> dict[str, Session]:

@@ -13,7 +13,7 @@ from mediaserver.history.files import open_sqlite
 from mediaserver.history.lines import N_FILES, files_of
 from mediaserver.history.recorder import CallRecorder
 from mediaserver.history.records import BadRecordError, CallRecord, HangUp, decode_record
-from mediaserver.history.stores import Limits, Query, Store, Unwritable
+from mediaserver.history.stores import Limits, Query, Store, UnwritableError
 from mediaserver.history.writer import open_store, read_history
 from mediaserver.observer import CallSummary
 from tests.history.made import record
@@ -124,7 +124,7 @@ def test_what_is_no_record_is_passed_over(name: str, tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_used_is_said(name: str, tmp_path: Path) -> None:
     """No such folder: for the writer and for the reader."""
     path = tmp_path / "none" / name
-    with pytest.raises(Unwritable):
+    with pytest.raises(UnwritableError):
         open_store(path, PLENTY)
     with pytest.raises(ConfigurationError, match="there is no such file"):
         read_history(path, Query())
@@ -134,7 +134,7 @@ def test_another_file_is_no_history(tmp_path: Path) -> None:
     """A file that is no database, and one of another program."""
     path = tmp_path / "calls.db"
     path.write_text("no database, and long enough to be seen as none by its first page")
-    with pytest.raises(Unwritable, match="not a database"):
+    with pytest.raises(UnwritableError, match="not a database"):
         open_store(path, PLENTY)
     with pytest.raises(ConfigurationError, match="not a database"):
         read_history(path, Query())
@@ -151,7 +151,7 @@ def test_lines_on_a_full_disk_leave_no_half_line() -> None:
         pytest.skip("no /dev/full on this system")
     from mediaserver.history.lines import Lines
 
-    with pytest.raises(Unwritable, match="No space"):
+    with pytest.raises(UnwritableError, match="No space"):
         Lines(path, PLENTY).put([record("v3:a")])
 
 

@@ -14,7 +14,7 @@ from mediaserver.logs import LimitedLog
 from mediaserver.processors.routing import silences, told
 from mediaserver.settings import LOADER, Settings
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # What is set by flags, by the settings' names; everything else by file or environment.
 _FLAGS = (

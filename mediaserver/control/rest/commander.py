@@ -77,7 +77,7 @@ class Commander:
         self._policy = policy
         self._secrets = secrets
         self._clock, self._sleep, self._draw = clock, sleep, draw
-        self.figures = Figures()
+        self.figures: Figures = Figures()
 
     async def run(self, command: Command) -> dict[str, Any] | None:
         """Carry out a command with its retries.

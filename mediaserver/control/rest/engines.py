@@ -33,7 +33,7 @@ from mediaserver.control.checks import (
 from mediaserver.control.errors import InvalidFieldError
 from mediaserver.logs import LimitedLog, shown
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 FIELD = "transcription_engine_config"
 INNER = "transcription_engine"

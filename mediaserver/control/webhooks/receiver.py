@@ -26,7 +26,7 @@ from mediaserver.interrupts import is_operators
 from mediaserver.logs import LimitedLog, shown
 from mediaserver.steady import SteadyClock
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 Handler = Callable[[Any], object]
 AnyHandler = TypeVar("AnyHandler", bound=Handler)
@@ -86,7 +86,7 @@ class WebhookReceiver:
             # A timestamp from the far end of the tolerance stays good for twice as long.
             raise ValueError("dedup_s must be at least twice tolerance_s")
         self.counts: Counter[str] = Counter()
-        self.figures = Figures()
+        self.figures: Figures = Figures()
         self._verifier = Verifier(public_keys, tolerance_s=tolerance_s)
         self._seen = SeenIds(dedup_s)
         self._calls = CallEvents(keep_s)

@@ -66,7 +66,7 @@ class Sender:
         self._encoder = encoder
         self._sink = sink
         self._send_media = sink.send_media
-        self.ledger = Ledger(sink, encoder.rate_hz, mark_every_s, LIVE_MARK_EVERY_S)
+        self.ledger: Ledger = Ledger(sink, encoder.rate_hz, mark_every_s, LIVE_MARK_EVERY_S)
         self._sizes = sizes = Sizes.of(encoder, lead_s, message_s, clip_message_s)
         self._keepalive = keepalive
         self._n_silent = 0

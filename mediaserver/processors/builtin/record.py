@@ -25,7 +25,7 @@ from mediaserver.media.settle import Settler
 from mediaserver.processors.api import Call, processor
 from mediaserver.processors.builtin.wav import WavFile
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # Audio goes to disk in pieces of this length: what a killed server loses.
 WRITE_EVERY_S = 0.5

@@ -35,7 +35,7 @@ from mediaserver.wire.messages import (
 from mediaserver.wire.rates import Rates
 from mediaserver.wire.stream import State, Stream
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 
 UNPROVEN_BYTES = 16 * 1024

@@ -12,7 +12,7 @@ from mediaserver.logs import LimitedLog, shown
 from mediaserver.observer import ReportedEvent
 from mediaserver.server.calls.audio.outbound import Outbound
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 Perform = Callable[[str, str, Sequence[Any], Mapping[str, Any]], Awaitable[Any]]
 """Commands a phone call by REST: its id, the control client's method, what that is given.

@@ -34,7 +34,7 @@ from mediaserver.tokens import Admission
 from mediaserver.wire.messages import Start
 from telephony_codecs import status
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # With a shared token only, a second socket takes a call over when the first is this quiet.
 TAKEOVER_QUIET_S = 2.0
@@ -109,7 +109,7 @@ class CallRegistry:
     ) -> None:
         self.settings = settings
         self.counters: Counter[str] = Counter()
-        self.figures = CallFigures()
+        self.figures: CallFigures = CallFigures()
         self.sessions: dict[str, Session] = {}
         # With those that have ended, and whose handlers run, when a newer one has their place.
         self._unfinished: set[Session] = set()
@@ -120,13 +120,13 @@ class CallRegistry:
         self._worker = worker
         self._draining = False
         self._specs = load_processors(settings)
-        self.sockets = PolledSockets(settings)
+        self.sockets: PolledSockets = PolledSockets(settings)
         self._watch: asyncio.TimerHandle | None = None
         self._look_due = monotonic()
         self._awake_since = float("-inf")
         limit_ms = settings.shed_lag_ms
         self._lateness = Lateness(None if limit_ms is None else limit_ms / 1000)
-        self.host_bytes = 0
+        self.host_bytes: int = 0
         self._loop_watch = LoopWatch(self._blamed, self._beat)
         self._idle = asyncio.Event()
         self._idle.set()

@@ -27,7 +27,7 @@ from mediaserver.server.calls.view import CallView, ViewedCall
 from mediaserver.server.calls.watching.load import RunnerLoad
 from mediaserver.settings import Settings
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # How long a handler may take to notice that it is cancelled.
 CANCELLED_WITHIN_S = 1.0
@@ -149,8 +149,8 @@ class InlineRunner:
     def __init__(
         self, chosen: Sequence[Chosen], settings: Settings, batches: Batches | None = None
     ) -> None:
-        self.names = tuple(choice.spec.name for choice in chosen)
-        self.n_errors = 0
+        self.names: tuple[str, ...] = tuple(choice.spec.name for choice in chosen)
+        self.n_errors: int = 0
         self._chosen = chosen
         self._settings = settings
         self._batches = batches
@@ -367,7 +367,7 @@ class InlineRunners:
     def __init__(self, batches: Batches | None = None) -> None:
         self._batches = batches
 
-    n_hosts = (0, 0)
+    n_hosts: tuple[int, int] = (0, 0)
     resident_bytes = 0
 
     async def start(self) -> None:

@@ -113,26 +113,28 @@ class Session:
         now: float,
         halves: Halves = Halves(),  # noqa: B008  # a value that nobody can change
     ) -> None:
-        self.facts = facts
+        self.facts: CallFacts = facts
         self.line: Line | None = line
         self.runner = runner
         self.began_at = now
         self.ended_at: float | None = None
-        self.end_reason = ""
-        self.is_hung_up = False
+        self.end_reason: str = ""
+        self.is_hung_up: bool = False
         self.state: dict[str, Any] = {}
         self._host = host
         self._loop = asyncio.get_running_loop()
         self._finishing: asyncio.Task[None] | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._n_refused = 0
-        self.watch = Watch(host.settings, now)
+        self.watch: Watch = Watch(host.settings, now)
         self._alarm = Alarm(self._tick)
-        self.outbound = halves.make_outbound(
+        self.outbound: Outbound = halves.make_outbound(
             parts.playout, self._alarm, host.settings.play_ahead_s, facts.call_id
         )
-        self.dtmf = DtmfEvents(runner.publish, self._alarm)
-        self.inbound = halves.make_inbound(parts, runner.run, now, self._refuse, self._alarm)
+        self.dtmf: DtmfEvents = DtmfEvents(runner.publish, self._alarm)
+        self.inbound: Inbound = halves.make_inbound(
+            parts, runner.run, now, self._refuse, self._alarm
+        )
 
     @property
     def call_id(self) -> str:

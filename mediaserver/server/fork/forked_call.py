@@ -23,7 +23,7 @@ from mediaserver.wire.messages import MediaFormat, Start, StartBody
 from mediaserver.wire.rates import Rates
 from mediaserver.wire.rtp import MalformedPacketError, RtpPacket, parse_rtp
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 
 class ForkHost(Protocol):
@@ -69,8 +69,8 @@ class ForkedCall:
         self._host = host
         self._body = body
         self.session: Session | None = None
-        self.is_over = False
-        self.opened_at = monotonic()
+        self.is_over: bool = False
+        self.opened_at: float = monotonic()
         self._locks: dict[Track, SourceLock] = {"inbound": SourceLock(), "outbound": SourceLock()}
         self._inbound: ForkInbound | None = None
         self._refused: Counter[str] = Counter()

@@ -62,7 +62,7 @@ class Forks:
     def __init__(self, settings: Settings, registry: CallRegistry) -> None:
         self.registry = registry
         self.payloads: Payloads = payloads_of(settings)
-        self.idle_s = settings.fork_idle_s
+        self.idle_s: float = settings.fork_idle_s
         self._settings = settings
         self._ports = PortRange(settings)
         self._networks = [_network(each) for each in settings.fork_from]

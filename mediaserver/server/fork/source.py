@@ -53,8 +53,8 @@ class SourceLock:
 
     def __init__(self) -> None:
         self.address: Address | None = None
-        self.ssrc = -1
-        self.heard_at = float("-inf")
+        self.ssrc: int = -1
+        self.heard_at: float = float("-inf")
         self._first: tuple[Address, RtpPacket] | None = None
 
     def judge(self, address: Address, packet: RtpPacket, now: float) -> Judged:

@@ -27,7 +27,7 @@ from mediaserver.server.generations.messages import (
     WebhookReported,
 )
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 
 class NewerHost(Protocol):
@@ -69,9 +69,9 @@ class NewerGeneration:
     """
 
     def __init__(self, end: socket.socket, host: NewerHost) -> None:
-        self.settled = asyncio.Event()
-        self.failure = ""
-        self.is_ready = False
+        self.settled: asyncio.Event = asyncio.Event()
+        self.failure: str = ""
+        self.is_ready: bool = False
         self._host = host
         self._is_met = False
         self._channel = Channel(end, FromNewer, self._received, self._over, "the newer server")

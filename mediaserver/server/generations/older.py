@@ -30,7 +30,7 @@ from mediaserver.server.generations.messages import (
 )
 from mediaserver.tokens import TokenGate
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # For the first words; an older generation that is busy with its calls answers in milliseconds.
 MEET_WITHIN_S = 10.0
@@ -58,8 +58,8 @@ class OlderGeneration:
     ) -> None:
         self.calls: set[str] = set()
         self.sockets: list[socket.socket] = []
-        self.n = 1
-        self.gone = asyncio.Event()
+        self.n: int = 1
+        self.gone: asyncio.Event = asyncio.Event()
         self._opened = opened
         self._closed = closed
         self._gate: TokenGate | None = None

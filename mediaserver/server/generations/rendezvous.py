@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 
 from mediaserver.logs import LimitedLog
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 AVAILABLE = sys.platform == "linux"
 AGAIN_S = 0.25

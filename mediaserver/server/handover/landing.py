@@ -21,7 +21,7 @@ from mediaserver.server.sockets.media_socket import MediaSocket, make_protocol
 from mediaserver.wire.messages import Start
 from mediaserver.wire.stream import Stream
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 SocketMaker = Callable[[Any, asyncio.Transport, MediaConnection], asyncio.Protocol]
 

@@ -20,7 +20,7 @@ from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.link import Link
 from mediaserver.server.isolation.runner import IsolatedRunner
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 _DECODER = msgspec.msgpack.Decoder(messages.FromHost)
 # Models are loaded by the first call.

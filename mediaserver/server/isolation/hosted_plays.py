@@ -17,7 +17,7 @@ from mediaserver.media.frames import Int16Array
 from mediaserver.server.calls.audio.outbound import LiveMark, LivePlay, Outbound
 from mediaserver.server.isolation import messages
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # How often a host learns how much of its plays was heard.
 NEWS_EVERY_S = 0.1

@@ -20,7 +20,7 @@ from time import monotonic
 from mediaserver.errors import MediaServerError
 from mediaserver.logs import LimitedLog
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 HEAD = struct.Struct("<IHHI4x")  # length, kind, padding of the content, call
 # Audio is dropped beyond this, messages are not: the other side has not read for a while.

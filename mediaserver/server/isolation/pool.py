@@ -27,7 +27,7 @@ from mediaserver.server.isolation.setup import HostSetup, secret_names
 from mediaserver.server.isolation.spawner import SAY_WHERE_S, SLACK_S
 from mediaserver.settings import Settings
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 LOOK_EVERY_S = 0.25
 EXIT_CODE_WITHIN_S = 0.1

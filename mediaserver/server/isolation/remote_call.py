@@ -60,11 +60,11 @@ class RemoteCall:
         batches: Batches | None = None,
     ) -> None:
         self.state: dict[str, Any] = {}
-        self.facts = facts_of(opened.facts)
-        self.ended = False
-        self.inbound = RemoteInbound()
+        self.facts: CallFacts = facts_of(opened.facts)
+        self.ended: bool = False
+        self.inbound: RemoteInbound = RemoteInbound()
         formats = self.facts.formats
-        self.outbound = RemotePlays(
+        self.outbound: RemotePlays = RemotePlays(
             link, number, self._request, formats.send_rate, formats.send_mode, opened.facts.call_id
         )
         call_streams(self.facts.call_id, self.facts.start.stream_id)

@@ -46,7 +46,7 @@ from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.link import Link
 from telephony_codecs import CodecError
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # Longer audio goes in pieces, so that other calls' packets come in between.
 PIECE_SAMPLES = 16 * 1024
@@ -130,8 +130,8 @@ class RemotePlays:
         mode: str,
         call_id: str,
     ) -> None:
-        self.ended = False
-        self.unsent_s = 0.0
+        self.ended: bool = False
+        self.unsent_s: float = 0.0
         self._call_id = call_id
         self._link = link
         self._call = call

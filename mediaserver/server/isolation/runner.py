@@ -26,7 +26,7 @@ from mediaserver.server.isolation.link import PacketTooLongError
 from mediaserver.server.isolation.remote_call import told_of
 from mediaserver.settings import Settings
 
-limited = LimitedLog(getLogger(__name__))
+limited: LimitedLog = LimitedLog(getLogger(__name__))
 
 STATUS_EVERY_S = 1.0
 # What a call's chain may ask for at once; more is refused, that it may not fill the memory here.

@@ -28,7 +28,7 @@ from mediaserver.processes.memory import resident_bytes
 from mediaserver.processes.output import MAX_LINE_BYTES, Output, redirect
 from mediaserver.server.isolation import messages
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 BEAT_S = 0.5
 # Resident memory is watched by the server; the address space is a last limit: libraries alone

@@ -41,7 +41,7 @@ TURNS_TO_CLOSE = 3
 SAY_EVERY_S = 60.0
 _OUT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 
 class Entrance(Protocol):

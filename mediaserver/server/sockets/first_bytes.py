@@ -34,7 +34,7 @@ from mediaserver.server.sockets.heads import (
 from mediaserver.server.sockets.http import BoundedProtocol
 from mediaserver.server.sockets.media_socket import Connection, make_protocol
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 HEAD_WITHIN_S = 5.0
 
@@ -112,7 +112,7 @@ class FirstBytes(asyncio.Protocol):
         unwanted: BadHead | None = None,
     ) -> None:
         self._unwanted = unwanted
-        self.peer = Peer(None, is_late)
+        self.peer: Peer = Peer(None, is_late)
         self._gatekeeper = gatekeeper
         self._head = bytearray()
         self._transport: asyncio.Transport | None = None

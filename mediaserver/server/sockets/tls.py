@@ -23,7 +23,7 @@ from mediaserver.logs import LimitedLog
 from mediaserver.server.sockets.first_bytes import HEAD_WITHIN_S, FirstBytes, Gatekeeper, Peer
 from mediaserver.server.sockets.heads import TLS_HANDSHAKE
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 LOOK_EVERY_S = 2.0
 CIPHERS = ":".join(
@@ -57,7 +57,7 @@ class Certificate:
         self._cert, self._key = Path(cert), Path(key)
         self._seen = self._state()
         try:
-            self.context = _context(self._cert, self._key)
+            self.context: ssl.SSLContext = _context(self._cert, self._key)
         except (OSError, ssl.SSLError) as exc:
             raise ConfigurationError(f"tls_cert, tls_key: {_reason(exc)}") from exc
         self._timer: asyncio.TimerHandle | None = None
@@ -120,7 +120,7 @@ class Knock:
         is_late: bool,
     ) -> None:
         name = accepted.getpeername()
-        self.peer = Peer(name[0] if isinstance(name, tuple) else None, is_late)
+        self.peer: Peer = Peer(name[0] if isinstance(name, tuple) else None, is_late)
         self._gatekeeper = gatekeeper
         self._make_protocol = make_protocol
         self._context = context

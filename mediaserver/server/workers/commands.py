@@ -16,7 +16,7 @@ from mediaserver.logs import LimitedLog, shown
 from mediaserver.server.calls.hangups import ControlEncoding, Perform
 from mediaserver.server.workers.messages import Abandoned, Command, Commanded
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # At the server's end.
 COMMANDS_WITHIN_S = 5.0

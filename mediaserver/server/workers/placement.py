@@ -32,7 +32,7 @@ from mediaserver.server.workers.directory import Directory
 from mediaserver.server.workers.messages import Claimed, HandOver
 from mediaserver.server.workers.process import WorkerProcess, WorkerSupervisor
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # Enough for a worker to be replaced; callers hear silence meanwhile.
 PLACE_WITHIN_S = 10.0

@@ -49,11 +49,11 @@ class WorkerProcess(ChildProcess):
 
     def __init__(self, owner: WorkersOwner, setup: messages.Setup) -> None:
         self.calls: set[str] = set()
-        self.n_sockets = 0
-        self.n_pending = 0
-        self.n_quiet = 0
-        self.is_late = False
-        self.host_bytes = 0
+        self.n_sockets: int = 0
+        self.n_pending: int = 0
+        self.n_quiet: int = 0
+        self.is_late: bool = False
+        self.host_bytes: int = 0
         super().__init__(KIND, setup.index, setup, lambda said: owner.message_received(self, said))
 
     @property

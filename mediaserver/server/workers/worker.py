@@ -55,7 +55,7 @@ from mediaserver.settings import Settings
 from mediaserver.tokens import Admission
 from mediaserver.wire.messages import Start
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # At the end: for peers to take their close frames, and for the parent to take the last report.
 FLUSH_WITHIN_S = 1.0

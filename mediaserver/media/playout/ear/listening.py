@@ -41,12 +41,12 @@ class ListenedEncoder:
     def __init__(
         self, encoder: Encoder, ledger: Ledger, listener: Listener, clock: Callable[[], float]
     ) -> None:
-        self.codec = encoder.codec
-        self.rate_hz = encoder.rate_hz
-        self.delay_samples = encoder.delay_samples
-        self.unit_samples = encoder.unit_samples
-        self.max_samples = encoder.max_samples
-        self.silence = encoder.silence
+        self.codec: str = encoder.codec
+        self.rate_hz: int = encoder.rate_hz
+        self.delay_samples: int = encoder.delay_samples
+        self.unit_samples: int = encoder.unit_samples
+        self.max_samples: int = encoder.max_samples
+        self.silence: Callable[[int], bytes] = encoder.silence
         self._encoder = encoder
         self._ledger = ledger
         self._listener = listener

@@ -77,7 +77,7 @@ class BargeIn(BatchProcessor):
     """
 
     rate = echo.RATE_HZ
-    frame_ms = 1000 * WINDOW_S
+    frame_ms: float = 1000 * WINDOW_S
 
     def __init__(self, after_ms: float = 160.0, least_db: float = 3.0) -> None:
         self._n_levels = max(round(after_ms / self.frame_ms), 1)

@@ -43,7 +43,7 @@ class BeepDetect(BatchProcessor):
     """
 
     rate = 8000
-    frame_ms = 20.0
+    frame_ms: float = 20.0
 
     def __init__(self, least_ms: float = 150.0, most_ms: float = 3000.0) -> None:
         if not 40 <= least_ms < most_ms:

@@ -17,7 +17,7 @@ from mediaserver.logs import LimitedLog
 from mediaserver.media.frames import Int16Array
 from mediaserver.processors.batch import State
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 Float32Array = npt.NDArray[np.float32]
 EngineName = Literal["auto", "silero", "webrtc", "energy"]
@@ -115,8 +115,8 @@ class Silero:
     """
 
     name = "Silero VAD"
-    frame_ms = 32.0
-    lag_s = 0.12
+    frame_ms: float = 32.0
+    lag_s: float = 0.12
 
     def __init__(self, rate_hz: int) -> None:
         path = silero_weights()
@@ -133,7 +133,10 @@ class Silero:
         self._rate = np.array(rate_hz, np.int64)
         # Each window is heard with the end of the one before it.
         self._n_context = 32 if rate_hz == 8000 else 64
-        self.state = {"lstm": (SILERO_STATE, "f4"), "context": ((self._n_context,), "f4")}
+        self.state: dict[str, tuple[tuple[int, ...], str]] = {
+            "lstm": (SILERO_STATE, "f4"),
+            "context": ((self._n_context,), "f4"),
+        }
 
     def new(self) -> None:
         """See ``Engine``."""
@@ -161,8 +164,8 @@ class WebRtc:
     """
 
     name = "webrtcvad"
-    frame_ms = 30.0
-    lag_s = 0.13
+    frame_ms: float = 30.0
+    lag_s: float = 0.13
     state: Mapping[str, tuple[tuple[int, ...], str]] = {}
     MODE = 2  # of 0 to 3: the higher, the less is speech
 
@@ -192,8 +195,8 @@ class Energy:
     """
 
     name = "energy alone"
-    frame_ms = 20.0
-    lag_s = 0.0
+    frame_ms: float = 20.0
+    lag_s: float = 0.0
     state: Mapping[str, tuple[tuple[int, ...], str]] = {"floor": ((), "f4")}
     # Above the noise, in dB, for a probability of one half; and what is never speech.
     MARGIN_DB, SLOPE_DB, LEAST_DBFS = 6.0, 1.0, -50.0

@@ -14,7 +14,7 @@ from mediaserver.processors.batch import BatchCall, BatchProcessor, State
 from mediaserver.processors.builtin.hearing.engines import EngineName, make_engine
 from mediaserver.processors.events import SpeechStarted, SpeechStopped
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 
 class Segmenter:

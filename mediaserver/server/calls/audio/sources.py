@@ -20,7 +20,7 @@ from mediaserver.processors.api import AudioSource
 from mediaserver.wire.rates import Bucket, Limit
 from telephony_codecs import open_audio, resample_clip
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # A source that was stopped has so long to clean up.
 LET_GO_WITHIN_S = 1.0

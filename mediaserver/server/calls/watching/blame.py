@@ -31,7 +31,7 @@ from mediaserver.processors.chain import Chain
 from mediaserver.server.calls.runner import InlineRunner
 from mediaserver.server.calls.view import CallView
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 BEAT_S = 0.05
 LATE_S = 0.1

@@ -10,7 +10,7 @@ from mediaserver.media.playout import Playout
 from mediaserver.processors.api import Hint
 from mediaserver.server.calls.audio.inbound import Inbound
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 NO_MARK_AFTER_S = 5.0
 EARLY_MARKS = 2

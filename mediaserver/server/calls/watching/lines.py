@@ -12,7 +12,7 @@ from mediaserver.observer import CallSummary
 from mediaserver.server.calls.facts import CallFacts
 from mediaserver.server.calls.selection import Selection
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 
 def say_opened(facts: CallFacts, selection: Selection) -> Sequence[str]:

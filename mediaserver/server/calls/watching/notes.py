@@ -26,11 +26,11 @@ class Notes:
         self.hints: dict[str, str] = {}
         self.errors: Counter[str] = Counter()
         self.commands: Counter[str] = Counter()
-        self.spoken_s = 0.0
-        self.has_played = False
-        self.held_up_s = 0.0
-        self.held_up_by = ""
-        self.holds_up_s = 0.0
+        self.spoken_s: float = 0.0
+        self.has_played: bool = False
+        self.held_up_s: float = 0.0
+        self.held_up_by: str = ""
+        self.holds_up_s: float = 0.0
         self._longest_s = 0.0
 
     def hint(self, name: str, text: str) -> None:

@@ -28,7 +28,7 @@ from mediaserver.server.calls.watching.notes import Notes
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import ERROR_MEANINGS, ErrorBody
 
-limited = LimitedLog(logging.getLogger(__name__))
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # Between the event and the hang-up: for a goodbye.
 NOTICE_S = 5.0
@@ -82,9 +82,9 @@ class Watch:
     """
 
     def __init__(self, settings: Settings, now: float) -> None:
-        self.diagnostics = Diagnostics(now)
-        self.notes = Notes()
-        self.echo = EchoWatch()
+        self.diagnostics: Diagnostics = Diagnostics(now)
+        self.notes: Notes = Notes()
+        self.echo: EchoWatch = EchoWatch()
         self._settings = settings
         self._began_at = now
         self._heard_at = now
