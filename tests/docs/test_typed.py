@@ -45,6 +45,7 @@ def report() -> dict[str, Any]:
     return found
 
 
+@pytest.mark.timeout(400)  # fifteen seconds where nothing else runs
 @pytest.mark.skipif(missing() is not None, reason=str(missing()))
 def test_what_we_offer_is_typed() -> None:
     """At least 98 % of the names have a type that no checker has to guess."""
