@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,11 +32,13 @@ def missing() -> str | None:
 
 def report() -> dict[str, Any]:
     """What pyright finds."""
+    # With this option pyright takes the first python of the path.
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     command = ("--verifytypes", "mediaserver", "--ignoreexternal", "--outputjson")
     ran = subprocess.run(
         [sys.executable, "-m", "pyright", *command],
         cwd=REPOSITORY,
-        env=os.environ | {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"},
+        env=os.environ | {"PATH": path, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"},
         capture_output=True,
         text=True,
         check=False,  # 1 where anything at all is guessed
