@@ -1,4 +1,4 @@
-"""What came of one call, and of many."""
+"""The figures of one call, and of many."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class CallReport:
 
     @property
     def problem(self) -> str | None:
-        """What was wrong with the call in a few words; None: all was well."""
+        """What was wrong with the call, in a few words; None: nothing."""
         if self.error is not None:
             return self.error
         if not self.hung_up and not self.bot_hung_up:

@@ -32,6 +32,8 @@ def missing() -> str | None:
 
 def report() -> dict[str, Any]:
     """What pyright finds."""
+    # With this option pyright takes the first python of the path.
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     command = ("--verifytypes", "mediaserver", "--ignoreexternal", "--outputjson")
     # It looks for packages where the first Python of PATH has its own.
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
@@ -48,6 +50,7 @@ def report() -> dict[str, Any]:
     return found
 
 
+@pytest.mark.timeout(400)  # fifteen seconds where nothing else runs
 @pytest.mark.skipif(missing() is not None, reason=str(missing()))
 def test_what_we_offer_is_typed() -> None:
     """At least 98 % of the names have a type that no checker has to guess."""

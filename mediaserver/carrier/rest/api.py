@@ -46,7 +46,7 @@ class Commanded:
 
 
 class FakeTelnyx:
-    """A Telnyx of one's own; enter it to have it listen.
+    """A fake Telnyx. **Enter it as an async context; then it listens.**
 
     Args:
         api_key: the one it accepts; None makes one up.
@@ -106,12 +106,12 @@ class FakeTelnyx:
         self._address = host, port
         self._stack = AsyncExitStack()
         self._answers: dict[tuple[str | None, str], tuple[float, Body]] = {}
-        # Calls that came in, and when they end unless a command comes.
+        # Incoming calls, with the time at which each ends if no command comes.
         self._uncommanded: dict[str, asyncio.TimerHandle] = {}
 
     @property
     def public_key(self) -> str:
-        """Base64 of the key that checks its webhooks."""
+        """The public key of its webhooks, in base64."""
         return self.webhooks.public_key
 
     async def __aenter__(self) -> Self:
@@ -133,7 +133,7 @@ class FakeTelnyx:
         await self._stack.aclose()
 
     def ring(self, from_: str = "+13122010094", to: str = "+13122123456") -> PhoneCall:
-        """Somebody calls in: ``call.initiated`` is sent, and the call waits for a first command."""
+        """A call comes in: send ``call.initiated``; the call waits for its first command."""
         call = self._new_call("incoming", from_, to)
         call.begin()
         wait_s, loop = self._habits.first_command_s, asyncio.get_running_loop()
@@ -217,12 +217,12 @@ Body = dict[str, Any]
 
 
 class _Cut(Response):
-    """Half an answer, and the end of the connection."""
+    """A part of an answer; then the connection ends."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _CUT_HEADERS})
         await send({"type": "http.response.body", "body": b"{", "more_body": True})
-        # Returning with 99 octets owing makes the server close the connection.
+        # The server closes the connection, because 99 octets are missing.
 
 
 def _check_engines(command: str, body: Body) -> None:
@@ -303,7 +303,7 @@ def _read(fake: FakeTelnyx, request: Request, data: Any) -> Response:
 async def _answer(
     fake: FakeTelnyx, request: Request, command: str, call_control_id: str | None
 ) -> Response:
-    """Everything around a command: the key, the limit, the trouble, the record."""
+    """Everything around a command: key, rate limit, faults, record."""
     if not _has_key(fake, request):
         return _told(fake, request, None, _refusal(fake, refuse.unauthorized()))
     body = await _json(request)

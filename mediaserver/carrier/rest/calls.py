@@ -152,7 +152,7 @@ class PhoneCall:
         self.exchange.notify(self, event_type, self._ids() | fields)
 
     def tell(self, what: str) -> None:
-        """Say in a line what becomes of the call's stream."""
+        """Print a line on what becomes of the call's stream."""
         self.exchange.tell(line(f"call {self.call_control_id}: {what}"))
 
     def begin(self, body: Body | None = None) -> None:
@@ -182,7 +182,7 @@ class PhoneCall:
             self._spawn(self.stream.line.press(digit))
 
     def hang_up(self, source: str = "caller", cause: str = "normal_clearing") -> None:
-        """The call ends, by whoever ``source`` names."""
+        """The call ends; ``source`` says who ended it."""
         if self.state == "ended":
             return
         self.state = "ended"
@@ -396,4 +396,4 @@ class PhoneCall:
 
 
 def _nothing(body: Body) -> None:
-    """What the fake does at commands that are only taken."""
+    """Does nothing: for commands that the fake only accepts."""

@@ -1,4 +1,4 @@
-"""Trouble on demand in the fake Telnyx's REST side."""
+"""Faults on demand in the fake Telnyx's REST side, and its rate limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass
 class RestFault:
-    """One kind of trouble, for the next so many requests.
+    """One kind of fault, for a number of requests.
 
     Attributes:
         kind: ``status``: answered with ``status`` at once, nothing is done; ``slow``: done
@@ -34,16 +34,16 @@ class RestFault:
 
 @dataclass
 class RestFaults:
-    """The trouble that is to come."""
+    """The faults that wait for requests."""
 
     pending: list[RestFault] = field(default_factory=list)
 
     def add(self, fault: RestFault) -> None:
-        """Have trouble after all trouble added before."""
+        """Add a fault behind those that wait."""
         self.pending.append(fault)
 
     def take(self, command: str) -> RestFault | None:
-        """The trouble for this request, used up by one."""
+        """The fault for this request, which then counts one request less."""
         for fault in self.pending:
             if fault.command in (None, command) and fault.times > 0:
                 fault.times -= 1
@@ -53,7 +53,7 @@ class RestFaults:
 
 @dataclass
 class RateLimit:
-    """So many requests in a window; time is an argument, seconds.
+    """A number of requests in a window of time; time is an argument, in seconds.
 
     Attributes:
         limit: requests per window.

@@ -70,7 +70,7 @@ def stream_fields(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def default_plan(request: MediaRequest, *, speech_s: float = SPEECH_S) -> CallPlan:
-    """The shipped speech over and over, in the formats that were asked for."""
+    """The speech of the package again and again, in the formats that were asked for."""
     is_wide = request.send_codec in ("G722", "AMR-WB")
     return CallPlan(
         codec=request.codec,
@@ -87,7 +87,7 @@ def default_plan(request: MediaRequest, *, speech_s: float = SPEECH_S) -> CallPl
 
 
 class StreamedCall(FakeCall):
-    """A fake call whose ``start`` says what the REST command and its call said, no more."""
+    """A fake call whose ``start`` has only what the REST command and its call gave."""
 
     def __init__(self, request: MediaRequest, plan: CallPlan) -> None:
         super().__init__(request.url, plan)
@@ -121,7 +121,7 @@ class Owner(Protocol):
         """Send a webhook about the call."""
 
     def tell(self, what: str) -> None:
-        """Say in a line what becomes of the stream."""
+        """Print a line on what becomes of the stream."""
 
 
 @dataclass
@@ -147,7 +147,7 @@ class Stream:
     _is_unanswered: bool = False
 
     def end(self) -> None:
-        """Stop it: wire ``stop``, close, webhook; while the call rings its end is the call's."""
+        """Stop it: ``stop``, close, webhook. While the call rings, the call's end does this."""
         self.is_stopped = True
         if self.line is not None and not self.is_ringing:
             self.line.over.set()  # its task hangs up
@@ -188,7 +188,7 @@ class Stream:
         )
 
     def _end_line(self) -> str:
-        """What came of it; the URL may hold a token."""
+        """The result of the stream; the URL may hold a token."""
         if self._failure is not None:
             why = self._failure.replace(self.request.url, shown_url(self.request.url))
             code = "" if self.line is None else f" {self.line.record.close_code or ''}".rstrip()
@@ -207,7 +207,7 @@ class Stream:
             await line.over.wait()
 
     async def _is_picked_up(self, line: StreamedCall) -> bool:
-        """Wait, connected, while the call rings; whether the stream has then started."""
+        """Wait, connected, while the call rings; True if the stream has started then."""
         waits = [asyncio.create_task(each.wait()) for each in (line.over, self.owner.picked_up)]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:

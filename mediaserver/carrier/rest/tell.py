@@ -1,4 +1,4 @@
-"""What the fake says of what it does: one line each, and no secret in it.
+"""The lines that the fake prints about what it does, without secrets.
 
 A line never holds a header, a token, a client state or a text of the user's. Of a URL it has
 scheme, host and port: path and query may hold a token.
@@ -28,7 +28,7 @@ def silent(_: str) -> None:
 
 
 def shown_url(url: str) -> str:
-    """A URL as far as it may be shown."""
+    """The part of a URL that may be shown."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

@@ -28,7 +28,7 @@ Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 RATE_HZ = 8000
 SPEECH_HZ, PLAYBACK_HZ = 300.0, 600.0
 ENDLESS = 100
-"""How often what is to be repeated for ever is repeated."""
+"""So many times stand for "for ever"."""
 _ROWS_HZ, _COLUMNS_HZ = (697.0, 770.0, 852.0, 941.0), (1209.0, 1336.0, 1477.0, 1633.0)
 _KEYS = "123A456B789C*0#D"
 _DIGIT_MS = 250
@@ -44,7 +44,7 @@ def tone(seconds: float, *pitches_hz: float) -> Int16Array:
 
 
 def digit_hz(digit: str) -> tuple[float, ...]:
-    """The two tones of a digit; none for a pause."""
+    """The two tones of a digit (ITU-T Q.23); none for a pause."""
     if digit in "wW":
         return ()
     row, column = divmod(_KEYS.index(digit), 4)
@@ -100,7 +100,7 @@ class Voice:
             self.digits += "" if digit in "wW" else digit
 
     def stop(self, status: str = "cancelled") -> None:
-        """Stop all that is heard or queued; each ends with this status."""
+        """Stop all that is playing or queued; each ends with this status."""
         self.ear.clear(self.now())
         queued, self._queued = self._queued, {}
         for task, end in queued.items():
@@ -131,7 +131,7 @@ class Voice:
     ) -> None:
         starts_s, ends_s = times_s
         if before is not None:
-            # It ends when this begins: two timers of one moment come in any order.
+            # The one before ends right here: two timers for the same time run in any order.
             await asyncio.wait([before])
         await asyncio.sleep(starts_s - self.now())
         self.report(f"call.{what}.started", **fields)
@@ -193,12 +193,12 @@ class Recordings:
             self.report("call.recording.saved", **recording.saved())
 
     def pause(self, body: Body) -> None:
-        """Leave out what follows."""
+        """Pause the recording."""
         for recording in self._meant(body):
             recording.is_paused = True
 
     def resume(self, body: Body) -> None:
-        """Record again."""
+        """Go on with the recording."""
         for recording in self._meant(body):
             recording.is_paused = False
 
@@ -209,7 +209,7 @@ class Recordings:
 
 @dataclass
 class Transcriber:
-    """Hears the same words again and again, and reports them.
+    """A transcription that always has the same words.
 
     Attributes:
         report: sends ``call.transcription``.

@@ -164,7 +164,7 @@ class CatchUp:
 
 
 def squeezed(samples: Int16Array, n_less: int) -> Int16Array:
-    """The piece without ``n_less`` samples; its begin is faded into what follows."""
+    """The piece without ``n_less`` samples; its beginning is faded into what follows."""
     joined = blended(samples[:n_less], samples[n_less : 2 * n_less])
     out: Int16Array = np.concatenate((joined, samples[2 * n_less :]))
     out.flags.writeable = False

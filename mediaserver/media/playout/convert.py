@@ -62,7 +62,7 @@ class Converter:
 
         Args:
             rate_hz: a rate that was accepted.
-            joined: the new audio follows the old without a pause. Then the begin of the new
+            joined: the new audio follows the old without a pause. Then the beginning of the new
                 resampler's output is cut off; it would be a gap as long as its delay.
         """
         rest = self.flush()

@@ -1,8 +1,8 @@
 """The outbound half of a call in mp3 mode: whole clips as MP3 files, one message a second.
 
 Telnyx plays the files of this mode in order and refuses more than one message a second. Between
-two files there is a short gap: MP3 adds about 50 ms of silence at each begin and end. By so much
-`heard` may be ahead until a mark comes back.
+two files there is a short gap: MP3 adds about 50 ms of silence at the beginning and at the end of
+each. By so much `heard` may be ahead until a mark comes back.
 """
 
 from __future__ import annotations
