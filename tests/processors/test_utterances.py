@@ -129,3 +129,40 @@ def test_somebody_must_detect_speech() -> None:
     check_detector(["bots.py:MyVad", "bot"])
     with pytest.raises(ConfigurationError, match="need the processor `vad`"):
         check_detector(["bot"])
+
+
+async def test_what_was_told_behind_the_last_frame_counts() -> None:
+    """And a long silence before it is not kept."""
+    told: list[Event] = [SpeechStarted(9.5), SpeechStopped(9.8, 0.3)]
+    is_over = False
+
+    async def stream() -> AsyncIterator[Frame]:
+        nonlocal is_over
+        for frame in frames(0, 10.0):
+            yield frame
+        is_over = True
+
+    def waiting() -> list[Event]:
+        return told if is_over else []
+
+    found = [each async for each in utterances(stream(), lambda frame: frame, waiting, 0.5, 9.0)]
+    (only,) = found
+    assert (only.speech_start, only.speech_end, only.is_whole) == (9.5, 9.8, True)
+    assert only.start == pytest.approx(0.5)
+    cutter = UtteranceCutter(0.5, 0.4)
+    assert not cut({}, 10.0, cutter)
+    cutter.heard(SpeechStarted(9.9))
+    rest = cutter.flush()
+    assert rest is not None
+    assert rest.start == pytest.approx(9.5)
+
+
+async def test_nothing_said_gives_nothing() -> None:
+    """The iterator ends with the call."""
+
+    async def stream() -> AsyncIterator[Frame]:
+        for frame in frames(0, 1.0):
+            yield frame
+
+    found = [each async for each in utterances(stream(), lambda frame: frame, list, 0.5, 0.4)]
+    assert not found
