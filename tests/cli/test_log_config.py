@@ -99,7 +99,7 @@ async def test_the_server_and_its_workers_log_there(
         await place_call(url, CallPlan(seconds=0.2))
         here = "MainProcess" if workers == 1 else "worker 0"
         await logged(log, f"{here}|mine|loaded", f"{here}|mine|a bot's line")
-        await logged(log, f"{here}|mediaserver.server.calls.registry|call ")
+        await logged(log, f"{here}|mediaserver.server.calls.watching.lines|call ")
     assert "whisper" not in log.read_text()
 
 

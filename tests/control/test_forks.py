@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mediaserver.app.call_store import CallStore
 
 from mediaserver.app import MediaServer
 from mediaserver.carrier import CallPlan, Faults
@@ -15,6 +14,7 @@ from mediaserver.carrier.rest.habits import Habits
 from mediaserver.control.errors import ApiError, InvalidFieldError
 from mediaserver.control.events import ForkStopped
 from mediaserver.errors import ConfigurationError
+from mediaserver.history.call_store import CallStore
 from mediaserver.server.calls.session import Session
 from mediaserver.server.fork.receiver import Forks
 from mediaserver.server.service import SingleProcessService

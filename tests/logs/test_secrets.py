@@ -9,8 +9,8 @@ import msgspec
 from mediaserver.settings import LOADER, SECRETS, ProcessorSetting, RouteSetting, Settings
 
 WORDS = ("key", "token", "secret", "password")
-# Public keys are public; names of variables of the environment are no secrets.
-NO_SECRETS = {"public_keys"}
+# Public keys are public; names of files and of variables of the environment are no secrets.
+NO_SECRETS = {"public_keys", "tls_key"}
 
 
 def test_what_looks_like_a_secret_is_one() -> None:

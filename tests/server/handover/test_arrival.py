@@ -106,7 +106,7 @@ class Host:
         return False
 
     def open_session(self, connection: ArrivingConnection, start: Start, now: float) -> HandOff:
-        return HandOff("x", Admission.OPEN, now)
+        return HandOff("x", Admission.OPEN)
 
     def proven(self, connection: ArrivingConnection) -> None:
         """Nobody waits for that here."""
