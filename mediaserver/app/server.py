@@ -203,7 +203,8 @@ class MediaServer:
             if self._history is not None:
                 self._history.start()
             if self._admin_port is not None:
-                await self._admin_port.start()
+                # An older generation has it until it knows that this one listens.
+                await self._admin_port.start(patient=self._generations.older.n > 0)
             if self.admin_url is not None:
                 self._metrics.start()
         except BaseException:  # a cancellation as well: the media port is given back
@@ -258,6 +259,8 @@ class MediaServer:
         self._generations.serving(signals.end)
         ready()
         await _first(signals.stop.wait(), self._generations.replaced.wait())
+        if self._admin_port is not None:  # the next generation's, or whoever is started here
+            await self._admin_port.close()
         if not signals.stop.is_set():
             await _first(signals.stop.wait(), self._generations.deserted())
         if signals.stop.is_set():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import ipaddress
 import logging
-import socket
 
 from starlette.applications import Starlette
 
@@ -14,6 +15,10 @@ from mediaserver.logs import LimitedLog
 from mediaserver.server.sockets.http import HttpHost
 
 limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
+
+
+# Between two tries for an address that another process has still.
+AGAIN_S = 0.2
 
 
 class HttpPort:
@@ -34,28 +39,50 @@ class HttpPort:
         self._wanted = port
         self._is_open = is_open
         self._server: asyncio.Server | None = None
+        self._waiting: asyncio.Task[None] | None = None
 
     @property
     def port(self) -> int:
-        """The TCP port it listens on."""
-        assert self._server is not None
+        """The TCP port it listens on, or is going to."""
+        if self._server is None:
+            return self._wanted
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
-    async def start(self) -> None:
+    async def start(self, *, patient: bool = False) -> None:
         """Listen.
+
+        Args:
+            patient: another process may have the address, and give it up soon; nobody waits here.
 
         Raises:
             ConfigurationError: the address cannot be listened on.
         """
         try:
-            self._server = await asyncio.get_running_loop().create_server(
-                lambda: self._http.protocol(None), self._host, self._wanted
-            )
-        except (OSError, socket.gaierror, UnicodeError) as exc:
-            where = f"{self._host}:{self._wanted}"
-            text = getattr(exc, "strerror", None) or exc
-            raise ConfigurationError(f"admin_port: cannot listen on {where}: {text}") from exc
+            await self._listen()
+        except OSError as exc:
+            if not patient or exc.errno != errno.EADDRINUSE:
+                raise self._refused(exc) from exc
+            self._waiting = asyncio.create_task(self._listen_later())
+        except UnicodeError as exc:
+            raise self._refused(exc) from exc
+
+    def _refused(self, exc: OSError | UnicodeError) -> ConfigurationError:
+        text = getattr(exc, "strerror", None) or exc
+        where = f"{self._host}:{self._wanted}"
+        return ConfigurationError(f"admin_port: cannot listen on {where}: {text}")
+
+    async def _listen_later(self) -> None:
+        limited.info("admin port", "the admin port %d is still another process's", self._wanted)
+        while self._server is None:
+            await asyncio.sleep(AGAIN_S)
+            with contextlib.suppress(OSError):
+                await self._listen()
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: self._http.protocol(None), self._host, self._wanted
+        )
         limited.info("admin port", "admin pages are on port %d of %s", self.port, self._host)
         if self._is_open and self._is_reachable():
             limited.warning(
@@ -72,7 +99,9 @@ class HttpPort:
         return not all(ipaddress.ip_address(host).is_loopback for host in hosts)
 
     async def close(self) -> None:
-        """Listen no more, and end what is left."""
+        """Listen no more, and end what is left; twice does nothing."""
+        if self._waiting is not None:
+            self._waiting.cancel()
         if self._server is not None:
             self._server.close()
         await self._http.close()

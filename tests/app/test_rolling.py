@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -13,11 +14,13 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from mediaserver.carrier import CallPlan, place_call
 from mediaserver.tokens import issue
 from tests.app.rolling import HeldCall, NewCalls, Server, serving, write_bot
+from tests.ports import free_port
 from tests.server.sockets import certificates
 
 N_CALLS = int(os.environ.get("ROLLING", "6"))
@@ -69,6 +72,32 @@ async def test_a_reload_cuts_and_refuses_no_call(tmp_path: Path, workers: str) -
         assert code == 0, said
         await asyncio.sleep(0.5)
         await roll_over(held, new)
+        assert await server.ended() == 0
+
+
+async def test_the_admin_port_goes_to_the_new_server(tmp_path: Path) -> None:
+    """While an old call goes on: the pages are the newest server's."""
+    bot = tmp_path / "bot.py"
+    write_bot(bot, "old")
+    port = free_port()
+    pages = f"http://127.0.0.1:{port}/metrics"
+    chain = ["--processor", "echo", "--processor", f"{bot}:bot"]
+    async with (
+        serving(*chain, "--port", "0", "--admin-port", str(port)) as server,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        held = HeldCall(server.url, bot)
+        await held.up()
+        assert "mediaserver_reloads_total 0.0" in (await client.get(pages)).text
+        code, said = await reload(server)
+        assert code == 0, said
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    if "mediaserver_reloads_total 1.0" in (await client.get(pages)).text:
+                        break
+                await asyncio.sleep(0.1)
+        await held.end()
         assert await server.ended() == 0
 
 

@@ -323,8 +323,8 @@ processors = [
         ),
         (
             'port = 1\n[[offer]]\nname = "bogus"\n',
-            "wrong setting offer[0] (F, line 2): unknown processor 'bogus' (there are: echo,"
-            " record; or module:attribute, or file.py:attribute)",
+            "wrong setting offer[0] (F, line 2): unknown processor 'bogus' (there are: barge_in,"
+            " beep_detect, echo, record, vad; or module:attribute, or file.py:attribute)",
         ),
         (
             ROUTES.format(path="b", parameter="db", value="true"),

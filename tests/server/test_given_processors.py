@@ -104,7 +104,7 @@ async def test_what_is_no_processor_is_refused(serving: Serving, given: Any, nam
             raise AssertionError("it started")
     assert str(caught.value) == (
         f"wrong setting processors[0]: processor {name}: neither an async function nor a Filter"
-        " with process()"
+        " or BatchProcessor with process()"
     )
 
 

@@ -10,12 +10,9 @@ class PlayoutSink(Protocol):
 
     def send_media(self, payload: bytes) -> None:
         """Send one payload."""
-        ...
 
     def send_mark(self, name: str) -> None:
         """Send a mark of that wire name."""
-        ...
 
     def send_clear(self) -> None:
         """Tell the far end to drop all it has queued."""
-        ...

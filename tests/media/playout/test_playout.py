@@ -398,3 +398,36 @@ def test_a_fifth_of_a_second_of_short_plays_asks_for_a_mark(make_rig: type[Rig])
     assert rig.marks_sent == ["ms-1"], "the first play's own"
     rig.playout.play(frame(10), 8000, 0.2)
     assert rig.marks_sent == ["ms-1", "ms-2"]
+
+
+def test_a_clip_is_a_play_that_is_open_until_its_samples_have_come() -> None:
+    """It counts as one play, and the caller hears all of it; silence of ours is no speech."""
+    rig = Rig(keepalive=True)
+    rig.run(0.1)
+    assert not rig.playout.is_speaking(rig.now)
+    clip = rig.playout.open_clip(8000, rig.now)
+    rig.playout.feed(clip, frame(1), rig.now)
+    rig.playout.end(clip, rig.now)
+    rig.run(1.0)
+    tally = rig.playout.tally
+    assert clip.state == "played"
+    assert dict(tally.plays) == {"played": 1}
+    assert tally.n_messages == len(rig.payloads)
+
+
+def test_whoever_listens_is_told_what_is_sent() -> None:
+    """Each frame, when it is at the ear."""
+    told: list[tuple[int, int]] = []
+
+    class Ears:
+        def sent(self, samples: Int16Array, rate_hz: int, at: float) -> None:
+            assert at >= 0
+            told.append((len(samples), rate_hz))
+
+        def cleared(self, at: float) -> None:
+            raise AssertionError(at)
+
+    rig = Rig()
+    rig.playout.listen(Ears(), lambda: rig.now)
+    rig.playout.play_live(frame(1), 8000, rig.now)
+    assert told == [(160, 8000)]

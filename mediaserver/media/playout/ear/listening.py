@@ -21,11 +21,9 @@ class Listener(Protocol):
             rate_hz: their rate.
             at: in the seconds of the clock.
         """
-        ...
 
     def cleared(self, at: float) -> None:
         """What would have been at the ear after ``at`` is not."""
-        ...
 
 
 class ListenedEncoder:
