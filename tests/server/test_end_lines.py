@@ -84,7 +84,9 @@ async def test_four_troubles_four_lines(serving: Serving, caplog: pytest.LogCapt
     assert "its socket was cut without `stop`" in cut
     (stalled_s,) = re.findall(r"audio held back for (\d+\.\d) s", stalled)
     assert float(stalled_s) >= 1.5
-    assert re.search(r"a handler was too slow for \d+ frames", slow)
+    # 500 wait at most, also of those that came before the handler began; it takes one.
+    (n_dropped,) = re.findall(r"a handler was too slow for (\d+) frames", slow)
+    assert int(n_dropped) in (19, 20)
     assert len({lossy, cut, stalled, slow}) == 4
     for line, others in ((lossy, "cut|slow"), (cut, "lost|slow"), (stalled, "lost|cut|slow")):
         assert not re.search(others, line)

@@ -257,7 +257,8 @@ class CallView:
         if since == "start" and not self._has_history:
             raise ValueError("frames since the start: declare @processor(history_s=…)")
         former = (self._kept or ()) if since == "start" or self._is_starting else ()
-        reader: DropOldest[Frame] = DropOldest(FRAMES_LIMIT + len(former))
+        n_more = len(former) if since == "start" else 0
+        reader: DropOldest[Frame] = DropOldest(FRAMES_LIMIT + n_more)
         # An iterator nobody reads any more goes with its last reference.
         self._readers.append((track, weakref.ref(reader, self._forget)))
         for frame in former:
@@ -368,6 +369,8 @@ class CallView:
         if readers or self._kept is not None:
             seen = frame if self._rates is None else self._rates.convert(frame)
             if self._kept is not None:
+                if self._is_starting and len(self._kept) == self._kept.maxlen:
+                    self._dropped_frames += 1
                 self._kept.append(seen)
             for track, ref in readers:
                 if track is None or track == seen.track:
