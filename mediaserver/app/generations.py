@@ -323,7 +323,7 @@ class Generations:
         service = self._service
         assert service is not None
         # Looked at, and not told: then a call's end has one thing less to do.
-        while service.n_calls or service.n_connections or len(self.older):  # noqa: ASYNC110
+        while service.n_calls or service.n_connections or len(self.older):  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def close(self) -> None:

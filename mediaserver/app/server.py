@@ -210,6 +210,8 @@ class MediaServer:
         except BaseException:  # a cancellation as well: the media port is given back
             await self._generations.close()
             await self.service.close()
+            if self._history is not None:
+                await self._history.aclose()
             raise
         if self.settings.routes:
             for line in told(self.settings, self.settings.numbers):

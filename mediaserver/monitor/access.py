@@ -28,8 +28,7 @@ from mediaserver.logs import LimitedLog
 from mediaserver.monitor.port import HttpPort
 from mediaserver.settings import Settings
 
-logger = logging.getLogger(__name__)
-limited: LimitedLog = LimitedLog(logger)
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 
 class Guarded(BaseRoute):

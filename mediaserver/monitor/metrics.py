@@ -34,8 +34,7 @@ from mediaserver.monitor.processes import used_by
 from mediaserver.server.base import Service
 from mediaserver.settings import Settings
 
-logger = logging.getLogger(__name__)
-limited: LimitedLog = LimitedLog(logger)
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 PREFIX = "mediaserver_"
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"

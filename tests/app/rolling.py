@@ -75,14 +75,14 @@ class Server:
         """Wait for its end; its exit code."""
         # Not ``wait()``, which waits for the end of stderr: a successor writes there, too.
         async with asyncio.timeout(WITHIN_S):
-            while self.process.returncode is None:  # noqa: ASYNC110
+            while self.process.returncode is None:  # noqa: ASYNC110 - nobody tells of it
                 await asyncio.sleep(0.05)
         return self.process.returncode
 
     async def says(self, text: str) -> None:
         """Wait until it, or one it started, has written this."""
         async with asyncio.timeout(WITHIN_S):
-            while text.encode() not in self.said:  # noqa: ASYNC110
+            while text.encode() not in self.said:  # noqa: ASYNC110 - nobody tells of it
                 await asyncio.sleep(0.05)
 
     async def read(self) -> None:

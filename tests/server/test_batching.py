@@ -177,7 +177,7 @@ async def test_one_bad_call_leaves_and_the_others_go_on(batching: Batching) -> N
     failures: dict[str, BaseException] = {}
     views = [FakeView(number - 1) for number in (12, 13, 14, 16)]
     stages = [
-        joined(batching, view, spec(Picky), lambda exc, view=view: failures.update({view.id: exc}))  # type: ignore[misc]
+        joined(batching, view, spec(Picky), lambda exc, view=view: failures.update({view.id: exc}))  # type: ignore[misc]  # a default binds it
         for view in views
     ]
     for _ in range(3):
@@ -185,7 +185,7 @@ async def test_one_bad_call_leaves_and_the_others_go_on(batching: Batching) -> N
             stage.process(frame(view, 0))
         done = views[0].published, views[3].played
         n = len(done[0])
-        await soon(lambda n=n, done=done: len(done[0]) > n and len(done[1]) > n)  # type: ignore[misc]
+        await soon(lambda n=n, done=done: len(done[0]) > n and len(done[1]) > n)  # type: ignore[misc]  # a default binds it
     assert {view: type(exc).__name__ for view, exc in failures.items()} == {
         "call-12": "ValueError",
         "call-13": "BadResultError",

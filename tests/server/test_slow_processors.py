@@ -64,7 +64,7 @@ async def test_a_slow_import_is_over_before_the_port_is_there(
         async with FakeCall.connect(server.url, CallPlan()) as call:
             await call.send_payload(b"\xff" * 160)
             async with asyncio.timeout(60):
-                while not noted(tmp_path, "over"):  # noqa: ASYNC110
+                while not noted(tmp_path, "over"):  # noqa: ASYNC110 - nobody tells of it
                     await asyncio.sleep(0.02)
         assert noted(tmp_path, "load-begins") == n
 
@@ -80,7 +80,7 @@ async def test_a_slow_constructor_delays_no_upgrade(
         async with FakeCall.connect(server.url, CallPlan()) as first:
             await first.send_payload(b"\xff" * 160)
             async with asyncio.timeout(60):
-                while not noted(tmp_path, "begins"):  # noqa: ASYNC110
+                while not noted(tmp_path, "begins"):  # noqa: ASYNC110 - nobody tells of it
                     await asyncio.sleep(0.02)
             async with FakeCall.connect(server.url, CallPlan(), greet=False):
                 assert not noted(tmp_path, "over")
@@ -95,5 +95,5 @@ async def test_a_call_has_its_upgrade_before_its_processors(
             assert not noted(tmp_path, "begins")
             await call.greet()
             async with asyncio.timeout(60):
-                while not noted(tmp_path, "over"):  # noqa: ASYNC110
+                while not noted(tmp_path, "over"):  # noqa: ASYNC110 - nobody tells of it
                     await asyncio.sleep(0.02)

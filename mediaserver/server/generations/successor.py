@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 import subprocess
@@ -12,8 +11,6 @@ import tempfile
 from collections.abc import MutableMapping
 
 from mediaserver.server.generations import rendezvous
-
-logger = logging.getLogger(__name__)
 
 OLDER_VARIABLE = "MEDIASERVER_OLDER_FD"
 # What systemd said to this process alone.

@@ -78,12 +78,12 @@ async def test_a_new_certificate_cuts_no_call(
             before = await served_name(server)
             other_cert.replace(cert)  # without its key, so far
             async with asyncio.timeout(60):
-                while "the new certificate is not used" not in caplog.text:  # noqa: ASYNC110
+                while "the new certificate is not used" not in caplog.text:  # noqa: ASYNC110 - nobody tells of it
                     await asyncio.sleep(0.05)
             assert await served_name(server) == before
             other_key.replace(key)
             async with asyncio.timeout(60):
-                while await served_name(server) == before:  # noqa: ASYNC110
+                while await served_name(server) == before:  # noqa: ASYNC110 - nobody tells of it
                     await asyncio.sleep(0.05)
             n = len(call.received)
             await call.send_payload(FRAME)
@@ -170,7 +170,7 @@ async def test_rubbish_in_a_handshake_is_counted(serving: Serving, pair: tuple[P
         await asyncio.wait_for(reader.read(), 30)
         writer.close()
         async with asyncio.timeout(30):
-            while not server.service.counters["bad_request.tls_handshake"]:  # noqa: ASYNC110
+            while not server.service.counters["bad_request.tls_handshake"]:  # noqa: ASYNC110 - nobody tells of it
                 await asyncio.sleep(0.02)
 
 

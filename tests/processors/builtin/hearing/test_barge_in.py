@@ -91,7 +91,7 @@ def test_an_echo_is_explained_and_a_voice_over_it_is_not(delay_s: float) -> None
     assert over.mean() > 4 * before.mean() + 1.0
 
 
-def speech_clip() -> np.ndarray:  # type: ignore[type-arg]
+def speech_clip() -> np.ndarray:  # type: ignore[type-arg]  # of int16
     """The clip that ships with the package, at 8 kHz."""
     clip = shipped()
     return resample_clip(clip.samples, clip.rate_hz, 8000)
@@ -119,7 +119,7 @@ def _levels(
     rows: Rows,
     numbers: list[int],
     heard: np.ndarray,
-    sent: np.ndarray,  # type: ignore[type-arg]
+    sent: np.ndarray,  # type: ignore[type-arg]  # of int16
 ) -> list[float]:
     """Of the first of these calls, window by window."""
     found = []
