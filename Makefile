@@ -2,7 +2,7 @@
 # many processes share the tests (0: none but pytest's own).
 PYTHON ?= python3
 VENV ?= .venv
-N ?= 3
+N ?= 4
 COVER ?= 1
 CALLS ?= $(if $(filter soak,$(MAKECMDGOALS)),60,1000)
 ENDS ?= 500
@@ -11,7 +11,7 @@ FUZZ ?= 600
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
-.PHONY: help venv demo test pytest again attacks churn truth rolling check-tls dockerfile soak fuzz \
+.PHONY: help venv demo test pytest long again attacks churn truth rolling check-tls dockerfile soak fuzz \
   autobahn asgi lint types typed bench hearing docs wheel try-wheel lowest versions release-notes \
   clean
 
@@ -35,7 +35,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: venv
 	@$(BIN)/mediaserver demo
 
-# What must hold before a change lands: linter, type checker and all tests.
+# What must hold before a change lands: linter, type checker and the tests but for the long ones.
 test: lint types pytest
 
 # The tests alone; ARGS=tests/media for some. loadgroup: what shares something costly stays in one process (xdist_group),
@@ -43,11 +43,17 @@ test: lint types pytest
 # Of a whole run it is also known what each pure module's own tests cover of it.
 pytest: venv
 ifeq ($(COVER),0)
-	$(BIN)/python -m pytest -n $(N) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n $(N) --dist loadgroup $(or $(ARGS),-m "not long")
 else
-	$(BIN)/python -m pytest --cov --cov-context=test --cov-report=term -n $(N) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest --cov --cov-context=test --cov-report=term -n $(N) --dist loadgroup \
+	  $(or $(ARGS),-m "not long")
 	$(if $(ARGS),,$(BIN)/python tests/own_coverage.py)
 endif
+
+# The tests marked as long: each takes seconds of real time, or a core for itself. Fuzzers,
+# soak, crimes, speech, each benchmark at its smallest.
+long: venv
+	$(BIN)/python -m pytest -n $(N) --dist loadgroup -m long
 
 # What failed in the last run, alone: was it the machine's load?
 again: venv
@@ -62,7 +68,7 @@ churn: venv
 	ENDS=$(ENDS) $(BIN)/python -m pytest -q --show-capture=no tests/app/test_all_ends.py
 
 # The metrics against what the fake Telnyx knows it sent. 200 mixed calls over two workers, one of
-# which is killed. `make pytest` places 24.
+# which is killed. `make long` places 24.
 truth: venv
 	TRUTH=200 $(BIN)/python -m pytest -q --show-capture=no tests/monitor/test_truth.py
 
@@ -80,14 +86,14 @@ dockerfile:
 	$(PYTHON) -m tools.try_dockerfile
 
 # MINUTES of CALLS calls at once: does the memory grow? They are of all codecs and end in every
-# way. TRACE=8 names the lines that grow. `make pytest` runs half a minute of it.
+# way. TRACE=8 names the lines that grow. `make long` runs half a minute of it.
 soak: venv
 	$(BIN)/python -m tests.attacks.soak --minutes $(MINUTES) --calls $(CALLS) \
 	  --trace $(or $(TRACE),0)
 
 # FUZZ seconds of made-up input for each parser. Two at a time; what is found is kept in .fuzz/
 # for the next run.
-# ARGS="-k amrwb_framing" for one. `make pytest` gives each two seconds, CI twenty.
+# ARGS="-k amrwb_framing" for one. `make long` gives each two seconds, CI twenty.
 fuzz: venv
 	FUZZ_SECONDS=$(FUZZ) FUZZ_SEED=$(or $(SEED),0) FUZZ_KEEP=.fuzz \
 	  $(BIN)/python -m pytest -q -n 2 $(ARGS) tests/fuzz/test_fuzz.py

@@ -6,11 +6,17 @@ Whatever holds one of ``MARKS``, looks like a per-call token, or was given to th
 test that leaked fails, and so does the session. With several test processes each watches
 itself, and tells the first one what leaked outside its tests. What processes write that a test
 starts is looked into by the fixture ``look_for_canaries``.
+
+And a watchdog: a test process that hangs for good prints where, and ends. pytest-timeout raises an
+error in the test, which our own guards around users' code can take for a user's; and behind a
+failure, while fixtures are torn down, it does not watch at all.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -63,11 +69,50 @@ class CanaryWatch(logging.Handler):
 
 
 WATCH = pytest.StashKey[CanaryWatch]()
+STDERR = pytest.StashKey[int]()
+
+# Seconds after which nobody waits any longer: for a test and its tear-down, for what is left
+# behind a failure, for a process that has nothing more to do.
+HANGS_AFTER_S = 240
+TEAR_DOWN_S = 5
+LAST_S = 6
+
+
+def _end_after(seconds: float, config: pytest.Config) -> None:
+    # By a thread in C: it also ends a process whose interpreter lock is held.
+    faulthandler.dump_traceback_later(seconds, exit=True, file=config.stash[STDERR])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
+    """Give the test its time; pytest-xdist counts it as failed if its process ends."""
+    marker = item.get_closest_marker("timeout")
+    own = float(marker.args[0]) if marker is not None and marker.args else 0.0
+    _end_after(HANGS_AFTER_S + own, item.config)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share the tests our way, if groups are to stay together."""
+    from tests.sharing import Sharing  # pytest-xdist is not there for `tools/try_wheel.py`
+
+    return Sharing(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
+    """Watch the tear-down behind a failure too: pytest has just ended every timer."""
+    _end_after(TEAR_DOWN_S, node.config)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin to watch."""
     watch = config.stash[WATCH] = CanaryWatch()
+    config.stash[STDERR] = os.dup(2)  # a test's own is kept from sight
     logging.getLogger().addHandler(watch)
     made = MediaServerError.__init__
 
@@ -110,6 +155,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["leaks"] = leaks
+        _end_after(LAST_S, session.config)
     elif leaks:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         print(f"\na planted secret leaked outside the tests: {'; '.join(leaks)}")

@@ -70,8 +70,8 @@ class RateConverter:
         )
 
 
-# Every so many frames the stages' time is taken: two readings of the clock are felt in a frame's
-# cost. While one is slow, each frame's is.
+# hot path: every so many frames the stages' time is taken, because two readings of the clock are
+# felt in a frame's cost. While one is slow, each frame's is.
 TIMED_EVERY = 16
 # A stage is over its budget once so many frames took it longer, within so many seconds.
 TOO_OFTEN = 4
@@ -148,7 +148,7 @@ class Chain:
             self.run_timed(frame)
             return
         for stage in self._stages:
-            process = stage.process
+            process = stage.process  # hot path: bound once, see docs/architecture.md
             try:
                 following = process(frame)
                 if following is not frame and following is not None:

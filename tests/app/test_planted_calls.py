@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 
 from mediaserver.app import MediaServer
 from mediaserver.carrier import CallPlan, FakeCall, place_call
@@ -178,6 +179,7 @@ async def bad_calls(history: Path) -> dict[str, set[str]]:
     return {each["summary"]["call_id"]: set(each["bad"]) for each in calls}
 
 
+@pytest.mark.long
 async def test_planted_calls_are_named(tmp_path: Path) -> None:
     """``mediaserver calls --bad`` names each with its trouble, and none of the healthy ones.
 

@@ -21,6 +21,7 @@ SHARE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("host", SHARE)
 def test_a_share_of_the_tests_passes_against_the_mount(host: str) -> None:
     """By the same fixtures, of which only the door is another one."""

@@ -9,6 +9,7 @@ from tests.attacks.soak import Soak
 from tests.attacks.soakcalls import KINDS
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 async def test_a_short_soak_leaves_nothing_behind(tmp_path: Path) -> None:
     """Descriptors, threads, tasks and the objects of calls are behind it what they were before.

@@ -11,6 +11,8 @@ import pytest
 from benchmarks.parts import speech
 from tests.benchmarks.scripts import SCRIPTS
 
+pytestmark = pytest.mark.long
+
 FIGURE = r" +-?\d+\.\d\d"
 # Of each script lines that only a whole result has: rows of its table, and what ends it.
 NEEDS_SPEECH = ("barge_in", "vad")

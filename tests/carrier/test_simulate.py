@@ -140,6 +140,7 @@ def test_a_bot_that_hangs_up_is_a_success(served: Served, capsys: Capture, tmp_p
     assert len(samples) - last > 0.25 * 8000
 
 
+@pytest.mark.long
 def test_a_mark_starts_a_turn_and_json_tells_the_turns(served: Served, capsys: Capture) -> None:
     """``mark:NAME`` waits for the mark, and the JSON of such a call has no figures of an echo."""
     with served("bot") as server:

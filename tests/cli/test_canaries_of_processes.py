@@ -24,6 +24,7 @@ from mediaserver.carrier.rest.api import FakeTelnyx
 from mediaserver.carrier.rest.faults import RestFault
 from mediaserver.carrier.rest.habits import Habits
 from mediaserver.settings import LOADER
+from tests.ports import free_port
 from tests.server.watching import soon
 
 BOTS = Path(__file__).with_name("leakybots.py")
@@ -33,11 +34,6 @@ SECRET_VALUES = {name: f"canary-of-{name}-0123456789" for name in LOADER.secrets
 TOKEN = SECRET_VALUES["auth_token"]
 FAILING = tuple(f"{BOTS}:{name}" for name in ("crashes", "commands", "Fails"))
 FATES = (*FAILING, "echo", "no_such_processor")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def started(log: Path, command: list[str], own: dict[str, str]) -> subprocess.Popen[bytes]:

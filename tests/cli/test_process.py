@@ -210,6 +210,7 @@ async def test_a_second_sigterm_ends_now() -> None:
         assert process.wait(10) in (0, 1)  # 1: the machine was too busy for its two seconds
 
 
+@pytest.mark.long
 def test_a_hundred_calls_lose_nothing() -> None:
     """A hundred paced calls on one worker: all frames back, none lost, none out of order."""
     # The machine may stall for longer than live audio may be late: here it may be.

@@ -84,6 +84,7 @@ def test_a_port_in_use_is_one_clear_line() -> None:
     assert ran.stderr.count("\n") == 1
 
 
+@pytest.mark.long
 def test_many_calls_lose_nothing() -> None:
     """Sixty paced calls over three workers: all frames back, none lost, none out of order."""
     environment = {

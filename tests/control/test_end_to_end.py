@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from mediaserver.server.workers.process import WorkerProcess
 from mediaserver.server.workers.service import MultiProcessService
 from mediaserver.settings import ProcessorSetting, Settings
 from tests.asgi.hosting import served
+from tests.ports import free_port
 
 KEY = "KEY-canary-of-the-api-key"
 SECRET = "canary-of-the-auth-token"
@@ -95,8 +95,7 @@ async def world(
     **more: Any,
 ) -> AsyncIterator[World]:
     """A server that answers calls with an echo, and a Telnyx that calls it."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     habits = Habits(answer_after_s=0.0, transcript_every_s=0.02)
     async with FakeTelnyx(api_key=KEY, habits=habits) as fake:
         settings = Settings(

@@ -96,6 +96,7 @@ async def test_echo_bot(where: Where) -> None:
     assert report.bit_exact
 
 
+@pytest.mark.long
 async def test_listening_bot(where: Where) -> None:
     """What was said comes back as a whole, behind the silence that ends it."""
     silence = np.zeros(16_000, np.int16)

@@ -15,6 +15,8 @@ import pytest
 
 from tests.fuzz.targets import MODULES
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "2"))
 # The same inputs each time, as far as time allows: what others change is not theirs to find.

@@ -90,6 +90,7 @@ async def ask(client: httpx.AsyncClient, query: str) -> list[Any]:
     return list(said["data"]["result"])
 
 
+@pytest.mark.long
 @pytest.mark.skipif(PROMETHEUS is None, reason="Debian's prometheus is not here")
 async def test_every_query_is_answered(serving: Serving, tmp_path: Path) -> None:
     """By Prometheus, of a server with two workers that carries a call."""

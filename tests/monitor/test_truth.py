@@ -11,6 +11,8 @@ import signal
 from collections import Counter
 from collections.abc import Iterable
 
+import pytest
+
 from mediaserver.app import MediaServer
 from mediaserver.carrier import CallPlan, place_call
 from mediaserver.carrier.plan import Faults
@@ -63,6 +65,7 @@ def fates(found: Samples, codec: str, *fates: str) -> float:
     return sum(found.get(("frames_total", codec, "in", fate), 0.0) for fate in fates)
 
 
+@pytest.mark.long
 async def test_the_numbers_are_the_truth(serving: Serving) -> None:
     """Calls by end, frames by fate, refusals, sockets; and none falls when a worker dies."""
     async with serving(

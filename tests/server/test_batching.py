@@ -327,6 +327,7 @@ def caller(*, speaks: bool) -> Audio:
     return Audio(track.clip(-32768, 32767).astype(np.int16), 8000)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("isolate", [False, True])
 async def test_the_caller_interrupts_and_the_echo_does_not(
     serving: Serving, tmp_path: Path, isolate: bool

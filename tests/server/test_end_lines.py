@@ -64,6 +64,7 @@ async def place(server: Any, plan: CallPlan, caplog: pytest.LogCaptureFixture) -
     return trouble(caplog, plan.call_control_id)
 
 
+@pytest.mark.long
 async def test_four_troubles_four_lines(serving: Serving, caplog: pytest.LogCaptureFixture) -> None:
     """30 % lost, cut abruptly, a stall of 2 s, a reader that is too slow: each says which."""
     caplog.set_level(logging.INFO)

@@ -76,6 +76,7 @@ async def test_calls_refused_at_their_start(
         assert why in line
 
 
+@pytest.mark.long
 async def test_a_flood_is_a_few_lines(serving: Serving, caplog: pytest.LogCaptureFixture) -> None:
     """Of 60 refusals ten are written, and then how many more there were."""
     async with serving("echo", auth_token="s3cret") as server:

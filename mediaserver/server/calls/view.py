@@ -313,7 +313,7 @@ class CallView:
 
     def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
         """See ``Call.play_live``."""
-        play_live = self._play_live
+        play_live = self._play_live  # hot path: bound once, see docs/architecture.md
         play_live(samples, self.rate if rate is None else rate)
 
     def takes(self, rate_hz: int | None) -> None:

@@ -28,7 +28,7 @@ BACKLOG = 2048
 TOGETHER = 16
 # Then so long a pause, where each one costs another its place: strangers who come again and
 # again take a small part of the processor's time, and nobody's place before it was of use.
-PAUSE_S = 0.025
+PAUSE_S = 0.03
 # Taken together while descriptors are short; as many as there may be that came too late.
 LATE_TOGETHER = 8
 # Descriptors that no stranger gets: for health, control, recordings; a part of all.

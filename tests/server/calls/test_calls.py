@@ -202,6 +202,7 @@ async def test_events_come_typed_and_in_order(serving: Serving) -> None:
     assert events[-1] == Stop("stop")
 
 
+@pytest.mark.long
 async def test_hints(serving: Serving) -> None:
     """Digital silence for ten seconds, and an outbound track under a bot that plays."""
     silent = CallPlan(payloads=[b"\xff" * 160], seconds=12.5)

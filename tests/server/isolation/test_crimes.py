@@ -28,6 +28,7 @@ def crime(name: str) -> ProcessorSetting:
     return ProcessorSetting(f"{CRIMES_FILE}:{name}", alias=name, isolate="process")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CRIMES)
 async def test_a_crime_harms_its_own_call_alone(serving: Serving, name: str) -> None:
     """Eleven calls beside it lose nothing, and are what they were, sample by sample."""

@@ -118,6 +118,7 @@ def resident_kib(pid: int) -> int:
     return pages * resource.getpagesize() // 1024
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120 + N_CALLS)
 async def test_a_server_is_behind_isolated_calls_as_before(tmp_path: Path) -> None:
     """Tasks, descriptors, threads, processes and objects; memory from the third wave on."""

@@ -89,6 +89,7 @@ def coded_alone(name: str, rate_hz: int, samples: Int16Array) -> Int16Array:
     return np.concatenate([decoder.decode(encoder.encode(frame)) for frame in frames])
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("tones")  # their calls take ten seconds, and serve all of these
 @pytest.mark.parametrize(("name", "rate_hz", "from_hz"), PLAYED)
 def test_a_tone_in_bursts_is_heard_without_a_seam(
