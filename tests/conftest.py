@@ -74,8 +74,8 @@ STDERR = pytest.StashKey[int]()
 # Seconds after which nobody waits any longer: for a test and its tear-down, for what is left
 # behind a failure, for a process that has nothing more to do.
 HANGS_AFTER_S = 240
-TEAR_DOWN_S = 5
-LAST_S = 6
+TEAR_DOWN_S = 90
+LAST_S = 120
 
 
 def _end_after(seconds: float, config: pytest.Config) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,17 @@ async def test_a_bot_has_its_own_call_forked(tmp_path: Path) -> None:
         assert session.end_reason in ("stop", "hangup")
         await soon(lambda: forks_of(w).n_ports == 0, 20)
     assert notes.read_text().startswith("ok\n")
+
+
+async def test_a_server_ends_while_a_call_is_forked_to_it() -> None:
+    """Ports and call end once, and nobody waits."""
+    async with world(bot("listen"), echo=False, **settings()) as w:
+        call = await w.dialled()
+        await w.actions.start_forking(call, receive=True)
+        session = await forked_session(w, call)
+        async with asyncio.timeout(30):
+            await w.server.service.close()
+        assert (session.end_reason, forks_of(w).n_ports) == ("shutdown", 0)
 
 
 async def test_telnyx_says_that_a_fork_has_stopped() -> None:

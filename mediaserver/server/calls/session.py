@@ -295,6 +295,8 @@ class Session:
             return
         self.ended_at = monotonic()
         self.end_reason = reason
+        # Before anything can fail: a call that never ends would keep the server from its end.
+        self._finishing = self._loop.create_task(self._finish(), name=f"end of {self.call_id}")
         self.outbound.end()
         self._alarm.off()
         if self._grace is not None:
@@ -303,7 +305,6 @@ class Session:
         self.watch.end(self)
         self.dtmf.end()
         self.runner.end(reason)
-        self._finishing = self._loop.create_task(self._finish(), name=f"end of {self.call_id}")
 
     def leave(self) -> None:
         """Close the socket now, although handlers of the ended call are running."""
@@ -312,12 +313,14 @@ class Session:
 
     async def _finish(self) -> None:
         """Wait for the handlers, cancel those left, close the socket, tell the host."""
-        await self.runner.wait(self._host.settings.handler_grace_s)
-        await self.runner.close()
-        await self.outbound.closed()
-        if self.line is not None:
-            self.line.close(1001 if self.end_reason == "shutdown" else 1000)
-        self._host.session_ended(self)
+        try:
+            await self.runner.wait(self._host.settings.handler_grace_s)
+            await self.runner.close()
+            await self.outbound.closed()
+            if self.line is not None:
+                self.line.close(1001 if self.end_reason == "shutdown" else 1000)
+        finally:  # whatever failed: the server's own end waits to be told
+            self._host.session_ended(self)
 
     def _await_line(self, for_s: float) -> None:
         """End the call after ``for_s``; time in which no socket was read does not count."""

@@ -207,7 +207,9 @@ class Forks:
         return station
 
     def _leave(self, station: _Station) -> None:
-        self._stations.discard(station)
+        if station not in self._stations:  # the server ends, and has closed all ports
+            return
+        self._stations.remove(station)
         if self._reader is not None:
             self._reader.remove(station.pair.rx)
             self._reader.remove(station.pair.tx)

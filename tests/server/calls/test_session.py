@@ -8,6 +8,7 @@ import gc
 import time
 import weakref
 from ast import literal_eval
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -269,3 +270,29 @@ async def test_a_lost_call_leaves_no_session(serving: Serving, auto_restart: boo
         await soon(lambda: server.service.n_calls == server.service.n_connections == 0)
         gc.collect()
         assert session() is None
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    "broken", ["runner.close", "outbound.closed", "line.close", "outbound.end", "dtmf.end"]
+)
+async def test_a_call_ends_whatever_fails_at_its_end(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """A call that never ended would keep the server from its own end for ever."""
+    plan = CallPlan(seconds=60.0)
+
+    def fails(*_: object) -> None:
+        raise OSError("made to fail")
+
+    async with serving("echo") as server:
+        async with EchoCall(server.url, plan) as call:
+            assert await echoes(call, 0x20)
+            session = server.service.sessions[plan.call_control_id]
+            part, method = broken.split(".")
+            monkeypatch.setattr(type(getattr(session, part)), method, fails)
+            with suppress(OSError):
+                session.end("stop")
+            await soon(lambda: session.call_id not in server.service.sessions)
+            monkeypatch.undo()
+            call.cut()

@@ -52,6 +52,7 @@ class Way(NamedTuple):
             send_rate_hz=self.send_rate_hz,
             announced_rate_hz=self.announced_rate_hz,
             seconds=SECONDS,
+            linger_s=20,
         )
 
     @property
