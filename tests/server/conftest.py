@@ -35,12 +35,14 @@ def serving() -> Serving:
         *processors: str | ProcessorSetting, limits: WorkerLimits | None = None, **settings: Any
     ) -> AsyncIterator[MediaServer]:
         chain = tuple(ProcessorSetting(p) if isinstance(p, str) else p for p in processors)
-        # A busy machine may stall for longer than live audio may wait: nothing is dropped here.
+        # A busy machine may stall for longer than live audio may wait: nothing is dropped here,
+        # and no call is refused.
         defaults: dict[str, Any] = {
             "port": 0,
             "backlog_ms": 30_000,
             "catch_up": False,
             "reconnect_grace_s": 0,
+            "shed_lag_ms": None,
         }
         given = Settings(processors=chain, **{**defaults, **settings})
         async with served(given, limits) as server:

@@ -319,6 +319,9 @@ class Session:
             await self.outbound.closed()
             if self.line is not None:
                 self.line.close(1001 if self.end_reason == "shutdown" else 1000)
+        except Exception as exc:
+            context = {"message": f"the end of call {self.call_id!r} failed", "exception": exc}
+            self._loop.call_exception_handler(context)
         finally:  # whatever failed: the server's own end waits to be told
             self._host.session_ended(self)
 

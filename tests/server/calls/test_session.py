@@ -272,7 +272,6 @@ async def test_a_lost_call_leaves_no_session(serving: Serving, auto_restart: boo
         assert session() is None
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     "broken", ["runner.close", "outbound.closed", "line.close", "outbound.end", "dtmf.end"]
 )
