@@ -143,7 +143,8 @@ async def test_a_late_loop_takes_no_new_calls(
     """503, and `/readyz` says why; a live call comes back all the same; then all is well again."""
     monkeypatch.setattr(load, "UNDER_S", 1.0)
     token = issue(SECRET, time.time())
-    async with serving("echo", offer=(SLOW,), auth_token=SECRET, reconnect_grace_s=60) as server:
+    given: dict[str, Any] = {"auth_token": SECRET, "reconnect_grace_s": 60, "shed_lag_ms": 50.0}
+    async with serving("echo", offer=(SLOW,), **given) as server:
         service = server.service
         async with call_to(server, token=token) as live:
             assert await echoes(live, 0x11)
