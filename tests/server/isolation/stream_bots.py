@@ -53,4 +53,4 @@ async def writer(call: Call, notes: Path, seconds: float = 2.0101, seed: int = 0
         call.stream()
     except CallEndedError as error:
         told.append(str(error))
-    notes.write_text(json.dumps(told))
+    await asyncio.to_thread(notes.write_text, json.dumps(told))
