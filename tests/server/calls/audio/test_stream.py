@@ -14,7 +14,7 @@ from mediaserver.processors.api import Stream
 from mediaserver.processors.plays import DRAINED_S, MAX_WAITING_S
 from telephony_codecs import Int16Array, Resampler
 from tests.server.conftest import Serving
-from tests.server.playbots import HELD, call_of, level, tone
+from tests.server.playbots import HELD, call_of, level, stalls, tone
 
 
 @pytest.fixture
@@ -98,6 +98,37 @@ async def test_what_is_heard_is_known_while_it_plays(serving: Serving, plan: Cal
     assert stream.heard == pytest.approx(0.36)
     assert heard[:4000].tolist() == [500] * 4000
     assert heard[4000:5760].tolist() == [600] * 1760
+
+
+async def heard_errors(url: str, seed: int) -> list[float]:
+    """By how much ``heard`` and ``clear()`` were off, for streams that pause at random."""
+    dice, errors = random.Random(seed), []
+    plan = CallPlan(send_codec="L16", send_rate_hz=16000)
+    async with FakeCall.connect(url, plan) as fake:
+        call, ear = await call_of(plan), fake.intake.ear
+        for n_clears in range(1, 6):
+            before_s = ear.heard_s(fake.now())
+            stream = call.stream(24000)
+            octets = glide(24000, 1.5).tobytes()
+            writing = asyncio.ensure_future(write_badly(stream, octets, seed * 10 + n_clears))
+            await asyncio.sleep(dice.uniform(0.2, 1.2))
+            writing.cancel()
+            errors.append(abs(stream.heard - (ear.heard_s(fake.now()) - before_s)))
+            cleared = await call.clear()
+            await fake.wait_until(lambda n=n_clears: len(ear.cuts) == n)  # type: ignore[misc]  # binds n
+            said = cleared.get(stream, stream.heard)
+            errors.append(abs(said - (ear.heard_s(ear.cuts[-1].at_s) - before_s)))
+    return errors
+
+
+async def test_heard_is_what_the_ear_heard(serving: Serving) -> None:
+    """Over all pauses, within 20 ms and the one-way time, which a busy machine prolongs."""
+    async with serving(HELD) as server, stalls() as machine:
+        found = await asyncio.gather(*(heard_errors(server.url, seed) for seed in range(10)))
+    errors = [error for each in found for error in each]
+    assert len(errors) == 100
+    assert np.median(errors) <= 0.020
+    assert max(errors) <= 0.020 + 2 * machine.worst_s
 
 
 async def test_clear_and_cancel_end_it_and_later_audio_is_dropped(
