@@ -48,7 +48,7 @@ async def write_badly(stream: Stream, octets: bytes, seed: int) -> int:
         at += n
         if dice.random() < 0.03:
             n_pauses += 1
-            await asyncio.sleep(dice.choice([0.0, 0.01, 0.05, 0.4]))
+            await asyncio.sleep(dice.choice([0.0, 0.01, 0.05, 0.3]))
     stream.end()
     return n_pauses
 
@@ -58,7 +58,7 @@ async def test_every_sample_is_heard_once_and_in_order(serving: Serving, codec_n
     """24 kHz in odd pieces, bursts and late: the ear hears the whole as if it came at once."""
     rate_hz = 16000 if codec_name == "L16" else 8000
     plans = [CallPlan(send_codec=codec_name, send_rate_hz=rate_hz) for _ in range(6)]
-    samples = glide(24000, 3.0101)
+    samples = glide(24000, 1.2101)
     wanted = converted(samples, 24000, rate_hz)
 
     async def hold(url: str, plan: CallPlan, seed: int) -> tuple[int, float]:
@@ -106,12 +106,12 @@ async def heard_errors(url: str, seed: int) -> list[float]:
     plan = CallPlan(send_codec="L16", send_rate_hz=16000)
     async with FakeCall.connect(url, plan) as fake:
         call, ear = await call_of(plan), fake.intake.ear
-        for n_clears in range(1, 6):
+        for n_clears in range(1, 4):
             before_s = ear.heard_s(fake.now())
             stream = call.stream(24000)
             octets = glide(24000, 1.5).tobytes()
             writing = asyncio.ensure_future(write_badly(stream, octets, seed * 10 + n_clears))
-            await asyncio.sleep(dice.uniform(0.2, 1.2))
+            await asyncio.sleep(dice.uniform(0.2, 0.8))
             writing.cancel()
             errors.append(abs(stream.heard - (ear.heard_s(fake.now()) - before_s)))
             cleared = await call.clear()
@@ -124,9 +124,9 @@ async def heard_errors(url: str, seed: int) -> list[float]:
 async def test_heard_is_what_the_ear_heard(serving: Serving) -> None:
     """Over all pauses, within 20 ms and the one-way time, which a busy machine prolongs."""
     async with serving(HELD) as server, stalls() as machine:
-        found = await asyncio.gather(*(heard_errors(server.url, seed) for seed in range(10)))
+        found = await asyncio.gather(*(heard_errors(server.url, seed) for seed in range(17)))
     errors = [error for each in found for error in each]
-    assert len(errors) == 100
+    assert len(errors) == 102
     assert np.median(errors) <= 0.020
     assert max(errors) <= 0.020 + 2 * machine.worst_s
 
@@ -228,7 +228,7 @@ async def test_in_mode_mp3_it_is_one_clip(serving: Serving) -> None:
     plan = CallPlan(mode="mp3")
     async with serving(HELD) as server, FakeCall.connect(server.url, plan) as fake:
         stream = (await call_of(plan)).stream(24000)
-        samples = tone(24000, 2.5)
+        samples = tone(24000, 1.5)
         for piece in np.array_split(samples, 7):
             stream.write(piece)
             await stream.drain()
@@ -237,4 +237,4 @@ async def test_in_mode_mp3_it_is_one_clip(serving: Serving) -> None:
         stream.end()
         assert await asyncio.wait_for(stream.finished(), 10) == "played"
         assert len(fake.intake.ear.runs) == 1
-        assert stream.heard == pytest.approx(2.5, abs=0.01)
+        assert stream.heard == pytest.approx(1.5, abs=0.01)
