@@ -207,6 +207,21 @@ async def test_what_cannot_be_written_is_said_and_nothing_is_lost(
         assert fake.intake.arrivals.audio().tolist() == samples.tolist()
 
 
+async def test_a_remainder_that_waits_does_not_hold_up_its_source(
+    serving: Serving, plan: CallPlan
+) -> None:
+    """Also where nothing may be ahead of the ear: it waits for the next piece, which must come."""
+    async with serving(HELD) as server, FakeCall.connect(server.url, plan) as fake:
+        stream = (await call_of(plan)).stream(24000, ahead_s=0)
+        pieces = np.array_split(glide(24000, 0.13), 10)
+        for piece in pieces:
+            stream.write(piece)
+            await asyncio.sleep(0.02)
+        stream.end()
+        assert await asyncio.wait_for(stream.finished(), 10) == "played"
+        assert len(fake.intake.arrivals.audio()) >= 0.13 * 16000
+
+
 async def test_the_calls_end_ends_it(serving: Serving, plan: CallPlan) -> None:
     """The writer is told, drain returns, and no new one is had."""
     async with serving(HELD) as server:

@@ -142,6 +142,7 @@ async def test_a_slow_listener_loses_the_oldest_and_holds_up_nobody(serving: Ser
             await soon(lambda: other.stats.frames_in >= FRAMES_LIMIT + 50, 20)
             first = await asyncio.wait_for(anext(frames), 10)
             assert first.index == 50
+            assert (one.stats.dropped_frames, other.stats.dropped_frames) == (50, 0)
 
 
 async def test_nothing_is_left_of_a_listener(serving: Serving) -> None:
