@@ -15,6 +15,8 @@ from mediaserver.errors import (
     ConfigurationError,
     ListenOnlyError,
     MediaServerError,
+    NoSuchCallError,
+    StreamFullError,
 )
 from mediaserver.media.frames import Frame
 from mediaserver.observer import CallSummary
@@ -34,6 +36,7 @@ from mediaserver.processors.api import (
     SpeechStarted,
     SpeechStopped,
     Stop,
+    Stream,
     StreamError,
     Utterance,
     Webhook,
@@ -42,6 +45,8 @@ from mediaserver.processors.api import (
 from mediaserver.processors.api import Event as CallEvent
 from mediaserver.processors.batch import BatchCall, BatchProcessor
 from mediaserver.processors.control import CallControl
+from mediaserver.processors.kit.gather import Digits, gather
+from mediaserver.processors.kit.tones import beep, tone
 
 if TYPE_CHECKING:
     from mediaserver.app import ForkReceiver, MediaServer, client_from
@@ -120,6 +125,7 @@ __all__ = [
     "ConfigurationError",
     "ControlError",
     "DialedCall",
+    "Digits",
     "Draining",
     "Dtmf",
     "DtmfReceived",
@@ -139,6 +145,7 @@ __all__ = [
     "MediaServer",
     "MediaServerError",
     "NetworkError",
+    "NoSuchCallError",
     "NotFoundError",
     "PermissionDeniedError",
     "Play",
@@ -159,7 +166,9 @@ __all__ = [
     "SpeechStarted",
     "SpeechStopped",
     "Stop",
+    "Stream",
     "StreamError",
+    "StreamFullError",
     "StreamingFailed",
     "StreamingStarted",
     "StreamingStopped",
@@ -172,9 +181,12 @@ __all__ = [
     "WebhookReceiver",
     "__version__",
     "answer_incoming",
+    "beep",
     "client_from",
+    "gather",
     "load_settings",
     "processor",
+    "tone",
     "webhook_route",
 ]
 

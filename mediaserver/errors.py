@@ -10,7 +10,9 @@ compares this tree with the code::
             WrongValueError         which part of one value
             ParameterError          a processor's parameter
         AudioFormatError *      your fault: audio that cannot be played (a ValueError too)
+        StreamFullError *       your fault: more was written into a stream than may wait
         FrameRateError          your fault: a frame of another rate (a ValueError too)
+        NoSuchCallError *       no such call in this process (a KeyError too)
         CallEndedError *        too late: the call is over
         ListenOnlyError *       the call is forked: nothing can be sent into it
         PeerError               the peer broke a rule of the protocol
@@ -69,8 +71,44 @@ class AudioFormatError(MediaServerError, ValueError):
     """Audio that cannot be played: not one-dimensional int16, or an unknown rate."""
 
 
+class StreamFullError(MediaServerError):
+    """So much audio waits in a stream that no more is taken; ``await stream.drain()``.
+
+    Attributes:
+        waiting_s: seconds of audio that wait.
+    """
+
+    def __init__(self, waiting_s: float) -> None:
+        super().__init__(waiting_s)
+        self.waiting_s: float = waiting_s
+
+    def __str__(self) -> str:
+        return (
+            f"{self.waiting_s:.0f} s of audio wait in the stream already: await its drain()"
+            " between writes"
+        )
+
+
 class CallEndedError(MediaServerError):
     """The call is over, so it can no longer be played to or commanded."""
+
+
+class NoSuchCallError(MediaServerError, KeyError):
+    """There is no such call in this process.
+
+    Attributes:
+        call_id: the one that was asked for.
+    """
+
+    def __init__(self, call_id: str) -> None:
+        super().__init__(call_id)
+        self.call_id: str = call_id
+
+    def __str__(self) -> str:
+        return (
+            f"no other call {self.call_id!r} in this process: it is over, or its processors run in"
+            " another one (a worker, a processor host), or it is this one"
+        )
 
 
 class ListenOnlyError(MediaServerError):

@@ -211,9 +211,12 @@ class Sender:
     def _has_rest(self) -> bool:
         """Whether a remainder is left that is too short for a message.
 
-        The resampler's tail counts only after a clip, because live audio is about to go on.
+        The resampler's tail counts only after a clip, because live audio is about to go on. What
+        an open play has begun with goes on where it stopped: padding would tear it apart.
         """
         backlog = self._backlog
+        if backlog.goes_on():
+            return False
         convert = backlog.convert
         return bool(backlog.n_ready or convert.waiting or (convert.has_tail and not backlog.live))
 
@@ -225,7 +228,8 @@ class Sender:
     def _send_rest(self, now: float) -> bool:
         """Send the remainder with the resampler's tail, padded; False if nothing was sent."""
         backlog = self._backlog
-        if not (backlog.n_ready or backlog.convert.waiting) and now > self.ledger.dry_at:
+        is_lone = not (backlog.n_ready or backlog.convert.waiting or backlog.owes_tail)
+        if is_lone and now > self.ledger.dry_at:
             # The tail alone would be heard as a click after a pause.
             backlog.convert.reset()
             return False

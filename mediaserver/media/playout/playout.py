@@ -8,7 +8,8 @@ Rules:
    played, by a monotonic clock.
 3. A message holds at least 20 ms and a multiple of the encoder's unit. A shorter remainder waits
    for more audio until the peer is about to run out of it. Then, with nothing queued behind it,
-   it is sent with the resampler's tail, padded with silence.
+   it is sent with the resampler's tail, padded with silence. A remainder of a play whose source
+   may bring more waits for that, however long.
 4. Live audio goes at most `LIVE_LEAD_S` ahead. If it would be heard later than ``backlog_s``, the
    oldest live audio here is dropped and counted; other audio is never dropped. If its delay is
    longer than the jitter needs, some of it is left out, and counted too (`catchup`).
@@ -45,9 +46,11 @@ class Playout(Sender):
         blocked: set by the owner while its socket takes no more. Call `tick` after unsetting it.
         ledger: counters of marks, and the clock.
         ignored_feeds: feeds to plays that were over, cleared or cancelled.
+        plays_clips_only: each play is sent as a whole, as soon as the first of it has come.
     """
 
     next_at: float | None
+    plays_clips_only = False
 
     __slots__ = (
         "_backlog_s",
@@ -195,6 +198,7 @@ class Playout(Sender):
 
     def end(self, item: Play, now: float) -> None:
         """No more samples come: the play resolves once all given ones are played."""
+        self._backlog.owes_tail = self._backlog.goes_on()
         item.is_open = False
         self._pump(now)
 

@@ -6,10 +6,11 @@ import asyncio
 import logging
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import msgspec
 
@@ -17,98 +18,21 @@ from mediaserver.errors import CallEndedError
 from mediaserver.logs import CallLogger
 from mediaserver.media.align import PairAligner
 from mediaserver.media.frames import Frame, Int16Array, Track
-from mediaserver.media.playout.ear.listening import Listener
 from mediaserver.observer import CallSummary
-from mediaserver.processors.api import AudioSource, Event, Mark, Play, ResultT, Utterance
+from mediaserver.processors.api import AudioSource, Call, Event, Mark, Play, ResultT, Utterance
 from mediaserver.processors.chain import RateConverter
 from mediaserver.processors.control import CallControl
 from mediaserver.processors.utterances import check_detector, utterances
 from mediaserver.server.calls.audio.queue import DropOldest
+from mediaserver.server.calls.audio.stream import WrittenPlay
 from mediaserver.server.calls.event_hub import EventHub
-from mediaserver.server.calls.facts import CallFacts
+from mediaserver.server.calls.views.viewed import ViewedCall
 from telephony_codecs.l16 import ByteOrder
 
 _CALL_LOGGER = logging.getLogger("mediaserver.call")
 FRAMES_LIMIT = 500  # ten seconds at 20 ms
 MAX_OWN_BYTES = 64 * 1024
 OWN_MESSAGE_EVERY_S = 0.02
-
-
-class ViewedInbound(Protocol):
-    """What a view shows of the caller's audio."""
-
-    @property
-    def l16_byte_order(self) -> ByteOrder | None:
-        """See ``Call.l16_byte_order``."""
-
-
-class ViewedOutbound(Protocol):
-    """What a view does with what goes out; see ``Call``."""
-
-    def play(
-        self,
-        source: AudioSource,
-        rate: int | None,
-        *,
-        live: bool = False,
-        ahead_s: float | None = None,
-        resume: bool = False,
-    ) -> Coroutine[Any, Any, Play]:
-        """See ``Call.play``."""
-
-    def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
-        """See ``Call.play_live``."""
-
-    def mark(self, name: str) -> Mark:
-        """See ``Call.mark``."""
-
-    async def clear(self) -> dict[Play, float]:
-        """See ``Call.clear``."""
-
-    def listen(self, listener: Listener) -> None:
-        """Tell a listener what is at the ear."""
-
-
-class ViewedCall(Protocol):
-    """What a view shows of its call."""
-
-    @property
-    def facts(self) -> CallFacts:
-        """What is known of it."""
-
-    @property
-    def inbound(self) -> ViewedInbound:
-        """Its inbound half."""
-
-    @property
-    def outbound(self) -> ViewedOutbound:
-        """Its outbound half."""
-
-    @property
-    def ended(self) -> bool:
-        """Its media is over."""
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """What its processors keep for each other."""
-
-    def publish(self, event: Event) -> None:
-        """Give an event to whoever asked for events."""
-
-    def stats(self) -> CallSummary:
-        """Its facts and figures as they are now."""
-
-    def count(self, name: str) -> None:
-        """One more of ``name``."""
-
-    async def send_text(self, data: bytes) -> bool:
-        """Send a message on its socket, if it has one."""
-
-    async def hangup(self, *, after_playout: bool = False) -> None:
-        """End the phone call, or at least its stream."""
-
-    async def perform(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Command the phone call; see ``CallControl``."""
 
 
 class CallView:
@@ -123,6 +47,7 @@ class CallView:
         rate_hz: the rate it wants frames at; None takes them as they are.
         adopt: told of each task that it starts.
         history_s: seconds of frames that are kept for it.
+        others: the other calls of the process, for one that looks.
     """
 
     def __init__(
@@ -133,9 +58,10 @@ class CallView:
         rate_hz: int | None,
         adopt: Callable[[CallView, asyncio.Task[Any]], None] = lambda _, __: None,
         history_s: float = 0.0,
+        others: Callable[[CallView], Mapping[str, Call]] = lambda _: {},
     ) -> None:
         self._call = call
-        self._adopt = adopt
+        self.adopt, self.others = adopt, others
         self._events = events
         self.name = name
         self._rates = RateConverter(rate_hz) if rate_hz is not None else None
@@ -146,7 +72,7 @@ class CallView:
         n_kept = max(round(100 * history_s), FRAMES_LIMIT)
         self._kept: deque[Frame] | None = deque(maxlen=n_kept)
         self._is_starting, self._has_history = True, history_s > 0
-        self._rate_hz = rate_hz
+        self.wanted_hz: int | None = rate_hz
         self._send_at = 0.0
         self._log: CallLogger | None = None
         self._play_live = call.outbound.play_live
@@ -206,7 +132,7 @@ class CallView:
     @property
     def rate(self) -> int:
         """Of the frames this processor gets, in Hz."""
-        return self._rate_hz or self._call.facts.formats.rate
+        return self.wanted_hz or self._call.facts.formats.rate
 
     @property
     def send_codec(self) -> str:
@@ -234,6 +160,16 @@ class CallView:
         return self._call.inbound.l16_byte_order
 
     @property
+    def pressed(self) -> deque[str]:
+        """See ``Call.pressed``."""
+        return self._events.pressed
+
+    @property
+    def calls(self) -> Mapping[str, Call]:
+        """See ``Call.calls``."""
+        return self.others(self)
+
+    @property
     def control(self) -> CallControl:
         """See ``Call.control``."""
         return CallControl(self._call.perform)
@@ -243,6 +179,10 @@ class CallView:
         """Frames this processor was too slow for."""
         readers = (ref() for _, ref in self._readers)
         return self._dropped_frames + sum(reader.dropped for reader in readers if reader)
+
+    def lost(self, n_frames: int) -> None:
+        """It was too slow for so many more frames, of another call."""
+        self._dropped_frames += n_frames
 
     @property
     def queued_frames(self) -> int:
@@ -311,6 +251,13 @@ class CallView:
             rate = self.rate
         return self._call.outbound.play(source, rate, live=live, ahead_s=ahead_s, resume=resume)
 
+    def stream(self, rate: int | None = None, *, ahead_s: float | None = None) -> WrittenPlay:
+        """See ``Call.stream``."""
+        rate_hz = self.rate if rate is None else rate
+        is_mp3 = self._call.facts.formats.send_mode == "mp3"
+        accept = partial(self._call.outbound.accept, rate=rate_hz, ahead_s=ahead_s, clip=is_mp3)
+        return WrittenPlay(rate_hz, accept, at_once=is_mp3)
+
     def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
         """See ``Call.play_live``."""
         play_live = self._play_live  # hot path: bound once, see docs/architecture.md
@@ -318,7 +265,7 @@ class CallView:
 
     def takes(self, rate_hz: int | None) -> None:
         """A filter's instance says at which rate it wants its frames."""
-        self._rate_hz = rate_hz
+        self.wanted_hz = rate_hz
 
     async def clear(self) -> dict[Play, float]:
         """See ``Call.clear``."""
@@ -356,7 +303,7 @@ class CallView:
         task = asyncio.get_running_loop().create_task(
             coroutine, name=name or f"{self.name} {self.id}"
         )
-        self._adopt(self, task)
+        self.adopt(self, task)
         return task
 
     async def hangup(self, *, after_playout: bool = False) -> None:
