@@ -15,6 +15,7 @@ from mediaserver.errors import (
     ConfigurationError,
     ListenOnlyError,
     MediaServerError,
+    StreamFullError,
 )
 from mediaserver.media.frames import Frame
 from mediaserver.observer import CallSummary
@@ -34,6 +35,7 @@ from mediaserver.processors.api import (
     SpeechStarted,
     SpeechStopped,
     Stop,
+    Stream,
     StreamError,
     Utterance,
     Webhook,
@@ -159,7 +161,9 @@ __all__ = [
     "SpeechStarted",
     "SpeechStopped",
     "Stop",
+    "Stream",
     "StreamError",
+    "StreamFullError",
     "StreamingFailed",
     "StreamingStarted",
     "StreamingStopped",

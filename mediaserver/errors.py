@@ -10,6 +10,7 @@ compares this tree with the code::
             WrongValueError         which part of one value
             ParameterError          a processor's parameter
         AudioFormatError *      your fault: audio that cannot be played (a ValueError too)
+        StreamFullError *       your fault: more was written into a stream than may wait
         FrameRateError          your fault: a frame of another rate (a ValueError too)
         CallEndedError *        too late: the call is over
         ListenOnlyError *       the call is forked: nothing can be sent into it
@@ -67,6 +68,24 @@ class ConfigurationError(MediaServerError):
 
 class AudioFormatError(MediaServerError, ValueError):
     """Audio that cannot be played: not one-dimensional int16, or an unknown rate."""
+
+
+class StreamFullError(MediaServerError):
+    """So much audio waits in a stream that no more is taken; ``await stream.drain()``.
+
+    Attributes:
+        waiting_s: seconds of audio that wait.
+    """
+
+    def __init__(self, waiting_s: float) -> None:
+        super().__init__(waiting_s)
+        self.waiting_s: float = waiting_s
+
+    def __str__(self) -> str:
+        return (
+            f"{self.waiting_s:.0f} s of audio wait in the stream already: await its drain()"
+            " between writes"
+        )
 
 
 class CallEndedError(MediaServerError):

@@ -41,7 +41,8 @@ Interrupted InvalidFieldError LimitReached ListenOnlyError MalformedEventError M
 MediaServerError NetworkError NotFoundError PermissionDeniedError Play PlaybackEnded
 PlaybackStarted Problem ProcessorRestarted ProcessorSetting RateLimitError Reconnected
 RecordingSaved RetryPolicy ServerError Settings SignatureError SpeakEnded SpeakStarted
-SpeechStarted SpeechStopped Stop StreamError StreamingFailed StreamingStarted StreamingStopped
+SpeechStarted SpeechStopped Stop Stream StreamError StreamFullError StreamingFailed
+StreamingStarted StreamingStopped
 TelnyxClient Transcription UnprocessableError UnreadableReplyError Utterance Webhook
 WebhookReceiver __version__ answer_incoming client_from load_settings processor webhook_route
 """

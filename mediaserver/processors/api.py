@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import (
-    AsyncIterable,
     AsyncIterator,
     Awaitable,
     Callable,
@@ -17,7 +16,6 @@ from collections.abc import (
     Generator,
     Mapping,
 )
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, overload
 
 from mediaserver.media.frames import Frame, Int16Array, Track
@@ -39,16 +37,17 @@ from mediaserver.processors.events import SpeechStopped as SpeechStopped
 from mediaserver.processors.events import Stop as Stop
 from mediaserver.processors.events import StreamError as StreamError
 from mediaserver.processors.events import Webhook as Webhook
+from mediaserver.processors.plays import AudioSource as AudioSource
+from mediaserver.processors.plays import Mark as Mark
+from mediaserver.processors.plays import MarkEnd as MarkEnd
+from mediaserver.processors.plays import Play as Play
+from mediaserver.processors.plays import PlayEnd as PlayEnd
+from mediaserver.processors.plays import PlayReason as PlayReason
+from mediaserver.processors.plays import PlayState as PlayState
+from mediaserver.processors.plays import Stream as Stream
 
 ResultT = TypeVar("ResultT", covariant=True)
-PlayState = Literal["queued", "playing", "played", "cleared", "failed"]
-PlayEnd = Literal["played", "cleared", "failed"]
-MarkEnd = Literal["played", "cleared"]
-PlayReason = Literal[
-    "finished", "barge_in", "cancelled", "socket", "ended", "source", "unconfirmed"
-]
 MAX_HISTORY_S = 60.0
-AudioSource = Int16Array | AsyncIterable[Int16Array] | AsyncIterable[bytes] | Path | str | bytes
 
 
 class Utterance(NamedTuple):
@@ -70,44 +69,6 @@ class Utterance(NamedTuple):
     speech_start: float
     speech_end: float
     is_whole: bool = True
-
-
-class Play(Protocol):
-    """One piece of audio on its way to the caller's ear."""
-
-    @property
-    def state(self) -> PlayState:
-        """Last known state; each play ends exactly once."""
-
-    @property
-    def reason(self) -> PlayReason | None:
-        """Why it ended; None before that.
-
-        ``finished``: it was played. ``barge_in``: ``clear()``. ``cancelled``: ``cancel()``.
-        ``socket``: the socket was lost, or another one took over. ``ended``: the call is over.
-        ``source``: its source failed. ``unconfirmed``: too many marks never came back.
-        """
-
-    @property
-    def heard(self) -> float:
-        """Seconds of it the caller has heard, as far as known."""
-
-    async def finished(self) -> PlayEnd:
-        """Wait for its end: ``played``, ``cleared`` or ``failed``."""
-
-    def cancel(self) -> None:
-        """Send no more of it."""
-
-
-class Mark(Protocol):
-    """A point in the output that reports when the caller gets there."""
-
-    @property
-    def state(self) -> PlayState:
-        """``queued`` until it ends as ``played`` or ``cleared``."""
-
-    async def finished(self) -> MarkEnd:
-        """Wait for its end: ``played`` or ``cleared``."""
 
 
 class Task(Protocol[ResultT]):
@@ -251,6 +212,22 @@ class Call(Protocol):
             CallEndedError: the call is over.
             AudioFormatError: not one-dimensional int16, too long, or a rate there is not.
             ConfigurationError: live audio or an iterator in mode mp3, which plays whole clips.
+        """
+
+    def stream(self, rate: int | None = None, *, ahead_s: float | None = None) -> Stream:
+        """A play into which you write, queued behind what is queued; for audio that is pushed.
+
+        What is played after it waits until you call its ``end()``.
+
+        Args:
+            rate: of what is written, in Hz; that of this processor's frames if None.
+            ahead_s: how far ahead of the ear its audio is sent on; ``play_ahead_s`` if None.
+
+        In mode mp3 all that is written is sent as one clip, when ``end()`` is called.
+
+        Raises:
+            CallEndedError: the call is over.
+            AudioFormatError: a rate there is not.
         """
 
     def play_live(self, samples: Int16Array, rate: int | None = None) -> None:

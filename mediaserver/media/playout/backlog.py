@@ -73,6 +73,10 @@ class Backlog:
             return head
         return None
 
+    def goes_on(self) -> bool:
+        """All that waits here is of a play whose source may bring more."""
+        return not self._ends and self.unfinished() is not None
+
     def add(self, item: QueuedItem, samples: Int16Array, now: float) -> None:
         """Append samples to a play; a copy of them, unless the array is read-only."""
         if len(samples):

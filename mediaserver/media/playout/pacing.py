@@ -211,9 +211,12 @@ class Sender:
     def _has_rest(self) -> bool:
         """Whether a remainder is left that is too short for a message.
 
-        The resampler's tail counts only after a clip, because live audio is about to go on.
+        The resampler's tail counts only after a clip, because live audio is about to go on. What
+        an open play has begun with goes on where it stopped: padding would tear it apart.
         """
         backlog = self._backlog
+        if backlog.goes_on():
+            return False
         convert = backlog.convert
         return bool(backlog.n_ready or convert.waiting or (convert.has_tail and not backlog.live))
 

@@ -8,7 +8,8 @@ Rules:
    played, by a monotonic clock.
 3. A message holds at least 20 ms and a multiple of the encoder's unit. A shorter remainder waits
    for more audio until the peer is about to run out of it. Then, with nothing queued behind it,
-   it is sent with the resampler's tail, padded with silence.
+   it is sent with the resampler's tail, padded with silence. A remainder of a play whose source
+   may bring more waits for that, however long.
 4. Live audio goes at most `LIVE_LEAD_S` ahead. If it would be heard later than ``backlog_s``, the
    oldest live audio here is dropped and counted; other audio is never dropped. If its delay is
    longer than the jitter needs, some of it is left out, and counted too (`catchup`).

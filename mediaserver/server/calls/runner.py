@@ -23,7 +23,8 @@ from mediaserver.processors.chain import Budget, Chain, FilterStage, Stage
 from mediaserver.processors.spec import Spec
 from mediaserver.server.calls.event_hub import EventHub
 from mediaserver.server.calls.selection import Chosen
-from mediaserver.server.calls.view import CallView, ViewedCall
+from mediaserver.server.calls.view import CallView
+from mediaserver.server.calls.views.viewed import ViewedCall
 from mediaserver.server.calls.watching.load import RunnerLoad
 from mediaserver.settings import Settings
 

@@ -6,10 +6,11 @@ import asyncio
 import logging
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import msgspec
 
@@ -17,98 +18,21 @@ from mediaserver.errors import CallEndedError
 from mediaserver.logs import CallLogger
 from mediaserver.media.align import PairAligner
 from mediaserver.media.frames import Frame, Int16Array, Track
-from mediaserver.media.playout.ear.listening import Listener
 from mediaserver.observer import CallSummary
 from mediaserver.processors.api import AudioSource, Event, Mark, Play, ResultT, Utterance
 from mediaserver.processors.chain import RateConverter
 from mediaserver.processors.control import CallControl
 from mediaserver.processors.utterances import check_detector, utterances
 from mediaserver.server.calls.audio.queue import DropOldest
+from mediaserver.server.calls.audio.stream import WrittenPlay
 from mediaserver.server.calls.event_hub import EventHub
-from mediaserver.server.calls.facts import CallFacts
+from mediaserver.server.calls.views.viewed import ViewedCall
 from telephony_codecs.l16 import ByteOrder
 
 _CALL_LOGGER = logging.getLogger("mediaserver.call")
 FRAMES_LIMIT = 500  # ten seconds at 20 ms
 MAX_OWN_BYTES = 64 * 1024
 OWN_MESSAGE_EVERY_S = 0.02
-
-
-class ViewedInbound(Protocol):
-    """What a view shows of the caller's audio."""
-
-    @property
-    def l16_byte_order(self) -> ByteOrder | None:
-        """See ``Call.l16_byte_order``."""
-
-
-class ViewedOutbound(Protocol):
-    """What a view does with what goes out; see ``Call``."""
-
-    def play(
-        self,
-        source: AudioSource,
-        rate: int | None,
-        *,
-        live: bool = False,
-        ahead_s: float | None = None,
-        resume: bool = False,
-    ) -> Coroutine[Any, Any, Play]:
-        """See ``Call.play``."""
-
-    def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
-        """See ``Call.play_live``."""
-
-    def mark(self, name: str) -> Mark:
-        """See ``Call.mark``."""
-
-    async def clear(self) -> dict[Play, float]:
-        """See ``Call.clear``."""
-
-    def listen(self, listener: Listener) -> None:
-        """Tell a listener what is at the ear."""
-
-
-class ViewedCall(Protocol):
-    """What a view shows of its call."""
-
-    @property
-    def facts(self) -> CallFacts:
-        """What is known of it."""
-
-    @property
-    def inbound(self) -> ViewedInbound:
-        """Its inbound half."""
-
-    @property
-    def outbound(self) -> ViewedOutbound:
-        """Its outbound half."""
-
-    @property
-    def ended(self) -> bool:
-        """Its media is over."""
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """What its processors keep for each other."""
-
-    def publish(self, event: Event) -> None:
-        """Give an event to whoever asked for events."""
-
-    def stats(self) -> CallSummary:
-        """Its facts and figures as they are now."""
-
-    def count(self, name: str) -> None:
-        """One more of ``name``."""
-
-    async def send_text(self, data: bytes) -> bool:
-        """Send a message on its socket, if it has one."""
-
-    async def hangup(self, *, after_playout: bool = False) -> None:
-        """End the phone call, or at least its stream."""
-
-    async def perform(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Command the phone call; see ``CallControl``."""
 
 
 class CallView:
@@ -310,6 +234,13 @@ class CallView:
         if rate is None and not isinstance(source, Path | str | bytes):
             rate = self.rate
         return self._call.outbound.play(source, rate, live=live, ahead_s=ahead_s, resume=resume)
+
+    def stream(self, rate: int | None = None, *, ahead_s: float | None = None) -> WrittenPlay:
+        """See ``Call.stream``."""
+        rate_hz = self.rate if rate is None else rate
+        is_mp3 = self._call.facts.formats.send_mode == "mp3"
+        accept = partial(self._call.outbound.accept, rate=rate_hz, ahead_s=ahead_s, clip=is_mp3)
+        return WrittenPlay(rate_hz, accept, at_once=is_mp3)
 
     def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
         """See ``Call.play_live``."""

@@ -181,15 +181,29 @@ class RemotePlays:
             await self._request("room")
             return clip
         if isinstance(source, AsyncIterable):
-            if self._is_mp3:
-                raise ConfigurationError(
-                    "mp3 mode plays whole clips; streamed audio needs mode rtp"
-                )
-            play = self._start(source, rate or 0, live=live, ahead_s=ahead_s)
+            play = self.accept(source, rate, live=live, ahead_s=ahead_s)
             if not live:
                 await self._request("room")
             return play
         raise no_source(source)
+
+    def accept(
+        self,
+        source: AsyncIterable[Any],
+        rate: int | None,
+        *,
+        live: bool = False,
+        ahead_s: float | None = None,
+        clip: bool = False,
+    ) -> Play:
+        """As ``play`` of an iterator, without waiting for room."""
+        self._check_can_send()
+        if self.ended:
+            raise CallEndedError("the call has ended")
+        self._check_rate(rate)
+        if self._is_mp3 and not clip:
+            raise ConfigurationError("mp3 mode plays whole clips; streamed audio needs mode rtp")
+        return self._start(source, rate or 0, live=live, ahead_s=ahead_s, clip=clip)
 
     def listen(self, listener: object) -> None:
         """Raise ConfigurationError: what is at the ear is known in the server's process only."""

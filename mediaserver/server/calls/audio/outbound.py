@@ -44,7 +44,9 @@ class _Awaited:
         self._future: asyncio.Future[None] | None = None
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Awaited) and other._first is self._first
+        if not isinstance(other, _Awaited):
+            return NotImplemented  # it may be made of this one
+        return other._first is self._first
 
     def __hash__(self) -> int:
         return id(self._first)
