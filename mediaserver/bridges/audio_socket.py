@@ -201,12 +201,12 @@ class AudioSocket:
             await asyncio.wait([task])
         finally:
             task.cancel()  # where this was cancelled
-        if self._has_interrupted:
-            # A cancellation that came from elsewhere as well goes on; so does another error.
-            if owner.uncancel() > 0 or kind not in (None, asyncio.CancelledError):
-                return
-            failure = task.exception()
-            assert failure is not None
+        failure = None if task.cancelled() else task.exception()
+        # A cancellation that came from elsewhere as well goes on; so does another error.
+        if self._has_interrupted and owner.uncancel() > 0:
+            return
+        is_ours = kind is None or (self._has_interrupted and kind is asyncio.CancelledError)
+        if failure is not None and is_ours:
             raise failure from None
 
     async def _run(self) -> None:
@@ -259,9 +259,7 @@ class AudioSocket:
         """Return a connection, or None where the call is over."""
         within_s = min(self.limits.connect_s, left_s)
         attempt = asyncio.create_task(
-            open_connection(
-                self.service, self._url, self._headers, self.limits.close_s, within_s
-            )
+            open_connection(self.service, self._url, self._headers, self.limits.close_s, within_s)
         )
         over = asyncio.create_task(self._over.wait())
         try:

@@ -188,9 +188,10 @@ class Realtime(AudioSocket):
 
     async def interrupt(self) -> None:
         """Silence the bot, and tell the service what the caller has heard."""
+        self._settle()
         if self._replies:
             await self.call.clear()
-        self._settle()
+            self._settle()
 
     # See ``AudioSocket``.
 

@@ -32,7 +32,7 @@ class Limits(NamedTuple):
     """
 
     connect_s: float = 5.0
-    give_up_s: float = 6.0
+    give_up_s: float = 4.0
     answer_s: float = 8.0
     first_wait_s: float = 0.2
     longest_wait_s: float = 2.0
@@ -60,7 +60,9 @@ class Retries:
         """How long it may still take to have a connection."""
         return max(0.0, self._since + self._limits.give_up_s - now)
 
-    def lost(self, now: float, *, worked: bool, chance: float, asked_s: float = 0.0) -> float | None:
+    def lost(
+        self, now: float, *, worked: bool, chance: float, asked_s: float = 0.0
+    ) -> float | None:
         """Return seconds to wait before the next try; None: it is given up.
 
         Args:

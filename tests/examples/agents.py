@@ -1,0 +1,110 @@
+"""What the tests of speech examples share: a server, a caller, what was heard."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import wave
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+
+from mediaserver.app import MediaServer
+from mediaserver.carrier import FakeCall
+from mediaserver.settings import ProcessorSetting, Settings
+from telephony_codecs import Int16Array
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+Where = Literal["none", "process"]
+KEYS = {
+    "OPENAI_API_KEY": "sk-canary-of-the-realtime-service",
+    "DEEPGRAM_API_KEY": "canary-of-the-transcription-service",
+    "CARTESIA_API_KEY": "sk_car_canary-of-the-synthesis-service",
+}
+
+
+@asynccontextmanager
+async def serving(
+    where: Where, example: str, *before: str, **parameters: Any
+) -> AsyncIterator[MediaServer]:
+    """A server with one example, and perhaps built-ins before it; it has the keys."""
+    first = ProcessorSetting(str(EXAMPLES / example), parameters, isolate=where)
+    settings = Settings(
+        port=0,
+        processors=(*map(ProcessorSetting, before), first),
+        host_env=tuple(KEYS),
+        reconnect_grace_s=0,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        for name, key in KEYS.items():
+            patch.setenv(name, key)
+        async with MediaServer(settings) as server:
+            yield server
+            assert server.service.counters["processor_errors"] == 0
+
+
+def tone(seconds: float, rate_hz: int, pitch_hz: float = 300.0, level: int = 8000) -> Int16Array:
+    """A sine tone."""
+    at_s = np.arange(round(seconds * rate_hz)) / rate_hz
+    return (level * np.sin(2 * np.pi * pitch_hz * at_s)).astype(np.int16)
+
+
+class Talker:
+    """Sends a caller's audio in real time: silence, but a tone while ``is_loud``.
+
+    ``async with`` sends it.
+    """
+
+    def __init__(self, call: FakeCall) -> None:
+        self.call = call
+        self.is_loud = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Talker:
+        self._task = asyncio.create_task(self._send())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _send(self) -> None:
+        loud, quiet = tone(0.02, 8000), np.zeros(160, np.int16)
+        begin = self.call.now()
+        for n in itertools.count(1):
+            await self.call.send_audio(loud if self.is_loud else quiet)
+            await asyncio.sleep(max(0.0, begin + 0.02 * n - self.call.now()))
+
+    async def say(self, seconds: float) -> None:
+        """Speak for so long, and be silent again."""
+        self.is_loud = True
+        await asyncio.sleep(seconds)
+        self.is_loud = False
+
+
+def heard_s(call: FakeCall, pitch_hz: float) -> float:
+    """Seconds in which the caller has heard a tone of this pitch so far."""
+    ear = call.intake.ear
+    samples = ear.between(0, max(0.0, min(ear.end_s, call.now())))
+    n_window = ear.rate_hz // 50
+    windows = samples[: len(samples) // n_window * n_window].reshape(-1, n_window).astype(float)
+    if not len(windows):
+        return 0.0
+    at_s = np.arange(n_window) / ear.rate_hz
+    power = np.abs(windows @ np.exp(-2j * np.pi * pitch_hz * at_s)) * 2 / n_window
+    return 0.02 * float(np.count_nonzero(power > 2000))
+
+
+def wav_of(path: Path, samples: Int16Array, rate_hz: int) -> Path:
+    """A WAV file."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return path
