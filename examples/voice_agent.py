@@ -33,10 +33,12 @@ async def agent(
         transfer_to: where they are put through to then; empty: the call is hung up.
     """
     session = RealtimeSession(instructions=instructions, model=model, url=url)
-    async with on_service_down(call, sorry or None, transfer_to=transfer_to or None):
-        async with Realtime(call, session) as bot:
-            if greeting:
-                bot.create_response(greeting)
-            async for event in bot:
-                if event["type"] == "conversation.item.truncated":
-                    call.log.info("interrupted: they heard %d ms", event["audio_end_ms"])
+    async with (
+        on_service_down(call, sorry or None, transfer_to=transfer_to or None),
+        Realtime(call, session) as bot,
+    ):
+        if greeting:
+            bot.create_response(greeting)
+        async for event in bot:
+            if event["type"] == "conversation.item.truncated":
+                call.log.info("interrupted: they heard %d ms", event["audio_end_ms"])

@@ -54,7 +54,7 @@ def problems(value: Any, shape: Shape, at: str = "") -> list[str]:
             return [f"{name} {wrong}"] if wrong else []
         case AnyOf():
             each_of = [problems(value, each, at) for each in shape.shapes]
-            return [] if [] in each_of else min(each_of, key=len)
+            return [] if [] in each_of else min(reversed(each_of), key=len)
         case dict():
             return _fields(value, shape, at)
         case tuple():
