@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from mediaserver.carrier import CallPlan, FakeCall
-from mediaserver.testing import RealtimeService
-from tests.examples.agents import KEYS, Talker, Where, heard_s, serving, tone, wav_of
+import numpy as np
+import pytest
+
+from mediaserver.carrier import Audio, CallPlan, FakeCall, place_call
+from mediaserver.carrier.rest.habits import Habits
+from mediaserver.settings import ProcessorSetting
+from mediaserver.testing import RealtimeService, SynthesisService, TranscriptionService
+from tests.control.test_end_to_end import world
+from tests.examples.agents import EXAMPLES, KEYS, Talker, Where, heard_s, serving, tone, wav_of
 
 GREETING_HZ, ANSWER_HZ, CLIP_HZ = 300, 600, 1000
 
@@ -57,3 +64,142 @@ async def conversation(service: RealtimeService, call: FakeCall, caller: Talker)
     assert heard_s(call, CLIP_HZ) > 0.5
     assert call.record.close_code == 1000
     assert call.now() - gone_s < 20
+
+
+async def test_speech_agent(tmp_path: Path) -> None:
+    """It greets, answers what was understood, can be interrupted; a dead service ends the call."""
+    clip = wav_of(tmp_path / "sorry.wav", tone(0.6, 8000, CLIP_HZ), 8000)
+
+    async def run(where: Where) -> None:
+        async with (
+            TranscriptionService(["my name is Ann", "stop"], KEYS["DEEPGRAM_API_KEY"]) as ear,
+            SynthesisService(KEYS["CARTESIA_API_KEY"]) as mouth,
+        ):
+            bot = {"voice": "voice-id", "greeting": "Good day.", "sorry": str(clip)}
+            bot |= {"listen_url": ear.url, "speak_url": mouth.url}
+            async with serving(where, "speech_agent.py:agent", **bot) as server:
+                async with FakeCall.connect(server.url, CallPlan(seconds=60.0)) as call:
+                    async with Talker(call) as caller:
+                        await three_parts(ear, mouth, call, caller)
+
+    await inline_and_isolated(run)
+
+
+async def three_parts(
+    ear: TranscriptionService, mouth: SynthesisService, call: FakeCall, caller: Talker
+) -> None:
+    """What happens, second by second; the stand-in hums 60 ms for each character."""
+    greeting_s, answer = 0.06 * len("Good day."), "You said: my name is Ann. What else?"
+    await call.wait_until(lambda: heard_s(call, GREETING_HZ) > greeting_s - 0.05, 20)
+    await caller.say(0.5)
+    await call.wait_until(lambda: heard_s(call, GREETING_HZ) > greeting_s + 0.5, 20)
+    assert list(mouth.said.values()) == ["Good day.", answer]
+    await caller.say(1.2)
+    await mouth.wait_until(lambda: len(mouth.said) == 3)
+    assert call.intake.ear.cuts, "the answer was interrupted"
+    assert heard_s(call, GREETING_HZ) < greeting_s + 0.06 * len(answer)
+    assert ear.problems == mouth.problems == []
+    await mouth.stop()
+    await asyncio.wait_for(call.closed.wait(), 30)
+    assert heard_s(call, CLIP_HZ) > 0.5
+
+
+async def test_live_transcript(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A line for each thing that one of both said."""
+
+    async def run(where: Where) -> None:
+        async with TranscriptionService(["hello", "hello"], KEYS["DEEPGRAM_API_KEY"]) as ear:
+            async with serving(where, "live_transcript.py:transcribe", url=ear.url) as server:
+                said = np.concatenate((tone(0.5, 8000), np.zeros(6000, np.int16)))
+                both = Audio(said, 8000)
+                plan = CallPlan(tracks="both", audio=both, outbound_audio=both)
+                await place_call(server.url, plan)
+                await ear.wait_until(lambda: len(ear.messages) == 2)
+            assert ear.problems == []
+
+    with caplog.at_level("INFO"):
+        await inline_and_isolated(run)
+    text = "\n".join(record.getMessage() for record in caplog.records) + capfd.readouterr().err
+    for track in ("inbound", "outbound"):
+        assert len(re.findall(rf"{track} at 0\.\d s: hello", text)) == 2, text
+
+
+@pytest.fixture(params=["none", "process"], ids=["inline", "isolated"])
+def where(request: pytest.FixtureRequest) -> Where:
+    """In the server's process, or in a processor host."""
+    found: Where = request.param
+    return found
+
+
+def example(name: str, where: Where, **parameters: Any) -> ProcessorSetting:
+    """A processor of ``examples/``."""
+    return ProcessorSetting(str(EXAMPLES / name), parameters, isolate=where)
+
+
+async def test_keyword_alarm(where: Where) -> None:
+    """The call is put through when a word is said; no second time."""
+    alarm = example("keyword_alarm.py:alarm", where, words=("lawyer", "help"), supervisor="+1999")
+    async with world(alarm, echo=False) as w:
+        w.fake._habits = Habits(
+            answer_after_s=0.0, transcript_every_s=0.05, transcripts=("hello", "My Lawyer!")
+        )
+        call = await w.dialled()
+        await w.actions.start_streaming(call)
+        await w.until_event("call.bridged")
+        await w.until_event("call.transcription", 6)
+        commands = [c.command for c in w.fake.commanded if c.call_control_id == call]
+        assert commands == ["streaming_start", "transcription_start", "transfer"]
+        assert w.server.service.counters["processor_errors"] == 0
+
+
+async def test_reminder(where: Where, tmp_path: Path) -> None:
+    """A machine is hung up on at once; somebody who presses 1, too; else it is said twice."""
+    clip = wav_of(tmp_path / "due.wav", tone(0.6, 8000), 8000)
+    async with world(example("reminder.py:remind", where, clip=clip), echo=False) as w:
+        machine, person, nobody = [await w.dialled() for _ in range(3)]
+        for call in (machine, person, nobody):
+            await w.actions.start_streaming(call)
+        lines = [w.stream(call).line for call in (machine, person, nobody)]
+        for call in (machine, person):
+            await w.until_heard(call, 0.1)
+        detected = {"result": "machine"}
+        w.fake.calls[machine].report("call.machine.detection.ended", **detected)
+        w.fake.calls[person].press("1")
+        for n in range(3):
+            await w.until_event("call.hangup", n + 1)
+        heard = [heard_s(line, GREETING_HZ) for line in lines if line is not None]
+        assert heard[0] < 0.9
+        assert heard[1] < 0.9
+        assert abs(heard[2] - 1.2) < 0.1
+        assert w.server.service.counters["processor_errors"] == 0
+
+
+async def test_ivr(where: Where, tmp_path: Path) -> None:
+    """3 is answered by the hours, 1 by a transfer; without any key the caller is hung up."""
+    prompt = wav_of(tmp_path / "menu.wav", tone(3.0, 8000), 8000)
+    hours = wav_of(tmp_path / "hours.wav", tone(0.4, 8000, CLIP_HZ), 8000)
+    files = {"prompt": prompt, "hours": hours, "sales": "+1999"}
+    async with world(example("ivr.py:menu", where, **files, wait_s=0.2), echo=False) as w:
+        call = await w.dialled()
+        await w.actions.start_streaming(call)
+        await w.until_heard(call, 0.2)
+        line = w.stream(call).line
+        assert line is not None
+        w.fake.calls[call].press("3")
+        await line.wait_until(lambda: heard_s(line, CLIP_HZ) > 0.35, 20)
+        w.fake.calls[call].press("1")
+        await w.until_event("call.bridged")
+        transfer = w.fake.commanded[-1]
+        assert (transfer.command, transfer.body["to"]) == ("transfer", "+1999")
+        assert heard_s(line, GREETING_HZ) < 2.5
+    short = wav_of(tmp_path / "short.wav", tone(0.2, 8000), 8000)
+    files["prompt"] = short
+    async with world(example("ivr.py:menu", where, **files, wait_s=0.2), echo=False) as w:
+        call = await w.dialled()
+        await w.actions.start_streaming(call)
+        line = w.stream(call).line
+        assert line is not None
+        await w.until_event("call.hangup")
+        assert abs(heard_s(line, GREETING_HZ) - 0.6) < 0.1
