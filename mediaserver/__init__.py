@@ -15,6 +15,7 @@ from mediaserver.errors import (
     ConfigurationError,
     ListenOnlyError,
     MediaServerError,
+    NoSuchCallError,
     StreamFullError,
 )
 from mediaserver.media.frames import Frame
@@ -44,6 +45,8 @@ from mediaserver.processors.api import (
 from mediaserver.processors.api import Event as CallEvent
 from mediaserver.processors.batch import BatchCall, BatchProcessor
 from mediaserver.processors.control import CallControl
+from mediaserver.processors.kit.gather import Digits, gather
+from mediaserver.processors.kit.tones import beep, tone
 
 if TYPE_CHECKING:
     from mediaserver.app import ForkReceiver, MediaServer, client_from
@@ -122,6 +125,7 @@ __all__ = [
     "ConfigurationError",
     "ControlError",
     "DialedCall",
+    "Digits",
     "Draining",
     "Dtmf",
     "DtmfReceived",
@@ -141,6 +145,7 @@ __all__ = [
     "MediaServer",
     "MediaServerError",
     "NetworkError",
+    "NoSuchCallError",
     "NotFoundError",
     "PermissionDeniedError",
     "Play",
@@ -176,9 +181,12 @@ __all__ = [
     "WebhookReceiver",
     "__version__",
     "answer_incoming",
+    "beep",
     "client_from",
+    "gather",
     "load_settings",
     "processor",
+    "tone",
     "webhook_route",
 ]
 

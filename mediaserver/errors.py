@@ -12,6 +12,7 @@ compares this tree with the code::
         AudioFormatError *      your fault: audio that cannot be played (a ValueError too)
         StreamFullError *       your fault: more was written into a stream than may wait
         FrameRateError          your fault: a frame of another rate (a ValueError too)
+        NoSuchCallError *       no such call in this process (a KeyError too)
         CallEndedError *        too late: the call is over
         ListenOnlyError *       the call is forked: nothing can be sent into it
         PeerError               the peer broke a rule of the protocol
@@ -95,6 +96,24 @@ class StreamFullError(MediaServerError):
 
 class CallEndedError(MediaServerError):
     """The call is over, so it can no longer be played to or commanded."""
+
+
+class NoSuchCallError(MediaServerError, KeyError):
+    """There is no such call in this process.
+
+    Attributes:
+        call_id: the one that was asked for.
+    """
+
+    def __init__(self, call_id: str) -> None:
+        super().__init__(call_id)
+        self.call_id: str = call_id
+
+    def __str__(self) -> str:
+        return (
+            f"no other call {self.call_id!r} in this process: it is over, or its processors run in"
+            " another one (a worker, a processor host), or it is this one"
+        )
 
 
 class ListenOnlyError(MediaServerError):

@@ -40,6 +40,7 @@ NAMED = (
     "mediaserver.processors.batch",
     "mediaserver.processors.chain",
     "mediaserver.processors.control",
+    "mediaserver.processors.kit.tones",
     "mediaserver.processors.parameters",
     "mediaserver.processors.routing",
     "mediaserver.processors.utterances",

@@ -33,18 +33,18 @@ from mediaserver.control import errors, events
 from mediaserver.settings import load
 
 NAMES = """
-ActionResult ApiError AudioFormatError AuthenticationError BadRequestError BatchCall
-BatchProcessor Beep BoundActions Call CallAnswered CallBridged CallControl CallEndedError
-CallEvent CallHangup CallInitiated CallSummary CommandTimeoutError ConfigurationError ControlError
-DialedCall Draining Dtmf DtmfReceived Event Filter ForkReceiver ForkStarted ForkStopped Frame Hint
-Interrupted InvalidFieldError LimitReached ListenOnlyError MalformedEventError Mark MediaServer
-MediaServerError NetworkError NotFoundError PermissionDeniedError Play PlaybackEnded
-PlaybackStarted Problem ProcessorRestarted ProcessorSetting RateLimitError Reconnected
-RecordingSaved RetryPolicy ServerError Settings SignatureError SpeakEnded SpeakStarted
+ActionResult ApiError AudioFormatError AuthenticationError BadRequestError BatchCall BatchProcessor
+Beep BoundActions Call CallAnswered CallBridged CallControl CallEndedError CallEvent CallHangup
+CallInitiated CallSummary CommandTimeoutError ConfigurationError ControlError DialedCall Digits
+Draining Dtmf DtmfReceived Event Filter ForkReceiver ForkStarted ForkStopped Frame Hint Interrupted
+InvalidFieldError LimitReached ListenOnlyError MalformedEventError Mark MediaServer
+MediaServerError NetworkError NoSuchCallError NotFoundError PermissionDeniedError Play
+PlaybackEnded PlaybackStarted Problem ProcessorRestarted ProcessorSetting RateLimitError
+Reconnected RecordingSaved RetryPolicy ServerError Settings SignatureError SpeakEnded SpeakStarted
 SpeechStarted SpeechStopped Stop Stream StreamError StreamFullError StreamingFailed
-StreamingStarted StreamingStopped
-TelnyxClient Transcription UnprocessableError UnreadableReplyError Utterance Webhook
-WebhookReceiver __version__ answer_incoming client_from load_settings processor webhook_route
+StreamingStarted StreamingStopped TelnyxClient Transcription UnprocessableError
+UnreadableReplyError Utterance Webhook WebhookReceiver __version__ answer_incoming beep client_from
+gather load_settings processor tone webhook_route
 """
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections import deque
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -141,6 +142,22 @@ class Call(Protocol):
         """Values that the call's processors keep for each other; of one process.
 
         Batch processors write here what they hear. A chain in a processor host has its own.
+        """
+
+    @property
+    def pressed(self) -> deque[str]:
+        """Keys that were pressed and that no ``gather`` has taken: the last 100, oldest first."""
+
+    @property
+    def calls(self) -> Mapping[str, Call]:
+        """The other live calls of this process, by their ids: to hear them and to play to them.
+
+        ``other = call.calls[id]`` is a call like this one. Its ``frames()`` come as they came in,
+        at this processor's rate, and end with that call; what is played there, that caller alone
+        hears. Tasks that it spawns end with this call.
+
+        A process is the server, one of its workers, or a processor host: a call of another one is
+        not among them. A ``NoSuchCallError`` (a KeyError too) says so.
         """
 
     def frames(

@@ -136,6 +136,14 @@ class Chain:
         """Append a stage."""
         self._stages = [*self._stages, stage]
 
+    def hear(self, stage: Stage) -> None:
+        """Put a stage in front that changes nothing: it hears what comes in."""
+        self._stages = [stage, *self._stages]
+
+    def leave(self, stage: Stage) -> None:
+        """Run this stage no more."""
+        self._stages = [each for each in self._stages if each is not stage]
+
     def bypass(self, name: str) -> None:
         """Run the stages of this name no more."""
         self._bypassed += [stage for stage in self._stages if stage.name == name]

@@ -42,6 +42,7 @@ TESTED = {
     "gain_filter",
     "listening_bot",
     "prompt_bot",
+    "supervisor",
     "talk_over",
     "voicemail",
     # In ``test_agents.py``.
@@ -272,6 +273,37 @@ async def test_bridge_keeps_a_third_caller_waiting() -> None:
         reports = await place_calls(server.url, [CallPlan(seconds=0.5) for _ in range(3)])
     assert sum(report.returned > 0 for report in reports) == 2
     assert not any(sys.modules["bridge"].ROOMS.values())
+
+
+async def test_supervisor(where: Where) -> None:
+    """Customer and agent hear each other, the supervisor both, and only the agent the whisper."""
+    says_hz = {"customer": 500, "agent": 800, "supervisor": 1300, "stranger": 2100}
+    async with serving(where, "supervisor.py:desk", allow=("role", "room")) as server:
+
+        async def hold(name: str) -> set[str]:
+            at_s = np.arange(3 * 8000) / 8000
+            audio = (6000 * np.sin(2 * np.pi * says_hz[name] * at_s)).astype(np.int16)
+            role, room = ("agent", "2") if name == "stranger" else (name, "1")
+            plan = CallPlan(
+                audio=Audio(audio, 8000),
+                seconds=3.0,
+                custom_parameters={"param_role": role, "param_room": room},
+            )
+            async with FakeCall.connect(server.url, plan) as call:
+                await call.speak()
+                last = heard_by(call)[-8000:].astype(float)
+            levels = np.abs(np.fft.rfft(last)) / 4000
+            # A tone that is interrupted is not so narrow.
+            bands = {who: levels[hz - 60 : hz + 61] for who, hz in says_hz.items()}
+            return {who for who, band in bands.items() if np.sqrt(np.sum(band**2)) > 1500}
+
+        heard = dict(zip(says_hz, await asyncio.gather(*map(hold, says_hz)), strict=True))
+    assert heard == {
+        "customer": {"agent"},
+        "agent": {"customer", "supervisor"},
+        "supervisor": {"customer", "agent"},
+        "stranger": set(),
+    }
 
 
 async def test_attendant(where: Where) -> None:

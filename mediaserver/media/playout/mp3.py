@@ -25,6 +25,8 @@ class Mp3Playout(Playout):
     mode ``rtp``.
     """
 
+    plays_clips_only = True
+
     def __init__(self, sink: PlayoutSink, *, rate_hz: int = 24000, bitrate_kbps: int = 64) -> None:
         """Encode at this rate; ConfigurationError where that is not possible."""
         try:

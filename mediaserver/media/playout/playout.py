@@ -46,9 +46,11 @@ class Playout(Sender):
         blocked: set by the owner while its socket takes no more. Call `tick` after unsetting it.
         ledger: counters of marks, and the clock.
         ignored_feeds: feeds to plays that were over, cleared or cancelled.
+        plays_clips_only: each play is sent as a whole, as soon as the first of it has come.
     """
 
     next_at: float | None
+    plays_clips_only = False
 
     __slots__ = (
         "_backlog_s",

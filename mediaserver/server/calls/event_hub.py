@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from mediaserver.processors.api import Event
+import weakref
+from collections import deque
+
+from mediaserver.processors.api import Dtmf, Event
 from mediaserver.server.calls.audio.queue import DropOldest
 
 # What a subscriber may be behind; the oldest goes.
 EVENTS_LIMIT = 1000
+PRESSED_LIMIT = 100
 
 
 class EventHub:
-    """Publishes events; those of the time before the handlers ran are kept for them."""
+    """Publishes events; those of the time before the handlers ran are kept for them.
+
+    Attributes:
+        pressed: see ``Call.pressed``.
+    """
 
     def __init__(self) -> None:
-        self._subscribers: list[DropOldest[Event]] = []
+        self.pressed: deque[str] = deque(maxlen=PRESSED_LIMIT)
+        # Events that nobody reads any more go with the last reference to them.
+        self._subscribers: list[weakref.ref[DropOldest[Event]]] = []
         self._early: list[Event] | None = []
         self._closed = False
         self._dropped = 0
@@ -21,12 +31,12 @@ class EventHub:
     @property
     def dropped(self) -> int:
         """Events that subscribers were too slow for."""
-        return self._dropped + sum(queue.dropped for queue in self._subscribers)
+        return self._dropped
 
     @property
     def queued(self) -> int:
         """Events that wait for the slowest subscriber."""
-        return max((queue.n_waiting for queue in self._subscribers), default=0)
+        return max((queue.n_waiting for queue in self._living()), default=0)
 
     def subscribe(self) -> DropOldest[Event]:
         """Events from now on, until ``close``."""
@@ -36,15 +46,20 @@ class EventHub:
         if self._closed:
             queue.close()
         else:
-            self._subscribers.append(queue)
+            self._subscribers = [ref for ref in self._subscribers if ref() is not None]
+            self._subscribers.append(weakref.ref(queue))
         return queue
 
     def publish(self, event: Event) -> None:
         """Give ``event`` to every subscriber."""
+        if isinstance(event, Dtmf):
+            self.pressed.append(event.digit)
         if self._early is not None:
             self._early.append(event)
-        for queue in self._subscribers:
+        for queue in self._living():
+            n_dropped = queue.dropped
             queue.push(event)
+            self._dropped += queue.dropped - n_dropped
 
     def started(self) -> None:
         """Every handler has run until its first wait: who wants events has subscribed."""
@@ -53,7 +68,9 @@ class EventHub:
     def close(self) -> None:
         """No more events come."""
         self._closed = True
-        for queue in self._subscribers:
-            self._dropped += queue.dropped
+        for queue in self._living():
             queue.close()
         self._subscribers = []
+
+    def _living(self) -> list[DropOldest[Event]]:
+        return [queue for ref in self._subscribers if (queue := ref()) is not None]

@@ -24,6 +24,7 @@ from mediaserver.processors.spec import Spec
 from mediaserver.server.calls.event_hub import EventHub
 from mediaserver.server.calls.selection import Chosen
 from mediaserver.server.calls.view import CallView
+from mediaserver.server.calls.views.others import Neighbour, Neighbours
 from mediaserver.server.calls.views.viewed import ViewedCall
 from mediaserver.server.calls.watching.load import RunnerLoad
 from mediaserver.settings import Settings
@@ -145,16 +146,22 @@ class InlineRunner:
         chosen: the chain.
         settings: how errors and returns are answered.
         batches: hear calls together; None: a chain with a batch processor fails.
+        neighbours: the calls of this process; None: this one sees no other, nor is it seen.
     """
 
     def __init__(
-        self, chosen: Sequence[Chosen], settings: Settings, batches: Batches | None = None
+        self,
+        chosen: Sequence[Chosen],
+        settings: Settings,
+        batches: Batches | None = None,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self.names: tuple[str, ...] = tuple(choice.spec.name for choice in chosen)
         self.n_errors: int = 0
         self._chosen = chosen
         self._settings = settings
         self._batches = batches
+        self._neighbours = neighbours or Neighbours()
         budget = Budget(settings.budget_ms / 1000, self._over_budget)
         self._chain = Chain([], self._failed, budget, monotonic)
         self.run: Callable[[Frame], None] = self._chain.run
@@ -181,10 +188,13 @@ class InlineRunner:
     def begin(self, call: RunningCall) -> None:
         """See ``Runner``."""
         self._call = call
-        loop = asyncio.get_running_loop()
+        self._neighbours.add(Neighbour(call, self._events, self._chain))
+        loop, others = asyncio.get_running_loop(), self._neighbours.others
         for choice in self._chosen:
             spec = choice.spec
-            view = CallView(call, self._events, spec.name, spec.rate, self._adopt, spec.history_s)
+            view = CallView(
+                call, self._events, spec.name, spec.rate, self._adopt, spec.history_s, others
+            )
             self._views.append(view)
             if spec.is_filter or spec.is_batch:
                 self._make_stage(view, choice)
@@ -205,6 +215,8 @@ class InlineRunner:
 
     def end(self, reason: str) -> None:
         """See ``Runner``."""
+        if self._call is not None:
+            self._neighbours.remove(self._call)
         self._chain.close()
         self._events.publish(Stop(reason))
         self._events.close()
@@ -367,6 +379,7 @@ class InlineRunners:
 
     def __init__(self, batches: Batches | None = None) -> None:
         self._batches = batches
+        self._neighbours = Neighbours()
 
     n_hosts: tuple[int, int] = (0, 0)
     resident_bytes = 0
@@ -378,7 +391,7 @@ class InlineRunners:
 
     def make_runner(self, chosen: Sequence[Chosen], settings: Settings) -> Runner:
         """See ``Runners``."""
-        return InlineRunner(chosen, settings, self._batches)
+        return InlineRunner(chosen, settings, self._batches, self._neighbours)
 
     async def close(self) -> None:
         """See ``Runners``."""

@@ -19,7 +19,7 @@ from mediaserver.logs import CallLogger
 from mediaserver.media.align import PairAligner
 from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.observer import CallSummary
-from mediaserver.processors.api import AudioSource, Event, Mark, Play, ResultT, Utterance
+from mediaserver.processors.api import AudioSource, Call, Event, Mark, Play, ResultT, Utterance
 from mediaserver.processors.chain import RateConverter
 from mediaserver.processors.control import CallControl
 from mediaserver.processors.utterances import check_detector, utterances
@@ -47,6 +47,7 @@ class CallView:
         rate_hz: the rate it wants frames at; None takes them as they are.
         adopt: told of each task that it starts.
         history_s: seconds of frames that are kept for it.
+        others: the other calls of the process, for one that looks.
     """
 
     def __init__(
@@ -57,9 +58,10 @@ class CallView:
         rate_hz: int | None,
         adopt: Callable[[CallView, asyncio.Task[Any]], None] = lambda _, __: None,
         history_s: float = 0.0,
+        others: Callable[[CallView], Mapping[str, Call]] = lambda _: {},
     ) -> None:
         self._call = call
-        self._adopt = adopt
+        self.adopt, self.others = adopt, others
         self._events = events
         self.name = name
         self._rates = RateConverter(rate_hz) if rate_hz is not None else None
@@ -70,7 +72,7 @@ class CallView:
         n_kept = max(round(100 * history_s), FRAMES_LIMIT)
         self._kept: deque[Frame] | None = deque(maxlen=n_kept)
         self._is_starting, self._has_history = True, history_s > 0
-        self._rate_hz = rate_hz
+        self.wanted_hz: int | None = rate_hz
         self._send_at = 0.0
         self._log: CallLogger | None = None
         self._play_live = call.outbound.play_live
@@ -130,7 +132,7 @@ class CallView:
     @property
     def rate(self) -> int:
         """Of the frames this processor gets, in Hz."""
-        return self._rate_hz or self._call.facts.formats.rate
+        return self.wanted_hz or self._call.facts.formats.rate
 
     @property
     def send_codec(self) -> str:
@@ -156,6 +158,16 @@ class CallView:
     def l16_byte_order(self) -> ByteOrder | None:
         """See ``Call.l16_byte_order``."""
         return self._call.inbound.l16_byte_order
+
+    @property
+    def pressed(self) -> deque[str]:
+        """See ``Call.pressed``."""
+        return self._events.pressed
+
+    @property
+    def calls(self) -> Mapping[str, Call]:
+        """See ``Call.calls``."""
+        return self.others(self)
 
     @property
     def control(self) -> CallControl:
@@ -249,7 +261,7 @@ class CallView:
 
     def takes(self, rate_hz: int | None) -> None:
         """A filter's instance says at which rate it wants its frames."""
-        self._rate_hz = rate_hz
+        self.wanted_hz = rate_hz
 
     async def clear(self) -> dict[Play, float]:
         """See ``Call.clear``."""
@@ -287,7 +299,7 @@ class CallView:
         task = asyncio.get_running_loop().create_task(
             coroutine, name=name or f"{self.name} {self.id}"
         )
-        self._adopt(self, task)
+        self.adopt(self, task)
         return task
 
     async def hangup(self, *, after_playout: bool = False) -> None:

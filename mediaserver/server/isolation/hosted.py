@@ -16,8 +16,9 @@ from mediaserver.media.frames import Frame
 from mediaserver.processors.parameters import from_call
 from mediaserver.processors.spec import Spec
 from mediaserver.server.calls.hangups import ControlEncoding
-from mediaserver.server.calls.runner import Batches
+from mediaserver.server.calls.runner import Batches, InlineRunner
 from mediaserver.server.calls.selection import Chosen, load
+from mediaserver.server.calls.views.others import Neighbours
 from mediaserver.server.calls.watching.blame import Culprit, LoopWatch
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.link import Link
@@ -57,6 +58,7 @@ class ProcessorHost:
         batches: Batches | None = None,
     ) -> None:
         self._batches = batches
+        self._neighbours = Neighbours()
         self._settings = settings
         self._named = [each for _, each in settings.named()]
         self._specs = specs
@@ -126,11 +128,9 @@ class ProcessorHost:
             self._link,
             number,
             opened,
-            chosen,
-            self._settings,
+            InlineRunner(chosen, self._settings, self._batches, self._neighbours),
             self._control,
             self._forget,
-            self._batches,
         )
         call.begin()
 

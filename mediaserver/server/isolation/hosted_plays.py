@@ -103,10 +103,11 @@ class HostedPlays:
             partial(self._say, messages.Pull(number)),
             partial(self._say, messages.StopSource(number)),
         )
+        is_whole = start.clip and self._outbound.playout.plays_clips_only
         self._take(
             number,
             lambda: self._outbound.accept(
-                source.chunks(),
+                source.whole() if is_whole else source.chunks(),
                 start.rate or None,
                 live=start.live,
                 ahead_s=float("inf") if start.clip else start.ahead_s,
@@ -282,3 +283,9 @@ class _Source:
         finally:
             if not self._is_over:
                 self._stop()
+
+    async def whole(self) -> AsyncIterator[Int16Array]:
+        """All its chunks as one: in mode mp3 each would be a file of its own."""
+        chunks = [chunk async for chunk in self.chunks()]
+        if chunks:
+            yield np.concatenate(chunks)

@@ -20,6 +20,7 @@ from mediaserver.processes.supervisor import Supervisor
 from mediaserver.server.calls.hangups import ControlEncoding
 from mediaserver.server.calls.runner import Batches, InlineRunner, Runner
 from mediaserver.server.calls.selection import Chosen
+from mediaserver.server.calls.views.others import Neighbours
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.host import HostProcess
 from mediaserver.server.isolation.runner import IsolatedRunner
@@ -61,6 +62,7 @@ class HostPool:
     ) -> None:
         self._settings = settings
         self._batches = batches
+        self._neighbours = Neighbours()
         self._control = control
         self._numbers = itertools.count(1)
         self._hosts: dict[int, HostProcess] = {}
@@ -134,7 +136,7 @@ class HostPool:
     def make_runner(self, chosen: Sequence[Chosen], settings: Settings) -> Runner:
         """What runs a chain: inline, unless one of its processors asks for isolation."""
         if not any(choice.isolated for choice in chosen):
-            return InlineRunner(chosen, settings, self._batches)
+            return InlineRunner(chosen, settings, self._batches, self._neighbours)
         taps = [choice for choice in chosen if choice.spec.tap]
         chain = tuple(choice.index for choice in chosen if not choice.spec.tap)
         outside = chosen[0].outside

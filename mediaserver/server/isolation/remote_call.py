@@ -16,13 +16,11 @@ from mediaserver.observer import CallSummary
 from mediaserver.processors.api import Event
 from mediaserver.server.calls.facts import CallFacts
 from mediaserver.server.calls.hangups import ControlEncoding
-from mediaserver.server.calls.runner import Batches, InlineRunner
-from mediaserver.server.calls.selection import Chosen
+from mediaserver.server.calls.runner import InlineRunner
 from mediaserver.server.calls.watching.load import RunnerLoad
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.link import Link
 from mediaserver.server.isolation.remote_plays import RemotePlays
-from mediaserver.settings import Settings
 from mediaserver.wire.messages import Start
 
 
@@ -41,11 +39,9 @@ class RemoteCall:
         link: the way there.
         number: the call's number on it.
         opened: what is known of the call.
-        chosen: its chain.
-        settings: how errors and returns are answered.
+        runner: runs its chain.
         control: encodes and reads what goes to and comes from the control client.
         done: called once nothing of the call is left here.
-        batches: hear the calls of this host together.
     """
 
     def __init__(
@@ -53,11 +49,9 @@ class RemoteCall:
         link: Link,
         number: int,
         opened: messages.OpenCall,
-        chosen: Sequence[Chosen],
-        settings: Settings,
+        runner: InlineRunner,
         control: ControlEncoding,
         done: Callable[[int], None],
-        batches: Batches | None = None,
     ) -> None:
         self.state: dict[str, Any] = {}
         self.facts: CallFacts = facts_of(opened.facts)
@@ -75,7 +69,7 @@ class RemoteCall:
         self._done = done
         self._requests = itertools.count(1)
         self._replies: dict[int, asyncio.Future[Any]] = {}
-        self._runner = InlineRunner(chosen, settings, batches)
+        self._runner = runner
         self._load = RunnerLoad()
         self._unsent_told_s = 0.0  # what ``_stats`` has of ``outbound.unsent_s``
         self._n_abandoned = 0

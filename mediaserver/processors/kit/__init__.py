@@ -1,0 +1,1 @@
+"""What bots are often made of: sources of sound, digits gathered."""
