@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mediaserver import Call, Dtmf, processor
+from mediaserver import Call, Dtmf, beep, processor, tone
 
 RATE_HZ = 8000
 
@@ -37,7 +37,7 @@ async def voicemail(
         quiet_db: what is below is no voice, in dB of full scale.
     """
     await call.play(greeting)
-    await (await call.play(tone(1000, 0.3), RATE_HZ)).finished()
+    await (await call.play(beep())).finished()
     path = folder / f"{call.id.replace(':', '-')}.wav"
     path.parent.mkdir(parents=True, exist_ok=True)
     with wave.open(str(path), "wb") as file:
@@ -48,7 +48,7 @@ async def voicemail(
             async with asyncio.timeout(most_s):
                 await take_down(call, file, pressed, quiet_s, quiet_db)
     call.log.info("message in %s", path)
-    await call.play(tone(600, 0.3), RATE_HZ)
+    await call.play(tone(600))
     await call.hangup(after_playout=True)
 
 
@@ -72,9 +72,3 @@ async def take_down(
             heard_s = at_s
         if at_s - heard_s >= quiet_s or over.is_set():
             return
-
-
-def tone(pitch_hz: float, seconds: float) -> np.typing.NDArray[np.int16]:
-    """A sine tone."""
-    at_s = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
-    return (8000 * np.sin(2 * np.pi * pitch_hz * at_s)).astype(np.int16)

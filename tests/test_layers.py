@@ -55,7 +55,7 @@ MAY: dict[str, set[str]] = {
     "media.playout": {"media", "telephony_codecs"},
     "processors": {"media", "telephony_codecs"},
     "processors.builtin": {"processors", *MEDIA},
-    "bridges": {"processors", *MEDIA},
+    "bridges": {"processors", "processors.kit", *MEDIA},
     "processes": {"errors", "logs"},
     "server.sockets": set(),
     "server.admission": {"wire"},

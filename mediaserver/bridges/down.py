@@ -6,16 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import numpy as np
-
 from mediaserver.bridges.errors import ServiceError
 from mediaserver.errors import CallEndedError, MediaServerError
-from mediaserver.media.frames import Int16Array
 from mediaserver.processors.api import Call
+from mediaserver.processors.kit.tones import tone
 
 TONES_HZ = (950, 1400, 1800)
-TONE_S = 0.33
-TONES_RATE_HZ = 8000
+TONE_MS = 330.0
 
 
 @asynccontextmanager
@@ -44,10 +41,8 @@ async def on_service_down(
 
 async def _end_kindly(call: Call, clip: Path | str | None, transfer_to: str | None) -> None:
     await call.clear()
-    if clip is None:
-        play = await call.play(failure_tones(), TONES_RATE_HZ)
-    else:
-        play = await call.play(clip)
+    for source in [clip] if clip else [tone(hertz, ms=TONE_MS) for hertz in TONES_HZ]:
+        play = await call.play(source)
     await play.finished()
     if transfer_to is not None:
         try:
@@ -59,10 +54,3 @@ async def _end_kindly(call: Call, clip: Path | str | None, transfer_to: str | No
         else:
             return
     await call.hangup()
-
-
-def failure_tones() -> Int16Array:
-    """Three rising tones, as a telephone network plays where a call failed; 8000 Hz."""
-    at_s = np.arange(round(TONE_S * TONES_RATE_HZ)) / TONES_RATE_HZ
-    tones = [6000 * np.sin(2 * np.pi * hertz * at_s) for hertz in TONES_HZ]
-    return np.concatenate(tones).astype(np.int16)
