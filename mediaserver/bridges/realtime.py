@@ -168,6 +168,8 @@ class Realtime(AudioSocket):
         self._replies: dict[str, _Reply] = {}
         self._cut: deque[str] = deque(maxlen=100)
         self._is_answering = False
+        self._wanted: dict[str, Any] | None = None  # an answer that has not begun
+        self._owed: dict[str, Any] | None = None  # one that a lost connection took with it
         self._n_failed = 0
         self._listener: Task[None] | None = None
 
@@ -182,8 +184,8 @@ class Realtime(AudioSocket):
 
     def create_response(self, instructions: str | None = None) -> None:
         """Have the model speak now: to greet the caller, or behind the result of a tool."""
-        response = {"instructions": instructions} if instructions else {}
-        self.send({"type": "response.create", "response": response})
+        self._wanted = {"instructions": instructions} if instructions else {}
+        self.send({"type": "response.create", "response": self._wanted})
         self.expect_answer()
 
     async def interrupt(self) -> None:
@@ -196,9 +198,13 @@ class Realtime(AudioSocket):
     # See ``AudioSocket``.
 
     async def opened(self, connection: ClientConnection) -> None:
-        """The session's settings go first."""
+        """The session's settings go first; then what the last connection did not answer."""
         update = {"type": "session.update", "session": self._session.update()}
         await connection.send(msgspec.json.encode(update).decode())
+        if self._owed is not None:
+            self.send({"type": "response.create", "response": self._owed})
+            self._wanted, self._owed = self._owed, None
+            self.expect_answer()
 
     def encode(self, samples: Int16Array) -> str:
         """Audio goes as base64 in a message."""
@@ -214,6 +220,7 @@ class Realtime(AudioSocket):
             self._end_reply(str(message.get("item_id")))
         elif kind == "input_audio_buffer.speech_started":
             self.answered()
+            self._wanted = None  # they go on speaking
             if self._session.interrupted_by == "service":
                 await self.interrupt()
         elif kind == "input_audio_buffer.speech_stopped":
@@ -228,7 +235,11 @@ class Realtime(AudioSocket):
         self._events.put(message)
 
     def lost(self) -> None:
-        """What has come of an answer is heard; the next session knows nothing of it."""
+        """What has come of an answer is heard; the next session knows nothing of it.
+
+        One that had not begun is asked for there, so that the caller is not left in silence.
+        """
+        self._owed, self._wanted = self._wanted, None
         for reply in self._replies.values():
             reply.stream.end()
         self._cut.extend(self._replies)
@@ -245,7 +256,7 @@ class Realtime(AudioSocket):
 
     async def _play(self, delta: _Delta) -> None:
         self.answered()
-        self._n_failed = 0
+        self._n_failed, self._wanted = 0, None
         octets = from_base64(delta.delta)
         if delta.item_id in self._cut:
             return
@@ -275,6 +286,7 @@ class Realtime(AudioSocket):
         own = session if self._session.dialect == "beta" else session["audio"]["input"]
         turns = own.get("turn_detection")
         if turns and turns.get("create_response", True):
+            self._wanted = {}
             self.expect_answer()
 
     def _response_done(self, response: _Response) -> None:
@@ -283,6 +295,7 @@ class Realtime(AudioSocket):
         for reply in self._replies.values():
             reply.stream.end()
         if response.status != "failed":
+            self._wanted = None
             return
         details = response.status_details or _StatusDetails()
         problem = details.error or _Problem()
@@ -290,7 +303,7 @@ class Realtime(AudioSocket):
         self._problem(problem)
         if self._n_failed >= MAX_FAILED:
             raise ServiceDownError(self.service, "its answers fail")
-        self.create_response()
+        self.create_response((self._wanted or {}).get("instructions"))
 
     def _problem(self, problem: _Problem) -> None:
         told = self._clean(f"{problem.code or problem.type}: {problem.message}")

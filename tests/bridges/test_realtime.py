@@ -112,6 +112,21 @@ async def test_barge_in_of_the_call_itself(pace: float | None) -> None:
             assert service.problems == []
 
 
+async def test_an_answer_that_a_lost_connection_took_is_asked_for_again() -> None:
+    """With the same instructions: the caller is not left in silence."""
+    async with (
+        RealtimeService([tone(0.5, 24_000)], KEY) as service,
+        on_call(greeted(service)) as on,
+    ):
+        service.delay_s = 0.3
+        await service.wait_until(lambda: len(service.events) == 2)
+        service.cut()
+        await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.45, 20)
+        asked = [event for event in service.events if event["type"] == "response.create"]
+        greet = {"type": "response.create", "response": {"instructions": "Greet the caller."}}
+        assert asked == [greet, greet]
+
+
 async def test_an_answer_that_failed_is_asked_for_once_more() -> None:
     """The second one is heard."""
 
