@@ -173,6 +173,7 @@ MAY: dict[str, set[str]] = {
     "carrier.fork": {"carrier", "telephony_codecs"},
     "carrier.rest": {"carrier", "carrier.fork", "telephony_codecs"},
     "testing": {"telephony_codecs"},
+    "testing.calls": {"app", "carrier", "telephony_codecs"},
     "cli": {
         "",
         "app",

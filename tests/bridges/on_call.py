@@ -12,9 +12,9 @@ import pytest
 from mediaserver import Call, processor
 from mediaserver.app import MediaServer
 from mediaserver.bridges import Limits
-from mediaserver.carrier import CallPlan, FakeCall
-from mediaserver.settings import ProcessorSetting, Settings
-from tests.examples.agents import KEYS, Talker
+from mediaserver.carrier import FakeCall
+from mediaserver.testing.calls import Caller, called
+from tests.examples.agents import KEYS
 
 QUICK = Limits(connect_s=2.0, give_up_s=0.8, answer_s=0.8, first_wait_s=0.05, close_s=0.5)
 
@@ -31,7 +31,7 @@ class OnCall(NamedTuple):
 
     server: MediaServer
     call: FakeCall
-    caller: Talker
+    caller: Caller
     outcome: asyncio.Future[object]
 
     def counted(self, name: str) -> int:
@@ -56,12 +56,9 @@ async def on_call(handle: Callable[[Call], Awaitable[object]]) -> AsyncIterator[
             outcome.set_exception(error)
             outcome.exception()  # a test need not ask for it
 
-    settings = Settings(port=0, processors=(ProcessorSetting(handler),), reconnect_grace_s=0)
     with pytest.MonkeyPatch.context() as patch:
         for name, key in KEYS.items():
             patch.setenv(name, key)
-        async with MediaServer(settings) as server:
-            async with FakeCall.connect(server.url, CallPlan(seconds=60.0)) as call:
-                async with Talker(call) as caller:
-                    yield OnCall(server, call, caller, outcome)
-            assert server.service.counters["processor_errors"] == 0
+        async with called(handler) as caller:
+            yield OnCall(caller.server, caller.call, caller, outcome)
+            assert caller.server.service.counters["processor_errors"] == 0

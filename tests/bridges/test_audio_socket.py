@@ -19,7 +19,7 @@ from mediaserver.bridges import (
 )
 from mediaserver.testing import RealtimeService
 from tests.bridges.on_call import QUICK, on_call
-from tests.examples.agents import KEYS, heard_s, tone
+from tests.examples.agents import KEYS, heard_s, speak, tone
 
 KEY = KEYS["OPENAI_API_KEY"]
 ANSWER = [tone(0.5, 24_000)]
@@ -40,7 +40,7 @@ def talking(service: RealtimeService, **session: Any) -> Any:
 async def test_the_callers_audio_reaches_the_service_whole() -> None:
     """At the service's rate, and the connection is closed with the call."""
     async with RealtimeService(ANSWER, KEY) as service, on_call(talking(service)) as on:
-        await on.caller.say(0.5)
+        await speak(on.caller, 0.5)
         await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.4, 20)
         await on.call.hang_up()
         assert await on.result() == "over"
@@ -58,7 +58,7 @@ async def test_what_is_said_while_there_is_no_connection_is_sent_later() -> None
     await service.start()
     await service.stop()
     async with on_call(talking(service)) as on:
-        await on.caller.say(0.4)
+        await speak(on.caller, 0.4)
         await service.start()
         try:
             await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.4, 20)
@@ -73,7 +73,7 @@ async def test_a_lost_connection_is_made_again() -> None:
         await service.wait_until(lambda: service.heard)
         service.cut()
         await service.wait_until(lambda: service.n_connections == 2)
-        await on.caller.say(0.4)
+        await speak(on.caller, 0.4)
         await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.4, 20)
         assert [event["type"] for event in service.events] == ["session.update"] * 2
         assert on.counted("bridge_lost") == 1
@@ -134,7 +134,7 @@ async def test_garbage_is_left_out_and_counted() -> None:
         await service.wait_until(lambda: service.heard)
         for garbage in GARBAGE:
             await service.say(garbage)
-        await on.caller.say(0.4)
+        await speak(on.caller, 0.4)
         await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.4, 20)
         assert on.counted("bridge_odd") == len(GARBAGE)
         for garbage in GARBAGE * 5:

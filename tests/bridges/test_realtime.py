@@ -9,7 +9,7 @@ from mediaserver import Call, Interrupted
 from mediaserver.bridges import Realtime, RealtimeSession, ServiceDownError, ServiceRefusedError
 from mediaserver.testing import RealtimeService
 from tests.bridges.on_call import QUICK, on_call
-from tests.examples.agents import KEYS, heard_s, tone
+from tests.examples.agents import KEYS, heard_s, speak, tone
 
 KEY = KEYS["OPENAI_API_KEY"]
 
@@ -71,7 +71,7 @@ async def test_both_forms_are_spoken(dialect: Any) -> None:
             return [event["type"] async for event in bot]
 
     async with RealtimeService([tone(0.5, 24_000)], KEY) as service, on_call(handle) as on:
-        await on.caller.say(0.4)
+        await speak(on.caller, 0.4)
         await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.45, 20)
         await on.call.hang_up()
         kinds = await on.result()
@@ -174,6 +174,6 @@ async def test_an_answer_cut_by_a_lost_connection_is_heard_as_far_as_it_came() -
         await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.3, 20)
         service.cut()
         await service.wait_until(lambda: service.n_connections == 2)
-        await on.caller.say(0.4)
+        await speak(on.caller, 0.4)
         await on.call.wait_until(lambda: heard_s(on.call, 600) > 0.45, 20)
         assert np.abs(heard_s(on.call, 300)) < 2.0

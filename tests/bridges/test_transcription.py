@@ -8,7 +8,7 @@ from mediaserver import Call
 from mediaserver.bridges import ServiceDownError, Transcript, Transcription, TranscriptionSession
 from mediaserver.testing import TranscriptionService
 from tests.bridges.on_call import QUICK, on_call
-from tests.examples.agents import KEYS
+from tests.examples.agents import KEYS, speak, tone
 
 KEY = KEYS["DEEPGRAM_API_KEY"]
 
@@ -45,9 +45,9 @@ async def test_turns_come_as_they_end_and_the_last_one_with_the_call() -> None:
     """Interim texts may come before; of what is begun at the call's end the service tells too."""
     lines = ["good morning", "I would like to"]
     async with TranscriptionService(lines, KEY) as service, on_call(listening(service)) as on:
-        await on.caller.say(0.6)
+        await speak(on.caller, 0.6)
         await service.wait_until(lambda: service.heard_s > 1.2)
-        on.caller.is_loud = True
+        on.caller.begin(tone(20.0, 8000), 8000)
         await service.wait_until(lambda: service.n_lines == 2)
         await on.call.hang_up()
         found = await on.result()
@@ -64,11 +64,11 @@ async def test_what_was_said_before_a_lost_connection_is_not_lost() -> None:
     """Times go on behind it."""
     async with TranscriptionService(["one", "two"], KEY) as service:
         async with on_call(listening(service)) as on:
-            await on.caller.say(0.4)
+            await speak(on.caller, 0.4)
             await service.wait_until(lambda: service.heard_s > 1.0)
             service.cut()
             await service.wait_until(lambda: service.n_connections == 2)
-            await on.caller.say(0.4)
+            await speak(on.caller, 0.4)
             await service.wait_until(lambda: service.n_lines == 2)
             await on.call.hang_up()
             found = await on.result()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import wave
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +14,7 @@ import pytest
 from mediaserver.app import MediaServer
 from mediaserver.carrier import FakeCall
 from mediaserver.settings import ProcessorSetting, Settings
+from mediaserver.testing.calls import Caller
 from telephony_codecs import Int16Array
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -53,38 +52,9 @@ def tone(seconds: float, rate_hz: int, pitch_hz: float = 300.0, level: int = 800
     return (level * np.sin(2 * np.pi * pitch_hz * at_s)).astype(np.int16)
 
 
-class Talker:
-    """Sends a caller's audio in real time: silence, but a tone while ``is_loud``.
-
-    ``async with`` sends it.
-    """
-
-    def __init__(self, call: FakeCall) -> None:
-        self.call = call
-        self.is_loud = False
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Talker:
-        self._task = asyncio.create_task(self._send())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _send(self) -> None:
-        loud, quiet = tone(0.02, 8000), np.zeros(160, np.int16)
-        begin = self.call.now()
-        for n in itertools.count(1):
-            await self.call.send_audio(loud if self.is_loud else quiet)
-            await asyncio.sleep(max(0.0, begin + 0.02 * n - self.call.now()))
-
-    async def say(self, seconds: float) -> None:
-        """Speak for so long, and be silent again."""
-        self.is_loud = True
-        await asyncio.sleep(seconds)
-        self.is_loud = False
+async def speak(caller: Caller, seconds: float) -> None:
+    """Have the caller make a sound for so long."""
+    await caller.say(tone(seconds, 8000), 8000)
 
 
 def heard_s(call: FakeCall, pitch_hz: float) -> float:

@@ -15,8 +15,9 @@ from mediaserver.carrier import Audio, CallPlan, FakeCall, place_call
 from mediaserver.carrier.rest.habits import Habits
 from mediaserver.settings import ProcessorSetting
 from mediaserver.testing import RealtimeService, SynthesisService, TranscriptionService
+from mediaserver.testing.calls import Caller
 from tests.control.test_end_to_end import world
-from tests.examples.agents import EXAMPLES, KEYS, Talker, Where, heard_s, serving, tone, wav_of
+from tests.examples.agents import EXAMPLES, KEYS, Where, heard_s, serving, speak, tone, wav_of
 
 GREETING_HZ, ANSWER_HZ, CLIP_HZ = 300, 600, 1000
 
@@ -38,19 +39,19 @@ async def test_voice_agent(tmp_path: Path) -> None:
             bot = {"url": service.url, "sorry": str(clip)}
             async with serving(where, "voice_agent.py:agent", **bot) as server:
                 async with FakeCall.connect(server.url, CallPlan(seconds=60.0)) as call:
-                    async with Talker(call) as caller:
+                    async with Caller(call, server) as caller:
                         await conversation(service, call, caller)
 
     await inline_and_isolated(run)
 
 
-async def conversation(service: RealtimeService, call: FakeCall, caller: Talker) -> None:
+async def conversation(service: RealtimeService, call: FakeCall, caller: Caller) -> None:
     """What happens, second by second."""
     await call.wait_until(lambda: heard_s(call, GREETING_HZ) > 0.75, 20)
     await asyncio.sleep(0.4)  # its end is told by a mark
-    await caller.say(0.6)
+    await speak(caller, 0.6)
     await call.wait_until(lambda: heard_s(call, ANSWER_HZ) > 1.0, 20)
-    await caller.say(0.4)
+    await speak(caller, 0.4)
     await service.wait_until(lambda: service.truncations)
     (cut,) = service.truncations
     (clear,) = call.intake.ear.cuts
@@ -79,22 +80,22 @@ async def test_speech_agent(tmp_path: Path) -> None:
             bot |= {"listen_url": ear.url, "speak_url": mouth.url}
             async with serving(where, "speech_agent.py:agent", **bot) as server:
                 async with FakeCall.connect(server.url, CallPlan(seconds=60.0)) as call:
-                    async with Talker(call) as caller:
+                    async with Caller(call, server) as caller:
                         await three_parts(ear, mouth, call, caller)
 
     await inline_and_isolated(run)
 
 
 async def three_parts(
-    ear: TranscriptionService, mouth: SynthesisService, call: FakeCall, caller: Talker
+    ear: TranscriptionService, mouth: SynthesisService, call: FakeCall, caller: Caller
 ) -> None:
     """What happens, second by second; the stand-in hums 60 ms for each character."""
     greeting_s, answer = 0.06 * len("Good day."), "You said: my name is Ann. What else?"
     await call.wait_until(lambda: heard_s(call, GREETING_HZ) > greeting_s - 0.05, 20)
-    await caller.say(0.5)
+    await speak(caller, 0.5)
     await call.wait_until(lambda: heard_s(call, GREETING_HZ) > greeting_s + 0.5, 20)
     assert list(mouth.said.values()) == ["Good day.", answer]
-    await caller.say(1.2)
+    await speak(caller, 1.2)
     await mouth.wait_until(lambda: len(mouth.said) == 3)
     assert call.intake.ear.cuts, "the answer was interrupted"
     assert heard_s(call, GREETING_HZ) < greeting_s + 0.06 * len(answer)
