@@ -19,11 +19,14 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from mediaserver.app import MediaServer
 from mediaserver.carrier import CallPlan, FakeCall
 from mediaserver.settings import ProcessorSetting, Settings
 from telephony_codecs import Int16Array, resample_clip
+
+Int32Array = npt.NDArray[np.int32]
 
 CHUNKS_PER_S = 50
 # What is louder is heard: -40 dB of full scale.
@@ -106,12 +109,13 @@ class Caller:
         """Seconds in which something was audible."""
         return int(np.count_nonzero(self._audible())) / CHUNKS_PER_S
 
-    def _audible(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def _audible(self) -> npt.NDArray[np.bool_]:
         """Of each 20 ms heard so far."""
         heard = self.heard
         n_window = self.rate // CHUNKS_PER_S
         windows = heard[: len(heard) // n_window * n_window].reshape(-1, n_window)
-        return np.abs(windows.astype(np.int32)).max(axis=1, initial=0) >= AUDIBLE
+        peaks: Int32Array = np.abs(windows.astype(np.int32)).max(axis=1, initial=0)
+        return peaks >= AUDIBLE
 
     @property
     def quiet_s(self) -> float:

@@ -9,7 +9,7 @@ from mediaserver import Call, Interrupted
 from mediaserver.bridges import Realtime, RealtimeSession, ServiceDownError, ServiceRefusedError
 from mediaserver.testing import RealtimeService
 from tests.bridges.on_call import QUICK, on_call
-from tests.examples.agents import KEYS, heard_s, speak, tone
+from tests.examples.agents import KEYS, Lag, heard_s, speak, tone
 
 KEY = KEYS["OPENAI_API_KEY"]
 
@@ -101,10 +101,11 @@ async def test_barge_in_of_the_call_itself(pace: float | None) -> None:
 
     async with RealtimeService([tone(4.0, 24_000)], KEY) as service:
         service.pace = pace
-        async with on_call(handle) as on:
+        async with Lag() as lag, on_call(handle) as on:
             await service.wait_until(lambda: service.truncations)
             (cut,) = service.truncations
-            assert abs(cut.heard_ms - 1000 * heard_s(on.call, 300)) <= 60
+            off_ms = abs(cut.heard_ms - 1000 * heard_s(on.call, 300))
+            assert off_ms <= 40 + lag.most_ms
             kinds = [event["type"] for event in service.events]
             expected = ["session.update", "response.create"]
             expected += ["response.cancel"] if pace else []

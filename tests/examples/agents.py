@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import wave
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any, Literal
 
 import numpy as np
@@ -55,6 +57,32 @@ def tone(seconds: float, rate_hz: int, pitch_hz: float = 300.0, level: int = 800
 async def speak(caller: Caller, seconds: float) -> None:
     """Have the caller make a sound for so long."""
     await caller.say(tone(seconds, 8000), 8000)
+
+
+class Lag:
+    """How late this machine is: ``async with`` watches it.
+
+    Attributes:
+        most_ms: the longest time by which something that was due came late.
+    """
+
+    def __init__(self) -> None:
+        self.most_ms = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Lag:
+        self._task = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            begin = monotonic()
+            await asyncio.sleep(0.005)
+            self.most_ms = max(self.most_ms, 1000 * (monotonic() - begin) - 5)
 
 
 def heard_s(call: FakeCall, pitch_hz: float) -> float:

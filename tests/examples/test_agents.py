@@ -16,8 +16,8 @@ from mediaserver.carrier.rest.habits import Habits
 from mediaserver.settings import ProcessorSetting
 from mediaserver.testing import RealtimeService, SynthesisService, TranscriptionService
 from mediaserver.testing.calls import Caller
-from tests.control.test_end_to_end import world
-from tests.examples.agents import EXAMPLES, KEYS, Where, heard_s, serving, speak, tone, wav_of
+from tests.control.test_end_to_end import World, world
+from tests.examples.agents import EXAMPLES, KEYS, Lag, Where, heard_s, serving, speak, tone, wav_of
 
 GREETING_HZ, ANSWER_HZ, CLIP_HZ = 300, 600, 1000
 
@@ -51,13 +51,15 @@ async def conversation(service: RealtimeService, call: FakeCall, caller: Caller)
     await asyncio.sleep(0.4)  # its end is told by a mark
     await speak(caller, 0.6)
     await call.wait_until(lambda: heard_s(call, ANSWER_HZ) > 1.0, 20)
-    await speak(caller, 0.4)
-    await service.wait_until(lambda: service.truncations)
+    async with Lag() as lag:
+        await speak(caller, 0.4)
+        await service.wait_until(lambda: service.truncations)
     (cut,) = service.truncations
     (clear,) = call.intake.ear.cuts
     assert clear.n_samples > 0
     heard_ms = 1000 * heard_s(call, ANSWER_HZ)
-    assert abs(cut.heard_ms - heard_ms) <= 60, (cut, heard_ms)
+    # Two frames, and what the machine itself was late by.
+    assert abs(cut.heard_ms - heard_ms) <= 40 + lag.most_ms, (cut, heard_ms, lag.most_ms)
     assert service.problems == []
     await service.stop()
     gone_s = call.now()
@@ -106,7 +108,9 @@ async def three_parts(
 
 
 async def test_live_transcript(
-    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    look_for_canaries: Callable[[str, str], None],
 ) -> None:
     """A line for each thing that one of both said."""
 
@@ -122,7 +126,9 @@ async def test_live_transcript(
 
     with caplog.at_level("INFO"):
         await inline_and_isolated(run)
-    text = "\n".join(record.getMessage() for record in caplog.records) + capfd.readouterr().err
+    written = capfd.readouterr().err
+    look_for_canaries("what the processes wrote", written)
+    text = "\n".join(record.getMessage() for record in caplog.records) + written
     for track in ("inbound", "outbound"):
         assert len(re.findall(rf"{track} at 0\.\d s: hello", text)) == 2, text
 
@@ -162,7 +168,7 @@ async def test_reminder(where: Where, tmp_path: Path) -> None:
         machine, person, nobody = [await w.dialled() for _ in range(3)]
         for call in (machine, person, nobody):
             await w.actions.start_streaming(call)
-        lines = [w.stream(call).line for call in (machine, person, nobody)]
+        lines = [line_of(w, call) for call in (machine, person, nobody)]
         for call in (machine, person):
             await w.until_heard(call, 0.1)
         detected = {"result": "machine"}
@@ -170,11 +176,18 @@ async def test_reminder(where: Where, tmp_path: Path) -> None:
         w.fake.calls[person].press("1")
         for n in range(3):
             await w.until_event("call.hangup", n + 1)
-        heard = [heard_s(line, GREETING_HZ) for line in lines if line is not None]
+        heard = [heard_s(line, GREETING_HZ) for line in lines]
         assert heard[0] < 0.9
         assert heard[1] < 0.9
         assert abs(heard[2] - 1.2) < 0.1
         assert w.server.service.counters["processor_errors"] == 0
+
+
+def line_of(w: World, call: str) -> FakeCall:
+    """Telnyx's side of a call that is streamed."""
+    line = w.stream(call).line
+    assert line is not None
+    return line
 
 
 async def test_ivr(where: Where, tmp_path: Path) -> None:
@@ -186,8 +199,7 @@ async def test_ivr(where: Where, tmp_path: Path) -> None:
         call = await w.dialled()
         await w.actions.start_streaming(call)
         await w.until_heard(call, 0.2)
-        line = w.stream(call).line
-        assert line is not None
+        line = line_of(w, call)
         w.fake.calls[call].press("3")
         await line.wait_until(lambda: heard_s(line, CLIP_HZ) > 0.35, 20)
         w.fake.calls[call].press("1")
@@ -200,7 +212,6 @@ async def test_ivr(where: Where, tmp_path: Path) -> None:
     async with world(example("ivr.py:menu", where, **files, wait_s=0.2), echo=False) as w:
         call = await w.dialled()
         await w.actions.start_streaming(call)
-        line = w.stream(call).line
-        assert line is not None
+        line = line_of(w, call)
         await w.until_event("call.hangup")
         assert abs(heard_s(line, GREETING_HZ) - 0.6) < 0.1
