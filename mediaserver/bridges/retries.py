@@ -32,7 +32,7 @@ class Limits(NamedTuple):
     """
 
     connect_s: float = 5.0
-    give_up_s: float = 4.0
+    give_up_s: float = 3.0
     answer_s: float = 8.0
     first_wait_s: float = 0.2
     longest_wait_s: float = 2.0

@@ -22,7 +22,7 @@ from tests.bridges.on_call import QUICK, on_call
 from tests.examples.agents import KEYS, heard_s, speak, tone
 
 KEY = KEYS["OPENAI_API_KEY"]
-ANSWER = [tone(0.5, 24_000)]
+ANSWER = [tone(0.3, 24_000)]
 
 
 def talking(service: RealtimeService, **session: Any) -> Any:
@@ -40,13 +40,13 @@ def talking(service: RealtimeService, **session: Any) -> Any:
 async def test_the_callers_audio_reaches_the_service_whole() -> None:
     """At the service's rate, and the connection is closed with the call."""
     async with RealtimeService(ANSWER, KEY) as service, on_call(talking(service)) as on:
-        await speak(on.caller, 0.5)
-        await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.4, 20)
+        await speak(on.caller, 0.2)
+        await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.25, 20)
         await on.call.hang_up()
         assert await on.result() == "over"
         heard = np.concatenate(service.heard)
         loud = np.abs(heard.astype(np.int32)) > 4000
-        assert 0.3 < np.count_nonzero(loud) / 24_000 < 0.6
+        assert 0.1 < np.count_nonzero(loud) / 24_000 < 0.25
         assert service.problems == []
         assert service.n_connections == 1
         assert on.counted("bridge_lost") == 0
@@ -58,10 +58,10 @@ async def test_what_is_said_while_there_is_no_connection_is_sent_later() -> None
     await service.start()
     await service.stop()
     async with on_call(talking(service)) as on:
-        await speak(on.caller, 0.4)
+        await speak(on.caller, 0.2)
         await service.start()
         try:
-            await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.4, 20)
+            await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.25, 20)
         finally:
             await service.stop()
         assert on.counted("bridge_lost") > 0
@@ -73,8 +73,8 @@ async def test_a_lost_connection_is_made_again() -> None:
         await service.wait_until(lambda: service.heard)
         service.cut()
         await service.wait_until(lambda: service.n_connections == 2)
-        await speak(on.caller, 0.4)
-        await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.4, 20)
+        await speak(on.caller, 0.2)
+        await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.25, 20)
         assert [event["type"] for event in service.events] == ["session.update"] * 2
         assert on.counted("bridge_lost") == 1
 
@@ -134,8 +134,8 @@ async def test_garbage_is_left_out_and_counted() -> None:
         await service.wait_until(lambda: service.heard)
         for garbage in GARBAGE:
             await service.say(garbage)
-        await speak(on.caller, 0.4)
-        await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.4, 20)
+        await speak(on.caller, 0.2)
+        await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.25, 20)
         assert on.counted("bridge_odd") == len(GARBAGE)
         for garbage in GARBAGE * 5:
             await service.say(garbage)

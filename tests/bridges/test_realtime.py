@@ -70,9 +70,9 @@ async def test_both_forms_are_spoken(dialect: Any) -> None:
         async with Realtime(call, session, QUICK) as bot:
             return [event["type"] async for event in bot]
 
-    async with RealtimeService([tone(0.5, 24_000)], KEY) as service, on_call(handle) as on:
-        await speak(on.caller, 0.4)
-        await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.45, 20)
+    async with RealtimeService([tone(0.3, 24_000)], KEY) as service, on_call(handle) as on:
+        await speak(on.caller, 0.2)
+        await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.25, 20)
         await on.call.hang_up()
         kinds = await on.result()
         assert isinstance(kinds, list)
@@ -116,13 +116,13 @@ async def test_barge_in_of_the_call_itself(pace: float | None) -> None:
 async def test_an_answer_that_a_lost_connection_took_is_asked_for_again() -> None:
     """With the same instructions: the caller is not left in silence."""
     async with (
-        RealtimeService([tone(0.5, 24_000)], KEY) as service,
+        RealtimeService([tone(0.3, 24_000)], KEY) as service,
         on_call(greeted(service)) as on,
     ):
         service.delay_s = 0.3
         await service.wait_until(lambda: len(service.events) == 2)
         service.cut()
-        await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.45, 20)
+        await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.25, 20)
         asked = [event for event in service.events if event["type"] == "response.create"]
         greet = {"type": "response.create", "response": {"instructions": "Greet the caller."}}
         assert asked == [greet, greet]
@@ -131,10 +131,10 @@ async def test_an_answer_that_a_lost_connection_took_is_asked_for_again() -> Non
 async def test_an_answer_that_failed_is_asked_for_once_more() -> None:
     """The second one is heard."""
 
-    async with RealtimeService([tone(0.5, 24_000)], KEY) as service:
+    async with RealtimeService([tone(0.3, 24_000)], KEY) as service:
         service.fail_codes = ["rate_limit_exceeded"]
         async with on_call(greeted(service)) as on:
-            await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.45, 20)
+            await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.25, 20)
             assert service.problems == []
 
 
@@ -149,7 +149,7 @@ async def test_answers_that_keep_failing_are_a_service_that_is_down(
     codes: list[str], error: type[Exception]
 ) -> None:
     """Twice in a row; where there is no money left, at once."""
-    async with RealtimeService([tone(0.5, 24_000)], KEY) as service:
+    async with RealtimeService([tone(0.3, 24_000)], KEY) as service:
         service.fail_codes = codes
         async with on_call(greeted(service)) as on:
             with pytest.raises(error):
@@ -169,12 +169,12 @@ def greeted(service: RealtimeService) -> Any:
 
 async def test_an_answer_cut_by_a_lost_connection_is_heard_as_far_as_it_came() -> None:
     """And the next answer is not queued behind one that never ends."""
-    answers = [tone(3.0, 24_000), tone(0.5, 24_000, 600)]
+    answers = [tone(3.0, 24_000), tone(0.3, 24_000, 600)]
     async with RealtimeService(answers, KEY) as service, on_call(greeted(service)) as on:
         service.pace = 1.0
         await on.call.wait_until(lambda: heard_s(on.call, 300) > 0.3, 20)
         service.cut()
         await service.wait_until(lambda: service.n_connections == 2)
-        await speak(on.caller, 0.4)
-        await on.call.wait_until(lambda: heard_s(on.call, 600) > 0.45, 20)
+        await speak(on.caller, 0.2)
+        await on.call.wait_until(lambda: heard_s(on.call, 600) > 0.25, 20)
         assert np.abs(heard_s(on.call, 300)) < 2.0

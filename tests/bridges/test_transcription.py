@@ -45,8 +45,8 @@ async def test_turns_come_as_they_end_and_the_last_one_with_the_call() -> None:
     """Interim texts may come before; of what is begun at the call's end the service tells too."""
     lines = ["good morning", "I would like to"]
     async with TranscriptionService(lines, KEY) as service, on_call(listening(service)) as on:
-        await speak(on.caller, 0.6)
-        await service.wait_until(lambda: service.heard_s > 1.2)
+        await speak(on.caller, 0.2)
+        await service.wait_until(lambda: service.heard_s > 0.8)
         on.caller.begin(tone(20.0, 8000), 8000)
         await service.wait_until(lambda: service.n_lines == 2)
         await on.call.hang_up()
@@ -64,18 +64,18 @@ async def test_what_was_said_before_a_lost_connection_is_not_lost() -> None:
     """Times go on behind it."""
     async with TranscriptionService(["one", "two"], KEY) as service:
         async with on_call(listening(service)) as on:
-            await speak(on.caller, 0.4)
-            await service.wait_until(lambda: service.heard_s > 1.0)
+            await speak(on.caller, 0.2)
+            await service.wait_until(lambda: service.heard_s > 0.8)
             service.cut()
             await service.wait_until(lambda: service.n_connections == 2)
-            await speak(on.caller, 0.4)
+            await speak(on.caller, 0.2)
             await service.wait_until(lambda: service.n_lines == 2)
             await on.call.hang_up()
             found = await on.result()
             assert isinstance(found, list)
             turns = [each for each in found if each.turn]
             assert [each.turn for each in turns] == ["one", "two"]
-            assert turns[1].start > 1.0
+            assert turns[1].start > 0.8
 
 
 async def test_a_service_that_says_nothing_is_given_up() -> None:
