@@ -26,6 +26,12 @@ COUNTERS: dict[str, str] = {
     "forks": "forked calls that began; they are in `calls`, too",
     "processor_errors": "handlers and filters that raised",
     "recordings_stopped": "recordings that could not be written any more, as on a full disk",
+    "bridge_lost": "connections to speech services that were lost, or could not be made; another"
+    " try followed, or `bridge_down`",
+    "bridge_down": "calls whose speech service was given up: no connection, or no answer",
+    "bridge_refused": "calls whose speech service refused them: a wrong key, or a wrong model",
+    "bridge_audio_dropped": "pieces of callers' audio that a speech service did not take in time",
+    "bridge_odd": "messages of speech services that could not be read, left out",
     "budget_overruns": "times a filter repeatedly took longer for frames than `budget_ms`",
     "batch_late": "ticks of a batch processor dropped because the one before was still at work",
     "batch_dropped": "frames of calls that displaced windows a batch processor was too slow for",

@@ -36,6 +36,10 @@ compares this tree with the code::
                 CommandTimeoutError *   the command's deadline is over
                 TryTimeoutError         one try's time is over
             UnreadableReplyError *  carried out, but the answer cannot be read
+        ServiceError            a speech service cannot be used; from ``mediaserver.bridges``
+            ServiceDownError        no connection, or no answer
+            ServiceRefusedError     a wrong key or model
+        BadAudioError           a speech service sent audio that cannot be read
         UnsendableError         between processes: a message that cannot be encoded
         PacketTooLongError      between processes: a packet that is too long
         SourceFailedError       a play's source failed in a processor host
@@ -50,6 +54,7 @@ Outside of it, because they never leave the part that raises them::
     RefusalError (Exception)        the fake Telnyx refuses a command
     MalformedFrameError (Exception) the fake Telnyx cannot read a message
     PlanError (ValueError)          the fake Telnyx cannot make such a call
+    TryAgainError (Exception)       a speech service cannot be reached this time
     LostProcessError (OSError)      ``simulate``: a process of the load client ended
 
 The codec library has a root of its own, ``telephony_codecs.CodecError``. The server catches its

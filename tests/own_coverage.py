@@ -31,6 +31,9 @@ CONFIG = str(ROOT / "pyproject.toml")
 
 ROOMS = ("mediaserver.wire", "mediaserver.media", "telephony_codecs")
 NAMED = (
+    "mediaserver.bridges.outbox",
+    "mediaserver.bridges.pcm",
+    "mediaserver.bridges.retries",
     "mediaserver.conversion",
     "mediaserver.processors.api",
     "mediaserver.processors.spec",
@@ -43,6 +46,8 @@ NAMED = (
     "mediaserver.processors.utterances",
     "mediaserver.processors.builtin.wav",
     "mediaserver.server.sockets.websocket",
+    "mediaserver.testing.ear",
+    "mediaserver.testing.shapes",
 )
 # Half of the module runs only where the machine has what this direction of a codec needs.
 # Where it has not, the module's tests skip with the reason, and the module is not judged.

@@ -32,7 +32,9 @@ BASE = {
     "steady",
     "tokens",
 }
-WITHOUT_BASE = {"carrier", "carrier.fork", "carrier.rest", "telephony_codecs", "processes"}
+WITHOUT_BASE = {
+    *("carrier", "carrier.fork", "carrier.rest", "telephony_codecs", "testing", "processes"),
+}
 MEDIA = {"media", "media.playout", "telephony_codecs"}
 MAY: dict[str, set[str]] = {
     "telephony_codecs": set(),
@@ -53,6 +55,7 @@ MAY: dict[str, set[str]] = {
     "media.playout": {"media", "telephony_codecs"},
     "processors": {"media", "telephony_codecs"},
     "processors.builtin": {"processors", *MEDIA},
+    "bridges": {"processors", "processors.kit", *MEDIA},
     "processes": {"errors", "logs"},
     "server.sockets": set(),
     "server.admission": {"wire"},
@@ -169,6 +172,8 @@ MAY: dict[str, set[str]] = {
     "carrier": {"telephony_codecs"},
     "carrier.fork": {"carrier", "telephony_codecs"},
     "carrier.rest": {"carrier", "carrier.fork", "telephony_codecs"},
+    "testing": {"telephony_codecs"},
+    "testing.calls": {"app", "carrier", "telephony_codecs"},
     "cli": {
         "",
         "app",
@@ -200,6 +205,9 @@ MAY: dict[str, set[str]] = {
 FOR_TYPES = {"processors": {"control.own_server", "control.rest", "control.results"}}
 PURE = {"wire", "media", "media.playout", "telephony_codecs"}
 PURE_MODULES = {
+    "mediaserver.bridges.outbox",
+    "mediaserver.bridges.pcm",
+    "mediaserver.bridges.retries",
     "mediaserver.conversion",
     "mediaserver.processors.api",
     "mediaserver.processors.batch",
@@ -213,6 +221,9 @@ PURE_MODULES = {
     "mediaserver.processors.spec",
     "mediaserver.processors.utterances",
     "mediaserver.server.sockets.websocket",
+    "mediaserver.testing.ear",
+    "mediaserver.testing.realtime_shapes",
+    "mediaserver.testing.shapes",
 }
 OUTSIDE = {"asyncio", "socket", "time", "threading", "subprocess", "os", "selectors", "ssl"}
 # The file opener and the library finder touch files by their nature.

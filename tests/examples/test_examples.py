@@ -45,6 +45,8 @@ TESTED = {
     "supervisor",
     "talk_over",
     "voicemail",
+    # In ``test_agents.py``.
+    *("voice_agent", "speech_agent", "live_transcript", "keyword_alarm", "ivr", "reminder"),
 }
 
 
@@ -85,8 +87,10 @@ def heard_by(call: FakeCall) -> np.ndarray[Any, Any]:
 
 
 def test_every_example_is_tested() -> None:
-    """There is no example but those in this module."""
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == TESTED
+    """There is no example but those in this module and its neighbour; none is long."""
+    files = list(EXAMPLES.glob("*.py"))
+    assert {path.stem for path in files} == TESTED
+    assert max(path.read_text().count("\n") for path in files) <= 80
 
 
 async def test_echo_bot(where: Where) -> None:
@@ -225,6 +229,20 @@ async def test_voicemail(where: Where, tmp_path: Path) -> None:
     with wave.open(str(message)) as file:
         loud = np.frombuffer(file.readframes(file.getnframes()), np.int16)
     assert abs(np.count_nonzero(np.abs(loud) > 4000) - 8000) < 200
+
+
+async def test_voicemail_ends_with_pound(where: Where, tmp_path: Path) -> None:
+    """The caller still speaks, presses #, and is thanked and hung up."""
+    said = Turn("message", "silence", samples=steady(8000, 5.0).samples)
+    pound = Turn("pound", "time", at_s=1.6, keys="#")
+    plan = CallPlan(turns=[said, pound], expect_hangup=True, quiet_s=0.5, seconds=60.0)
+    bot = {"greeting": prompt_of(tmp_path, 0.3), "folder": tmp_path}
+    async with serving(where, "voicemail.py:voicemail", **bot) as server:
+        report = await place_call(server.url, plan)
+    assert report.bot_hung_up
+    (message,) = await asyncio.to_thread(lambda: list(tmp_path.glob("v3-*.wav")))
+    with wave.open(str(message)) as file:
+        assert 0.0 < file.getnframes() / 8000 < 4.0
 
 
 async def test_bridge(where: Where) -> None:
