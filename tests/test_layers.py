@@ -169,6 +169,7 @@ MAY: dict[str, set[str]] = {
     "carrier": {"telephony_codecs"},
     "carrier.fork": {"carrier", "telephony_codecs"},
     "carrier.rest": {"carrier", "carrier.fork", "telephony_codecs"},
+    "phone": {"carrier", "monitor", "telephony_codecs"},
     "cli": {
         "",
         "app",
@@ -181,6 +182,7 @@ MAY: dict[str, set[str]] = {
         "control.rest",
         "control.webhooks",
         "history",
+        "phone",
         "processors",
         "telephony_codecs",
     },
