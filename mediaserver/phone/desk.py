@@ -182,6 +182,8 @@ class Desk:
         call.way.change(wish.loss, wish.jitter_ms / 1000)
         self._call, self._microphone = call, microphone
         self._task = asyncio.create_task(self._hold(call))
+        # Not in the task: one that is given up at once never runs.
+        self._task.add_done_callback(lambda _: self._over(call))
 
     def _give(self, to_page: Resampler, heard: Int16Array) -> None:
         """Give the page what was heard; after a stall, the last second of it."""
@@ -190,19 +192,22 @@ class Desk:
             self._put(given.astype(LITTLE).tobytes())
 
     async def _hold(self, call: LiveCall) -> None:
-        error = None
         try:
             async with call:
                 self._is_up = True
                 await self._follow(call)
         except CONNECT_ERRORS as exc:
-            error = no_connection(exc)
+            call.record.error = no_connection(exc)
         except Exception as exc:  # a fault of ours; the page, and the server, go on
-            error = f"fault of the phone: {type(exc).__name__}"
+            call.record.error = f"fault of the phone: {type(exc).__name__}"
             limited.error("phone failed", "the phone's call failed", exc_info=True)
         finally:
-            self._is_up = False
-            self._tell_of_call("ended", why=error or _why_over(call))
+            if not self._is_up and call.record.setup_s is not None:
+                call.cut()  # given up between connecting and being up
+
+    def _over(self, call: LiveCall) -> None:
+        self._is_up = False
+        self._tell_of_call("ended", why=_why_over(call))
 
     async def _follow(self, call: LiveCall) -> None:
         plan = call.plan
@@ -249,6 +254,8 @@ def _why_over(call: LiveCall) -> str:
     record = call.record
     if record.error is not None:
         return record.error
+    if record.setup_s is None:
+        return "given up"
     if record.hung_up:
         return "hung up"
     reason = f": {record.close_reason}" if record.close_reason else ""

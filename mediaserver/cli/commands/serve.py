@@ -123,16 +123,23 @@ async def _serve(settings: Settings, handed: Handed, phone_port: int | None) -> 
             "--phone calls this port by its address, which no certificate names:"
             " use mediaserver phone --url wss://NAME:PORT/media"
         )
-    async with MediaServer(settings, handed=handed) as server, contextlib.AsyncExitStack() as stack:
-        if phone_port is not None:
-            await stack.enter_async_context(_phone(server, settings, handed, phone_port))
-        await server.run(lambda: _say_ready(settings, server.url), reload=True)
+    async with MediaServer(settings, handed=handed) as server:
+        if phone_port is None:
+            await server.run(lambda: _say_ready(settings, server.url), reload=True)
+            return
+        async with _phone(server, settings, handed, phone_port) as phone:
+
+            def ready() -> None:
+                _say_ready(settings, server.url)
+                show(phone.url)
+
+            await server.run(ready, reload=True)
 
 
 @contextlib.asynccontextmanager
 async def _phone(
     server: MediaServer, settings: Settings, handed: Handed, port: int
-) -> AsyncIterator[None]:
+) -> AsyncIterator[PhoneServer]:
     """Serve the phone's page beside the server; its calls do not keep one that drains."""
 
     async def hang_up() -> None:
@@ -144,10 +151,9 @@ async def _phone(
     patient = handed.older is not None
     token = settings.auth_token
     async with PhoneServer(server.url, token=token, port=port, patient=patient) as phone:
-        show(phone.url)
         watching = asyncio.create_task(hang_up())
         try:
-            yield
+            yield phone
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)

@@ -233,11 +233,12 @@ function figure(f) {
   show("f-sent", String(f.sent));
   show("f-lost", String(f.lost + f.held));
   show("f-errors", String(f.errors));
+  show("f-line", f.echo_s === null ? "–" : `${Math.round(1000 * f.echo_s)} ms`);
   if (f.echo_s === null || !audio) return show("f-echo", "–");
   const { baseLatency = 0, outputLatency = 0 } = audio.context;
   const mouthS = f.clip ? 0 : MOUTH_S + f.waiting_s;
   const totalS = mouthS + f.echo_s + playedS + (outputLatency || baseLatency);
-  show("f-echo", `${Math.round(1000 * totalS)} ms, of it ${Math.round(1000 * f.echo_s)} on the line`);
+  show("f-echo", `${Math.round(1000 * totalS)} ms`);
 }
 
 function enter(entry) {
@@ -250,8 +251,7 @@ function enter(entry) {
   }
   by("entries").prepend(row);
   while (by("entries").children.length > MAX_ROWS) by("entries").lastChild.remove();
-  if (entry.what === "clear") wave.sign("clear", 0);
-  if (entry.what === "mark") wave.sign("mark", 0);
+  if (entry.what === "clear" || entry.what === "mark") wave.sign(entry.what, entry.at_s);
 }
 
 // What is pressed and moved.

@@ -14,7 +14,7 @@ export class Wave {
   reset() {
     this.heard = []; // peaks, one for each block; so are the others
     this.said = [];
-    this.signs = []; // [how many blocks were heard before, kind]
+    this.signs = []; // [seconds since the call began, kind]
     this.n = 0;
     this.peak = 0;
     this.draw();
@@ -36,8 +36,8 @@ export class Wave {
     this.draw();
   }
 
-  sign(kind, agoS) {
-    this.signs.push([this.n - agoS * PER_S, kind]);
+  sign(kind, atS) {
+    this.signs.push([atS, kind]);
     this.signs = this.signs.slice(-200);
   }
 
@@ -65,7 +65,7 @@ export class Wave {
       });
     }
     for (const [at, kind] of this.signs) {
-      const x = width - (this.n - at) * step;
+      const x = width - (this.n - at * PER_S) * step;
       if (x < 0) continue;
       pen.fillStyle = colour(kind);
       pen.fillRect(x, height / 2, 2 * scale, height / 2);
