@@ -11,9 +11,10 @@ Float64Array = npt.NDArray[np.float64]
 
 # At this rate speech is still told from other speech, and a look costs one or two milliseconds.
 LOOK_HZ = 4000
-WINDOW_S = 2.0
+# Short, as lost chunks move an echo: a longer stretch would have several delays.
+WINDOW_S = 1.0
 MOST_S = 1.5
-LIKENESS = 0.6
+LIKENESS = 0.5
 """A correlation from 0 to 1 above which it is an echo."""
 AUDIBLE = 100
 """Root of the mean square below which there is nothing to compare; -50 dBFS."""

@@ -77,6 +77,7 @@ class Desk:
         self._call: LiveCall | None = None
         self._is_up = False
         self._number = 0
+        self._error: str | None = None
         self._task: asyncio.Task[None] | None = None
         self._microphone: Microphone | None = None
         self._n_refused = 0
@@ -113,7 +114,7 @@ class Desk:
     def _tell_of_call(self, name: str, **fields: Any) -> None:
         self._tell(name, number=self._number, **fields)
 
-    def _refuse(self, why: str) -> None:
+    def _decline(self, why: str) -> None:
         self._n_refused += 1
         self._tell("refused", why=why, times=self._n_refused)
 
@@ -124,11 +125,11 @@ class Desk:
         try:
             await self._do(parse(message))
         except MalformedWishError as error:
-            self._refuse(str(error))
+            self._decline(str(error))
 
     def _hear_microphone(self, octets: bytes) -> None:
         if len(octets) % LITTLE.itemsize:
-            self._refuse("audio is 16 bits a sample")
+            self._decline("audio is 16 bits a sample")
         elif self._microphone is not None:
             self._microphone.push(np.frombuffer(octets, LITTLE).astype(np.int16))
 
@@ -155,7 +156,7 @@ class Desk:
     def _live(self) -> LiveCall | None:
         """The call that is up; the page is told if there is none."""
         if self._call is None or not self._is_up:
-            self._refuse("there is no call")
+            self._decline("there is no call")
             return None
         return self._call
 
@@ -180,7 +181,7 @@ class Desk:
             functools.partial(self._give, to_page),
         )
         call.way.change(wish.loss, wish.jitter_ms / 1000)
-        self._call, self._microphone = call, microphone
+        self._call, self._microphone, self._error = call, microphone, None
         self._task = asyncio.create_task(self._hold(call))
         # Not in the task: one that is given up at once never runs.
         self._task.add_done_callback(lambda _: self._over(call))
@@ -197,9 +198,9 @@ class Desk:
                 self._is_up = True
                 await self._follow(call)
         except CONNECT_ERRORS as exc:
-            call.record.error = no_connection(exc)
+            self._error = no_connection(exc)
         except Exception as exc:  # a fault of ours; the page, and the server, go on
-            call.record.error = f"fault of the phone: {type(exc).__name__}"
+            self._error = f"fault of the phone: {type(exc).__name__}"
             limited.error("phone failed", "the phone's call failed", exc_info=True)
         finally:
             if not self._is_up and call.record.setup_s is not None:
@@ -207,7 +208,7 @@ class Desk:
 
     def _over(self, call: LiveCall) -> None:
         self._is_up = False
-        self._tell_of_call("ended", why=_why_over(call))
+        self._tell_of_call("ended", why=self._error or _why_over(call))
 
     async def _follow(self, call: LiveCall) -> None:
         plan = call.plan

@@ -17,7 +17,7 @@ class Entry(NamedTuple):
     """One line of the ledger.
 
     Attributes:
-        at_s: when, in seconds since the call began.
+        at_s: when, in seconds since the call began; of what was heard, its end.
         what: ``heard``, ``mark``, ``cleared`` (a mark given back unheard), ``clear``, ``key`` or
             ``error`` (Telnyx would have reported it).
         text: the mark's name, the key, or what was wrong.
@@ -62,7 +62,7 @@ class Ledger:
 
     def _stretches(self, now: float) -> list[Entry]:
         new = [
-            Entry(from_s, "heard", for_s=to_s - from_s)
+            Entry(to_s, "heard", for_s=to_s - from_s)
             for from_s, to_s in self._heard.stretches[self._n_stretches :]
             if to_s + QUIET_S <= now
         ]

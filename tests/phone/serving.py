@@ -31,6 +31,7 @@ class Served:
     def __init__(self, *arguments: str) -> None:
         self.began_s = time.monotonic()
         self.lines: list[str] = []
+        self._is_told = False
         self._process = subprocess.Popen(
             [str(Path(sys.executable).parent / "mediaserver"), *arguments],
             stderr=subprocess.PIPE,
@@ -61,11 +62,13 @@ class Served:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
+        self._is_told = number == signal.SIGTERM
         self._process.send_signal(number)
 
     def end(self) -> int:
-        """Terminate it; its exit code."""
-        self._process.terminate()
+        """Terminate it, unless it was told before: a second signal is another word; its code."""
+        if not self._is_told:
+            self._process.terminate()
         try:
             code = self._process.wait(WITHIN_S)
         except subprocess.TimeoutExpired:

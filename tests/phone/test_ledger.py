@@ -34,14 +34,14 @@ def test_call_news_again_and_again_each_entry_comes_once() -> None:
     record.complaints.append(Complaint(100004, "x" * 500))
     entries = ledger.news(2.1)
     assert [entry[:2] for entry in entries] == [
-        (1.0, "heard"),
         (1.2, "mark"),
+        (1.75, "heard"),
         (1.75, "cleared"),
         (1.75, "clear"),
         (2.1, "key"),
         (2.1, "error"),
     ]
-    assert [round(entry.for_s, 2) for entry in entries] == [0.75, 0, 0, 0.25, 0, 0]
+    assert [round(entry.for_s, 2) for entry in entries] == [0, 0.75, 0, 0.25, 0, 0]
     assert entries[-1].text.startswith("100004: xxx")
     assert len(entries[-1].text) == 100
     assert (ledger.unheard_s, ledger.clears) == (0.25, 1)
