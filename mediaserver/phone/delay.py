@@ -43,14 +43,15 @@ class EchoDelay:
         self._heard.append(samples)
 
     def look(self) -> float | None:
-        """Return the delay in seconds; None: what is heard is no echo, or is too quiet."""
+        """Return the delay in seconds; None: it is no echo, or too quiet, or too short."""
         heard, said = self._heard.samples(), self._said.samples()
         n_heard = len(heard)
         # Delays that what is kept of the said audio allows, the longest first.
         n_later = self._heard.end - self._said.end
         n_delays = len(said) - n_heard + 1
         energy = float(np.sum(heard**2))
-        if n_delays < 1 or energy < n_heard * AUDIBLE**2 or not n_heard:
+        is_begun = n_heard == round(WINDOW_S * LOOK_HZ)
+        if not is_begun or n_delays < 1 or energy < n_heard * AUDIBLE**2:
             return None
         likeness = _correlation(said, heard)[:n_delays]
         sums = np.concatenate([np.zeros(1), np.cumsum(said**2)])
