@@ -55,6 +55,7 @@ Outside of it, because they never leave the part that raises them::
     MalformedFrameError (Exception) the fake Telnyx cannot read a message
     PlanError (ValueError)          the fake Telnyx cannot make such a call
     TryAgainError (Exception)       a speech service cannot be reached this time
+    MalformedWishError (Exception)  the phone cannot do what its page says
     LostProcessError (OSError)      ``simulate``: a process of the load client ended
 
 The codec library has a root of its own, ``telephony_codecs.CodecError``. The server catches its

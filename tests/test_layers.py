@@ -174,6 +174,7 @@ MAY: dict[str, set[str]] = {
     "carrier.rest": {"carrier", "carrier.fork", "telephony_codecs"},
     "testing": {"telephony_codecs"},
     "testing.calls": {"app", "carrier", "telephony_codecs"},
+    "phone": {"carrier", "monitor", "telephony_codecs"},
     "cli": {
         "",
         "app",
@@ -186,6 +187,7 @@ MAY: dict[str, set[str]] = {
         "control.rest",
         "control.webhooks",
         "history",
+        "phone",
         "processors",
         "telephony_codecs",
     },

@@ -35,6 +35,7 @@ from mediaserver.history.call_store import CallStore
 from mediaserver.logs import LimitedLog
 from mediaserver.monitor import access, metrics
 from mediaserver.monitor.calls import CallPages
+from mediaserver.monitor.static import PAGES, static_routes
 from mediaserver.processes.systemd import notify
 from mediaserver.processors.discovery import check_importable
 from mediaserver.processors.routing import silences, told
@@ -114,7 +115,9 @@ class MediaServer:
         if settings.answer:
             self._answer_calls()
         self._metrics = metrics.Metrics(settings, lambda: self.service, self._own_figures)
-        admin_routes = access.guarded(self._admin_routes(), settings, self._count)
+        guarded = access.guarded(self._admin_routes(), settings, self._count)
+        # A page itself tells nothing: what it shows it asks for, with the token.
+        admin_routes = [*guarded, *static_routes("/live", PAGES / "live")]
         on_media_port = access.on_media_port(admin_routes, settings)
         self.service: Service = self._make_service(limits, on_media_port, make_listener)
         self._admin_port = access.on_own_port(admin_routes, settings)

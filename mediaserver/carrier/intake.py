@@ -16,7 +16,7 @@ import functools
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from pybase64 import b64decode
@@ -84,6 +84,16 @@ class Arrivals:
         return np.concatenate([np.zeros(0, np.int16), *self.samples])
 
 
+class Listener(Protocol):
+    """Follows what the caller hears, while it is still queued."""
+
+    def feed(self, samples: Int16Array, from_s: float) -> None:
+        """Take in audio, int16 ``(n,)``, that is heard from ``from_s`` on."""
+
+    def cut(self, at_s: float) -> None:
+        """Forget what would have been heard after ``at_s``."""
+
+
 class _RefusedError(Exception):
     """The payload is not played; holds the error to send, or None to send none."""
 
@@ -95,6 +105,10 @@ class _RefusedError(Exception):
 class Intake:
     """Takes the server's messages for one call.
 
+    Args:
+        plan: what the call is.
+        listener: told what is heard; None: ``heard``, for a caller who takes turns.
+
     Attributes:
         ear: what the caller hears.
         heard: when that was audible; kept for a caller who takes turns, else empty.
@@ -103,10 +117,10 @@ class Intake:
         silent: messages swallowed without a complaint, by reason.
     """
 
-    def __init__(self, plan: CallPlan) -> None:
+    def __init__(self, plan: CallPlan, listener: Listener | None = None) -> None:
         self.ear: Ear = Ear(plan.out_rate_hz)
         self.heard: Heard = Heard(plan.out_rate_hz)
-        self._listens = plan.turns is not None
+        self._listener = listener or (None if plan.turns is None else self.heard)
         self.arrivals: Arrivals = Arrivals()
         self.received: list[Received] = []
         self.silent: Counter[str] = Counter()
@@ -137,7 +151,8 @@ class Intake:
                 return _NOTHING
             case ClearIn():
                 # The decoder keeps its state: Telnyx does not say that it resets its own.
-                self.heard.cut(now)
+                if self._listener is not None:
+                    self._listener.cut(now)
                 return Answer(self.ear.clear(now), None)
 
     def _play(self, payload_base64: str, now: float) -> Answer:
@@ -146,8 +161,8 @@ class Intake:
             samples = self._mp3_audio(payload, now) if self._mp3 else self._raw_audio(payload)
         except _RefusedError as refused:
             return Answer([], refused.complaint)
-        if self._listens:
-            self.heard.feed(samples, max(now, self.ear.end_s))
+        if self._listener is not None:
+            self._listener.feed(samples, max(now, self.ear.end_s))
         if self._keep == "figures":
             samples = _silence(len(samples))
         self.ear.feed(samples, now)

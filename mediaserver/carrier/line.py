@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from mediaserver.carrier import messages
-from mediaserver.carrier.intake import NOT_MP3, Complaint, Intake, Received
+from mediaserver.carrier.intake import NOT_MP3, Complaint, Intake, Listener, Received
 from mediaserver.carrier.measure import measure
 from mediaserver.carrier.plan import CallPlan
 from mediaserver.carrier.record import Record, ReturnedMark, SentChunk
@@ -41,7 +41,8 @@ class Line:
     """A live call that only listens: it checks messages, plays them and returns marks.
 
     Entering connects and, unless told otherwise, sends ``connected`` and ``start``. Leaving
-    hangs up. All times are seconds since the first connection stood: ``now()``.
+    hangs up. All times are seconds since the first connection stood: ``now()``. A ``listener`` is
+    told what the caller hears.
 
     Attributes:
         plan: what the call is.
@@ -52,9 +53,17 @@ class Line:
         is_ringing: nobody has picked up yet: only ``connected`` is sent.
     """
 
-    def __init__(self, url: str, plan: CallPlan, voices: Voices, *, greet: bool) -> None:
+    def __init__(
+        self,
+        url: str,
+        plan: CallPlan,
+        voices: Voices,
+        *,
+        greet: bool = True,
+        listener: Listener | None = None,
+    ) -> None:
         self.plan = plan
-        self.record: Record = Record(plan, Intake(plan), voices)
+        self.record: Record = Record(plan, Intake(plan, listener), voices)
         self.stream_id: str = plan.stream_id
         self.over: asyncio.Event = asyncio.Event()
         self.closed: asyncio.Event = asyncio.Event()

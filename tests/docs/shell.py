@@ -31,8 +31,13 @@ from tests.ports import free_fork_ports, free_port
 READY_WITHIN_S = 60.0
 ENDED_WITHIN_S = 60.0
 KEY, SECRET = "KEY-canary-of-the-pages", "canary-secret-of-the-pages"
-DAEMONS = ("mediaserver serve", "mediaserver carrier", "mediaserver fork listen")
-READY = {"serve": "mediaserver ready", "carrier": "call in:", "fork": "receives forks"}
+READY = {
+    "serve": "mediaserver ready",
+    "carrier": "call in:",
+    "fork": "receives forks",
+    "phone": "mediaserver phone on",
+}
+DAEMONS = tuple(f"mediaserver {each}" for each in ("serve", "carrier", "fork listen", "phone"))
 # All other commands need a call that is up.
 NEEDS_RINGING = "control answer"
 
@@ -139,6 +144,9 @@ class Reader:
             "MEDIASERVER_BACKLOG_MS": "30000",
             "MEDIASERVER_CATCH_UP": "false",
             "COLUMNS": "80",
+            # No browser is opened here.
+            "DISPLAY": "",
+            "WAYLAND_DISPLAY": "",
         }
         self._lay_out()
         webhook_url = f"http://127.0.0.1:{self._port}/webhooks/telnyx"
@@ -262,6 +270,8 @@ class Reader:
             text = text.replace(name, value)
         # Ports of forks, which others on the machine may have.
         text = re.sub(r"\b2000([0-9])\b", lambda found: f"{self._fork_port + int(found[1])}", text)
+        text = re.sub(r"--phone$", "--phone --phone-port 0", text)
+        text = re.sub(r"^mediaserver phone\b", "\\g<0> --port 0", text)
         text = re.sub(r"^mediaserver carrier$", f"\\g<0> --port {self._other_port}", text)
         # A busy machine may be too slow to measure by, and echoes may come late: no matter here.
         text = re.sub("^mediaserver simulate", "\\g<0> --max-late 60000", text)

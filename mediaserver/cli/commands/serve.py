@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import logging
 import sys
+from collections.abc import AsyncIterator
 
 from mediaserver.app import Handed, MediaServer, run_process, set_up_logging
+from mediaserver.cli.commands.phone import PORT_FLAG, show
 from mediaserver.cli.options import add_flags, add_key_file, places_named, settings_of, warn
-from mediaserver.errors import MediaServerError
+from mediaserver.errors import ConfigurationError, MediaServerError
 from mediaserver.logs import LimitedLog
+from mediaserver.phone import PhoneServer
 from mediaserver.processors.routing import silences, told
 from mediaserver.settings import LOADER, Settings
 
 limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
+
+LOOK_EVERY_S = 0.2
 
 # What is set by flags, by the settings' names; everything else by file or environment.
 _FLAGS = (
@@ -70,6 +76,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         action="store_true",
         help="say which calls would get which processors, and end; exit code 2: a wrong setting",
     )
+    parser.add_argument(
+        "--phone",
+        action="store_true",
+        help="call this server from the browser: a page on loopback with a microphone and keys",
+    )
+    parser.add_argument("--phone-port", **PORT_FLAG)
     add_flags(parser, LOADER, _FLAGS)
     add_key_file(parser)
     parser.set_defaults(run=run)
@@ -92,7 +104,7 @@ def _run(args: argparse.Namespace, handed: Handed) -> int:
     with places_named(args, **named):
         if args.check:
             return _check(settings)
-        run_process(_serve(settings, handed))
+        run_process(_serve(settings, handed, args.phone_port if args.phone else None))
     return 0
 
 
@@ -105,9 +117,46 @@ def _check(settings: Settings) -> int:
     return 0
 
 
-async def _serve(settings: Settings, handed: Handed) -> None:
+async def _serve(settings: Settings, handed: Handed, phone_port: int | None) -> None:
+    if phone_port is not None and settings.tls_cert is not None:
+        raise ConfigurationError(
+            "--phone calls this port by its address, which no certificate names:"
+            " use mediaserver phone --url wss://NAME:PORT/media"
+        )
     async with MediaServer(settings, handed=handed) as server:
-        await server.run(lambda: _say_ready(settings, server.url), reload=True)
+        if phone_port is None:
+            await server.run(lambda: _say_ready(settings, server.url), reload=True)
+            return
+        async with _phone(server, settings, handed, phone_port) as phone:
+
+            def ready() -> None:
+                _say_ready(settings, server.url)
+                show(phone.url)
+
+            await server.run(ready, reload=True)
+
+
+@contextlib.asynccontextmanager
+async def _phone(
+    server: MediaServer, settings: Settings, handed: Handed, port: int
+) -> AsyncIterator[PhoneServer]:
+    """Serve the phone's page beside the server; its calls do not keep one that drains."""
+
+    async def hang_up() -> None:
+        while not server.service.draining:  # noqa: ASYNC110 (a service has no event for it)
+            await asyncio.sleep(LOOK_EVERY_S)
+        await phone.close()
+
+    # An older generation has the port until its calls are over.
+    patient = handed.older is not None
+    token = settings.auth_token
+    async with PhoneServer(server.url, token=token, port=port, patient=patient) as phone:
+        watching = asyncio.create_task(hang_up())
+        try:
+            yield phone
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
 
 def _say_ready(settings: Settings, url: str) -> None:
