@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mediaserver.processors.api import Event
 from mediaserver.server.calls.audio.queue import DropOldest
 
@@ -14,6 +16,7 @@ class EventHub:
 
     def __init__(self) -> None:
         self._subscribers: list[DropOldest[Event]] = []
+        self._followers: tuple[Callable[[Event], object], ...] = ()
         self._early: list[Event] | None = []
         self._closed = False
         self._dropped = 0
@@ -39,8 +42,18 @@ class EventHub:
             self._subscribers.append(queue)
         return queue
 
+    def follow(self, follower: Callable[[Event], object]) -> None:
+        """Have each event told to whoever looks at the call from outside."""
+        self._followers = (*self._followers, follower)
+
+    def follow_no_more(self, follower: Callable[[Event], object]) -> None:
+        """Tell it nothing any more."""
+        self._followers = tuple(each for each in self._followers if each != follower)
+
     def publish(self, event: Event) -> None:
         """Give ``event`` to every subscriber."""
+        for follower in self._followers:
+            follower(event)
         if self._early is not None:
             self._early.append(event)
         for queue in self._subscribers:

@@ -79,6 +79,10 @@ class Runner(Protocol):
     def publish(self, event: Event) -> None:
         """Give an event to whoever asked for events."""
 
+    @property
+    def events(self) -> EventHub:
+        """Where the events of the call can be followed."""
+
     def end(self, reason: str) -> None:
         """No more frames and events come; ``Stop(reason)`` is the last."""
 
@@ -157,7 +161,7 @@ class InlineRunner:
         budget = Budget(settings.budget_ms / 1000, self._over_budget)
         self._chain = Chain([], self._failed, budget, monotonic)
         self.run: Callable[[Frame], None] = self._chain.run
-        self._events = EventHub()
+        self.events: EventHub = EventHub()
         self._views: list[CallView] = []
         self._handlers: set[asyncio.Task[Any]] = set()
         self._spawned: set[asyncio.Task[Any]] = set()
@@ -171,9 +175,9 @@ class InlineRunner:
         """See ``Runner``."""
         return RunnerLoad(
             sum(view.dropped_frames for view in self._views),
-            self._events.dropped,
+            self.events.dropped,
             max((view.queued_frames for view in self._views), default=0),
-            self._events.queued,
+            self.events.queued,
             self._n_overruns,
         )
 
@@ -183,7 +187,7 @@ class InlineRunner:
         loop = asyncio.get_running_loop()
         for choice in self._chosen:
             spec = choice.spec
-            view = CallView(call, self._events, spec.name, spec.rate, self._adopt, spec.history_s)
+            view = CallView(call, self.events, spec.name, spec.rate, self._adopt, spec.history_s)
             self._views.append(view)
             if spec.is_filter or spec.is_batch:
                 self._make_stage(view, choice)
@@ -196,17 +200,17 @@ class InlineRunner:
             self._n_running += 1
             task.add_done_callback(self._handlers.discard)
             loop.call_soon(view.started)  # behind the task's own first step
-        loop.call_soon(self._events.started)
+        loop.call_soon(self.events.started)
 
     def publish(self, event: Event) -> None:
         """See ``Runner``."""
-        self._events.publish(event)
+        self.events.publish(event)
 
     def end(self, reason: str) -> None:
         """See ``Runner``."""
         self._chain.close()
-        self._events.publish(Stop(reason))
-        self._events.close()
+        self.events.publish(Stop(reason))
+        self.events.close()
 
     async def wait(self, timeout_s: float | None) -> None:
         """See ``Runner``."""
