@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from time import monotonic
 
 import msgspec
@@ -69,19 +70,14 @@ class LivePages:
         return [
             Route("/live/rights", self._rights, methods=["GET"]),
             Route("/live/feed", self._all, methods=["GET"]),
-            Route(CALL + "/feed", self._one, methods=["GET"]),
+            Route(f"{CALL}/feed", self._one, methods=["GET"]),
         ]
 
     def listener_routes(self) -> list[Route]:
         """For whoever may listen in."""
         return [
-            Route(CALL + "/listen", self._listen, methods=["GET"]),
-            *(
-                Route(
-                    f"/live/calls/{{call_id:path}}/{what}", self._operating(what), methods=["POST"]
-                )
-                for what in ("say", "mute", "unmute")
-            ),
+            Route(f"{CALL}/listen", self._listen, methods=["GET"]),
+            *(self._operating(what) for what in ("say", "mute", "unmute")),
         ]
 
     def close(self) -> None:
@@ -191,8 +187,9 @@ class LivePages:
 
     # Taking part.
 
-    def _operating(self, what: str) -> Callable[[Request], Awaitable[Response]]:
-        return lambda request: self._operate(request, what)
+    def _operating(self, what: str) -> Route:
+        page = partial(self._operate, what=what)
+        return Route(f"{CALL}/{what}", page, methods=["POST"])
 
     async def _operate(self, request: Request, what: str) -> Response:
         call_id, text = request.path_params["call_id"], ""
