@@ -121,6 +121,7 @@ class MediaServer:
             *access.guarded(self._admin_routes(), settings, self._count),
             *access.for_listeners(self._live.listener_routes(), settings, self._count),
             # A page itself tells nothing: what it shows it asks for, with the token.
+            *self._live.open_routes(),
             *static_routes("/live", PAGES / "live"),
         ]
         on_media_port = access.on_media_port(admin_routes, settings)

@@ -1,5 +1,6 @@
 """What the page ``/live`` asks for. The page itself is static: see ``monitor.static``.
 
+GET  /live/needs               whether the page must ask for a token
 GET  /live/rights              what whoever asks may do
 GET  /live/feed                overview, table and levels, without an end
 GET  /live/calls/{id}/feed     one call, without an end
@@ -73,6 +74,10 @@ class LivePages:
             Route(f"{CALL}/feed", self._one, methods=["GET"]),
         ]
 
+    def open_routes(self) -> list[Route]:
+        """For whoever reaches the page."""
+        return [Route("/live/needs", self._needs, methods=["GET"])]
+
     def listener_routes(self) -> list[Route]:
         """For whoever may listen in."""
         return [
@@ -83,6 +88,9 @@ class LivePages:
     def close(self) -> None:
         """End all feeds soon."""
         self._is_over = True
+
+    async def _needs(self, _: Request) -> Response:
+        return JSONResponse({"token": self._settings.admin_token is not None})
 
     async def _rights(self, request: Request) -> Response:
         listen = may_listen(request.headers, self._settings)

@@ -3,6 +3,7 @@
 import { ask, callPath, follow, json, post } from "./feed.js";
 import { age, element, moment, number } from "./format.js";
 import { listen } from "./listen.js";
+import { short } from "./table.js";
 import { Wave } from "./wave.js";
 
 const MOST_EVENTS = 200;
@@ -176,7 +177,7 @@ const isNothing = (value) =>
   (typeof value === "object" && !Object.keys(value).length);
 
 function shown(value) {
-  if (Array.isArray(value)) return value.join(" + ") || "none";
+  if (Array.isArray(value)) return value.map(short).join(" + ") || "none";
   if (value && typeof value === "object") return Object.entries(value).map(([k, n]) => `${k} ${n}`).join(", ");
   return typeof value === "number" || value === null || value === undefined ? number(value ?? 0, 2) : String(value);
 }

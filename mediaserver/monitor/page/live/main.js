@@ -40,6 +40,8 @@ function askForToken(problem) {
 async function begin() {
   let answer;
   try {
+    const needs = await (await ask("needs")).json();
+    if (needs.token && !token.get()) return askForToken("");
     answer = await ask("rights");
   } catch {
     return askForToken("The server does not answer.");

@@ -10,6 +10,8 @@ const CHARTS = [
   ["Event loop late by, ms (99 of 100 times)", ["lag_ms"]],
 ];
 
+const clock = (at) => new Date(1000 * at).toLocaleTimeString("en-GB");
+
 export class Overview {
   constructor() {
     this.tiles = document.getElementById("tiles");
@@ -86,7 +88,10 @@ export class Overview {
       const plot = new uPlot({
         width: 300, height: 96, legend: { show: false }, cursor: { show: false },
         scales: { y: { range: (_, low, high) => [0, Math.max(1, 1.1 * (high || 0))] } },
-        axes: [{ ...axis, space: 90 }, { ...axis, size: 46 }],
+        axes: [
+          { ...axis, space: 80, size: 20, values: (_, times) => times.map(clock) },
+          { ...axis, space: 24, size: 46 },
+        ],
         series: [{}, ...names.map((_, n) => ({ stroke: color(n ? "bot" : "caller"), width: 1.5, points: { show: false } }))],
       }, [this.history.at, ...names.map((n) => this.history[n] || [])], frame);
       return { plot, names };

@@ -23,7 +23,8 @@ function call([worker, row]) {
   const names = new Set([...(errors ? ["errors"] : []), ...bad, ...hints]);
   if (errors) names.delete("processor_failed");
   return {
-    key: `${worker}/${number}`, id, caller, callee, age, processors, state, muted, errors,
+    key: `${worker}/${number}`, id, caller, callee, age, state, muted,
+    processors: processors.split("+").map(short).join(" + "),
     codec: codec === sendCodec ? codec : `${codec} → ${sendCodec}`,
     worker: worker < 0 ? "" : worker,
     problems: [...names].map(problem),
@@ -38,13 +39,16 @@ const KEYS = {
   worker: (c) => c.worker, problems: (c) => c.problems.join() || "~",
 };
 
+// A processor from a file is named by the whole path of that.
+export const short = (name) => name.slice(name.lastIndexOf("/") + 1);
+
 export class Table {
   constructor(onOpen) {
     this.onOpen = onOpen;
     this.all = [];
     this.shown = [];
     this.levels = new Map();
-    this.sort = { key: "age", down: false };
+    this.sort = { key: "problem", down: false };
     this.chosen = null;
     this.pool = [];
     this.find = (id) => document.getElementById(id);
@@ -104,7 +108,7 @@ export class Table {
     const of = KEYS[this.sort.key], way = this.sort.down ? -1 : 1;
     this.shown.sort((a, b) => {
       const x = of(a), y = of(b);
-      return (x < y ? -way : x > y ? way : 0) || (a.id < b.id ? -1 : 1);
+      return (x < y ? -way : x > y ? way : 0) || a.age - b.age || (a.id < b.id ? -1 : 1);
     });
     for (const cell of this.find("head").children)
       cell.setAttribute("aria-sort", cell.dataset.key !== this.sort.key ? "none" : this.sort.down ? "descending" : "ascending");
@@ -116,6 +120,8 @@ export class Table {
 
   draw() {
     this.rows.style.height = `${this.shown.length * ROW}px`;
+    // As wide as the rows, which a scroll bar makes narrower.
+    this.find("head").style.paddingRight = `${8 + this.scroll.offsetWidth - this.scroll.clientWidth}px`;
     const first = Math.max(0, Math.floor(this.scroll.scrollTop / ROW) - 2);
     const last = Math.min(this.shown.length, Math.ceil((this.scroll.scrollTop + this.scroll.clientHeight) / ROW) + 2);
     while (this.pool.length < last - first) this.pool.push(this.makeRow());

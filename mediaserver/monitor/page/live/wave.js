@@ -56,6 +56,7 @@ export class Wave {
     else if (kind === "speech ends") {
       const open = this.speech.find((s) => s.to === null);
       if (open) open.to = at;
+      else this.speech.push({ from: at - parseFloat(text), to: at }); // it began before we looked
     } else if (kind === "dtmf") this.marks.push({ at, kind: "dtmf", text: text.length > 2 ? "key" : text });
     else if (!kind.startsWith("log")) this.marks.push({ at, kind: "event" });
   }
