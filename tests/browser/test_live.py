@@ -143,10 +143,10 @@ async def test_how_far_behind(page: Page) -> None:
         async def speak() -> None:
             began = loop.time()
             for n in range(1500):
-                if n > 200 and n % 40 == 0:
+                if n >= 200 and n % 40 == 0:
                     said.append(1000 * time.time())
                 at = 160 * (n % 40)
-                is_loud = n > 200 and n % 40 < 5
+                is_loud = n >= 200 and n % 40 < 5
                 await call.send_audio(loud[at : at + 160] if is_loud else silence)
                 await asyncio.sleep(max(0.0, began + 0.02 * (n + 1) - loop.time()))
 
