@@ -11,8 +11,9 @@ FUZZ ?= 600
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
-.PHONY: help venv demo test pytest long again attacks churn truth rolling check-tls dockerfile soak fuzz \
-  autobahn asgi lint types typed bench hearing docs wheel try-wheel lowest versions release-notes \
+.PHONY: help venv demo test pytest long again attacks churn truth rolling check-tls dockerfile soak \
+  fuzz autobahn asgi browser lint types typed bench hearing docs wheel try-wheel lowest versions \
+  release-notes \
   clean
 
 # This list.
@@ -106,6 +107,11 @@ autobahn: venv
 asgi: venv
 	SERVED_BY=uvicorn $(BIN)/python -m pytest -q -n $(N) --dist loadgroup tests/server/calls tests/control
 	SERVED_BY=hypercorn $(BIN)/python -m pytest -q -n $(N) --dist loadgroup tests/server/calls tests/control
+
+# The live page in a real browser: Debian's chromium, driven by Playwright. ARGS="-s" prints how
+# far behind a listener is.
+browser: venv
+	BROWSER=1 $(BIN)/python -m pytest -q -n 0 $(ARGS) tests/browser
 
 # Attacks in full size, with 30 good calls beside; prints figures.
 # `make pytest` runs small ones.

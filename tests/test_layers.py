@@ -93,8 +93,17 @@ MAY: dict[str, set[str]] = {
     },
     "server.batching": {"server.calls", "processors", "media"},
     "server.base": {"server.handover", "server.listener", "server.load"},
+    "server.live.forms": set(),
+    "server.live": {
+        "server.calls",
+        "server.calls.audio",
+        "server.live.forms",
+        "processors",
+        *MEDIA,
+    },
     "server.service": {
         "processes",
+        "server.live",
         "server.base",
         "server.handover",
         "server.fork",
@@ -106,6 +115,7 @@ MAY: dict[str, set[str]] = {
     },
     "server.workers": {
         "processes",
+        "server.live",
         "server.handed_settings",
         "server.base",
         "server.handover",
@@ -136,7 +146,7 @@ MAY: dict[str, set[str]] = {
         "control.events",
         "control.results",
     },
-    "monitor": {"history", "processes", "server.base", "server.sockets"},
+    "monitor": {"history", "processes", "server.base", "server.live.forms", "server.sockets"},
     "app.loop": set(),
     "app": {
         "app.loop",

@@ -35,6 +35,7 @@ from mediaserver.history.call_store import CallStore
 from mediaserver.logs import LimitedLog
 from mediaserver.monitor import access, metrics
 from mediaserver.monitor.calls import CallPages
+from mediaserver.monitor.live.pages import LivePages
 from mediaserver.monitor.static import PAGES, static_routes
 from mediaserver.processes.systemd import notify
 from mediaserver.processors.discovery import check_importable
@@ -115,9 +116,14 @@ class MediaServer:
         if settings.answer:
             self._answer_calls()
         self._metrics = metrics.Metrics(settings, lambda: self.service, self._own_figures)
-        guarded = access.guarded(self._admin_routes(), settings, self._count)
-        # A page itself tells nothing: what it shows it asks for, with the token.
-        admin_routes = [*guarded, *static_routes("/live", PAGES / "live")]
+        self._live = LivePages(settings, lambda: self.service, self._count)
+        admin_routes = [
+            *access.guarded(self._admin_routes(), settings, self._count),
+            *access.for_listeners(self._live.listener_routes(), settings, self._count),
+            # A page itself tells nothing: what it shows it asks for, with the token.
+            *self._live.open_routes(),
+            *static_routes("/live", PAGES / "live"),
+        ]
         on_media_port = access.on_media_port(admin_routes, settings)
         self.service: Service = self._make_service(limits, on_media_port, make_listener)
         self._admin_port = access.on_own_port(admin_routes, settings)
@@ -127,7 +133,7 @@ class MediaServer:
         """What only whoever runs the server may see; see ``monitor.access``."""
         path = None if self._history is None else self._history.path
         calls = CallPages(lambda: self.service, path, self._commands, self.settings.numbers)
-        return [self._metrics.route, *calls.routes()]
+        return [self._metrics.route, *calls.routes(), *self._live.routes()]
 
     def _own_figures(self) -> Figures:
         """What is measured beside the media."""
@@ -232,6 +238,7 @@ class MediaServer:
     ) -> None:
         signals = self._signals
         hurry = signals is not None and signals.now.is_set()
+        self._live.close()
         await self._metrics.close()
         await self.service.close(hurry=hurry)
         await self._generations.close()

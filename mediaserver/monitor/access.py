@@ -6,7 +6,8 @@
     no            yes          on the second port, for whoever reaches it; not for web pages
     yes           yes          on the second port, with the token
 
-The token comes as `Authorization: Bearer TOKEN`.
+The token comes as `Authorization: Bearer TOKEN`. `listen_token` opens them as well; and it alone
+opens what lets somebody listen in to a call, or take part in it, wherever the pages are.
 """
 
 from __future__ import annotations
@@ -36,15 +37,18 @@ class Guarded(BaseRoute):
 
     Args:
         inner: the route.
-        token: what must be presented; None: nothing, but a request that a web page of another
-            site makes in the browser of somebody who reaches this port is refused.
+        tokens: one of them must be presented; empty: nobody may. None: nothing is asked for, but
+            a request that a web page of another site makes in the browser of somebody who reaches
+            this port is refused.
         count: counts what is refused.
     """
 
-    def __init__(self, inner: BaseRoute, token: str | None, count: Callable[[str], None]) -> None:
+    def __init__(
+        self, inner: BaseRoute, tokens: Sequence[str] | None, count: Callable[[str], None]
+    ) -> None:
         self._inner = inner
         self.count = count
-        self._token = None if token is None else token.encode()
+        self._tokens = tokens
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """As the route itself."""
@@ -65,10 +69,12 @@ class Guarded(BaseRoute):
         await refusal(scope, receive, send)
 
     def _refusal(self, headers: Headers) -> Response | None:
-        if self._token is None:
+        if self._tokens is None:
             if _is_of_another_site(headers):
                 return PlainTextResponse("This page is not for other sites.\n", 403)
-        elif not _presents(headers, self._token):
+        elif not self._tokens:
+            return PlainTextResponse("Nobody may do this: `listen_token` is not set.\n", 403)
+        elif not _presents(headers, self._tokens):
             return PlainTextResponse(
                 "This page needs `Authorization: Bearer` and the admin token.\n",
                 401,
@@ -77,15 +83,16 @@ class Guarded(BaseRoute):
         return None
 
 
-def _presents(headers: Headers, token: bytes) -> bool:
-    """Whether the one ``Authorization`` field has this token."""
+def _presents(headers: Headers, tokens: Sequence[str]) -> bool:
+    """Whether the one ``Authorization`` field has one of these tokens."""
     given = headers.getlist("authorization")
     if len(given) != 1:
         return False
     scheme, _, presented = given[0].partition(" ")
     # Fields are read as Latin-1, which turns back into the octets that came.
-    right = hmac.compare_digest(presented.strip().encode("latin-1"), token)
-    return scheme.lower() == "bearer" and right
+    octets = presented.strip().encode("latin-1")
+    right = [hmac.compare_digest(octets, token.encode()) for token in tokens]
+    return scheme.lower() == "bearer" and any(right)
 
 
 def _is_of_another_site(headers: Headers) -> bool:
@@ -112,7 +119,25 @@ def guarded(
     routes: Iterable[BaseRoute], settings: Settings, count: Callable[[str], None]
 ) -> list[BaseRoute]:
     """These routes, for those whom the settings let see them; ``count`` counts the others."""
-    return [Guarded(route, settings.admin_token, count) for route in routes]
+    admin = settings.admin_token
+    tokens = None if admin is None else (admin, *_listeners(settings))
+    return [Guarded(route, tokens, count) for route in routes]
+
+
+def for_listeners(
+    routes: Iterable[BaseRoute], settings: Settings, count: Callable[[str], None]
+) -> list[BaseRoute]:
+    """These routes, for those who may listen in to calls; ``count`` counts the others."""
+    return [Guarded(route, _listeners(settings), count) for route in routes]
+
+
+def may_listen(headers: Headers, settings: Settings) -> bool:
+    """Whether whoever asks may listen in to calls."""
+    return _presents(headers, _listeners(settings))
+
+
+def _listeners(settings: Settings) -> tuple[str, ...]:
+    return () if settings.listen_token is None else (settings.listen_token,)
 
 
 def on_media_port(routes: Sequence[BaseRoute], settings: Settings) -> Sequence[BaseRoute]:

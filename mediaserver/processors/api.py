@@ -31,6 +31,7 @@ from mediaserver.processors.events import Event as Event
 from mediaserver.processors.events import Hint as Hint
 from mediaserver.processors.events import Interrupted as Interrupted
 from mediaserver.processors.events import LimitReached as LimitReached
+from mediaserver.processors.events import OperatorMessage as OperatorMessage
 from mediaserver.processors.events import ProcessorRestarted as ProcessorRestarted
 from mediaserver.processors.events import Reconnected as Reconnected
 from mediaserver.processors.events import SpeechStarted as SpeechStarted

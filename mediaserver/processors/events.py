@@ -117,6 +117,12 @@ class Beep(msgspec.Struct, frozen=True):
     duration: float
 
 
+class OperatorMessage(msgspec.Struct, frozen=True):
+    """Whoever watches the call has written ``text`` to its processors; the caller hears nothing."""
+
+    text: str
+
+
 Event = (
     Dtmf
     | StreamError
@@ -131,4 +137,5 @@ Event = (
     | SpeechStopped
     | Interrupted
     | Beep
+    | OperatorMessage
 )

@@ -75,11 +75,14 @@ class Service(Protocol):
     def worker_states(self) -> list[str]:
         """Of each worker: ``starting``, ``able``, ``late`` or ``suspected``."""
 
-    async def ask(self, what: str) -> list[tuple[int | None, bytes]]:
+    async def ask(
+        self, what: str, argument: str = "", worker: int | None = None
+    ) -> list[tuple[int | None, bytes]]:
         """What each process that carries calls knows by this word of ``answers_of``.
 
         With each answer the number of its worker; None: this process itself. Empty: there is no
-        such word. A worker that does not answer within a second is left out.
+        such word. A worker that does not answer within a second is left out. ``argument`` is
+        for the words that take one; ``worker``: ask this one only.
         """
 
     def drain(self) -> None:

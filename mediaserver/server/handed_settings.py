@@ -50,6 +50,7 @@ class HandedSettings(msgspec.Struct, frozen=True, tag=True):
             api_key=None,
             auth_token=None,
             admin_token=None,
+            listen_token=None,
             public_keys=None,
             log_numbers_key=numbers_key,
             log_config=None,

@@ -23,12 +23,13 @@ from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.runner import Runners
 from mediaserver.server.calls.session import Session
 from mediaserver.server.calls.starting import Answer, HandOff, StartLimits
-from mediaserver.server.calls.watching.answers import answers_of
+from mediaserver.server.calls.watching.answers import answer, answers_of
 from mediaserver.server.fork.receiver import Forks
 from mediaserver.server.handover.arrival import Arrival, ArrivingConnection
 from mediaserver.server.handover.landing import land
 from mediaserver.server.handover.passing import OlderGenerations, PassedOn
 from mediaserver.server.listener import Listener, ListenerHost, Listening
+from mediaserver.server.live.desk import live_answers
 from mediaserver.server.sockets.media_socket import Connection, Pings, SocketMaker
 from mediaserver.settings import Settings
 from mediaserver.tokens import TokenGate
@@ -75,7 +76,7 @@ class SingleProcessService(ServiceBase):
         self._landing: set[asyncio.Task[None]] = set()
         self._observer = observer
         self._calls = CallRegistry(settings, self, perform=perform, runners=runners)
-        self._answers = answers_of(self._calls)
+        self._answers = {**answers_of(self._calls), **live_answers(self._calls)}
         self.forks: Forks | None = Forks(settings, self._calls) if settings.fork_ports else None
         needs_token = settings.auth_token is not None
         self._start_limits = StartLimits.of(settings, needs_token=needs_token)
@@ -144,9 +145,11 @@ class SingleProcessService(ServiceBase):
         """So many frames come that they are read together; see the setting ``poll_ms``."""
         return self._calls.sockets.is_ticking
 
-    async def ask(self, what: str) -> list[tuple[int | None, bytes]]:
+    async def ask(
+        self, what: str, argument: str = "", worker: int | None = None
+    ) -> list[tuple[int | None, bytes]]:
         """See ``Service``."""
-        return [(None, self._answers.get(what, bytes)())]
+        return [(None, answer(self._answers, what, argument))]
 
     async def bind(self, given: Sequence[socket.socket] = ()) -> None:
         """See ``Service``."""

@@ -14,7 +14,7 @@ from mediaserver.conversion import KeyPath
 from mediaserver.logs import Numbers
 from mediaserver.settings.processors import ProcessorSetting, RouteSetting, Text
 
-SECRETS = ("api_key", "auth_token", "admin_token", "log_numbers_key")
+SECRETS = ("api_key", "auth_token", "admin_token", "listen_token", "log_numbers_key")
 """Settings whose values are shown nowhere."""
 # A key that outlives the process is for the operator to set and to keep.
 _KEY_OF_THIS_START = token_hex(16)
@@ -63,6 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         auth_token: what a stream must present; None admits all.
         admin_token: what a request for an admin page (metrics, calls) must present as
             ``Authorization: Bearer TOKEN``; None: the pages are on ``admin_port`` or nowhere.
+        listen_token: as ``admin_token``, and with it one may also listen in to calls and take part
+            in them on the page ``/live``; None: nobody may.
         admin_host: address of the admin pages' own port.
         admin_port: TCP port of the admin pages, apart from the media port; 0 takes a free one;
             None: they are on the media port where there is an ``admin_token``.
@@ -219,6 +221,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     on_parent_loss: Literal["finish", "end"] = "finish"
     auth_token: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
     admin_token: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
+    listen_token: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
     admin_host: Text = "127.0.0.1"
     admin_port: Annotated[int, Meta(ge=0, le=65535)] | None = None
     allowed_origins: tuple[Text, ...] = ()

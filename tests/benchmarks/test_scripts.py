@@ -59,6 +59,7 @@ SHOWN = {
         *(rf"^  {ratio} ({FIGURE}){{5}}$" for ratio in ("a/b", "c/a", "c/b", "d/a")),
         r"; every reply verified$",
     ],
+    "live": [rf"^  {turn} +({FIGURE}){{4}}$" for turn in ("nobody", "one viewer", "listeners")],
     "playout": [
         rf"^  clear 200 ({FIGURE}){{4}}$",
         rf"^  cancel 200 ({FIGURE}){{4}}$",

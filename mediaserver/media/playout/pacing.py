@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from numpy import zeros_like
+
+from mediaserver.media.frames import Int16Array
 from mediaserver.media.playout.backlog import Backlog, QueuedItem
 from mediaserver.media.playout.catchup import CatchUp
+from mediaserver.media.playout.ear.listening import ListenedEncoder, Listener, without
 from mediaserver.media.playout.ledger import Ledger, Mark
 from mediaserver.media.playout.sink import PlayoutSink
 from mediaserver.media.playout.sizes import MIN_MESSAGE_S, Sizes
@@ -35,9 +39,11 @@ class Sender:
         "_catch_up",
         "_closed",
         "_direct",
+        "_encode",
         "_encoder",
         "_is_exchange",
         "_is_express",
+        "_is_muted",
         "_keepalive",
         "_live",
         "_min",
@@ -64,6 +70,9 @@ class Sender:
     ) -> None:
         """Send what ``encoder`` makes to ``sink``; ``lead_s`` None sends all at once."""
         self._encoder = encoder
+        # What all audio goes through on its way out.
+        self._encode: Callable[[Int16Array], bytes] = encoder.encode
+        self._is_muted = False
         self._sink = sink
         self._send_media = sink.send_media
         self.ledger: Ledger = Ledger(sink, encoder.rate_hz, mark_every_s, LIVE_MARK_EVERY_S)
@@ -123,6 +132,43 @@ class Sender:
                 send(payload)
 
             self._send_media = both
+
+    def listen(self, listener: Listener, clock: Callable[[], float]) -> None:
+        """Tell a listener what is sent from now on, and when it is at the ear by ``clock``."""
+        self._encoder = ListenedEncoder(self._encoder, self.ledger, listener, clock)
+        self._bind()
+
+    def listen_no_more(self, listener: Listener) -> None:
+        """Tell a listener nothing any more."""
+        self._encoder = without(self._encoder, listener)
+        self._bind()
+
+    def sample(self, tap: Callable[[Int16Array], object]) -> None:
+        """Give ``tap`` the audio of the next message, before it is sent, and of no other one."""
+
+        def once(samples: Int16Array) -> bytes:
+            self._bind()
+            tap(samples)
+            return self._encode(samples)
+
+        self._encode = once
+
+    @property
+    def is_muted(self) -> bool:
+        """Silence is sent in place of all audio."""
+        return self._is_muted
+
+    def mute(self, muted: bool) -> None:
+        """Send silence in place of all audio, or the audio again; what is sent already plays on.
+
+        Plays and marks go on as if it were heard.
+        """
+        self._is_muted = muted
+        self._bind()
+
+    def _bind(self) -> None:
+        encode = self._encoder.encode
+        self._encode = (lambda samples: encode(zeros_like(samples))) if self._is_muted else encode
 
     def tick(self, now: float) -> None:
         """Send what is due."""
@@ -243,7 +289,7 @@ class Sender:
     def _emit(self, n_samples: int, now: float) -> None:
         if self.ledger.dry_at < now:
             self._note_underrun()
-        self._send_media(self._encoder.encode(self._backlog.take(n_samples)))
+        self._send_media(self._encode(self._backlog.take(n_samples)))
         self.ledger.advance(n_samples, now)
         self._unfinished = self._backlog.unfinished()
         self._finish(now)

@@ -19,13 +19,11 @@ Rules:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 
 from mediaserver.errors import AudioFormatError, CallEndedError
 from mediaserver.media.frames import Int16Array, check_audio, is_audio
 from mediaserver.media.playout.backlog import QueuedItem
 from mediaserver.media.playout.catchup import CatchUp
-from mediaserver.media.playout.ear.listening import ListenedEncoder, Listener
 from mediaserver.media.playout.ledger import Cause, Mark, Outcome, Play, State
 from mediaserver.media.playout.pacing import Sender
 from mediaserver.media.playout.sink import PlayoutSink
@@ -54,7 +52,6 @@ class Playout(Sender):
 
     __slots__ = (
         "_backlog_s",
-        "_encode",
         "_live_slack_s",
         "_min_s",
         "_too_late_s",
@@ -87,16 +84,10 @@ class Playout(Sender):
         self._backlog_s = backlog_s
         self._catch_up = CatchUp() if catch_up else None
         # What play_live needs.
-        self._encode = encoder.encode
         self._live_slack_s = self._sizes.live_slack_s
         self._min_s = self._sizes.least_s
         self._too_late_s = 0.0
         self.ignored_feeds: int = 0
-
-    def listen(self, listener: Listener, clock: Callable[[], float]) -> None:
-        """Tell a listener what is sent from now on, and when it is at the ear by ``clock``."""
-        self._encoder = ListenedEncoder(self._encoder, self.ledger, listener, clock)
-        self._encode = self._encoder.encode
 
     # The user's side.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
+from collections.abc import Callable
 
 from mediaserver.processors.api import Dtmf, Event
 from mediaserver.server.calls.audio.queue import DropOldest
@@ -24,6 +25,7 @@ class EventHub:
         self.pressed: deque[str] = deque(maxlen=PRESSED_LIMIT)
         # Events that nobody reads any more go with the last reference to them.
         self._subscribers: list[weakref.ref[DropOldest[Event]]] = []
+        self._followers: tuple[Callable[[Event], object], ...] = ()
         self._early: list[Event] | None = []
         self._closed = False
         self._dropped = 0
@@ -50,10 +52,20 @@ class EventHub:
             self._subscribers.append(weakref.ref(queue))
         return queue
 
+    def follow(self, follower: Callable[[Event], object]) -> None:
+        """Have each event told to whoever looks at the call from outside."""
+        self._followers = (*self._followers, follower)
+
+    def follow_no_more(self, follower: Callable[[Event], object]) -> None:
+        """Tell it nothing any more."""
+        self._followers = tuple(each for each in self._followers if each != follower)
+
     def publish(self, event: Event) -> None:
         """Give ``event`` to every subscriber."""
         if isinstance(event, Dtmf):
             self.pressed.append(event.digit)
+        for follower in self._followers:
+            follower(event)
         if self._early is not None:
             self._early.append(event)
         for queue in self._living():

@@ -81,6 +81,10 @@ class Runner(Protocol):
     def publish(self, event: Event) -> None:
         """Give an event to whoever asked for events."""
 
+    @property
+    def events(self) -> EventHub:
+        """Where the events of the call can be followed."""
+
     def end(self, reason: str) -> None:
         """No more frames and events come; ``Stop(reason)`` is the last."""
 
@@ -165,7 +169,7 @@ class InlineRunner:
         budget = Budget(settings.budget_ms / 1000, self._over_budget)
         self._chain = Chain([], self._failed, budget, monotonic)
         self.run: Callable[[Frame], None] = self._chain.run
-        self._events = EventHub()
+        self.events: EventHub = EventHub()
         self._views: list[CallView] = []
         self._handlers: set[asyncio.Task[Any]] = set()
         self._spawned: set[asyncio.Task[Any]] = set()
@@ -179,21 +183,21 @@ class InlineRunner:
         """See ``Runner``."""
         return RunnerLoad(
             sum(view.dropped_frames for view in self._views),
-            self._events.dropped,
+            self.events.dropped,
             max((view.queued_frames for view in self._views), default=0),
-            self._events.queued,
+            self.events.queued,
             self._n_overruns,
         )
 
     def begin(self, call: RunningCall) -> None:
         """See ``Runner``."""
         self._call = call
-        self._neighbours.add(Neighbour(call, self._events, self._chain))
+        self._neighbours.add(Neighbour(call, self.events, self._chain))
         loop, others = asyncio.get_running_loop(), self._neighbours.others
         for choice in self._chosen:
             spec = choice.spec
             view = CallView(
-                call, self._events, spec.name, spec.rate, self._adopt, spec.history_s, others
+                call, self.events, spec.name, spec.rate, self._adopt, spec.history_s, others
             )
             self._views.append(view)
             if spec.is_filter or spec.is_batch:
@@ -207,19 +211,19 @@ class InlineRunner:
             self._n_running += 1
             task.add_done_callback(self._handlers.discard)
             loop.call_soon(view.started)  # behind the task's own first step
-        loop.call_soon(self._events.started)
+        loop.call_soon(self.events.started)
 
     def publish(self, event: Event) -> None:
         """See ``Runner``."""
-        self._events.publish(event)
+        self.events.publish(event)
 
     def end(self, reason: str) -> None:
         """See ``Runner``."""
         if self._call is not None:
             self._neighbours.remove(self._call)
         self._chain.close()
-        self._events.publish(Stop(reason))
-        self._events.close()
+        self.events.publish(Stop(reason))
+        self.events.close()
 
     async def wait(self, timeout_s: float | None) -> None:
         """See ``Runner``."""

@@ -22,8 +22,9 @@ from mediaserver.media.reorder import Lost
 from mediaserver.media.rtp_time import PlacedTimeline, RtpTime
 from mediaserver.processors.chain import RateConverter
 from mediaserver.server.calls.audio.alarm import Alarm
-from mediaserver.server.calls.audio.inbound import Inbound, TrackDecoder
+from mediaserver.server.calls.audio.inbound import Inbound
 from mediaserver.server.calls.audio.parts import Parts
+from mediaserver.server.calls.audio.track import TrackDecoder
 from mediaserver.server.fork.payloads import PayloadAudio, Payloads
 from mediaserver.wire.messages import MediaBody
 from mediaserver.wire.rtp import RtpPacket

@@ -17,6 +17,7 @@ from mediaserver.logs import LimitedLog, shown
 from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Event, ProcessorRestarted, Reconnected
 from mediaserver.server.calls.audio.outbound import Outbound
+from mediaserver.server.calls.event_hub import EventHub
 from mediaserver.server.calls.hangups import ControlEncoding
 from mediaserver.server.calls.runner import CANCELLED_WITHIN_S, InlineRunner, RunningCall
 from mediaserver.server.calls.watching.load import RunnerLoad
@@ -113,6 +114,11 @@ class IsolatedRunner:
         """See ``Runner``; what lies in the link counts as dropped only where it was not sent."""
         whole = self._taps.load.joined(self._former.joined(self._load))
         return whole._replace(dropped_frames=whole.dropped_frames + self._n_unsent)
+
+    @property
+    def events(self) -> EventHub:
+        """See ``Runner``; without those that processors make in their host."""
+        return self._taps.events
 
     @property
     def n_errors(self) -> int:

@@ -68,7 +68,7 @@ class BoundedProtocol(H11Protocol):
     def __init__(
         self, config: Config, state: ServerState, over: Callable[[BoundedProtocol], None]
     ) -> None:
-        super().__init__(config, state, {})
+        super().__init__(config, state, {"connection": self})
         self.logger: logging.Logger = _quiet
         self._over = over
         self._timer = self.loop.call_later(CONNECTION_S, self.retire)
@@ -77,6 +77,14 @@ class BoundedProtocol(H11Protocol):
     def is_idle(self) -> bool:
         """No request is being answered."""
         return self.cycle is None or self.cycle.response_complete
+
+    def keep_open(self) -> None:
+        """The response under way has no end of its own: the connection lives until ``retire``.
+
+        For a route whose caller has proven who they are; it gets this connection in its scope's
+        ``state``.
+        """
+        self._timer.cancel()
 
     def retire(self) -> None:
         """End the connection behind its last response."""

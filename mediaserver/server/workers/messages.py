@@ -46,7 +46,7 @@ __all__ = [
     "WebhookReported",
 ]
 
-VERSION = 7
+VERSION = 8
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
@@ -182,10 +182,12 @@ class Query(msgspec.Struct, frozen=True, tag=True):
     Attributes:
         number: of the question.
         what: a word of the worker's ``answers``.
+        argument: for a word that takes one.
     """
 
     number: int
     what: str
+    argument: str = ""
 
 
 class QueryAnswer(msgspec.Struct, frozen=True, tag=True):

@@ -26,13 +26,15 @@ class Queries:
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
 
-    async def ask(self, workers: Iterable[WorkerProcess], what: str) -> list[tuple[int, bytes]]:
+    async def ask(
+        self, workers: Iterable[WorkerProcess], what: str, argument: str = ""
+    ) -> list[tuple[int, bytes]]:
         """What these workers know by this word, with their index, in its order.
 
         One that does not answer within ``ANSWER_WITHIN_S`` is left out, and counted.
         """
         asked = sorted((w for w in workers if w.is_ready), key=lambda worker: worker.index)
-        answers = await asyncio.gather(*(self._ask(worker, what) for worker in asked))
+        answers = await asyncio.gather(*(self._ask(worker, what, argument) for worker in asked))
         pairs = zip(asked, answers, strict=True)
         return [(worker.index, body) for worker, body in pairs if body is not None]
 
@@ -42,14 +44,14 @@ class Queries:
         if waiting is not None and not waiting.done():
             waiting.set_result(answer.body)
 
-    async def _ask(self, worker: WorkerProcess, what: str) -> bytes | None:
+    async def _ask(self, worker: WorkerProcess, what: str, argument: str) -> bytes | None:
         number = next(self._numbers)
         waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[number] = waiting
         gone = asyncio.ensure_future(worker.gone.wait())
         try:
             if not worker.channel.is_full:
-                worker.channel.send(Query(number, what))
+                worker.channel.send(Query(number, what, argument))
                 either: set[asyncio.Future[Any]] = {waiting, gone}
                 await asyncio.wait(
                     either,

@@ -171,9 +171,12 @@ class MultiProcessService(ServiceBase):
         self._load.start()
         self.listener.listen()
 
-    async def ask(self, what: str) -> list[tuple[int | None, bytes]]:
+    async def ask(
+        self, what: str, argument: str = "", worker: int | None = None
+    ) -> list[tuple[int | None, bytes]]:
         """See ``Service``."""
-        return [*await self._queries.ask(self.workers, what)]
+        asked = [w for w in self.workers if worker is None or w.index == worker]
+        return [*await self._queries.ask(asked, what, argument)]
 
     # AdmissionHost: what is to be known of the calls.
 

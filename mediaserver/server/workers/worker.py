@@ -27,8 +27,9 @@ from mediaserver.server.calls.registry import CallRegistry
 from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.calls.session import Session
 from mediaserver.server.calls.starting import Answer, StartLimits
-from mediaserver.server.calls.watching.answers import answers_of
+from mediaserver.server.calls.watching.answers import answer, answers_of
 from mediaserver.server.handover import landing
+from mediaserver.server.live.desk import live_answers
 from mediaserver.server.workers.commands import CommandRequests
 from mediaserver.server.workers.messages import (
     CallClosed,
@@ -113,7 +114,7 @@ class Worker:
         self._calls = CallRegistry(
             settings, self, perform=perform, runners=runners_for(settings), worker=setup.index
         )
-        self._answers = answers_of(self._calls)
+        self._answers = {**answers_of(self._calls), **live_answers(self._calls)}
         self._connections: set[MediaConnection] = set()
         self._unclaimed: dict[int, tuple[HandOver, int | None]] = {}
         self._answered = asyncio.Event()  # no claim of those is without its answer
@@ -207,7 +208,7 @@ class Worker:
             case Commanded():
                 self._commands.answered(message)
             case Query():
-                body = self._answers.get(message.what, bytes)()
+                body = answer(self._answers, message.what, message.argument)
                 self._channel.send(QueryAnswer(message.number, body))
             case Drain():
                 self._calls.drain()

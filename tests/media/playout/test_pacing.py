@@ -349,3 +349,67 @@ def test_what_is_sent_can_be_overheard(make_rig: type[Rig], make_tone: Tone, *, 
     rig.playout.play(make_tone(0.1), 8000, rig.now, live=live)
     rig.run(1.0)
     assert len(heard) == n_heard < len(rig.payloads)
+
+
+class Ear:
+    """A listener that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[np.ndarray] = []
+        self.n_cleared = 0
+
+    def sent(self, samples: np.ndarray, rate_hz: int, at: float) -> None:
+        self.heard.append(samples)
+
+    def cleared(self, at: float) -> None:
+        self.n_cleared += 1
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_listener_may_listen_no_more(make_rig: type[Rig], make_tone: Tone, *, live: bool) -> None:
+    """It is told nothing then; one that began before it, and one behind it, are told all."""
+    rig = make_rig()
+    ears = [Ear(), Ear(), Ear()]
+    for ear in ears:
+        rig.playout.listen(ear, lambda: rig.now)
+    rig.playout.listen_no_more(ears[1])
+    rig.playout.listen_no_more(Ear())
+    rig.playout.play(make_tone(0.1), 8000, rig.now, live=live)
+    rig.run(0.5)
+    rig.playout.clear(rig.now)
+    counts = [sum(map(len, ear.heard)) for ear in ears]
+    assert counts == [counts[0], 0, counts[0]]
+    assert counts[0] >= 800
+    assert [ear.n_cleared for ear in ears] == [1, 0, 1]
+
+
+def test_one_message_is_sampled(make_rig: type[Rig], make_tone: Tone) -> None:
+    """The next one, and no other, until it is asked for again; all are sent as ever."""
+    rig, plain = make_rig(), make_rig()
+    sampled: list[np.ndarray] = []
+    for each in (rig, plain):
+        for _ in range(2):
+            if each is rig:
+                rig.playout.sample(sampled.append)
+            each.playout.play(make_tone(0.2), 8000, each.now)
+            each.run(0.5)
+    assert len(sampled) == 2
+    assert rig.payloads == plain.payloads
+
+
+def test_a_muted_playout_sends_silence(make_rig: type[Rig], make_tone: Tone) -> None:
+    """As many messages and marks as else, each silent, and those at the ear hear that as well."""
+    rig, ear = make_rig(), Ear()
+    rig.playout.listen(ear, lambda: rig.now)
+    rig.playout.mute(True)
+    play = rig.playout.play(make_tone(0.2), 8000, rig.now)
+    rig.run(0.5)
+    assert play.heard_s(rig.now) == pytest.approx(0.2)
+    assert not any(samples.any() for samples in ear.heard)
+    n_muted = len(rig.payloads)
+    assert n_muted > 0
+    rig.playout.mute(False)
+    rig.playout.play(make_tone(0.2), 8000, rig.now)
+    rig.run(0.5)
+    assert len(rig.payloads) > n_muted
+    assert any(samples.any() for samples in ear.heard)

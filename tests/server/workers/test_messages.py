@@ -62,7 +62,10 @@ SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
     ),
     (messages.Claimed(7, True), {"type": "Claimed", "number": 7, "granted": True}),
     (Shutdown(hurry=True), {"type": "Shutdown", "hurry": True}),
-    (messages.Query(4, "figures"), {"type": "Query", "number": 4, "what": "figures"}),
+    (
+        messages.Query(4, "look", "v3:a"),
+        {"type": "Query", "number": 4, "what": "look", "argument": "v3:a"},
+    ),
     (messages.QueryAnswer(4, b"{}"), {"type": "QueryAnswer", "number": 4, "body": b"{}"}),
     (messages.Claim(7), {"type": "Claim", "number": 7}),
     (messages.HandedOver("c"), {"type": "HandedOver", "call_id": "c"}),

@@ -56,7 +56,21 @@ class ListenedEncoder:
         self._listener.sent(samples, self.rate_hz, max(self._ledger.dry_at, self._clock()))
         return payload
 
+    def without(self, listener: Listener) -> Encoder:
+        """See the function of this name."""
+        if self._listener is listener:
+            return self._encoder
+        self._encoder = without(self._encoder, listener)
+        return self
+
     def reset(self) -> None:
         """See ``Encoder``; it means that all that was sent is cleared."""
         self._encoder.reset()
         self._listener.cleared(self._clock())
+
+
+def without(encoder: Encoder, listener: Listener) -> Encoder:
+    """The same encoder, of which this listener is told nothing."""
+    if not isinstance(encoder, ListenedEncoder):
+        return encoder
+    return encoder.without(listener)

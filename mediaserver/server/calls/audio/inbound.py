@@ -8,119 +8,23 @@ from time import perf_counter
 from typing import NamedTuple
 
 from mediaserver.media.frames import Frame, Int16Array, Track
-from mediaserver.media.numbering import Fault, NumberWatch
+from mediaserver.media.numbering import Fault
 from mediaserver.media.reorder import Lost, Reorder
-from mediaserver.media.timeline import Timeline, TrackClock
+from mediaserver.media.timeline import Timeline
 from mediaserver.server.calls.audio.alarm import Alarm
 from mediaserver.server.calls.audio.levels import Levels
 from mediaserver.server.calls.audio.parts import Parts
+from mediaserver.server.calls.audio.track import LOOK, TrackDecoder
 from mediaserver.wire.messages import TRACKS, MediaBody
-from mediaserver.wire.rates import Bucket, Limit
-from telephony_codecs import Decoder, PayloadError
+from telephony_codecs import PayloadError
 from telephony_codecs.l16 import ByteOrder, L16Decoder
 
-# A frame with no sample above this is digital silence; comfort noise is far louder.
-SILENCE_PEAK = 8
 # No audio is made up for a gap if the track is further ahead of the clock than this. A call brings
 # at most one second of audio per second, whatever its chunk numbers say.
 AHEAD_S = 0.02
 MADE_UP_AHEAD_S = 1.0  # the same for bad payloads: these did come
-# Longer payloads cost the most CPU per octet, so their audio is limited, in seconds.
-USUAL_S = 0.04
 # Of frames whose way was timed, until somebody asks.
 MAX_TIMES = 64
-LONG_PAYLOADS = Limit(per_s=2.0, burst=10.0)
-
-
-class TrackDecoder:
-    """One track: its decoder, its clock, and a few figures.
-
-    Attributes:
-        decoder: decodes this track only.
-        clock: the track's place in stream time.
-        numbers: judges its chunk numbers.
-        usual: a frame of so many samples needs no further look.
-        n_samples: length of its last frame. Only the length is kept: with hundreds of calls the
-            array would have left the CPU's cache by the next frame.
-        wanted: the level of the next frame is to be noted.
-    """
-
-    __slots__ = (
-        "_born_at",
-        "_born_held_s",
-        "_born_s",
-        "_long",
-        "_peak",
-        "clock",
-        "decode",
-        "decoder",
-        "n_samples",
-        "numbers",
-        "rate_hz",
-        "track",
-        "usual",
-        "wanted",
-    )
-
-    def __init__(self, track: Track, decoder: Decoder, clock: TrackClock, origin: float) -> None:
-        self.track = track
-        # The track's place, not the time of arrival: if it was late, that is a hold or a stall.
-        self._born_s = clock.next_s
-        self._born_at = origin + clock.next_s
-        self._born_held_s = clock.held_s
-        self.decoder: Decoder = decoder
-        self.decode: Callable[[bytes], Int16Array] = decoder.decode
-        self.rate_hz: int = decoder.rate_hz
-        self.clock: TrackClock = clock
-        self.n_samples: int = decoder.rate_hz // 50
-        self.usual: int = self.n_samples
-        self._long = Bucket(LONG_PAYLOADS)
-        self.numbers: NumberWatch = NumberWatch()
-        self.wanted: bool = True
-        self._peak = 0
-
-    @property
-    def chunk_s(self) -> float:
-        """Seconds of its last frame."""
-        return self.n_samples / self.rate_hz
-
-    def pace(self, least_s: float) -> float | None:
-        """Seconds of audio per second of time, without holds.
-
-        None if fewer than ``least_s`` have passed, or while a pause is not settled.
-        """
-        clock = self.clock
-        held_s = clock.held_s - self._born_held_s
-        came_s = clock.heard_at - self._born_at - held_s
-        if came_s < least_s or not clock.settled:
-            return None
-        return (clock.next_s - self._born_s - held_s) / came_s
-
-    def look_at_length(self, n_samples: int, now: float) -> None:
-        """Note that a frame has another length than usual."""
-        self.n_samples = n_samples
-        is_long = n_samples > USUAL_S * self.rate_hz
-        self.usual = -1 if is_long else n_samples
-        if is_long and not self._long.take(now, n_samples / self.rate_hz):
-            self.decode = _too_much
-
-    def is_shut(self, now: float) -> bool:
-        """Whether decoding is stopped because too much came; starts it again if there is room."""
-        if self.decode is not _too_much:
-            return False
-        if self._long.take(now, self.chunk_s):
-            self.decode = self.decoder.decode
-        return True
-
-    def note(self, samples: Int16Array) -> None:
-        """Note how loud a frame is, because ``wanted`` was set."""
-        self.wanted = False
-        self._peak = max(int(samples.max()), -int(samples.min()))
-
-    def was_silent(self) -> bool:
-        """Whether the first frame since the last call was digital silence. Sets ``wanted``."""
-        self.wanted = True
-        return self._peak <= SILENCE_PEAK
 
 
 class Chunks(NamedTuple):
@@ -181,6 +85,7 @@ class Inbound:
         "_make_decoder",
         "_origin",
         "_run",
+        "_taps",
         "_timeline",
         "_times",
         "concealed",
@@ -201,6 +106,7 @@ class Inbound:
     ) -> None:
         self._make_decoder = parts.make_decoder
         self._run = self._chain = run
+        self._taps: tuple[Callable[[Frame], object], ...] = ()
         self._count = count
         self._alarm = alarm
         self._timeline = Timeline(now)
@@ -270,16 +176,25 @@ class Inbound:
         self.drain(now)
         self._run = self._chain = _nobody
 
-    def overhear(self, tap: Callable[[Frame], object] | None) -> None:
-        """Have each frame given to ``tap``, too, on its way; None: no more."""
-        self._run = run = self._chain
-        if tap is not None:
+    def overhear(self, tap: Callable[[Frame], object]) -> None:
+        """Have each frame given to ``tap``, too, on its way."""
+        self._run_with((*self._taps, tap))
 
-            def both(frame: Frame) -> None:
-                tap(frame)
+    def overhear_no_more(self, tap: Callable[[Frame], object]) -> None:
+        """Give ``tap`` none any more."""
+        self._run_with(tuple(each for each in self._taps if each != tap))
+
+    def _run_with(self, taps: tuple[Callable[[Frame], object], ...]) -> None:
+        self._taps = taps
+        self._run = run = self._chain
+        if taps:
+
+            def all_of_them(frame: Frame) -> None:
+                for tap in taps:
+                    tap(frame)
                 run(frame)
 
-            self._run = both
+            self._run = all_of_them
 
     @property
     def chunks(self) -> Chunks:
@@ -328,8 +243,7 @@ class Inbound:
                 return
             track_decoder.look_at_length(n_samples, now)
         run = self._run
-        if track_decoder.wanted:  # one frame a second
-            self._note(track_decoder, samples)
+        if track_decoder.wanted and self._note(track_decoder, samples):  # one frame a second
             run = self._run_timed
         run(track_decoder.clock.frame(samples, track_decoder.rate_hz, now))
 
@@ -353,11 +267,12 @@ class Inbound:
         if track_decoder.clock.room_s(now) > -MADE_UP_AHEAD_S:
             self._conceal(track_decoder.track, now)
 
-    def _note(self, track_decoder: TrackDecoder, samples: Int16Array) -> None:
-        """Note how loud a frame is; done for one frame a second."""
-        track_decoder.note(samples)
-        if track_decoder.track == "inbound":
+    def _note(self, track_decoder: TrackDecoder, samples: Int16Array) -> bool:
+        """Note how loud a frame is; whether it is the one of this second."""
+        is_looked_at = bool(track_decoder.note(samples) & LOOK)
+        if is_looked_at and track_decoder.track == "inbound":
             self.levels.add(samples)
+        return is_looked_at
 
     def _conceal(
         self, track: Track, now: float, following: Sequence[MediaBody | Lost] = ()
@@ -384,11 +299,6 @@ class Inbound:
             self.tracks[track] = track_decoder
         self._latest = track_decoder
         return track_decoder
-
-
-def _too_much(_: bytes) -> Int16Array:
-    """In the place of a decoder's `decode` while too much audio comes."""
-    raise PayloadError("", "too much audio came at once")
 
 
 def _nobody(_: Frame) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from mediaserver.media.frames import Int16Array
+from telephony_codecs.g711 import load_audioop
 
 FULL_SCALE = 32768
 SILENCE_DBFS = -100.0
@@ -49,3 +52,19 @@ class Levels:
         if not self._energy:
             return None
         return 10 * math.log10(self._energy / self._n_samples / FULL_SCALE**2)
+
+
+def _rms_of(audioop: Any) -> Callable[[Int16Array], int]:
+    """The root of the mean square of samples; by ``audioop``, 25 times as fast as numpy."""
+    if audioop is None:
+        return lambda samples: int(np.sqrt(np.square(samples.astype(np.float64)).mean()))
+    of_octets = audioop.rms
+
+    def rms(samples: Int16Array) -> int:
+        level: int = of_octets(samples, 2)
+        return level
+
+    return rms
+
+
+rms: Callable[[Int16Array], int] = _rms_of(load_audioop())

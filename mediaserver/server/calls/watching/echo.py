@@ -134,7 +134,7 @@ class Window:
 
     def close(self) -> None:
         """Keep no more."""
-        self._inbound.overhear(None)
+        self._inbound.overhear_no_more(self._came.append)
         self.playout.overhear(None)
 
     def sent(self, decoder: Decoder) -> Levels:

@@ -164,6 +164,10 @@ class Peer:
     def overhear(self, tap: Any) -> None:
         self.tap = tap
 
+    def overhear_no_more(self, tap: Any) -> None:
+        assert tap == self.tap
+        self.tap = None
+
     def send_media(self, payload: bytes) -> None:
         pass
 

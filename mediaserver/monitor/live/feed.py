@@ -1,0 +1,93 @@
+"""A response without an end: parts, each as soon as it is there.
+
+A part is its length (4 octets, big end first), its kind (one octet), and that. Not a WebSocket:
+from a browser that could not carry the token in its ``Authorization`` field.
+
+What a slow browser does not read is never made: the next part is made when the last has gone. One
+that reads nothing for ``STUCK_S`` is cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Protocol, cast
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+JSON, LEVELS, AUDIO = 1, 2, 3
+STUCK_S = 20.0
+_HEAD = struct.Struct("!IB")
+_FIELDS = [
+    (b"content-type", b"application/octet-stream"),
+    (b"cache-control", b"no-store"),
+    (b"connection", b"close"),
+    # Proxies keep back what is small, else.
+    (b"x-accel-buffering", b"no"),
+]
+
+
+def part(kind: int, body: bytes) -> bytes:
+    """A part as it is sent."""
+    return _HEAD.pack(len(body), kind) + body
+
+
+def json_part(content: object) -> bytes:
+    """A part of JSON."""
+    return part(JSON, msgspec.json.encode(content))
+
+
+class _Connection(Protocol):
+    """What our own HTTP port has in the scope's state; another server's has nothing there."""
+
+    def keep_open(self) -> None:
+        """It may outlive its usual time."""
+
+    def abort(self) -> None:
+        """It is cut."""
+
+
+class Feed(Response):
+    """Sends parts until they end, the browser is gone, or ``is_over`` says so.
+
+    Args:
+        parts: makes them; closed at the end.
+        is_over: the server ends.
+    """
+
+    def __init__(self, parts: AsyncIterator[bytes], is_over: Callable[[], bool]) -> None:
+        super().__init__()
+        self._parts = parts
+        self._is_over = is_over
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        connection = cast(_Connection | None, scope.get("state", {}).get("connection"))
+        if connection is not None:
+            connection.keep_open()
+        await send({"type": "http.response.start", "status": 200, "headers": _FIELDS})
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            async with aclosing(self._parts) as parts:  # type: ignore[type-var]  # a generator's
+                async for body in parts:
+                    if gone.done() or self._is_over():
+                        break
+                    message = {"type": "http.response.body", "body": body, "more_body": True}
+                    await asyncio.wait_for(send(message), STUCK_S)
+            if not gone.done():
+                await asyncio.wait_for(send({"type": "http.response.body"}), STUCK_S)
+        except TimeoutError:
+            if connection is None:
+                raise
+            connection.abort()
+        finally:
+            gone.cancel()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,50 @@
+// Calls that have ended, from the server's history; those with a problem first.
+
+import { ask } from "./feed.js";
+import { age, element } from "./format.js";
+
+const find = (id) => document.getElementById(id);
+
+export class Ended {
+  constructor() {
+    find("ended-bad").addEventListener("input", () => this.look());
+    find("ended-again").addEventListener("click", () => this.look());
+  }
+
+  async look() {
+    const bad = find("ended-bad").checked ? "&bad=yes" : "";
+    find("ended-count").textContent = "…";
+    try {
+      const answer = await ask(`../calls?live=no&limit=500${bad}`);
+      const told = await answer.json();
+      if (!answer.ok) throw new Error(told.error || answer.status);
+      this.show(told.calls);
+    } catch (error) {
+      find("ended-count").textContent = `The history cannot be read: ${error.message}`;
+    }
+  }
+
+  show(calls) {
+    const isBad = (call) => Object.keys(call.bad || {}).length > 0;
+    const sorted = [...calls.filter(isBad), ...calls.filter((call) => !isBad(call))];
+    find("ended-count").textContent = calls.length
+      ? `${calls.length} calls, ${calls.filter(isBad).length} with a problem`
+      : "No ended calls. They are kept where the setting history names a file.";
+    find("ended-rows").replaceChildren(...sorted.map((call) => this.row(call, isBad(call))));
+  }
+
+  row({ summary, ended_at, bad, hang_up }, isBad) {
+    const row = element("tr", undefined, isBad ? "bad" : "");
+    const codecs = summary.codec === summary.send_codec ? summary.codec : `${summary.codec} → ${summary.send_codec}`;
+    const who = element("td", `${summary.caller || "unknown"} → ${summary.callee || "unknown"}`);
+    who.append(element("br"), element("small", summary.call_id));
+    row.append(
+      element("td", new Date(1000 * ended_at).toLocaleString("en-GB")), who,
+      element("td", age(summary.duration_s)),
+      element("td", hang_up?.cause ? `${summary.reason}, ${hang_up.cause.replaceAll("_", " ")}` : summary.reason),
+      element("td", codecs || ""), element("td", (summary.processors || []).join(" + ")),
+      element("td", Object.values(bad || {}).join("; ")),
+    );
+    return row;
+  }
+}
