@@ -33,17 +33,17 @@ from mediaserver.control import errors, events
 from mediaserver.settings import load
 
 NAMES = """
-ActionResult ApiError AudioFormatError AuthenticationError BadRequestError BatchCall
-BatchProcessor Beep BoundActions Call CallAnswered CallBridged CallControl CallEndedError
-CallEvent CallHangup CallInitiated CallSummary CommandTimeoutError ConfigurationError ControlError
-DialedCall Draining Dtmf DtmfReceived Event Filter ForkReceiver ForkStarted ForkStopped Frame Hint
-Interrupted InvalidFieldError LimitReached ListenOnlyError MalformedEventError Mark MediaServer
-MediaServerError NetworkError NotFoundError PermissionDeniedError Play PlaybackEnded
-PlaybackStarted Problem ProcessorRestarted ProcessorSetting RateLimitError Reconnected
-RecordingSaved RetryPolicy ServerError Settings SignatureError SpeakEnded SpeakStarted
-SpeechStarted SpeechStopped Stop StreamError StreamingFailed StreamingStarted StreamingStopped
-TelnyxClient Transcription UnprocessableError UnreadableReplyError Utterance Webhook
-WebhookReceiver __version__ answer_incoming client_from load_settings processor webhook_route
+ActionResult ApiError AudioFormatError AuthenticationError BadRequestError BatchCall BatchProcessor
+Beep BoundActions Call CallAnswered CallBridged CallControl CallEndedError CallEvent CallHangup
+CallInitiated CallSummary CommandTimeoutError ConfigurationError ControlError DialedCall Draining
+Dtmf DtmfReceived Event Filter ForkReceiver ForkStarted ForkStopped Frame Hint Interrupted
+InvalidFieldError LimitReached ListenOnlyError MalformedEventError Mark MediaServer MediaServerError
+NetworkError NotFoundError PermissionDeniedError Play PlaybackEnded PlaybackStarted Problem
+ProcessorRestarted ProcessorSetting RateLimitError Reconnected RecordingPaused RecordingResumed
+RecordingSaved RetryPolicy ServerError Settings SignatureError SpeakEnded SpeakStarted SpeechStarted
+SpeechStopped Stop StreamError StreamingFailed StreamingStarted StreamingStopped TelnyxClient
+Transcription UnprocessableError UnreadableReplyError Utterance Webhook WebhookReceiver __version__
+answer_incoming client_from load_settings processor webhook_route
 """
 
 

@@ -117,6 +117,18 @@ class Beep(msgspec.Struct, frozen=True):
     duration: float
 
 
+class RecordingPaused(msgspec.Struct, frozen=True):
+    """What is said and heard from now on is not recorded; ``at`` is monotonic time, in seconds."""
+
+    at: float
+
+
+class RecordingResumed(msgspec.Struct, frozen=True):
+    """What is said and heard from now on is recorded again."""
+
+    at: float
+
+
 Event = (
     Dtmf
     | StreamError
@@ -131,4 +143,6 @@ Event = (
     | SpeechStopped
     | Interrupted
     | Beep
+    | RecordingPaused
+    | RecordingResumed
 )

@@ -181,6 +181,8 @@ class InlineRunner:
         """See ``Runner``."""
         self._call = call
         loop = asyncio.get_running_loop()
+        # Taps run first: they hear also what a handler plays in its first lines.
+        handlers: list[tuple[CallView, Chosen]] = []
         for choice in self._chosen:
             spec = choice.spec
             view = CallView(call, self._events, spec.name, spec.rate, self._adopt, spec.history_s)
@@ -189,6 +191,9 @@ class InlineRunner:
                 self._make_stage(view, choice)
                 continue
             self._chain.add(view)
+            handlers.append((view, choice))
+        for view, choice in sorted(handlers, key=lambda each: not each[1].spec.tap):
+            spec = choice.spec
             task = loop.create_task(
                 self.handle(call, view, choice), name=f"{spec.name} {call.facts.call_id}"
             )

@@ -13,6 +13,9 @@ from telephony_codecs import Encoder
 class Listener(Protocol):
     """Who wants to know what is sent."""
 
+    def playing(self, ledger: Ledger) -> None:
+        """What is sent from now on is of this ledger: the first one, or a new socket's."""
+
     def sent(self, samples: Int16Array, rate_hz: int, at: float) -> None:
         """These samples are at the ear from ``at`` on, by the playout clock.
 
@@ -49,6 +52,7 @@ class ListenedEncoder:
         self._ledger = ledger
         self._listener = listener
         self._clock = clock
+        listener.playing(ledger)
 
     def encode(self, samples: Int16Array) -> bytes:
         """See ``Encoder``."""
