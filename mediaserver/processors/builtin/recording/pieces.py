@@ -68,7 +68,7 @@ def follows(end: float, at: float) -> bool:
 def silenced(piece: Piece, pauses: Sequence[tuple[float, float]]) -> Piece:
     """The piece, silent in the pauses, each of which is from one stream time to another."""
     cuts = [
-        (round((start - piece.at) * piece.rate_hz), round((end - piece.at) * piece.rate_hz))
+        (max(start, piece.at) - piece.at, min(end, piece.end) - piece.at)
         for start, end in pauses
         if start < piece.end and end > piece.at
     ]
@@ -76,7 +76,7 @@ def silenced(piece: Piece, pauses: Sequence[tuple[float, float]]) -> Piece:
         return piece
     samples = piece.samples.copy()
     for first, behind in cuts:
-        samples[max(first, 0) : max(behind, 0)] = 0
+        samples[round(first * piece.rate_hz) : round(behind * piece.rate_hz)] = 0
     return piece._replace(samples=samples)
 
 
