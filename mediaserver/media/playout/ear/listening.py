@@ -52,12 +52,14 @@ class ListenedEncoder:
         self._ledger = ledger
         self._listener = listener
         self._clock = clock
+        self._delay_s = encoder.delay_samples / encoder.rate_hz
         listener.playing(ledger)
 
     def encode(self, samples: Int16Array) -> bytes:
         """See ``Encoder``."""
         payload = self._encoder.encode(samples)
-        self._listener.sent(samples, self.rate_hz, max(self._ledger.dry_at, self._clock()))
+        at = max(self._ledger.dry_at, self._clock()) + self._delay_s
+        self._listener.sent(samples, self.rate_hz, at)
         return payload
 
     def reset(self) -> None:

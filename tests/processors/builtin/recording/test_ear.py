@@ -34,10 +34,13 @@ from tests.server.watching import soon
 
 N = int(os.environ.get("RECORDINGS", "8"))
 AT_ONCE = 8
-RATE_HZ = 8000
 WITHIN_S = 0.02
+REACH_S = 0.15
 # What a codec leaves of speech: OPUS and AMR-WB do not keep the wave.
-ALIKE = {"OPUS": 0.85, "AMR-WB": 0.75}
+ALIKE = {"OPUS": 0.88, "AMR-WB": 0.75}
+# The server's encoder begins anew behind a clear, and the far end's decoder does not: of G722 half a
+# second is then no better.
+BEHIND_CLEAR = {"OPUS": 0.6, "AMR-WB": 0.6, "G722": 0.5}
 SECONDS = 5.0
 CODECS = ("PCMU", "PCMA", "G722", "OPUS", "L16", "AMR-WB")
 LEFT_WITHIN_S = 0.06
@@ -122,30 +125,33 @@ async def serving(folder: Path, *, isolate: bool) -> Any:
         yield server
 
 
-def channels_of(folder: Path, plan: CallPlan) -> tuple[Floats, Floats]:
-    """Left and right at 8 kHz."""
+class Recorded(NamedTuple):
+    """The channels of a recording."""
+
+    left: Floats
+    right: Floats
+    rate_hz: int
+
+
+def recorded(folder: Path, plan: CallPlan) -> Recorded:
     stem = plan.call_control_id.replace(":", "_")
     sidecar = decode_sidecar((folder / f"{stem}.json").read_bytes())
     assert sidecar.ended
     assert sidecar.lost_s == 0
     with wave.open(str(folder / f"{stem}.wav")) as file:
         rate_hz = file.getframerate()
-        both = np.frombuffer(file.readframes(10**7), "<i2").astype(np.int16).reshape(-1, 2)
-    left, right = (
-        resample_clip(np.ascontiguousarray(both[:, n]), rate_hz, RATE_HZ).astype(np.float64)
-        for n in (0, 1)
-    )
-    return left, right
+        both = np.frombuffer(file.readframes(10**7), "<i2").astype(np.float64).reshape(-1, 2)
+    return Recorded(both[:, 0], both[:, 1], rate_hz)
 
 
-def located(part: Floats, at: float, recorded: Floats, reach_s: float = 0.15) -> Found:
-    """Where a part that belongs at a stream time is in the recording."""
-    reach = round(reach_s * RATE_HZ)
-    first = round(at * RATE_HZ)
+def located(part: Floats, at: float, channel: Floats, rate_hz: int) -> Found:
+    """Where a part that belongs at a stream time is in a channel."""
+    reach = round(REACH_S * rate_hz)
+    first = round(at * rate_hz)
     around = np.zeros(len(part) + 2 * reach)
-    low, high = max(first - reach, 0), min(first + len(part) + reach, len(recorded))
+    low, high = max(first - reach, 0), min(first + len(part) + reach, len(channel))
     if high > low:
-        around[low - first + reach : high - first + reach] = recorded[low:high]
+        around[low - first + reach : high - first + reach] = channel[low:high]
     n_fft = 1 << (len(around) + len(part)).bit_length()
     products = np.fft.irfft(np.fft.rfft(around, n_fft) * np.conj(np.fft.rfft(part, n_fft)), n_fft)
     products = products[: 2 * reach + 1]
@@ -153,80 +159,100 @@ def located(part: Floats, at: float, recorded: Floats, reach_s: float = 0.15) ->
     energies = energy[len(part) :][: 2 * reach + 1] - energy[: 2 * reach + 1]
     likeness = products / np.sqrt(np.maximum(energies * float(part @ part), 1.0))
     best = int(np.argmax(likeness))
-    return Found(at, (best - reach) / RATE_HZ, float(likeness[best]))
+    return Found(at, (best - reach) / rate_hz, float(likeness[best]))
 
 
-def heard_parts(placed: Placed) -> Iterator[tuple[float, Floats]]:
-    """What the ear heard, in stretches of up to half a second, with their stream times.
+class Part(NamedTuple):
+    """A stretch of what the ear heard.
+
+    Attributes:
+        at: stream time at which it began.
+        began: stream time at which the sound did that it is part of.
+        is_first: of that sound, and behind a clear.
+    """
+
+    at: float
+    began: float
+    is_first: bool
+    samples: Floats
+
+
+def heard_parts(placed: Placed, rate_hz: int) -> Iterator[Part]:
+    """What the ear heard, in stretches of up to half a second.
 
     What plays on when its socket is lost is in nobody's ledger: it is left out.
     """
-    call, plan = placed.call, placed.call.plan
-    ear, lost_at = call.intake.ear, plan.reconnect_at_s
-    ended_s = call.record.ended_s or 0.0
+    call, lost_at = placed.call, placed.call.plan.reconnect_at_s
+    ear, ended_s = call.intake.ear, call.record.ended_s or 0.0
+    before_s = 0.0
     for run in ear.runs:
+        is_cleared = any(before_s <= cut.at_s <= run.start_s for cut in ear.cuts)
+        before_s = run.start_s
         end_s = min(run.end_s, ended_s)
         at_s = run.start_s
         while end_s - at_s >= 0.2:
             until_s = min(at_s + 0.5, end_s)
-            is_known = lost_at is None or not (
-                at_s - 0.3 < lost_at + 0.2 and lost_at < until_s + 0.3
-            )
+            is_known = lost_at is None or lost_at > until_s + 0.3 or lost_at < at_s - 0.5
             part = ear.between(at_s, until_s)
-            samples = resample_clip(part, ear.rate_hz, RATE_HZ).astype(np.float64)
+            samples = resample_clip(part, ear.rate_hz, rate_hz).astype(np.float64)
             if is_known and np.sqrt(np.mean(samples**2)) > 200:
-                yield at_s - placed.origin_s, samples
+                began_s = run.start_s - placed.origin_s
+                is_first = is_cleared and at_s == run.start_s
+                yield Part(at_s - placed.origin_s, began_s, is_first, samples)
             at_s = until_s
 
 
-def unheard(placed: Placed, right: Floats, slack_s: float) -> Floats:
+def unheard(placed: Placed, right: Floats, rate_hz: int, slack_s: float) -> Floats:
     """What the recording has where the ear heard nothing."""
-    ear = placed.call.intake.ear
     left_over = right.copy()
-    for run in ear.runs:
-        first = round((run.start_s - placed.origin_s - slack_s) * RATE_HZ)
-        last = round((run.end_s - placed.origin_s + slack_s) * RATE_HZ)
+    for run in placed.call.intake.ear.runs:
+        first = round((run.start_s - placed.origin_s - slack_s) * rate_hz)
+        last = round((run.end_s - placed.origin_s + slack_s) * rate_hz)
         left_over[max(first, 0) : max(last, 0)] = 0
     return left_over
 
 
-def said_parts(plan: CallPlan) -> Iterator[tuple[float, Floats]]:
+def said_parts(rate_hz: int) -> Iterator[tuple[float, Floats]]:
     """What the caller said, by half seconds that are loud."""
-    said = at_rate(speech(), RATE_HZ).astype(np.float64)
-    half = RATE_HZ // 2
-    for at in range(0, round(SECONDS * RATE_HZ) - half, half):
+    said = at_rate(speech(), rate_hz).astype(np.float64)
+    half = rate_hz // 2
+    for at in range(0, round(SECONDS * rate_hz) - half, half):
         part = said[at : at + half]
         if np.sqrt(np.mean(part**2)) > 300:
-            yield at / RATE_HZ, part
+            yield at / rate_hz, part
 
 
-def check_right(placed: Placed, right: Floats, late: Lateness) -> list[Found]:
+def check_right(placed: Placed, found: Recorded, late: Lateness) -> list[Found]:
     plan = placed.call.plan
-    found = []
-    for at, part in heard_parts(placed):
-        each = located(part, at, right)
-        found.append(each)
-        begins = placed.began_at + at
-        slack_s = WITHIN_S + late.between(begins - 0.5, begins + len(part) / RATE_HZ)
+    parts = []
+    for part in heard_parts(placed, found.rate_hz):
+        each = located(part.samples, part.at, found.right, found.rate_hz)
+        parts.append(each)
+        begins = placed.began_at + part.began  # the way of its first message moves the whole sound
+        slack_s = WITHIN_S + late.between(begins - 0.5, begins + 0.1)
         told = (plan.call_control_id, plan.out_codec, each, slack_s)
         assert abs(each.lag_s) <= slack_s, told
-        assert each.alike >= ALIKE.get(plan.out_codec, 0.95), told
+        least = (BEHIND_CLEAR if part.is_first else ALIKE).get(plan.out_codec, 0.95)
+        assert each.alike >= least, told
     slack_s = WITHIN_S + late.between(placed.began_at, placed.began_at + 2 * SECONDS)
-    extra = unheard(placed, right, slack_s)
-    if plan.reconnect_at_s is None:
-        assert np.abs(extra).max(initial=0.0) < 600, (plan.call_control_id, np.argmax(extra))
-    return found
+    extra = unheard(placed, found.right, found.rate_hz, slack_s)
+    if plan.reconnect_at_s is None:  # else some of it played on in the far end's queue
+        assert np.abs(extra).max(initial=0.0) < 200, (plan.call_control_id, np.argmax(extra))
+    return parts
 
 
-def check_left(placed: Placed, left: Floats, late: Lateness) -> list[Found]:
-    """Most of what was said is in its place: a lost chunk, and what was said on no socket, is not."""
+def check_left(placed: Placed, found: Recorded, late: Lateness) -> list[Found]:
+    """Most of what was said is in its place; a lost chunk is not, nor what no socket took."""
     plan = placed.call.plan
-    found = [located(part, at - placed.origin_s, left) for at, part in said_parts(plan)]
-    least = 0.7 * ALIKE.get(plan.codec, 0.95)
+    parts = [
+        located(part, at - placed.origin_s, found.left, found.rate_hz)
+        for at, part in said_parts(found.rate_hz)
+    ]
+    least = 0.9 * ALIKE.get(plan.codec, 0.95)
     slack_s = LEFT_WITHIN_S + late.between(placed.began_at, placed.began_at + 2 * SECONDS)
-    right = [each for each in found if each.alike >= least and abs(each.lag_s) <= slack_s]
-    needed = 0.6 if plan.reconnect_at_s is not None or plan.faults.drop else 0.9
-    assert len(right) >= needed * len(found), (plan.call_control_id, plan.codec, found)
+    right = [each for each in parts if each.alike >= least and abs(each.lag_s) <= slack_s]
+    needed = 0.5 if plan.reconnect_at_s is not None or plan.faults.drop else 0.9
+    assert len(right) >= needed * len(parts), (plan.call_control_id, plan.codec, parts)
     return right
 
 
@@ -247,10 +273,10 @@ async def test_recordings_are_what_was_heard(tmp_path: Path, isolate: bool) -> N
     heard: list[Found] = []
     said: list[Found] = []
     for each in placed:
-        left, right = channels_of(tmp_path, each.call.plan)
+        found = recorded(tmp_path, each.call.plan)
         assert each.call.report().problem is None
-        heard += check_right(each, right, late)
-        said += check_left(each, left, late)
+        heard += check_right(each, found, late)
+        said += check_left(each, found, late)
     assert len(heard) >= 2 * n_calls
     lags = sorted(abs(each.lag_s) for each in heard)
     print(
