@@ -11,9 +11,9 @@ FUZZ ?= 600
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
-.PHONY: help venv demo test pytest long again attacks churn truth rolling check-tls dockerfile soak \
-  fuzz autobahn asgi browser lint types typed bench hearing docs wheel try-wheel lowest versions \
-  release-notes \
+.PHONY: help venv demo test pytest long again attacks churn truth recordings rolling check-tls \
+  dockerfile soak fuzz autobahn asgi browser lint types typed bench hearing docs wheel try-wheel \
+  lowest versions release-notes \
   clean
 
 # This list.
@@ -72,6 +72,11 @@ churn: venv
 # which is killed. `make long` places 24.
 truth: venv
 	TRUTH=200 $(BIN)/python -m pytest -q --show-capture=no tests/monitor/test_truth.py
+
+# Recordings against what the fake Telnyx's caller heard and said. 200 random calls.
+# `make pytest` places 8.
+recordings: venv
+	RECORDINGS=200 $(BIN)/python -m pytest -q -s --show-capture=no tests/processors/builtin/recording/test_ear.py
 
 # A server makes way for the next one, by reload and by drain. Under 50 calls, of which 10
 # reconnect, and 5 new ones a second. `make pytest` runs some of it with 6 calls.

@@ -124,6 +124,7 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         hints: what looked wrong while it lived, in words, by name.
         errors: ``error`` messages from Telnyx, by their code.
         commands: commands over REST that its processors gave, by name.
+        recordings: where its recordings are: paths, or URLs where they were to be uploaded.
     """
 
     call_id: str
@@ -177,6 +178,7 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     hints: Mapping[str, str] = {}
     errors: Mapping[str, int] = {}
     commands: Mapping[str, int] = {}
+    recordings: tuple[str, ...] = ()
 
     def hidden(self, numbers: Numbers) -> CallSummary:
         """The same, with its telephone numbers as the log is to have them."""

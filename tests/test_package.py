@@ -40,11 +40,11 @@ Draining Dtmf DtmfReceived Event Filter ForkReceiver ForkStarted ForkStopped Fra
 InvalidFieldError LimitReached ListenOnlyError MalformedEventError Mark MediaServer
 MediaServerError NetworkError NoSuchCallError NotFoundError OperatorMessage PermissionDeniedError
 Play PlaybackEnded PlaybackStarted Problem ProcessorRestarted ProcessorSetting RateLimitError
-Reconnected RecordingSaved RetryPolicy ServerError Settings SignatureError SpeakEnded SpeakStarted
-SpeechStarted SpeechStopped Stop Stream StreamError StreamFullError StreamingFailed
-StreamingStarted StreamingStopped TelnyxClient Transcription UnprocessableError
-UnreadableReplyError Utterance Webhook WebhookReceiver __version__ answer_incoming beep client_from
-gather load_settings processor tone webhook_route
+Reconnected RecordingPaused RecordingResumed RecordingSaved RetryPolicy ServerError Settings
+SignatureError SpeakEnded SpeakStarted SpeechStarted SpeechStopped Stop Stream StreamError
+StreamFullError StreamingFailed StreamingStarted StreamingStopped TelnyxClient Transcription
+UnprocessableError UnreadableReplyError Utterance Webhook WebhookReceiver __version__
+answer_incoming beep client_from gather load_settings processor tone webhook_route
 """
 
 

@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar, overload
 
 from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.observer import CallSummary
-from mediaserver.processors.control import CallControl
+from mediaserver.processors.control import CallControl, RecordingControl
 
 # All that users write with is had from here.
 from mediaserver.processors.events import Beep as Beep
@@ -34,6 +34,8 @@ from mediaserver.processors.events import LimitReached as LimitReached
 from mediaserver.processors.events import OperatorMessage as OperatorMessage
 from mediaserver.processors.events import ProcessorRestarted as ProcessorRestarted
 from mediaserver.processors.events import Reconnected as Reconnected
+from mediaserver.processors.events import RecordingPaused as RecordingPaused
+from mediaserver.processors.events import RecordingResumed as RecordingResumed
 from mediaserver.processors.events import SpeechStarted as SpeechStarted
 from mediaserver.processors.events import SpeechStopped as SpeechStopped
 from mediaserver.processors.events import Stop as Stop
@@ -137,6 +139,10 @@ class Call(Protocol):
 
         They need the server's API key; in workers they go through the process that has it.
         """
+
+    @property
+    def recording(self) -> RecordingControl:
+        """Pauses what ``record`` writes of this call: ``call.recording.pause()``, ``resume()``."""
 
     @property
     def state(self) -> dict[str, Any]:

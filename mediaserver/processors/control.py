@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
+from mediaserver.processors.events import RecordingPaused, RecordingResumed
+
 if TYPE_CHECKING:
     # Names of types only: a bot's process has no HTTP client.
     from mediaserver.control.own_server import Scalar
@@ -32,6 +34,30 @@ if TYPE_CHECKING:
 
 Perform = Callable[[str, Sequence[Any], Mapping[str, Any]], Awaitable[Any]]
 """Carries out a command, by the method's name, its arguments and its named arguments."""
+
+
+class RecordingControl:
+    """Pauses and resumes the recording that ``record`` makes, as for the digits of a card.
+
+    The recording is silent meanwhile, on both sides, and goes on in its place. Without ``record``
+    nothing happens. It is not Telnyx's own recording: that is ``call.control.pause_recording``.
+
+    Args:
+        publish: tells the call's processors.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, publish: Callable[[Any], None], clock: Callable[[], float]) -> None:
+        self._publish = publish
+        self._clock = clock
+
+    def pause(self) -> None:
+        """Record nothing from now on; twice is no error."""
+        self._publish(RecordingPaused(self._clock()))
+
+    def resume(self) -> None:
+        """Record again from now on."""
+        self._publish(RecordingResumed(self._clock()))
 
 
 class CallControl:

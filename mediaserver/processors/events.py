@@ -123,6 +123,18 @@ class OperatorMessage(msgspec.Struct, frozen=True):
     text: str
 
 
+class RecordingPaused(msgspec.Struct, frozen=True):
+    """What is said and heard from now on is not recorded; ``at`` is monotonic time, in seconds."""
+
+    at: float
+
+
+class RecordingResumed(msgspec.Struct, frozen=True):
+    """What is said and heard from now on is recorded again."""
+
+    at: float
+
+
 Event = (
     Dtmf
     | StreamError
@@ -138,4 +150,6 @@ Event = (
     | Interrupted
     | Beep
     | OperatorMessage
+    | RecordingPaused
+    | RecordingResumed
 )

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import os
 import resource
 import subprocess
 import sys
 import time
 import wave
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mediaserver.afterwards.pending import PENDING
+from mediaserver.carrier import CallPlan, place_call
 from mediaserver.history.call_store import CallStore
-from mediaserver.media.frames import Frame
 from mediaserver.observer import StreamRequest
-from mediaserver.processors.builtin import record
+from mediaserver.processors.builtin.recording import formats, tape
+from mediaserver.processors.builtin.recording.names import Names
+from mediaserver.processors.builtin.recording.pieces import Piece
+from mediaserver.processors.builtin.recording.sidecar import decode_sidecar
+from mediaserver.settings import ProcessorSetting, Settings
+from tests.asgi.hosting import served
 from tests.attacks.attacking import SPOKEN, leave, wait_until
 from tests.ports import free_port
 from tests.server.rawclient import RawCall, Server, serving
@@ -51,7 +61,9 @@ def test_a_recording_stops_and_resumes(tmp_path: Path) -> None:
     """Playable to its last sample all the while; said once; the same file goes on, in its place."""
     folder = tmp_path / "recordings"
     with (
-        serving(tmp_path / "server.log", "--processor", f"record?directory={folder}") as server,
+        serving(
+            tmp_path / "server.log", "--processor", f"record?directory={folder}&layout=tracks"
+        ) as server,
         RawCall(server.port) as call,
     ):
         limit_files(server, FULL_BYTES)
@@ -74,31 +86,92 @@ def test_a_recording_stops_and_resumes(tmp_path: Path) -> None:
     assert samples[: 2 * 160] == samples[-2 * 160 :] != bytes(2 * 160)
 
 
-def test_what_was_given_up_is_silence(tmp_path: Path) -> None:
+class Disk:
+    """Notes how the writing goes; in the thread that writes."""
+
+    def __init__(self) -> None:
+        self.failures: list[str] = []
+
+    def disk_failed(self, exc: OSError) -> None:
+        self.failures.append(exc.strerror)
+
+    def disk_works(self) -> None:
+        """It is of no interest here."""
+
+
+async def test_what_was_given_up_is_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """More than a minute without room: the oldest goes, and what follows keeps its place."""
+    monkeypatch.setattr(tape, "RETRY_EVERY_S", 0.05)
     second = np.full(8000, 7, np.int16)
-    second.flags.writeable = False
-    frames = [Frame(second, 8000, "inbound", i, float(i)) for i in range(90)]
     # Files of this very process: a folder that cannot be made, then one that can.
     blocker = tmp_path / "recordings"
     blocker.symlink_to("/dev/full/recordings")
-    tape = record.TrackWriter(blocker, "v3:a", frames[0])
-    for frame in frames[:80]:
-        tape.add(frame)
-        tape.cut()
-        with pytest.raises(OSError, match="recordings"):
-            tape.write()
-    assert tape.lost_s == 80
+    disk = Disk()
+    written = tape.Tape(partial(Names(blocker, "v3:a").audio, "inbound"), 8000, 1, disk)
+    for at in range(80):
+        written.put(0, Piece(float(at), second, 8000))
+    await asyncio.to_thread(wait_until, lambda: len(disk.failures) > 1)
+    assert written.lost_s == 20
     blocker.unlink()
-    for frame in frames[80:]:
-        tape.add(frame)
-    tape.finish()
+    for at in range(80, 90):
+        written.put(0, Piece(float(at), second, 8000))
+    await written.finish(asyncio.get_running_loop())
     _, n_samples, samples = recorded(tmp_path / "recordings")
     heard = np.frombuffer(samples, np.int16)
     assert n_samples == 90 * 8000
-    assert tape.lost_s == 20
-    assert not heard[: 20 * 8000].any()
-    assert (heard[20 * 8000 :] == 7).all()
+    # What came when there was room again may have found the disk's minute full still.
+    assert 20 <= written.lost_s <= 30
+    n_lost = round(written.lost_s) * 8000
+    assert not heard[:n_lost].any()
+    assert (heard[n_lost:] == 7).all()
+
+
+async def test_a_recording_that_cannot_be_written_ends_no_call(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder that cannot be made: one error, one count; the call is carried to its end."""
+    nowhere = tmp_path / "file"
+    nowhere.write_bytes(b"")
+    record = ProcessorSetting("record", {"directory": str(nowhere)})
+    settings = Settings(
+        port=0, processors=(record, ProcessorSetting("echo")), backlog_ms=30_000, catch_up=False
+    )
+    async with served(settings, None) as server:
+        report = await place_call(server.url, CallPlan(seconds=2.0))
+        await asyncio.to_thread(wait_until, lambda: server.service.n_calls == 0)
+        counters = dict(server.service.counters)
+    assert (report.lost, report.close_code) == (0, 1000)
+    assert caplog.text.count("its recording cannot be written: Not a directory") == 1
+    assert caplog.text.count("its recording lacks") == 1
+    assert counters["recordings_stopped"] == counters["recordings_with_gaps"] == 1
+    assert "processor_errors" not in counters
+
+
+async def test_a_format_that_does_not_fit_leaves_the_wav(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other format finds no room: the WAV file stays, and the JSON file names it."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(formats, "_encode", full)
+    record = ProcessorSetting("record", {"directory": str(tmp_path), "format": "flac"})
+    async with served(Settings(port=0, processors=(record,)), None) as server:
+        await place_call(server.url, CallPlan(seconds=1.0))
+        await asyncio.to_thread(wait_until, lambda: PENDING.n == 0)
+        await asyncio.sleep(0)
+        assert server.service.counters["recordings_not_converted"] == 1
+    assert_wav_stays(tmp_path)
+
+
+def assert_wav_stays(folder: Path) -> None:
+    (path,) = folder.glob("*.json")
+    sidecar = decode_sidecar(path.read_bytes())
+    assert sidecar.files == (path.with_suffix(".wav").name,)
+    assert {each.suffix for each in folder.iterdir()} == {".json", ".wav"}
 
 
 async def test_the_state_file_is_written_later(

@@ -63,7 +63,7 @@ def server(folder: Path) -> Iterator[Server]:
         yield running
     assert {path.name for path in folder.parent.iterdir()} == {"recordings", "server.log"}
     for path in folder.rglob("*"):
-        assert re.fullmatch(r"[A-Za-z0-9_-]{1,100}\.wav", path.name), path
+        assert re.fullmatch(r"[A-Za-z0-9_-]{1,100}\.(wav|json)", path.name), path
 
 
 def check_log(server: Server) -> None:

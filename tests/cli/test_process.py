@@ -238,7 +238,7 @@ def written(folder: Path, least: int) -> list[Path]:
 
 async def test_a_killed_server_leaves_a_playable_recording(tmp_path: Path) -> None:
     """``kill -9`` in the middle of a call: the WAV file opens and holds what was written."""
-    with serve("--processor", f"record?directory={tmp_path}") as (process, url):
+    with serve("--processor", f"record?directory={tmp_path}&layout=tracks") as (process, url):
         async with FakeCall.connect(url, CallPlan(payloads=[b"\x80" * 160])) as call:
             for _ in range(60):
                 await call.send_payload(b"\x80" * 160)

@@ -159,6 +159,7 @@ class Ledger:
         n_messages: media messages sent.
         plays: plays that are not live, by final state.
         marks: the user's marks, by final state.
+        followers: told of each play and mark that is awaited or not live, once its state is final.
     """
 
     __slots__ = (
@@ -174,6 +175,7 @@ class Ledger:
         "current",
         "dry_at",
         "early_marks",
+        "followers",
         "mark_at",
         "marks",
         "n_messages",
@@ -213,6 +215,7 @@ class Ledger:
         self.n_messages: int = 0
         self.plays: Counter[State] = Counter()
         self.marks: Counter[State] = Counter()
+        self.followers: list[Callable[[Outcome], None]] = []
         self.current: Segment = Segment(self._live_every, float("-inf"))
 
     def advance(self, n_samples: int, now: float) -> None:
@@ -223,6 +226,8 @@ class Ledger:
 
     def count(self, entry: Outcome) -> None:
         """Count a play that is no live audio, or a named mark, whose state is final."""
+        for follower in self.followers:
+            follower(entry)
         if entry._uncounted:
             return  # it goes on in another playout, where it is counted
         if isinstance(entry, Play):

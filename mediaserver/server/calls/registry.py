@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
+from mediaserver.afterwards.pending import PENDING
 from mediaserver.errors import ConfigurationError
 from mediaserver.logs import LimitedLog, call_over, call_streams
 from mediaserver.observer import CallSummary
@@ -302,8 +303,9 @@ class CallRegistry:
             session.runner.publish(Draining(self.settings.drain_s))
 
     async def emptied(self) -> None:
-        """Wait until no call is left."""
+        """Wait until no call is left, and what is left to do behind them is done."""
         await self._idle.wait()
+        await PENDING.settled()
 
     async def hang_up_all(self) -> None:
         """End every call now, and its phone call."""
@@ -324,6 +326,8 @@ class CallRegistry:
                 session.leave()
         await self.hang_ups.closed()
         await self.runners.close()
+        if within_s is None:
+            await PENDING.settled(self.settings.handler_grace_s)
         self._loop_watch.stop()
         self.sockets.close()
 

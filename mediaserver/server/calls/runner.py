@@ -194,6 +194,8 @@ class InlineRunner:
         self._call = call
         self._neighbours.add(Neighbour(call, self.events, self._chain))
         loop, others = asyncio.get_running_loop(), self._neighbours.others
+        # Taps run first: they hear also what a handler plays in its first lines.
+        handlers: list[tuple[CallView, Chosen]] = []
         for choice in self._chosen:
             spec = choice.spec
             view = CallView(
@@ -204,6 +206,9 @@ class InlineRunner:
                 self._make_stage(view, choice)
                 continue
             self._chain.add(view)
+            handlers.append((view, choice))
+        for view, choice in sorted(handlers, key=lambda each: not each[1].spec.tap):
+            spec = choice.spec
             task = loop.create_task(
                 self.handle(call, view, choice), name=f"{spec.name} {call.facts.call_id}"
             )

@@ -21,7 +21,7 @@ from mediaserver.media.frames import Frame, Int16Array, Track
 from mediaserver.observer import CallSummary
 from mediaserver.processors.api import AudioSource, Call, Event, Mark, Play, ResultT, Utterance
 from mediaserver.processors.chain import RateConverter
-from mediaserver.processors.control import CallControl
+from mediaserver.processors.control import CallControl, RecordingControl
 from mediaserver.processors.utterances import check_detector, utterances
 from mediaserver.server.calls.audio.queue import DropOldest
 from mediaserver.server.calls.audio.stream import WrittenPlay
@@ -173,6 +173,11 @@ class CallView:
     def control(self) -> CallControl:
         """See ``Call.control``."""
         return CallControl(self._call.perform)
+
+    @property
+    def recording(self) -> RecordingControl:
+        """See ``Call.recording``."""
+        return RecordingControl(self._call.publish, monotonic)
 
     @property
     def dropped_frames(self) -> int:

@@ -114,7 +114,7 @@ class ProcessorHost:
         elif call is None:
             return
         elif isinstance(message, messages.Publish):
-            call.publish(messages.event_of(message, self._control.decode_event))
+            call.told(messages.event_of(message, self._control.decode_event))
         else:
             call.received(message)
 

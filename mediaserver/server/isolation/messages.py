@@ -275,7 +275,7 @@ class Abandon(msgspec.Struct, frozen=True, tag=True):
 
 
 FromHost = (
-    HostBeat | HandlersDone | CallDone | CallRefused | Load | Counted | HeldUp | WantEnd
+    HostBeat | Publish | HandlersDone | CallDone | CallRefused | Load | Counted | HeldUp | WantEnd
     | WantHangUp | StartSource | SourceEnded | CancelPlay | PlaceMark | Request | Abandon
 )  # fmt: skip
 

@@ -13,7 +13,15 @@ from mediaserver.errors import LISTEN_ONLY, CallEndedError, ConfigurationError, 
 from mediaserver.logs import call_over, call_streams
 from mediaserver.media.frames import Frame
 from mediaserver.observer import CallSummary
-from mediaserver.processors.api import Event
+from mediaserver.processors.api import (
+    Beep,
+    Event,
+    Interrupted,
+    RecordingPaused,
+    RecordingResumed,
+    SpeechStarted,
+    SpeechStopped,
+)
 from mediaserver.server.calls.facts import CallFacts
 from mediaserver.server.calls.hangups import ControlEncoding
 from mediaserver.server.calls.runner import InlineRunner
@@ -22,6 +30,9 @@ from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.link import Link
 from mediaserver.server.isolation.remote_plays import RemotePlays
 from mediaserver.wire.messages import Start
+
+OF_TAPS = (Beep, Interrupted, RecordingPaused, RecordingResumed, SpeechStarted, SpeechStopped)
+"""Events that arise where the chain runs, and are told to the taps, too."""
 
 
 class RemoteInbound:
@@ -159,9 +170,15 @@ class RemoteCall:
             case messages.CloseCall():
                 self._spawn(self._close())
 
-    def publish(self, event: Event) -> None:
-        """Give an event to whoever asked for events."""
+    def told(self, event: Event) -> None:
+        """The server's process has an event for whoever asked for events here."""
         self._runner.publish(event)
+
+    def publish(self, event: Event) -> None:
+        """Give an event to whoever asked for events: here, and taps in the server's process."""
+        self._runner.publish(event)
+        if isinstance(event, OF_TAPS):
+            self._say(messages.event_message(event))
 
     def close(self) -> None:
         """The server's process is gone."""

@@ -210,6 +210,8 @@ class IsolatedRunner:
             case messages.Abandon(number):
                 if number in self._requests:
                     self._requests[number].cancel()
+            case messages.Publish():
+                self._taps.publish(messages.event_of(message, self._control.decode_event))
             case messages.Counted():
                 self._counted(message.name)
             case messages.HeldUp():

@@ -267,11 +267,13 @@ class Load(msgspec.Struct, frozen=True, tag=True):
         n_quiet: so many of its calls have brought no media for a while.
         is_late: its event loop is later than new calls should find it.
         host_bytes: memory of its processor hosts; only where there is a limit.
+        n_left: things left to do behind calls that have ended.
     """
 
     n_quiet: int = 0
     is_late: bool = False
     host_bytes: int = 0
+    n_left: int = 0
 
 
 ToWorker = HandOver | Claimed | WebhookReported | Drain | Commanded | Query | Shutdown

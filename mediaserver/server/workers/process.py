@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from typing import Any, Protocol
 
 import msgspec
 
+from mediaserver.afterwards.pending import LOOK_EVERY_S
 from mediaserver.observer import ReportedEvent
 from mediaserver.processes.channel import UnsendableError
 from mediaserver.processes.child import END_WITHIN_S, ChildKind, ChildLimits, ChildProcess, State
@@ -42,6 +45,7 @@ class WorkerProcess(ChildProcess):
         n_quiet: of its calls, the ones that brought no media for a while.
         is_late: its event loop is later than new calls should find it.
         host_bytes: memory of its processor hosts, where that is limited.
+        n_left: things left to do behind calls that have ended.
 
     Raises:
         OSError: the system starts no more processes.
@@ -54,6 +58,7 @@ class WorkerProcess(ChildProcess):
         self.n_quiet: int = 0
         self.is_late: bool = False
         self.host_bytes: int = 0
+        self.n_left: int = 0
         super().__init__(KIND, setup.index, setup, lambda said: owner.message_received(self, said))
 
     @property
@@ -88,7 +93,7 @@ class WorkerProcess(ChildProcess):
     def loaded(self, load: messages.Load) -> None:
         """How it stands."""
         self.n_quiet, self.is_late = load.n_quiet, load.is_late
-        self.host_bytes = load.host_bytes
+        self.host_bytes, self.n_left = load.host_bytes, load.n_left
 
     @property
     def condition(self) -> str:
@@ -167,6 +172,13 @@ class WorkerSupervisor(Supervisor[WorkerProcess]):
             end_within_s=settings.handler_grace_s + END_WITHIN_S,
             looked=owner.workers_looked_at,
         )
+
+    async def settled(self, calls_over: Awaitable[None]) -> None:
+        """Wait until all calls are over, and nothing is left to do behind them."""
+        await calls_over
+        # A worker may also be lost, or replaced: nothing tells of all that.
+        while any(w.n_left and not w.gone.is_set() for w in self.children):  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_EVERY_S)
 
     def least_loaded(self) -> WorkerProcess | None:
         """The worker for the next call: in turn among those that have fewest, and are in time."""

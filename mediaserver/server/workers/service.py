@@ -381,7 +381,7 @@ class MultiProcessService(ServiceBase):
             worker.channel.send(messages.Drain())
 
     async def _emptied(self) -> None:
-        await self._directory.emptied()
+        await self._supervisor.settled(self._directory.emptied())
 
     async def _hang_up_all(self) -> None:
         if self._commands is not None:

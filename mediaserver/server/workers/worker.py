@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from mediaserver.afterwards.pending import PENDING
 from mediaserver.logs import LimitedLog, shown
 from mediaserver.observer import CallSummary
 from mediaserver.processes.channel import Channel
@@ -189,6 +190,7 @@ class Worker:
 
     def call_closed(self, summary: CallSummary, *, over: bool) -> None:
         """A session has ended."""
+        self._report_load()  # before the last call's end: a drain waits for what is left
         self._report(CallClosed(summary, over))
 
     # The parent.
@@ -249,11 +251,15 @@ class Worker:
 
     def _at_beat(self) -> dict[str, int]:
         """What goes with a heartbeat; its load goes before it, if that changed."""
-        load = Load(self._calls.n_quiet, self._calls.is_late, self._calls.host_bytes)
+        self._report_load()
+        return self._take_counts()
+
+    def _report_load(self) -> None:
+        calls = self._calls
+        load = Load(calls.n_quiet, calls.is_late, calls.host_bytes, PENDING.n)
         if load != self._load:
             self._load = load
             self._channel.send(load)
-        return self._take_counts()
 
     def _take_counts(self) -> dict[str, int]:
         """What was counted since it was last called."""

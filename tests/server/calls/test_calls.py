@@ -316,7 +316,8 @@ async def test_recordings_hold_what_was_said(serving: Serving, tmp_path: Path) -
     """Each track becomes a WAV file with exactly the decoded samples; a second one a number."""
     from mediaserver.settings import ProcessorSetting
 
-    record = ProcessorSetting("record", {"directory": str(tmp_path / "deep" / "er")})
+    folder = str(tmp_path / "deep" / "er")
+    record = ProcessorSetting("record", {"directory": folder, "layout": "tracks"})
     plan = CallPlan(
         codec="L16", rate_hz=16000, seconds=1.2, tracks="both", call_control_id="v3:../x y"
     )
@@ -327,8 +328,10 @@ async def test_recordings_hold_what_was_said(serving: Serving, tmp_path: Path) -
     assert names == [
         "v3_x_y-2-inbound.wav",
         "v3_x_y-2-outbound.wav",
+        "v3_x_y-2.json",
         "v3_x_y-inbound.wav",
         "v3_x_y-outbound.wav",
+        "v3_x_y.json",
     ]
     with wave.open(str(tmp_path / "deep" / "er" / "v3_x_y-inbound.wav")) as file:
         samples = np.frombuffer(file.readframes(10**6), "<i2")

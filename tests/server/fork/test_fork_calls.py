@@ -62,7 +62,7 @@ def recorded(directory: Path, rx: int, track: str) -> Any:
 @pytest.mark.timeout(240)
 async def test_recordings_of_rough_forks_are_aligned(tmp_path: Path) -> None:
     """Loss is concealed and counted, both tracks lie within 20 ms, and nothing is left open."""
-    record = ProcessorSetting("record", {"directory": str(tmp_path)})
+    record = ProcessorSetting("record", {"directory": str(tmp_path), "layout": "tracks"})
     plan = CallPlan(audio=Audio(impulses(2.0), RATE_HZ), seconds=SECONDS, faults=ROUGH)
     async with receiving(record, n_pairs=CALLS, fork_idle_s=2.0) as receiver:
         pairs = receiver.listen()

@@ -13,6 +13,9 @@ from telephony_codecs import Encoder
 class Listener(Protocol):
     """Who wants to know what is sent."""
 
+    def playing(self, ledger: Ledger) -> None:
+        """What is sent from now on is of this ledger: the first one, or a new socket's."""
+
     def sent(self, samples: Int16Array, rate_hz: int, at: float) -> None:
         """These samples are at the ear from ``at`` on, by the playout clock.
 
@@ -49,11 +52,14 @@ class ListenedEncoder:
         self._ledger = ledger
         self._listener = listener
         self._clock = clock
+        self._delay_s = encoder.delay_samples / encoder.rate_hz
+        listener.playing(ledger)
 
     def encode(self, samples: Int16Array) -> bytes:
         """See ``Encoder``."""
         payload = self._encoder.encode(samples)
-        self._listener.sent(samples, self.rate_hz, max(self._ledger.dry_at, self._clock()))
+        at = max(self._ledger.dry_at, self._clock()) + self._delay_s
+        self._listener.sent(samples, self.rate_hz, at)
         return payload
 
     def without(self, listener: Listener) -> Encoder:

@@ -8,6 +8,7 @@ from collections import deque
 import numpy as np
 
 from mediaserver.media.frames import Int16Array
+from mediaserver.media.playout.ledger import Ledger
 from telephony_codecs import Resampler
 
 # What was heard longer ago is forgotten.
@@ -29,6 +30,9 @@ class AtEar:
         self._resampler: Resampler | None = None
         self._from_hz = rate_hz
         self._lock = threading.Lock()
+
+    def playing(self, ledger: Ledger) -> None:
+        """See ``Listener``: what one ledger knows is of no use here."""
 
     def sent(self, samples: Int16Array, rate_hz: int, at: float) -> None:
         """See ``Listener``."""

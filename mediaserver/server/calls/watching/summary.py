@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
+from typing import Any
 
 import msgspec
 
@@ -88,4 +89,10 @@ def _noted(session: Session, facts: CallSummary) -> CallSummary:
         hints=dict(notes.hints),
         errors=dict(notes.errors),
         commands=dict(notes.commands),
+        recordings=_recordings(session.state.get("recordings")),
     )
+
+
+def _recordings(found: Any) -> tuple[str, ...]:
+    """What ``record`` has noted in the call's state, where users' processors write, too."""
+    return tuple(map(str, found)) if isinstance(found, list) else ()

@@ -111,7 +111,7 @@ class AtOnce(ThreadPoolExecutor):
 @asynccontextmanager
 async def service_of(*names: str, directory: Path) -> AsyncIterator[SingleProcessService]:
     chain = tuple(
-        ProcessorSetting(name, {"directory": str(directory)})
+        ProcessorSetting(name, {"directory": str(directory), "layout": "tracks"})
         if name == "record"
         else ProcessorSetting(f"{__name__}:{name}")
         for name in names

@@ -52,7 +52,7 @@ class Notes(Filter):
 async def service_of(*names: str, **parameters: object) -> AsyncIterator[SingleProcessService]:
     """A service that listens to no port, with these processors."""
     chain = tuple(
-        ProcessorSetting(name, parameters if name == "record" else {})
+        ProcessorSetting(name, {**parameters, "layout": "tracks"} if name == "record" else {})
         for name in (each if each == "record" else f"{__name__}:{each}" for each in names)
     )
     service = SingleProcessService(Settings(processors=chain, reconnect_grace_s=0))

@@ -1,0 +1,1 @@
+"""What ``record`` is made of: what was heard, the files, their way to where they are kept."""
