@@ -32,6 +32,12 @@ CONFIG = str(ROOT / "pyproject.toml")
 ROOMS = ("mediaserver.wire", "mediaserver.media", "telephony_codecs")
 NAMED = (
     "mediaserver.conversion",
+    "mediaserver.phone.delay",
+    "mediaserver.phone.earpiece",
+    "mediaserver.phone.ledger",
+    "mediaserver.phone.messages",
+    "mediaserver.phone.source",
+    "mediaserver.phone.way",
     "mediaserver.processors.api",
     "mediaserver.processors.spec",
     "mediaserver.processors.batch",

@@ -203,6 +203,12 @@ FOR_TYPES = {"processors": {"control.own_server", "control.rest", "control.resul
 PURE = {"wire", "media", "media.playout", "telephony_codecs"}
 PURE_MODULES = {
     "mediaserver.conversion",
+    "mediaserver.phone.delay",
+    "mediaserver.phone.earpiece",
+    "mediaserver.phone.ledger",
+    "mediaserver.phone.messages",
+    "mediaserver.phone.source",
+    "mediaserver.phone.way",
     "mediaserver.processors.api",
     "mediaserver.processors.batch",
     "mediaserver.processors.chain",
