@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import random
 from typing import Any
 
 import numpy as np
@@ -168,8 +169,12 @@ class Desk:
             PlanError: the plan cannot be carried out.
         """
         plan = CallPlan(
-            codec=wish.codec, rate_hz=wish.rate_hz, token=self._token, keep="figures"
-        )  # fmt: skip
+            codec=wish.codec,
+            rate_hz=wish.rate_hz,
+            token=self._token,
+            keep="figures",
+            seed=random.getrandbits(32),
+        )
         if (plan.codec, plan.in_rate_hz) not in formats():
             raise PlanError(f"no call in {plan.codec} at {plan.in_rate_hz} Hz is placed here")
         microphone = Microphone(wish.page_rate_hz, plan.in_rate_hz)

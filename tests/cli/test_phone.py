@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from pathlib import Path
@@ -92,6 +93,15 @@ def test_a_port_with_a_certificate_is_called_by_its_name(
     with pytest.raises(SystemExit):
         main(arguments)
     assert "mediaserver phone --url wss://NAME:PORT/media" in capsys.readouterr().err
+
+
+def test_a_log_for_machines_has_nothing_else_in_it() -> None:
+    """Where the page is stands in a line of its own kind."""
+    with served("--processor", "echo", "--log-format", "json") as server:
+        pass
+    events = {line["event"]: line for line in map(json.loads, server.lines)}
+    assert events["phone"]["fields"] == {"url": server.phone_url}
+    assert "ready" in events
 
 
 @pytest.mark.parametrize(

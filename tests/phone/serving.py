@@ -40,7 +40,7 @@ class Served:
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        self.phone_url = self.wait_for(r"mediaserver phone on (\S+)")
+        self.phone_url = self.wait_for(r"mediaserver phone on (http://[^\s\"]+)")
 
     def _read(self) -> None:
         assert self._process.stderr is not None

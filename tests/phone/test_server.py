@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from mediaserver import Call, Dtmf, MediaServer, Settings, processor
@@ -244,6 +245,29 @@ async def test_a_server_that_never_answers_holds_nobody() -> None:
             await page.until(lambda: bool(page.of("ended")))
             assert page.of("ended")[0]["why"] == "given up"
             await page.do("call", page_rate_hz=RATE_HZ)
+
+
+async def test_a_server_that_reads_no_more_is_left() -> None:
+    """Hanging up does not wait for its goodbye."""
+
+    is_over = asyncio.Event()
+
+    async def stand_still(call: ServerConnection) -> None:
+        call.transport.pause_reading()
+        await is_over.wait()
+        call.transport.abort()
+
+    async with serve(stand_still, "127.0.0.1", 0, compression=None) as server:
+        url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/media"
+        async with PhoneServer(url, port=0) as phone, opened(phone) as page:
+            await page.call(source="clip")
+            await page.do("press", key="1")
+            await page.do("hang_up")
+            await page.until(lambda: bool(page.of("ended")))
+            assert page.of("ended")[0]["why"] == "hung up"
+            await page.do("call", number=2, page_rate_hz=RATE_HZ)
+            await page.until(lambda: len(page.of("call")) == 2)
+            is_over.set()
 
 
 async def test_the_servers_token_is_presented() -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 
 from mediaserver.app import Handed, MediaServer, run_process, set_up_logging
-from mediaserver.cli.commands.phone import PORT_FLAG, show
+from mediaserver.cli.commands import phone as phone_command
 from mediaserver.cli.options import add_flags, add_key_file, places_named, settings_of, warn
 from mediaserver.errors import ConfigurationError, MediaServerError
 from mediaserver.logs import LimitedLog
@@ -81,7 +81,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         action="store_true",
         help="call this server from the browser: a page on loopback with a microphone and keys",
     )
-    parser.add_argument("--phone-port", **PORT_FLAG)
+    phone_command.add_port(parser, "--phone-port")
     add_flags(parser, LOADER, _FLAGS)
     add_key_file(parser)
     parser.set_defaults(run=run)
@@ -131,7 +131,9 @@ async def _serve(settings: Settings, handed: Handed, phone_port: int | None) -> 
 
             def ready() -> None:
                 _say_ready(settings, server.url)
-                show(phone.url)
+                _say_phone(settings, phone.url)
+                if handed.older is None:  # after a reload the page is open
+                    phone_command.open_page(phone.url)
 
             await server.run(ready, reload=True)
 
@@ -162,10 +164,22 @@ async def _phone(
 def _say_ready(settings: Settings, url: str) -> None:
     """Say where; a log on a full disk is no reason not to serve."""
     line = f"mediaserver ready on {url}"
-    goes_elsewhere = (settings.log_config or {}).get("handlers")
-    if settings.log_format == "json" and not goes_elsewhere:
-        # What reads stderr is to find nothing else there.
+    if _is_for_machines(settings):
         limited.each(logging.INFO, "ready", line, fields={"url": url})
         return
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)
+
+
+def _say_phone(settings: Settings, url: str) -> None:
+    """Say where the phone's page is."""
+    if _is_for_machines(settings):
+        limited.each(logging.INFO, "phone", f"mediaserver phone on {url}", fields={"url": url})
+    else:
+        phone_command.say(url)
+
+
+def _is_for_machines(settings: Settings) -> bool:
+    """What reads stderr is to find nothing there but lines of JSON."""
+    goes_elsewhere = (settings.log_config or {}).get("handlers")
+    return settings.log_format == "json" and not goes_elsewhere

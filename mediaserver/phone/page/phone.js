@@ -227,7 +227,7 @@ function figure(f) {
   const s = (seconds) => `${seconds.toFixed(1)} s`;
   show("f-heard", s(f.heard_s));
   show("f-queued", s(f.queued_s));
-  show("f-unheard", s(f.unheard_s));
+  show("f-unheard", `${f.unheard_s.toFixed(2)} s`);
   show("f-marks", String(f.marks));
   show("f-clears", String(f.clears));
   show("f-sent", String(f.sent));

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from mediaserver.cli.commands.phone.command import PORT_FLAG, register, show
+from mediaserver.cli.commands.phone.command import add_port, open_page, register, say
 
-__all__ = ["PORT_FLAG", "register", "show"]
+__all__ = ["add_port", "open_page", "register", "say"]

@@ -41,23 +41,25 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         default="127.0.0.1",
         help="address of the page; one that others reach asks for a token (default: %(default)s)",
     )
-    parser.add_argument("--port", **PORT_FLAG)
+    add_port(parser, "--port")
     parser.set_defaults(run=run)
 
 
-def port(text: str) -> int:
-    """Read a TCP port."""
+def add_port(parser: argparse.ArgumentParser, flag: str) -> None:
+    """Add the flag for the page's port."""
+    parser.add_argument(
+        flag,
+        type=_port,
+        default=DEFAULT_PORT,
+        metavar="PORT",
+        help="of the page; 0 takes a free one (default: %(default)s)",
+    )
+
+
+def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: a number from 0 to 65535")
     return int(text)
-
-
-PORT_FLAG = {
-    "type": port,
-    "default": DEFAULT_PORT,
-    "metavar": "PORT",
-    "help": "of the page; 0 takes a free one (default: %(default)s)",
-}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,14 +78,19 @@ async def _serve(phone: PhoneServer) -> None:
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with phone:
-        show(phone.url)
+        say(phone.url)
+        open_page(phone.url)
         await ended.wait()
 
 
-def show(url: str) -> None:
-    """Say where the page is, and open it in the browser of a desktop."""
+def say(url: str) -> None:
+    """Say where the page is; where nobody can be told is no reason to end."""
     with contextlib.suppress(OSError):
         print(f"mediaserver phone on {url}", file=sys.stderr, flush=True)
+
+
+def open_page(url: str) -> None:
+    """Open the page in the browser of a desktop, if this is one."""
     if has_desktop(os.environ, sys.platform):
         # It may wait for the browser to end.
         threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
