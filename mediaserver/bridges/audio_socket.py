@@ -213,6 +213,8 @@ class AudioSocket:
         feed = asyncio.create_task(self._feed())
         try:
             await self._hold()
+            if feed.done():
+                feed.result()  # raises what a subclass's ``encode`` raised
         except ServiceRefusedError:
             self.count("bridge_refused")
             raise
@@ -221,7 +223,9 @@ class AudioSocket:
             raise
         finally:
             feed.cancel()
-            await asyncio.gather(feed, return_exceptions=True)
+            await asyncio.wait([feed])
+            # It holds the reader of the call's frames, and an error's traceback would hold it.
+            del feed
             self.ended()
 
     async def _feed(self) -> None:
