@@ -145,7 +145,7 @@ def test_a_broken_plugin_is_listed_and_stops_nobody(tmp_path: Path) -> None:
     lines = ran.stdout.splitlines()
     assert lines[0] == "abroken      not available: processor abroken: SystemExit: 3"
     names = [line.split()[0] for line in lines]
-    assert names == ["abroken", "barge_in", "beep_detect", "echo", "record", "vad"]
+    assert names == ["abroken", "barge_in", "beep_detect", "echo", "player", "record", "vad"]
 
 
 def test_help_names_every_command() -> None:

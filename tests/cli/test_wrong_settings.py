@@ -324,7 +324,7 @@ processors = [
         (
             'port = 1\n[[offer]]\nname = "bogus"\n',
             "wrong setting offer[0] (F, line 2): unknown processor 'bogus' (there are: barge_in,"
-            " beep_detect, echo, record, vad; or module:attribute, or file.py:attribute)",
+            " beep_detect, echo, player, record, vad; or module:attribute, or file.py:attribute)",
         ),
         (
             ROUTES.format(path="b", parameter="db", value="true"),

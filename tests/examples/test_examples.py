@@ -286,7 +286,7 @@ async def test_supervisor(where: Where) -> None:
             role, room = ("agent", "2") if name == "stranger" else (name, "1")
             plan = CallPlan(
                 audio=Audio(audio, 8000),
-                seconds=3.0,
+                seconds=2.6,
                 custom_parameters={"param_role": role, "param_room": room},
             )
             async with FakeCall.connect(server.url, plan) as call:

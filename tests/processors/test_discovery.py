@@ -78,7 +78,10 @@ def test_module_and_attribute() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("bogus", "unknown processor 'bogus' (there are: barge_in, beep_detect, echo, record, vad"),
+        (
+            "bogus",
+            "unknown processor 'bogus' (there are: barge_in, beep_detect, echo, player, record",
+        ),
         (":x", "unknown processor"),
         ("no.such.module:x", "ModuleNotFoundError"),
         ("no_such_file.py:x", "no file no_such_file.py"),

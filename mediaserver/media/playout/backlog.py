@@ -34,6 +34,7 @@ class Backlog:
         n_ready: samples that are ready.
         fed_at: when audio came last.
         live: the last audio taken was live.
+        owes_tail: the resampler's tail is the end of a play that paused, and is to be heard.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -48,6 +49,7 @@ class Backlog:
         self.n_ready: int = 0
         self.fed_at: float = float("-inf")
         self.live: bool = False
+        self.owes_tail: bool = False
         self._ready: list[Int16Array] = []
         self._ends: deque[tuple[int, Play | Mark]] = deque()
         self._queued_s = 0.0
@@ -159,6 +161,7 @@ class Backlog:
     def flush(self) -> None:
         """Make ready the samples that wait to be resampled, and the resampler's tail."""
         self._put(self.convert.flush())
+        self.owes_tail = False
 
     def _position(self) -> int:
         return self._ledger.sent + self.n_ready + self.convert.pending()
@@ -183,5 +186,5 @@ class Backlog:
             item.chunks.appendleft(chunk[n_taken:])
             chunk = chunk[:n_taken]
         self._queued_s -= len(chunk) / item.rate_hz
-        self.live = item.live
+        self.live, self.owes_tail = item.live, False
         self._put(convert.process(chunk))

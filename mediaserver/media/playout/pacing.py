@@ -228,7 +228,8 @@ class Sender:
     def _send_rest(self, now: float) -> bool:
         """Send the remainder with the resampler's tail, padded; False if nothing was sent."""
         backlog = self._backlog
-        if not (backlog.n_ready or backlog.convert.waiting) and now > self.ledger.dry_at:
+        is_lone = not (backlog.n_ready or backlog.convert.waiting or backlog.owes_tail)
+        if is_lone and now > self.ledger.dry_at:
             # The tail alone would be heard as a click after a pause.
             backlog.convert.reset()
             return False

@@ -198,6 +198,7 @@ class Playout(Sender):
 
     def end(self, item: Play, now: float) -> None:
         """No more samples come: the play resolves once all given ones are played."""
+        self._backlog.owes_tail = self._backlog.goes_on()
         item.is_open = False
         self._pump(now)
 

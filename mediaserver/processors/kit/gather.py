@@ -46,10 +46,7 @@ async def gather(
     barge_in: bool = True,
     fresh: bool = False,
 ) -> Digits:
-    """Play a prompt, and wait for the digits that the caller presses.
-
-    Keys that were pressed before count, also those from before the prompt: callers who know the
-    menu type ahead. What one ``gather`` does not take, the next one does.
+    """Play a prompt, and wait for the digits that the caller presses; they may come before it.
 
     Args:
         call: the caller's.
@@ -59,12 +56,9 @@ async def gather(
         terminator: keys of which each ends the digits; none if empty.
         timeout_s: from the end of the prompt to the first key.
         between_s: from one key to the next.
-        barge_in: a key clears what plays; and where one was pressed before, the prompt is not
-            played. Otherwise the prompt is heard to its end.
-        fresh: forget what was pressed before.
-
-    Returns:
-        The digits pressed, as a text with a ``reason``.
+        barge_in: a key clears what plays, and one from before has the prompt left out.
+            Otherwise the prompt is heard to its end.
+        fresh: forget what was pressed before, which counts otherwise.
 
     Raises:
         CallEndedError: the call was over before.
@@ -73,18 +67,7 @@ async def gather(
     wanted = _Wanted(call.pressed, digits, terminator, timeout_s, between_s)
     if fresh:
         call.pressed.clear()
-    events = call.events()
-    reason = wanted.take()
-    if reason is not None and (barge_in or prompt is None):
-        return Digits(wanted.pressed, reason)
-    heard: asyncio.Future[PlayEnd] | None = None
-    if prompt is not None and not (barge_in and wanted.pressed):
-        heard = asyncio.ensure_future((await call.play(prompt, rate)).finished())
-    try:
-        reason = await _collect(call, wanted, events, heard, reason, barge_in=barge_in)
-    finally:
-        if heard is not None:
-            heard.cancel()
+    reason = await _gather(call, wanted, prompt, rate, barge_in=barge_in)
     return Digits(wanted.pressed, reason)
 
 
@@ -127,6 +110,29 @@ class _Wanted:
             if len(self.pressed) == self._n_digits:
                 return "digits"
         return None
+
+
+async def _gather(
+    call: Call,
+    wanted: _Wanted,
+    prompt: AudioSource | None,
+    rate: int | None,
+    *,
+    barge_in: bool,
+) -> GatherEnd:
+    """Play the prompt if need be, and take the keys; why there are no more."""
+    events = call.events()
+    reason = wanted.take()
+    if reason is not None and (barge_in or prompt is None):
+        return reason
+    heard: asyncio.Future[PlayEnd] | None = None
+    if prompt is not None and not (barge_in and wanted.pressed):
+        heard = asyncio.ensure_future((await call.play(prompt, rate)).finished())
+    try:
+        return await _collect(call, wanted, events, heard, reason, barge_in=barge_in)
+    finally:
+        if heard is not None:
+            heard.cancel()
 
 
 async def _collect(

@@ -180,6 +180,10 @@ class CallView:
         readers = (ref() for _, ref in self._readers)
         return self._dropped_frames + sum(reader.dropped for reader in readers if reader)
 
+    def lost(self, n_frames: int) -> None:
+        """It was too slow for so many more frames, of another call."""
+        self._dropped_frames += n_frames
+
     @property
     def queued_frames(self) -> int:
         """Frames that wait for its slowest reader."""

@@ -138,6 +138,43 @@ def test_the_resamplers_tail_goes_with_the_rest(
     assert rig.gaps_s == []
 
 
+@pytest.mark.parametrize("rate_hz", [8000, 24000])
+@pytest.mark.parametrize("cuts", [(0.1,), (0.113, 0.12), (0.02, 0.04, 0.3)])
+def test_a_play_that_pauses_goes_on_where_it_stopped(
+    make_rig: type[Rig], make_tone: Tone, rate_hz: int, cuts: tuple[float, ...]
+) -> None:
+    """Its remainder waits, unpadded, and the resampler's history with it; so does its last end."""
+    rig, whole = make_rig(), make_rig()
+    audio = make_tone(0.5, rate_hz)
+    whole.playout.play(audio, rate_hz, 0.0)
+    whole.run_out()
+    item = rig.playout.open(rate_hz, 0.0)
+    for piece in np.split(audio, [round(cut * rate_hz) for cut in cuts]):
+        rig.playout.feed(item, piece, rig.now)
+        rig.run(rig.now + 0.7)
+        assert item.heard_s(rig.now) == pytest.approx(len(rig.wire) / 8000)
+    rig.playout.end(item, rig.now)
+    rig.run_out()
+    assert rig.wire == whole.wire
+    assert len(rig.gaps_s) == len(cuts) + (rate_hz != 8000)
+    assert (item.state, item.heard_s(rig.now)) == ("played", 0.5)
+
+
+def test_a_play_that_pauses_holds_up_no_play_before_it(
+    make_rig: type[Rig], make_tone: Tone
+) -> None:
+    """The end of that one is sent, with what the open one has given."""
+    rig = make_rig()
+    first = rig.playout.play(make_tone(0.113), 8000, 0.0)
+    item = rig.playout.open(8000, 0.0)
+    rig.playout.feed(item, make_tone(0.005), 0.0)
+    rig.run(1.0)
+    assert (first.state, first.heard_s(rig.now)) == ("played", 0.113)
+    rig.playout.end(item, rig.now)
+    rig.run_out()
+    assert item.state == "played"
+
+
 def test_a_lone_tail_after_a_pause_is_dropped(make_rig: type[Rig], make_tone: Tone) -> None:
     """A 20 ms play at another rate sends no 3 ms click after the far end ran dry."""
     rig = make_rig()

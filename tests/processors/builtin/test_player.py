@@ -61,7 +61,7 @@ async def test_a_loop_begins_again_behind_its_gap(serving: Serving, tmp_path: Pa
 async def test_a_clip_goes_on_over_a_lost_socket(serving: Serving, tmp_path: Path) -> None:
     """What was not heard on the first is heard on the second."""
     player = ProcessorSetting("player", {"clips": [clip(tmp_path, 700, 1.0)]})
-    of = plan(seconds=1.5, reconnect_at_s=0.3)
+    of = plan(seconds=0.9, reconnect_at_s=0.3)
     async with (
         serving(player, reconnect_grace_s=5) as server,
         FakeCall.connect(server.url, of) as fake,

@@ -30,12 +30,12 @@ async def write_badly(stream: Stream, octets: bytes, seed: int) -> None:
         assert stream.write(octets[at : at + n])
         at += n
         if dice.random() < 0.03:
-            await asyncio.sleep(dice.choice([0.0, 0.01, 0.05, 0.4]))
+            await asyncio.sleep(dice.choice([0.0, 0.01, 0.05, 0.3]))
     stream.end()
 
 
 @processor
-async def writer(call: Call, notes: Path, seconds: float = 2.0101, seed: int = 0) -> None:
+async def writer(call: Call, notes: Path, seconds: float = 1.0101, seed: int = 0) -> None:
     """One stream to its end, one that is cleared, one that the call's end ends."""
     first = call.stream(RATE_HZ)
     await write_badly(first, glide(seconds).tobytes(), seed)

@@ -27,6 +27,9 @@ LET_GO_WITHIN_S = 1.0
 LOOK_EVERY_S = 0.01
 # A live iterator may be so far ahead of what is heard; then it is read more slowly.
 LIVE_AHEAD_S = 2.0
+# A remainder of less than a message waits for more of its source, and with it less than a block
+# of the resampler: a source is not to wait for these.
+LEAST_AHEAD_S = 0.04
 # Limit on empty chunks: a source that gives only these, and never waits, holds up the loop.
 EMPTY_CHUNKS = Limit(per_s=200, burst=1000)
 
@@ -257,7 +260,8 @@ async def whole(
 
 
 async def wait_below(playout: Playout, limit_s: float) -> None:
-    """Wait while more than ``limit_s`` of audio is queued."""
+    """Wait while more than ``limit_s`` of audio is queued, and more than `LEAST_AHEAD_S`."""
+    limit_s = max(limit_s, LEAST_AHEAD_S)
     while not playout.is_closed:
         ahead_s = playout.queued_s(monotonic()) - limit_s
         if ahead_s <= 0:

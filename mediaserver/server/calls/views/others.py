@@ -87,7 +87,9 @@ class OtherCall(CallView):
         )
         self.started()
         self._chain = neighbour.chain
+        self._own = own
         self._is_stage = False
+        self._n_told = 0
 
     def frames(
         self, track: Track | None = "inbound", *, since: Literal["now", "start"] = "now"
@@ -104,4 +106,8 @@ class OtherCall(CallView):
         if not self._readers:
             self._is_stage = False
             self._chain.leave(self)
-        return super().process(frame)
+        super().process(frame)
+        n_dropped = self.dropped_frames
+        self._own.lost(max(n_dropped - self._n_told, 0))
+        self._n_told = n_dropped
+        return frame
