@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import monotonic
 from types import TracebackType
@@ -56,7 +56,7 @@ class AudioSocket:
         idle_message: sent where nothing else was for 4 s; None: nothing is.
     """
 
-    service = "speech service"
+    service: str = "speech service"
     idle_message: str | None = None
 
     def __init__(
@@ -71,7 +71,7 @@ class AudioSocket:
         limits: Limits | None = None,
     ) -> None:
         self.call = call
-        self.limits = limits or Limits()
+        self.limits: Limits = limits or Limits()
         self._url, self._headers, self._secret = url, dict(headers), secret
         self._rate, self._track = rate, track
         self._outbox = Outbox(self.limits.queue_s)
@@ -84,7 +84,7 @@ class AudioSocket:
         self._owner: asyncio.Task[Any] | None = None
         self._has_interrupted = False
         package_call: Any = call  # what only processors of the package may ask of a call
-        self.count = package_call.count
+        self.count: Callable[[str], None] = package_call.count
 
     # What a subclass says.
 
@@ -213,6 +213,8 @@ class AudioSocket:
         feed = asyncio.create_task(self._feed())
         try:
             await self._hold()
+            if feed.done():
+                feed.result()  # raises what a subclass's ``encode`` raised
         except ServiceRefusedError:
             self.count("bridge_refused")
             raise
@@ -221,7 +223,9 @@ class AudioSocket:
             raise
         finally:
             feed.cancel()
-            await asyncio.gather(feed, return_exceptions=True)
+            await asyncio.wait([feed])
+            # It holds the reader of the call's frames, and an error's traceback would hold it.
+            del feed
             self.ended()
 
     async def _feed(self) -> None:

@@ -73,7 +73,9 @@ async def open_connection(
                 logger=_quiet,
             )
     except InvalidURI as error:
-        raise ConfigurationError(f"{service}: {shown(url)} is no URL of a WebSocket") from error
+        # Without its parameters, which may hold a secret.
+        named = shown(url.partition("?")[0])
+        raise ConfigurationError(f"{service}: {named} is no URL of a WebSocket") from error
     except TimeoutError:
         raise TryAgainError("it does not answer") from None
     except InvalidStatus as error:

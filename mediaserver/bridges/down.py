@@ -31,7 +31,9 @@ async def on_service_down(
     """
     try:
         yield
-    except ServiceError as error:
+    except (ServiceError, BaseExceptionGroup) as error:
+        if isinstance(error, BaseExceptionGroup) and error.split(ServiceError)[1] is not None:
+            raise
         call.log.error("given up: %s", error)
         try:
             await _end_kindly(call, clip, transfer_to)

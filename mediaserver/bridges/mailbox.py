@@ -19,7 +19,7 @@ class Mailbox(AsyncIterator[ItemT], Generic[ItemT]):
     """
 
     def __init__(self) -> None:
-        self.dropped = 0
+        self.dropped: int = 0
         self._waiting: deque[ItemT] = deque()
         self._changed = asyncio.Event()
         self._closed = False

@@ -22,8 +22,8 @@ class Outbox:
     """
 
     def __init__(self, most_s: float) -> None:
-        self.audio_s = 0.0
-        self.dropped_s = 0.0
+        self.audio_s: float = 0.0
+        self.dropped_s: float = 0.0
         self._most_s = most_s
         self._n_messages = 0
         # Seconds are 0 for a message.

@@ -153,7 +153,7 @@ class Realtime(AudioSocket):
         truncated_ms: what was told as heard of each answer that was cut, in their order.
     """
 
-    service = "realtime service"
+    service: str = "realtime service"
 
     def __init__(self, call: Call, session: RealtimeSession, limits: Limits | None = None) -> None:
         key = key_from(session.key_variable)

@@ -19,7 +19,7 @@ from mediaserver.bridges.errors import ServiceDownError, ServiceRefusedError
 from mediaserver.bridges.pcm import from_base64
 from mediaserver.bridges.retries import Limits
 from mediaserver.errors import StreamFullError
-from mediaserver.processors.api import Call, PlayEnd, PlayState
+from mediaserver.processors.api import Call, PlayEnd, PlayState, Stream
 
 RATES_HZ = (8000, 16000, 22050, 24000, 44100, 48000)
 
@@ -54,10 +54,12 @@ class Speech:
     """
 
     def __init__(self, synthesis: Synthesis) -> None:
-        self.context_id = uuid.uuid4().hex
+        self.context_id: str = uuid.uuid4().hex
         self.texts: list[str] = []
-        self.has_ended = self.has_audio = self.has_failed = False
-        self.stream = synthesis.call.stream(synthesis.rate)
+        self.has_ended: bool = False
+        self.has_audio: bool = False
+        self.has_failed: bool = False
+        self.stream: Stream = synthesis.call.stream(synthesis.rate)
         self._synthesis = synthesis
 
     @property
@@ -137,7 +139,7 @@ class Synthesis(AudioSocket):
         rate: of the audio, in Hz: that of the call's way back where the service has it.
     """
 
-    service = "synthesis service"
+    service: str = "synthesis service"
 
     def __init__(self, call: Call, voice: Voice, limits: Limits | None = None) -> None:
         key = key_from(voice.key_variable)

@@ -106,8 +106,8 @@ class Transcription(AudioSocket):
         limits: how long to wait for the service.
     """
 
-    service = "transcription service"
-    idle_message = '{"type":"KeepAlive"}'
+    service: str = "transcription service"
+    idle_message: str | None = '{"type":"KeepAlive"}'
 
     def __init__(
         self,

@@ -28,8 +28,8 @@ class SpeechEar:
     """
 
     def __init__(self, rate_hz: int, silence_ms: int) -> None:
-        self.n_samples = 0
-        self.is_speaking = False
+        self.n_samples: int = 0
+        self.is_speaking: bool = False
         self._rate_hz = rate_hz
         self._silence = silence_ms * WINDOWS_PER_S // 1000
         self._rest = np.zeros(0, np.int16)

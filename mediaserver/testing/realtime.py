@@ -56,17 +56,17 @@ class RealtimeService(StandIn):
         truncations: what was told of answers that were cut.
     """
 
-    path = "/v1/realtime"
+    path: str = "/v1/realtime"
 
     def __init__(self, answers: list[Int16Array], key: str = "key-of-the-stand-in") -> None:
         super().__init__(key)
         self.answers = answers
-        self.delay_s = 0.0
+        self.delay_s: float = 0.0
         self.pace: float | None = None
         self.fail_codes: list[str] = []
         self.heard: list[Int16Array] = []
         self.events: list[dict[str, Any]] = []
-        self.n_answers = 0
+        self.n_answers: int = 0
         self.truncations: list[Truncation] = []
 
     def judge_query(self, query: dict[str, str]) -> list[str]:

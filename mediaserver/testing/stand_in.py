@@ -36,17 +36,18 @@ class StandIn:
         is_mute: it takes everything and says nothing.
     """
 
-    path = "/"
-    key_header, key_format = "Authorization", "Bearer {}"
+    path: str = "/"
+    key_header: str = "Authorization"
+    key_format: str = "Bearer {}"
 
     def __init__(self, key: str = "key-of-the-stand-in") -> None:
         self.key = key
         self.problems: list[str] = []
-        self.n_connections = 0
+        self.n_connections: int = 0
         self.queries: list[dict[str, str]] = []
         self.refuse_status: int | None = None
         self.retry_after_s: int | None = None
-        self.is_mute = False
+        self.is_mute: bool = False
         self._server: Server | None = None
         self._live: set[ServerConnection] = set()
         self._changed = asyncio.Event()

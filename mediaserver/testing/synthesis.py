@@ -12,7 +12,7 @@ import numpy as np
 import pybase64
 from websockets.asyncio.server import ServerConnection
 
-from mediaserver.testing.shapes import AnyOf, problems
+from mediaserver.testing.shapes import AnyOf, Shape, problems
 from mediaserver.testing.stand_in import StandIn
 from telephony_codecs import Int16Array
 
@@ -21,7 +21,7 @@ MS_PER_CHARACTER = 60
 # The fields of a context's inputs that may differ.
 MAY_DIFFER = ("transcript", "continue", "duration")
 RATES_HZ = (8000, 16000, 22050, 24000, 44100, 48000)
-GENERATE = {
+GENERATE: dict[str, Shape] = {
     "model_id": str,
     "transcript": str,
     "voice": {"mode": ("id",), "id": str},
@@ -42,7 +42,7 @@ GENERATE = {
     "add_phoneme_timestamps?": bool,
     "pronunciation_dict_id?": str,
 }
-CANCEL = {"context_id": str, "cancel": (True,)}
+CANCEL: dict[str, Shape] = {"context_id": str, "cancel": (True,)}
 
 
 def hum(text: str, rate_hz: int) -> Int16Array:
@@ -66,7 +66,7 @@ class SynthesisService(StandIn):
         cancelled: contexts that were cancelled.
     """
 
-    path = "/tts/websocket"
+    path: str = "/tts/websocket"
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class SynthesisService(StandIn):
     ) -> None:
         super().__init__(key)
         self.voice = voice
-        self.delay_s = 0.0
+        self.delay_s: float = 0.0
         self.fail_status: list[int] = []
         self.said: dict[str, str] = {}
         self.cancelled: list[str] = []

@@ -11,13 +11,13 @@ import numpy as np
 from websockets.asyncio.server import ServerConnection
 
 from mediaserver.testing.ear import SpeechEar
-from mediaserver.testing.shapes import problems
+from mediaserver.testing.shapes import Shape, problems
 from mediaserver.testing.stand_in import StandIn
 from telephony_codecs import Int16Array
 
 IDLE_S = 10.0
 _FLAG = ("true", "false")
-QUERY = {
+QUERY: dict[str, Shape] = {
     "encoding": ("linear16",),
     "sample_rate": str,
     "channels": ("1",),
@@ -37,7 +37,7 @@ QUERY = {
     "tag?": str,
 }
 """Of the documented parameters those that this stand-in knows."""
-MESSAGES = {
+MESSAGES: dict[str, Shape] = {
     "KeepAlive": {"type": str},
     "CloseStream": {"type": str},
     "Finalize": {"type": str, "channel?": int},
@@ -60,15 +60,15 @@ class TranscriptionService(StandIn):
         messages: what it was sent beside audio.
     """
 
-    path = "/v1/listen"
-    key_format = "Token {}"
+    path: str = "/v1/listen"
+    key_format: str = "Token {}"
 
     def __init__(self, lines: Sequence[str], key: str = "key-of-the-stand-in") -> None:
         super().__init__(key)
         self.lines = lines
-        self.heard_s = 0.0
+        self.heard_s: float = 0.0
         self.heard: list[Int16Array] = []
-        self.n_lines = 0
+        self.n_lines: int = 0
         self.messages: list[dict[str, Any]] = []
 
     def judge_query(self, query: dict[str, str]) -> list[str]:

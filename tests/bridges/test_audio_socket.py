@@ -210,3 +210,26 @@ async def test_a_service_of_your_own_is_a_few_lines() -> None:
         assert isinstance(dropped_s, float)
         assert 0.1 < dropped_s < 20
         assert on.counted("bridge_audio_dropped") > 5
+
+
+async def test_an_error_of_a_subclass_reaches_the_handler() -> None:
+    """Whether it is made of what it sends or of what it reads."""
+
+    class Sends(Realtime):
+        def encode(self, samples: Any) -> str:
+            raise KeyError("sent")
+
+    class Reads(Realtime):
+        async def received(self, message: dict[str, Any]) -> None:
+            raise KeyError("read")
+
+    async with RealtimeService(ANSWER, KEY) as service:
+        for kind, told in ((Sends, "sent"), (Reads, "read")):
+
+            async def handle(call: Call, kind: type[Realtime] = kind) -> None:
+                async with kind(call, RealtimeSession(url=service.url), QUICK):
+                    await asyncio.Event().wait()
+
+            async with on_call(handle) as on:
+                with pytest.raises(KeyError, match=told):
+                    await on.result()

@@ -20,6 +20,7 @@ from tests.control.test_end_to_end import World, world
 from tests.examples.agents import EXAMPLES, KEYS, Lag, Where, heard_s, serving, speak, tone, wav_of
 
 GREETING_HZ, ANSWER_HZ, CLIP_HZ = 300, 600, 1000
+SAID = ["my name is Ann", "stop", "and now"]
 
 
 async def inline_and_isolated(run: Callable[[Where], Coroutine[Any, Any, None]]) -> None:
@@ -70,12 +71,12 @@ async def conversation(service: RealtimeService, call: FakeCall, caller: Caller)
 
 
 async def test_speech_agent(tmp_path: Path) -> None:
-    """It greets, answers what was understood, can be interrupted; a service that refuses ends the call."""
+    """It greets, answers, can be interrupted; a service that refuses ends the call."""
     clip = wav_of(tmp_path / "sorry.wav", tone(0.6, 8000, CLIP_HZ), 8000)
 
     async def run(where: Where) -> None:
         async with (
-            TranscriptionService(["my name is Ann", "stop", "and now"], KEYS["DEEPGRAM_API_KEY"]) as ear,
+            TranscriptionService(SAID, KEYS["DEEPGRAM_API_KEY"]) as ear,
             SynthesisService(KEYS["CARTESIA_API_KEY"]) as mouth,
         ):
             bot = {"voice": "voice-id", "greeting": "Good day.", "sorry": str(clip)}
