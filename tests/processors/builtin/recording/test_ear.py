@@ -38,7 +38,7 @@ WITHIN_S = 0.02
 REACH_S = 0.15
 # What a codec leaves of speech: OPUS and AMR-WB do not keep the wave.
 ALIKE = {"OPUS": 0.88, "AMR-WB": 0.75}
-# The server's encoder begins anew behind a clear, and the far end's decoder does not: of G722 half a
+# The server's encoder begins anew behind a clear, and the far end's decoder does not: half a
 # second is then no better.
 BEHIND_CLEAR = {"OPUS": 0.6, "AMR-WB": 0.6, "G722": 0.5}
 SECONDS = 5.0
