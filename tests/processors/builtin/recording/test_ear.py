@@ -40,7 +40,7 @@ REACH_S = 0.15
 ALIKE = {"OPUS": 0.88, "AMR-WB": 0.75}
 # The server's encoder begins anew behind a clear, and the far end's decoder does not: half a
 # second is then no better.
-BEHIND_CLEAR = {"OPUS": 0.6, "AMR-WB": 0.6, "G722": 0.5}
+BEHIND_CLEAR = {"OPUS": 0.5, "AMR-WB": 0.4, "G722": 0.4}
 SECONDS = 5.0
 CODECS = ("PCMU", "PCMA", "G722", "OPUS", "L16", "AMR-WB")
 LEFT_WITHIN_S = 0.06
@@ -120,7 +120,13 @@ async def place(server: MediaServer, plan: CallPlan) -> Placed:
 async def serving(folder: Path, *, isolate: bool) -> Any:
     record = ProcessorSetting("record", {"directory": str(folder)})
     talks = ProcessorSetting(f"{recordbots.__file__}:talks")
-    settings = Settings(port=0, processors=(record, talks), isolate=isolate, reconnect_grace_s=5.0)
+    settings = Settings(
+        port=0,
+        processors=(record, talks),
+        isolate=isolate,
+        reconnect_grace_s=5.0,
+        shed_lag_ms=None,  # a busy machine takes these calls all the same
+    )
     async with MediaServer(settings) as server:
         yield server
 
@@ -168,12 +174,12 @@ class Part(NamedTuple):
     Attributes:
         at: stream time at which it began.
         began: stream time at which the sound did that it is part of.
-        is_first: of that sound, and behind a clear.
+        is_cleared: part of it is less than half a second behind a clear.
     """
 
     at: float
     began: float
-    is_first: bool
+    is_cleared: bool
     samples: Floats
 
 
@@ -184,10 +190,7 @@ def heard_parts(placed: Placed, rate_hz: int) -> Iterator[Part]:
     """
     call, lost_at = placed.call, placed.call.plan.reconnect_at_s
     ear, ended_s = call.intake.ear, call.record.ended_s or 0.0
-    before_s = 0.0
     for run in ear.runs:
-        is_cleared = any(before_s <= cut.at_s <= run.start_s for cut in ear.cuts)
-        before_s = run.start_s
         end_s = min(run.end_s, ended_s)
         at_s = run.start_s
         while end_s - at_s >= 0.2:
@@ -197,8 +200,8 @@ def heard_parts(placed: Placed, rate_hz: int) -> Iterator[Part]:
             samples = resample_clip(part, ear.rate_hz, rate_hz).astype(np.float64)
             if is_known and np.sqrt(np.mean(samples**2)) > 200:
                 began_s = run.start_s - placed.origin_s
-                is_first = is_cleared and at_s == run.start_s
-                yield Part(at_s - placed.origin_s, began_s, is_first, samples)
+                is_cleared = any(at_s - 0.5 <= cut.at_s < until_s for cut in ear.cuts)
+                yield Part(at_s - placed.origin_s, began_s, is_cleared, samples)
             at_s = until_s
 
 
@@ -232,7 +235,7 @@ def check_right(placed: Placed, found: Recorded, late: Lateness) -> list[Found]:
         slack_s = WITHIN_S + late.between(begins - 0.5, begins + 0.1)
         told = (plan.call_control_id, plan.out_codec, each, slack_s)
         assert abs(each.lag_s) <= slack_s, told
-        least = (BEHIND_CLEAR if part.is_first else ALIKE).get(plan.out_codec, 0.95)
+        least = (BEHIND_CLEAR if part.is_cleared else ALIKE).get(plan.out_codec, 0.95)
         assert each.alike >= least, told
     slack_s = WITHIN_S + late.between(placed.began_at, placed.began_at + 2 * SECONDS)
     extra = unheard(placed, found.right, found.rate_hz, slack_s)
