@@ -10,7 +10,8 @@ import pytest
 
 from mediaserver.control.rest.actions.bound import METHODS
 from mediaserver.control.rest.commands import Actions
-from mediaserver.processors.control import CallControl
+from mediaserver.processors.control import CallControl, RecordingControl
+from mediaserver.processors.events import RecordingPaused, RecordingResumed
 
 # What is given to each, and what of it goes on; ``None`` is left out by the client.
 GIVEN: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
@@ -87,3 +88,13 @@ async def test_what_there_is_not_is_no_attribute() -> None:
         control.record  # type: ignore[attr-defined]  # noqa: B018 - asking is what is tested
     with pytest.raises(TypeError, match="payload"):
         await control.speak(voice="female")  # type: ignore[call-arg]  # wrong on purpose
+
+
+def test_a_recording_is_paused_by_events() -> None:
+    """They say when, by the clock: whoever records may learn of it a little later."""
+    told: list[object] = []
+    now = iter((1.5, 2.5))
+    recording = RecordingControl(told.append, lambda: next(now))
+    recording.pause()
+    recording.resume()
+    assert told == [RecordingPaused(1.5), RecordingResumed(2.5)]

@@ -339,3 +339,18 @@ def test_what_goes_on_elsewhere_is_counted_there(make_rig: type[Rig], make_tone:
         play.goes_on_elsewhere()
     rig.playout.close(0.1)
     assert rig.playout.ledger.plays == {"cleared": 1}
+
+
+def test_followers_are_told_of_each_end_once(make_rig: type[Rig], make_tone: Tone) -> None:
+    """Of plays and marks, with their final states; of live audio that nobody awaits, nothing."""
+    rig = make_rig()
+    told: list[tuple[object, str]] = []
+    rig.playout.ledger.followers.append(lambda each: told.append((each, each.state)))
+    first = rig.playout.play(make_tone(0.3), 8000, 0.0)
+    mark = rig.playout.mark("here", 0.0)
+    rig.run_out()
+    rig.playout.play_live(FRAME, 8000, rig.now)
+    second = rig.playout.play(make_tone(0.5), 8000, rig.now)
+    rig.playout.clear(rig.now)
+    rig.run_out()
+    assert told == [(first, "played"), (mark, "played"), (second, "cleared")]

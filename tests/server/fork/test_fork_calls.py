@@ -53,16 +53,17 @@ def samples_of(call_id: str, track: str = "inbound") -> Any:
     return np.concatenate([frame.samples for frame in heard(call_id, track)])
 
 
-def recorded(directory: Path, rx: int, track: str) -> Any:
-    (file,) = directory.glob(f"fork-{rx}-*-{track}.wav")
+def recorded(directory: Path, rx: int) -> Any:
+    """Both channels: the caller, and what was sent to them."""
+    (file,) = directory.glob(f"fork-{rx}-*.wav")
     with wave.open(str(file)) as clip:
-        return np.frombuffer(clip.readframes(clip.getnframes()), np.int16)
+        return np.frombuffer(clip.readframes(clip.getnframes()), np.int16).reshape(-1, 2).T
 
 
 @pytest.mark.timeout(240)
 async def test_recordings_of_rough_forks_are_aligned(tmp_path: Path) -> None:
     """Loss is concealed and counted, both tracks lie within 20 ms, and nothing is left open."""
-    record = ProcessorSetting("record", {"directory": str(tmp_path), "layout": "tracks"})
+    record = ProcessorSetting("record", {"directory": str(tmp_path)})
     plan = CallPlan(audio=Audio(impulses(2.0), RATE_HZ), seconds=SECONDS, faults=ROUGH)
     async with receiving(record, n_pairs=CALLS, fork_idle_s=2.0) as receiver:
         pairs = receiver.listen()
@@ -78,7 +79,7 @@ async def test_recordings_of_rough_forks_are_aligned(tmp_path: Path) -> None:
     assert sum(summary.concealed for summary in summaries) == lost
     apart = []
     for rx, _ in pairs:
-        one, other = recorded(tmp_path, rx, "inbound"), recorded(tmp_path, rx, "outbound")
+        one, other = recorded(tmp_path, rx)
         # As long as what was said, but for what was lost at the very ends.
         assert min(len(one), len(other)) / RATE_HZ == pytest.approx(SECONDS, abs=0.25)
         apart.append(abs(apart_ms(one, other)))

@@ -27,7 +27,7 @@ class Reports(Uploaded):
         self, call_id: str, count: Callable[[str], None], loop: asyncio.AbstractEventLoop
     ) -> None:
         self._call_id = call_id
-        self._count = count
+        self._count_there = count
         self._loop = loop
         self._is_full = False
 
@@ -37,8 +37,8 @@ class Reports(Uploaded):
         """A piece could not be written; it is tried again."""
         if not self._is_full:
             self._is_full = True
-            self._soon(self._count, "recordings_stopped")
-            self._error(
+            self.count("recordings_stopped")
+            self._log(
                 "recordings stopped",
                 "call %s: its recording cannot be written: %s; it goes on when that is over",
                 exc.strerror,
@@ -53,44 +53,45 @@ class Reports(Uploaded):
 
     def lost(self, seconds: float) -> None:
         """The recording is over and not whole; on the loop."""
-        self._count("recordings_with_gaps")
-        self._error("recordings with gaps", "call %s: its recording lacks %.1f s", seconds)
+        self.count("recordings_with_gaps")
+        self._log("recordings with gaps", "call %s: its recording lacks %.1f s", seconds)
 
     # Of what is behind the call's end.
 
     def not_converted(self, form: str, exc: OSError) -> None:
         """It stays WAV."""
-        self._soon(self._count, "recordings_not_converted")
+        self.count("recordings_not_converted")
         text = "call %s: its recording could not be made %s and stays as it is: %s"
-        self._error("recordings not converted", text, form, exc.strerror)
+        self._log("recordings not converted", text, form, exc.strerror)
 
     def not_described(self, exc: OSError) -> None:
         """The JSON file beside it is not whole."""
-        self._soon(self._count, "recordings_not_described")
+        self.count("recordings_not_described")
         text = "call %s: the JSON file of its recording could not be written: %s"
-        self._error("recordings not described", text, exc.strerror)
+        self._log("recordings not described", text, exc.strerror)
 
     def failed(self, problem: str) -> None:
         """See ``Uploaded``."""
-        self._soon(self._count, "uploads_failed")
+        self.count("uploads_failed")
         text = "call %s: its recording could not be uploaded: %s; tried again for an hour"
-        self._error("uploads failed", text, problem)
+        self._log("uploads failed", text, problem)
 
     def given_up(self, problem: str) -> None:
         """See ``Uploaded``."""
-        self._soon(self._count, "uploads_given_up")
+        self.count("uploads_given_up")
         text = "call %s: its recording was not uploaded and stays here: %s"
-        self._error("uploads given up", text, problem)
+        self._log("uploads given up", text, problem)
         PENDING.done()
 
     def done(self) -> None:
         """See ``Uploaded``."""
-        self._soon(self._count, "uploads_done")
+        self.count("uploads_done")
         PENDING.done()
 
-    def _error(self, kind: str, text: str, *args: object) -> None:
+    def _log(self, kind: str, text: str, *args: object) -> None:
         limited.error(kind, text, shown(self._call_id), *args, call=self._call_id)
 
-    def _soon(self, call: Callable[[str], None], name: str) -> None:
+    def count(self, name: str) -> None:
+        """One more of a counter, from any thread."""
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(call, name)
+            self._loop.call_soon_threadsafe(self._count_there, name)

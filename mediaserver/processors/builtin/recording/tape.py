@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mediaserver.afterwards.lanes import Lane
-from mediaserver.processors.builtin.recording.convert import Placed, Placing
-from mediaserver.processors.builtin.recording.pieces import Piece
+from mediaserver.processors.builtin.recording.pieces import Piece, Placed, Placing
 from mediaserver.processors.builtin.wav import WavFile
 from telephony_codecs import CodecError
 

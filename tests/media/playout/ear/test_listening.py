@@ -7,6 +7,7 @@ import pytest
 
 from mediaserver.media.frames import Int16Array
 from mediaserver.media.playout import Playout
+from mediaserver.media.playout.ledger import Ledger
 from telephony_codecs import codec
 
 
@@ -24,6 +25,10 @@ class Heard:
     def __init__(self) -> None:
         self.pieces: list[tuple[float, Int16Array]] = []
         self.cleared_at: list[float] = []
+        self.ledgers: list[Ledger] = []
+
+    def playing(self, ledger: Ledger) -> None:
+        self.ledgers.append(ledger)
 
     def sent(self, samples: Int16Array, rate_hz: int, at: float) -> None:
         assert rate_hz == 8000
@@ -63,3 +68,28 @@ def test_what_is_cleared_is_told() -> None:
     playout.play(np.zeros(8000, np.int16), 8000, 3.0)
     playout.clear(3.5)
     assert heard.cleared_at == [3.5]
+
+
+def test_whose_sound_it_is_is_told_first() -> None:
+    """The ledger, from which a listener learns what became of plays."""
+    heard = Heard()
+    playout = Playout(codec("PCMU").encoder(), Sink())
+    playout.listen(heard, lambda: 0.0)
+    assert heard.ledgers == [playout.ledger]
+    assert heard.pieces == []
+
+
+def test_a_codecs_own_delay_is_part_of_the_time() -> None:
+    """What G722 is given comes out of the far end's decoder a little later."""
+    told: list[float] = []
+
+    class Times(Heard):
+        def sent(self, samples: Int16Array, rate_hz: int, at: float) -> None:
+            told.append(at)
+
+    encoder = codec("G722").encoder()
+    assert encoder.delay_samples > 0
+    playout = Playout(encoder, Sink())
+    playout.listen(Times(), lambda: 2.0)
+    playout.play(np.zeros(320, np.int16), 16000, 2.0)
+    assert told == [2.0 + encoder.delay_samples / 16000]

@@ -36,11 +36,13 @@ N = int(os.environ.get("RECORDINGS", "8"))
 AT_ONCE = 8
 WITHIN_S = 0.02
 REACH_S = 0.15
-# What a codec leaves of speech: OPUS and AMR-WB do not keep the wave.
-ALIKE = {"OPUS": 0.88, "AMR-WB": 0.75}
-# The server's encoder begins anew behind a clear, and the far end's decoder does not: of G722 half a
+# What a codec leaves of half a second of speech, at least, and of most: OPUS and AMR-WB do not keep
+# the wave, least of all that of an s.
+ALIKE = {"OPUS": 0.7, "AMR-WB": 0.6}
+MOSTLY_ALIKE = {"OPUS": 0.92, "AMR-WB": 0.85}
+# The server's encoder begins anew behind a clear, and the far end's decoder does not: half a
 # second is then no better.
-BEHIND_CLEAR = {"OPUS": 0.6, "AMR-WB": 0.6, "G722": 0.5}
+BEHIND_CLEAR = {"OPUS": 0.4, "AMR-WB": 0.2, "G722": 0.2}
 SECONDS = 5.0
 CODECS = ("PCMU", "PCMA", "G722", "OPUS", "L16", "AMR-WB")
 LEFT_WITHIN_S = 0.06
@@ -120,7 +122,13 @@ async def place(server: MediaServer, plan: CallPlan) -> Placed:
 async def serving(folder: Path, *, isolate: bool) -> Any:
     record = ProcessorSetting("record", {"directory": str(folder)})
     talks = ProcessorSetting(f"{recordbots.__file__}:talks")
-    settings = Settings(port=0, processors=(record, talks), isolate=isolate, reconnect_grace_s=5.0)
+    settings = Settings(
+        port=0,
+        processors=(record, talks),
+        isolate=isolate,
+        reconnect_grace_s=5.0,
+        shed_lag_ms=None,  # a busy machine takes these calls all the same
+    )
     async with MediaServer(settings) as server:
         yield server
 
@@ -168,12 +176,12 @@ class Part(NamedTuple):
     Attributes:
         at: stream time at which it began.
         began: stream time at which the sound did that it is part of.
-        is_first: of that sound, and behind a clear.
+        is_cleared: part of it is less than half a second behind a clear.
     """
 
     at: float
     began: float
-    is_first: bool
+    is_cleared: bool
     samples: Floats
 
 
@@ -184,10 +192,7 @@ def heard_parts(placed: Placed, rate_hz: int) -> Iterator[Part]:
     """
     call, lost_at = placed.call, placed.call.plan.reconnect_at_s
     ear, ended_s = call.intake.ear, call.record.ended_s or 0.0
-    before_s = 0.0
     for run in ear.runs:
-        is_cleared = any(before_s <= cut.at_s <= run.start_s for cut in ear.cuts)
-        before_s = run.start_s
         end_s = min(run.end_s, ended_s)
         at_s = run.start_s
         while end_s - at_s >= 0.2:
@@ -197,8 +202,8 @@ def heard_parts(placed: Placed, rate_hz: int) -> Iterator[Part]:
             samples = resample_clip(part, ear.rate_hz, rate_hz).astype(np.float64)
             if is_known and np.sqrt(np.mean(samples**2)) > 200:
                 began_s = run.start_s - placed.origin_s
-                is_first = is_cleared and at_s == run.start_s
-                yield Part(at_s - placed.origin_s, began_s, is_first, samples)
+                is_cleared = any(at_s - 0.5 <= cut.at_s < until_s for cut in ear.cuts)
+                yield Part(at_s - placed.origin_s, began_s, is_cleared, samples)
             at_s = until_s
 
 
@@ -232,8 +237,10 @@ def check_right(placed: Placed, found: Recorded, late: Lateness) -> list[Found]:
         slack_s = WITHIN_S + late.between(begins - 0.5, begins + 0.1)
         told = (plan.call_control_id, plan.out_codec, each, slack_s)
         assert abs(each.lag_s) <= slack_s, told
-        least = (BEHIND_CLEAR if part.is_first else ALIKE).get(plan.out_codec, 0.95)
+        least = (BEHIND_CLEAR if part.is_cleared else ALIKE).get(plan.out_codec, 0.95)
         assert each.alike >= least, told
+    mostly = MOSTLY_ALIKE.get(plan.out_codec, 0.95)
+    assert not parts or np.quantile([each.alike for each in parts], 0.7) >= mostly, parts
     slack_s = WITHIN_S + late.between(placed.began_at, placed.began_at + 2 * SECONDS)
     extra = unheard(placed, found.right, found.rate_hz, slack_s)
     if plan.reconnect_at_s is None:  # else some of it played on in the far end's queue
@@ -267,23 +274,27 @@ async def test_recordings_are_what_was_heard(tmp_path: Path, isolate: bool) -> N
     async with serving(tmp_path, isolate=isolate) as server:
         for first in range(0, n_calls, AT_ONCE):
             numbers = range(first, min(n_calls, first + AT_ONCE))
-            plans = [plan_of(2 * n + 1 if isolate else n) for n in numbers]
+            plans = [plan_of(N - n_calls + n if isolate else n) for n in numbers]
             placed += await asyncio.gather(*(place(server, plan) for plan in plans))
     watching.cancel()
     heard: list[Found] = []
     said: list[Found] = []
+    by_codec: dict[str, list[float]] = {}
     for each in placed:
         found = recorded(tmp_path, each.call.plan)
         assert each.call.report().problem is None
-        heard += check_right(each, found, late)
+        parts = check_right(each, found, late)
+        heard += parts
+        by_codec.setdefault(each.call.plan.out_codec, []).extend(part.alike for part in parts)
         said += check_left(each, found, late)
     assert len(heard) >= 2 * n_calls
     lags = sorted(abs(each.lag_s) for each in heard)
     print(
         f"{n_calls} calls, {'isolated' if isolate else 'inline'}: {len(heard)} stretches heard,"
         f" off by {1000 * lags[len(lags) // 2]:.1f} ms (median), {1000 * lags[-1]:.1f} ms (most);"
-        f" alike {min(each.alike for each in heard):.3f} at least;"
         f" {len(said)} stretches said are in place;"
-        f" {sum(len(p.call.intake.ear.cuts) for p in placed)} clears;"
-        f" {sum(p.call.record.reconnects for p in placed)} sockets replaced"
+        f" {sum(len(each.call.intake.ear.cuts) for each in placed)} clears;"
+        f" {sum(each.call.record.reconnects for each in placed)} sockets replaced"
     )
+    for name, alike in sorted(by_codec.items()):
+        print(f"  {name}: alike {min(alike):.3f} at least, {np.median(alike):.3f} median")

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mediaserver.media.frames import Int16Array
-from mediaserver.processors.builtin.recording.convert import Placing
-from mediaserver.processors.builtin.recording.pieces import Piece
+from mediaserver.processors.builtin.recording.pieces import Piece, Placing
 
 
 def laid_out(pieces: list[Piece], rate_hz: int) -> Int16Array:
