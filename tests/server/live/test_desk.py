@@ -43,12 +43,15 @@ async def test_what_is_too_old_is_said_to_be_gone(
                 await call.send_payload(bytes(160))
         assert len(now.chunks) == 10
         assert now.skipped == now.seq - first.seq - 10
+        of_another = await look(server, after=now.seq + 1000)
+        assert of_another is not None
+        assert len(of_another.chunks) == 10
 
 
 async def test_what_is_cleared_is_told(serving: Serving) -> None:
     """As a piece of the bot's side without audio, from when on nothing is heard."""
     plan = CallPlan(call_control_id="v3:a")
-    async with serving(bot("idle")) as server, FakeCall.connect(server.url, plan) as call:
+    async with serving(bot("facts")) as server, FakeCall.connect(server.url, plan) as call:
         await call.send_payload(bytes(160))
         await soon(lambda: server.service.n_calls == 1)
         assert await look(server)

@@ -15,7 +15,7 @@ from mediaserver.server.live.events import event_of
         (api.Dtmf("7", "2026-11-29T00:00:00Z"), (9.0, "dtmf", "7")),
         (api.SpeechStarted(3.5), (3.5, "speech starts", "")),
         (api.SpeechStopped(4.5, 1.0), (4.5, "speech ends", "1.0 s")),
-        (api.Hint("silent", "nobody speaks"), (9.0, "hint", "silent nobody speaks")),
+        (api.Hint("silent", "nobody speaks"), (9.0, "hint", "nobody speaks")),
         (api.StreamError(100004, None, "bad", "no audio"), (9.0, "error", "100004 bad no audio")),
         (api.OperatorMessage("be brief"), (9.0, "operator", "be brief")),
         (api.LimitReached("idle_s", 5.0), (9.0, "limit", "limit idle_s, within_s 5.00")),
