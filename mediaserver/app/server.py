@@ -117,17 +117,21 @@ class MediaServer:
             self._answer_calls()
         self._metrics = metrics.Metrics(settings, lambda: self.service, self._own_figures)
         self._live = LivePages(settings, lambda: self.service, self._count)
-        admin_routes = [
-            *access.guarded(self._admin_routes(), settings, self._count),
-            *access.for_listeners(self._live.listener_routes(), settings, self._count),
-            # A page itself tells nothing: what it shows it asks for, with the token.
-            *self._live.open_routes(),
-            *static_routes("/live", PAGES / "live"),
-        ]
+        admin_routes = self._all_admin_routes()
         on_media_port = access.on_media_port(admin_routes, settings)
         self.service: Service = self._make_service(limits, on_media_port, make_listener)
         self._admin_port = access.on_own_port(admin_routes, settings)
         self._signals: StopSignals | None = None
+
+    def _all_admin_routes(self) -> list[BaseRoute]:
+        """Each for those whom it is for."""
+        return [
+            *access.guarded(self._admin_routes(), self.settings, self._count),
+            *access.for_listeners(self._live.listener_routes(), self.settings, self._count),
+            # A page itself tells nothing: what it shows it asks for, with the token.
+            *self._live.open_routes(),
+            *static_routes("/live", PAGES / "live"),
+        ]
 
     def _admin_routes(self) -> list[BaseRoute]:
         """What only whoever runs the server may see; see ``monitor.access``."""

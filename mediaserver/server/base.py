@@ -36,6 +36,10 @@ EXPLAINED = {
 HURRY_S = 0.4
 
 
+Answered = list[tuple[int | None, bytes]]
+"""Answers to a question, each with the number of its worker."""
+
+
 class Service(Protocol):
     """The media side of a server; ``MediaServer.service`` is one."""
 
@@ -75,9 +79,7 @@ class Service(Protocol):
     def worker_states(self) -> list[str]:
         """Of each worker: ``starting``, ``able``, ``late`` or ``suspected``."""
 
-    async def ask(
-        self, what: str, argument: str = "", worker: int | None = None
-    ) -> list[tuple[int | None, bytes]]:
+    async def ask(self, what: str, argument: str = "", worker: int | None = None) -> Answered:
         """What each process that carries calls knows by this word of ``answers_of``.
 
         With each answer the number of its worker; None: this process itself. Empty: there is no

@@ -16,7 +16,7 @@ from websockets.server import ServerProtocol
 from mediaserver.observer import CallObserver, CallSummary
 from mediaserver.processes.memory import resident_bytes
 from mediaserver.server.admission import AdmissionControl, Elsewhere, Refused, Upgrade
-from mediaserver.server.base import HURRY_S, ServiceBase
+from mediaserver.server.base import HURRY_S, Answered, ServiceBase
 from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.calls.hangups import Perform
 from mediaserver.server.calls.registry import CallRegistry
@@ -145,9 +145,7 @@ class SingleProcessService(ServiceBase):
         """So many frames come that they are read together; see the setting ``poll_ms``."""
         return self._calls.sockets.is_ticking
 
-    async def ask(
-        self, what: str, argument: str = "", worker: int | None = None
-    ) -> list[tuple[int | None, bytes]]:
+    async def ask(self, what: str, argument: str = "", worker: int | None = None) -> Answered:
         """See ``Service``."""
         return [(None, answer(self._answers, what, argument))]
 

@@ -70,7 +70,6 @@ class Sender:
     ) -> None:
         """Send what ``encoder`` makes to ``sink``; ``lead_s`` None sends all at once."""
         self._encoder = encoder
-        # What all audio goes through on its way out.
         self._encode: Callable[[Int16Array], bytes] = encoder.encode
         self._is_muted = False
         self._sink = sink

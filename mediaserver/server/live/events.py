@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from mediaserver.processors.api import Event, SpeechStarted, SpeechStopped, Webhook
+from mediaserver.processors.api import Event, Hint, SpeechStarted, SpeechStopped, Webhook
 
 _LEFT_OUT = ("occurred_at", "heard")
 _KINDS = {
@@ -46,11 +46,13 @@ def _reported(event: Any) -> tuple[str, str]:
 
 def _text(event: Any) -> str:
     """Its fields, without those that are empty; one alone without its name."""
+    if isinstance(event, Hint):
+        return event.text
     fields = [(name, getattr(event, name)) for name in event.__struct_fields__]
     told = [(n, v) for n, v in fields if v not in (None, "", ()) and n not in _LEFT_OUT]
     if len(told) == 1 and isinstance(told[0][1], str):
         return told[0][1]
-    if type(event).__name__ in ("Dtmf", "Hint", "StreamError"):
+    if type(event).__name__ in ("Dtmf", "StreamError"):
         return " ".join(str(value) for _, value in told)
     return ", ".join(f"{name} {_short(value)}" for name, value in told)
 

@@ -86,8 +86,8 @@ class CallTap:
         self.wanted_at: float = monotonic()
         self._numbers = numbers
         self._began_at = session.began_at
-        self._counter = itertools.count()
-        self._seq = -1
+        self._counter = itertools.count(1)
+        self._seq = 0
         self._pieces: deque[tuple[int, _Piece]] = deque(maxlen=MOST_CHUNKS)
         self._events: deque[tuple[int, CallEvent]] = deque(maxlen=MOST_EVENTS)
         self._playout: Playout = session.outbound.playout
@@ -142,19 +142,23 @@ class CallTap:
         session, playout = self.session, self._playout
         formats, chunks = session.facts.formats, session.inbound.chunks
         law = "PCMA" if "PCMA" in (formats.codec, formats.send_codec) else "PCMU"
-        after = self._seq if wanted.audio and wanted.after < 0 else wanted.after
+        after, oldest = wanted.after, self._pieces[0][0] if self._pieces else 0
+        if after > self._seq:  # of another tap, that was let go meanwhile
+            after = -1
+        is_late = 0 <= after < oldest - 1 and len(self._pieces) == MOST_CHUNKS
+        skipped = oldest - 1 - after if is_late else 0
+        if wanted.audio and after < 0:
+            after = self._seq
         pieces = _newer(self._pieces, after)
-        oldest = self._pieces[0][0] if self._pieces else 0
-        is_late = 0 <= wanted.after < oldest - 1 and len(self._pieces) == MOST_CHUNKS
         summary = session.stats() if wanted.summary else None
         return Look(
             seq=self._seq,
-            skipped=oldest - 1 - wanted.after if is_late else 0,
+            skipped=skipped,
             now=(session.ended_at or now) - self._began_at,
             state=state,
             law=law,
             chunks=tuple(p.audio(law) if wanted.audio else p.picture() for p in pieces),
-            events=() if wanted.audio else tuple(_newer(self._events, wanted.after)),
+            events=() if wanted.audio else tuple(_newer(self._events, after)),
             queued_s=0.0 if session.ended else playout.queued_s(now),
             sent_until=max(0.0, playout.ledger.dry_at - self._began_at),
             lost=chunks.missing,

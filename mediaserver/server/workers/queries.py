@@ -27,13 +27,19 @@ class Queries:
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
 
     async def ask(
-        self, workers: Iterable[WorkerProcess], what: str, argument: str = ""
+        self,
+        workers: Iterable[WorkerProcess],
+        what: str,
+        argument: str = "",
+        only: int | None = None,
     ) -> list[tuple[int, bytes]]:
         """What these workers know by this word, with their index, in its order.
 
-        One that does not answer within ``ANSWER_WITHIN_S`` is left out, and counted.
+        One that does not answer within ``ANSWER_WITHIN_S`` is left out, and counted. ``only``:
+        ask the one of this index.
         """
-        asked = sorted((w for w in workers if w.is_ready), key=lambda worker: worker.index)
+        ready = (w for w in workers if w.is_ready and only in (None, w.index))
+        asked = sorted(ready, key=lambda worker: worker.index)
         answers = await asyncio.gather(*(self._ask(worker, what, argument) for worker in asked))
         pairs = zip(asked, answers, strict=True)
         return [(worker.index, body) for worker, body in pairs if body is not None]

@@ -22,7 +22,7 @@ from mediaserver.errors import ConfigurationError
 from mediaserver.observer import CallObserver, CallSummary
 from mediaserver.processes.memory import resident_bytes
 from mediaserver.server.admission import AdmissionControl, Elsewhere, Refused, Upgrade
-from mediaserver.server.base import HURRY_S, ServiceBase
+from mediaserver.server.base import HURRY_S, Answered, ServiceBase
 from mediaserver.server.calls.connection import MediaConnection
 from mediaserver.server.calls.hangups import ControlEncoding, Perform
 from mediaserver.server.calls.selection import load_processors
@@ -171,12 +171,9 @@ class MultiProcessService(ServiceBase):
         self._load.start()
         self.listener.listen()
 
-    async def ask(
-        self, what: str, argument: str = "", worker: int | None = None
-    ) -> list[tuple[int | None, bytes]]:
+    async def ask(self, what: str, argument: str = "", worker: int | None = None) -> Answered:
         """See ``Service``."""
-        asked = [w for w in self.workers if worker is None or w.index == worker]
-        return [*await self._queries.ask(asked, what, argument)]
+        return [*await self._queries.ask(self.workers, what, argument, worker)]
 
     # AdmissionHost: what is to be known of the calls.
 

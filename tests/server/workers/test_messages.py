@@ -20,8 +20,8 @@ from mediaserver.server.workers.messages import Setup
 from mediaserver.settings import ProcessorSetting, RouteSetting, Settings
 from mediaserver.tokens import Admission
 
-# Every message as it goes over the channel in version 7. A change here wants a new VERSION.
-VERSION = 7
+# Every message as it goes over the channel in version 8. A change here wants a new VERSION.
+VERSION = 8
 REQUEST = StreamRequest("PCMU", 8000, "rtp", None, {"p": "v"}, "support", {"bot": "sales"})
 SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
     (

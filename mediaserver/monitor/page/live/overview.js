@@ -58,7 +58,7 @@ export class Overview {
 
   warnings(lines) {
     const box = document.getElementById("warnings");
-    const title = lines.length ? `${lines.length} warnings while this page is open` : "No warnings while this page is open";
+    const title = lines.length ? `${lines.length} ${lines.length === 1 ? "warning" : "warnings"} while this page is open` : "No warnings while this page is open";
     const last = lines.length ? lines[lines.length - 1][0] : 0;
     if (this.lastWarning === last && box.firstElementChild.textContent === title) return;
     this.lastWarning = last;

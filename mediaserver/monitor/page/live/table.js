@@ -20,15 +20,15 @@ const COLUMNS = [
 // state, hints, bad, errors, muted]].
 function call([worker, row]) {
   const [number, id, caller, callee, age, codec, sendCodec, processors, state, hints, bad, errors, muted] = row;
-  const names = new Set([...(errors ? ["errors"] : []), ...bad, ...hints]);
-  if (errors) names.delete("processor_failed");
+  const names = [...(errors ? ["errors"] : []), ...bad, ...hints];
+  const problems = [...new Set(names.map(problem))]; // a hint and a trouble may be the same
   return {
     key: `${worker}/${number}`, id, caller, callee, age, state, muted,
     processors: processors.split("+").map(short).join(" + "),
     codec: codec === sendCodec ? codec : `${codec} → ${sendCodec}`,
     worker: worker < 0 ? "" : worker,
-    problems: [...names].map(problem),
-    text: [id, caller, callee, codec, sendCodec, processors, state, ...[...names].map(problem)]
+    problems,
+    text: [id, caller, callee, codec, sendCodec, processors, state, ...problems]
       .join(" ").toLowerCase(),
   };
 }
