@@ -169,9 +169,11 @@ MAY: dict[str, set[str]] = {
     "carrier": {"telephony_codecs"},
     "carrier.fork": {"carrier", "telephony_codecs"},
     "carrier.rest": {"carrier", "carrier.fork", "telephony_codecs"},
+    "bench": {"carrier", "telephony_codecs"},
     "cli": {
         "",
         "app",
+        "bench",
         "carrier",
         "carrier.fork",
         "carrier.rest",

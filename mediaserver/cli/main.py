@@ -17,6 +17,7 @@ COMMANDS = {
     "reload": "have a new process, with new code and settings, take over from a server",
     "demo": "fake Telnyx and server on loopback, real speech, a report",
     "simulate": "place fake Telnyx calls to a server",
+    "bench": "find out how many calls a server carries",
     "control": "command a call over Telnyx's REST interface",
     "webhook": "check a saved webhook's signature",
     "fork": "receive forked media over UDP, or send some as Telnyx does",

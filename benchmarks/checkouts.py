@@ -1,7 +1,7 @@
 """Is this state slower than another commit? CPU per echoed frame of two or more checkouts.
 
-    python benchmarks/compare.py ../old            # this checkout against that one
-    python benchmarks/compare.py ../old ../new --runs 7 --check
+    python benchmarks/checkouts.py ../old            # this checkout against that one
+    python benchmarks/checkouts.py ../old ../new --runs 7 --check
 
 The first checkout is the old state, each further one is judged against it. All are measured in
 one sitting, by turns (old new old new …), with this checkout's frame_cost and load; a turn is
@@ -202,7 +202,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Run as the command line says; 0, or 1 if the run is void or ``--check`` found fault."""
-    script = command.Script("compare", __doc__, run_all, print_report, slower)
+    script = command.Script("checkouts", __doc__, run_all, print_report, slower)
     return command.run(script, _arguments(argv))
 
 

@@ -15,7 +15,7 @@ OTHER_SERVER = "raise SystemExit('the server of the other checkout')"
 
 @pytest.fixture(scope="module")
 def compare() -> ModuleType:
-    return load("compare")
+    return load("checkouts")
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_only_check_fails_for_a_slower_state(
     assert compare.main(["--runs", "1", *flags]) == code
     told = capsys.readouterr()
     assert "new: slower: median a/b 2.00 is 1.00 (100.0%) above old's largest 1.00" in told.out
-    assert ("compare: new: slower" in told.err) == bool(code)
+    assert ("checkouts: new: slower" in told.err) == bool(code)
     assert order == ["old", "new"]
 
 

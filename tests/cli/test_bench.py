@@ -1,0 +1,82 @@
+"""``mediaserver bench``, in small."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mediaserver.cli import main
+
+SMALL = ["bench", "--max-calls", "2", "--seconds", "0.3", "--warmup", "0.1"]
+
+
+def test_a_server_is_started_measured_and_reported(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a token and flags of its own; JSON on stdout has all, and not the token."""
+    token = "token-of-the-bench"
+    monkeypatch.setenv("MEDIASERVER_AUTH_TOKEN", token)
+    html = tmp_path / "report.html"
+    flags = ["--json", "--html", str(html), "--codec", "pcmu,opus", "--frames", "bunches"]
+    code = main([*SMALL, *flags, "--arrivals", "poisson", "--", "--workers", "2"])
+    said = capfd.readouterr()
+    report = json.loads(said.out)
+    assert code in (0, 3), said.err
+    assert report["server"] == "mediaserver serve --processor echo --workers 2"
+    assert report["load"]["mix"] == ["PCMU", "OPUS"]
+    assert report["baseline"]["sent"] > 0
+    assert report["rungs"][0]["server"]["cpu_us_per_frame"] > 0
+    assert report["rungs"][0]["server"]["loop_lag_ms"] is not None
+    assert {"cpu", "commit", "python"} <= set(report["machine"])
+    assert "<svg" in html.read_text(encoding="utf-8")
+    assert token not in said.out + said.err + html.read_text(encoding="utf-8")
+
+
+def test_nobody_at_the_url_is_exit_code_1(capfd: pytest.CaptureFixture[str]) -> None:
+    """And one line that says it."""
+    assert main([*SMALL, "--url", "ws://127.0.0.1:9/media"]) == 1
+    assert "mediaserver bench: 1 calls are not served well: " in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--max-calls", "0"], "--max-calls must be from 1"),
+        (["--processes", "0"], "--processes must be from 1"),
+        (["--seconds", "0.1"], "--seconds is from 0.2"),
+        (["--codec", "MORSE"], "MORSE"),
+        (["--codec", "PCMU>MORSE"], "MORSE"),
+        (["--url", "http://x"], "begins with ws://"),
+        (["--pid", "1"], "--pid is for a server of --url"),
+        (["--url", "ws://x", "--", "--workers", "2"], "not for --url"),
+        (["--url", "ws://x", "--pid", "999999999"], "there is no such process"),
+        (["--html", "/nowhere/at/all.html"], "cannot be written"),
+    ],
+)
+def test_wrong_flags_are_exit_code_2(
+    flags: list[str], said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line says what is wrong, before anything runs."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["bench", *flags])
+    told = capfd.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+
+
+def test_a_server_that_does_not_come_up_is_exit_code_1(capfd: pytest.CaptureFixture[str]) -> None:
+    """With what it said."""
+    assert main([*SMALL, "--", "--processor", "no-such-processor"]) == 1
+    assert "no-such-processor" in capfd.readouterr().err
+
+
+def test_without_the_extra_it_says_what_to_install(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(SystemExit, match="2"):
+        main(SMALL)
+    assert "pip install 'mediaserver[bench]'" in capfd.readouterr().err
