@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
 .PHONY: help venv demo test pytest again attacks churn truth rolling check-tls dockerfile soak fuzz \
-  autobahn asgi lint types typed bench hearing docs wheel try-wheel lowest versions release-notes \
+  autobahn asgi lint types typed bench capacity hearing docs wheel try-wheel lowest versions release-notes \
   clean
 
 # This list.
@@ -131,6 +131,13 @@ typed: venv
 bench: venv
 	$(BIN)/python benchmarks/frame_cost.py
 
+# How many calls, beside what one would pick instead, and what each feature costs; about an hour,
+# on a machine that does nothing else. The tables go to dist/.
+capacity: venv
+	@mkdir -p dist
+	$(BIN)/python benchmarks/compare.py --markdown dist/compare.md
+	$(BIN)/python benchmarks/capacity.py --markdown dist/features.md
+
 # Writes what the pages in docs/ take from the code.
 docs: venv
 	$(BIN)/python -m tools.generate_docs
@@ -165,4 +172,4 @@ release-notes: venv
 
 # Removes the environment and all caches.
 clean:
-	rm -rf $(VENV) .autobahn .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .autobahn .fuzz .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -36,13 +36,13 @@ class Watched(NamedTuple):
     Attributes:
         url: where its calls go.
         title: its command, or whose it is.
-        pid: whose CPU time and memory are counted, with that of its children; None: nothing is.
+        pids: whose CPU time and memory are counted, with that of their children; none: nothing is.
         metrics_url: where it tells its metrics; None: nowhere.
     """
 
     url: str
     title: str
-    pid: int | None = None
+    pids: tuple[int, ...] = ()
     metrics_url: str | None = None
 
 
@@ -75,7 +75,7 @@ def own_server(flags: Sequence[str], most: int) -> Iterator[Watched]:
     title = shlex.join(["mediaserver", *words])
     metrics = f"http://127.0.0.1:{admin_port}/metrics"
     with serving(command, port) as pid:
-        yield Watched(f"{scheme}://127.0.0.1:{port}/media", title, pid, metrics)
+        yield Watched(f"{scheme}://127.0.0.1:{port}/media", title, (pid,), metrics)
 
 
 @contextlib.contextmanager
@@ -184,15 +184,19 @@ class Meter:
         )
 
     def _read(self) -> list[Reading]:
-        pid = self._server.pid
-        if pid is None:
+        pids = self._server.pids
+        if not pids:
             return []
-        return [Reading(time.monotonic(), accounting.spent_ns(pid), accounting.waited_ns(pid))]
+        spent_ns, waited_ns = (
+            sum(map(each, pids)) for each in (accounting.spent_ns, accounting.waited_ns)
+        )
+        return [Reading(time.monotonic(), spent_ns, waited_ns)]
 
     def _memory(self) -> int | None:
-        pid = self._server.pid
+        if not self._server.pids:
+            return None
         with contextlib.suppress(OSError):
-            return None if pid is None else accounting.pss_bytes(pid)
+            return sum(map(accounting.pss_bytes, self._server.pids))
         return None
 
     def _lag_buckets(self) -> dict[float, float]:

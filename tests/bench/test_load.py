@@ -96,8 +96,8 @@ def test_times_are_added_up_over_processes() -> None:
 @pytest.mark.parametrize(
     ("url", "address"),
     [
-        ("ws://localhost:8080/media?a=b", ("localhost", 8080, "/media?a=b", False, "t")),
-        ("wss://example.com", ("example.com", 443, "/", True, "t")),
+        ("ws://localhost:8080/media?a=b", ("localhost", 8080, "/media?a=b", False, "t", False)),
+        ("wss://example.com", ("example.com", 443, "/", True, "t", False)),
     ],
 )
 def test_an_address_is_a_url_s(url: str, address: tuple[object, ...]) -> None:

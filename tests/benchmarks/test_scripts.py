@@ -37,10 +37,25 @@ SHOWN = {
         rf"^PCMU encode +table bare({FIGURE}){{4}}×  equal$",
         rf"^48000 → 44100 +audioop.ratecv({FIGURE}){{4}}×  SNR \d+ dB",
     ],
-    "compare": [
+    "checkouts": [
         rf"^  run 1 ({FIGURE}){{4}}$",
         rf"^  median ({FIGURE}){{4}}$",
         r"^new: (no )?slower",
+    ],
+    "capacity": [
+        *(
+            rf"^\| {key} +\| \d+\.\d \(.* \| \d\.\d\d \(.* \| 0 +\|$"
+            for key in ("plain", "tls", "resample", "workers", "record")
+        ),
+        r"^every reply verified; took ",
+    ],
+    "compare": [
+        *(
+            rf"^\| {name} +\| \d+\.\d \(.* \| \d\.\d\d \(.* \| 0 +\|$"
+            for name in ("mediaserver", "bare socket echo", "websockets")
+        ),
+        r"^ours/floor at 4 calls: \d+\.\d\d",
+        r"^every reply verified; took ",
     ],
     "crimes": [
         r"^alone +lost  harmed  back   p99 ms  without   named$",

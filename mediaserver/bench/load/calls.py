@@ -36,20 +36,30 @@ class Address(NamedTuple):
     path: str
     is_tls: bool
     token: str | None = None
+    is_raw: bool = False
 
 
 def address_of(url: str, token: str | None = None) -> Address:
     """The parts of a ws:// or wss:// URL, and what is presented there.
 
+    ``tcp://`` is for a server that returns octets as they come (``RawCall``).
+
     Raises:
         ValueError: it is none.
     """
     parts = urlsplit(url)
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+    if parts.scheme not in ("ws", "wss", "tcp") or not parts.hostname:
         raise ValueError(f"a URL begins with ws:// or wss://, not {url!r}")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     is_tls = parts.scheme == "wss"
-    return Address(parts.hostname, parts.port or (443 if is_tls else 80), path, is_tls, token)
+    return Address(
+        parts.hostname,
+        parts.port or (443 if is_tls else 80),
+        path,
+        is_tls,
+        token,
+        parts.scheme == "tcp",
+    )
 
 
 class Tally:
@@ -119,7 +129,7 @@ class BenchCall(asyncio.Protocol):
         """Ask for the upgrade."""
         # uvloop's transports are not instances of asyncio.Transport.
         self._transport = cast(asyncio.Transport, transport)
-        host, port, path, _, token = self._address
+        host, port, path, _, token, _ = self._address
         request, self._accept = wire.upgrade(path, port, host, token)
         self._transport.write(request)
 
@@ -276,3 +286,31 @@ class BenchCall(asyncio.Protocol):
     def _settle(self) -> None:
         if not self.settled.done():
             self.settled.set_result(None)
+
+
+class RawCall(BenchCall):
+    """The same frames to a server that knows no WebSocket, and returns octets: the floor."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is up."""
+        self._transport = cast(asyncio.Transport, transport)
+        self.is_up = True
+        self._settle()
+
+    def data_received(self, data: bytes) -> None:
+        """Compare at once."""
+        self._exact(data, time.monotonic())
+
+    def send(self, due_s: float) -> None:
+        """Send the frame that was due then."""
+        payloads = self._voice.payloads_base64
+        frame = self._stream.media(payloads[self._next % len(payloads)])
+        self._next += 1
+        self._pending.append((due_s, frame))
+        self._transport.write(frame)
+        self._tally.was_sent(due_s, time.monotonic())
+
+    def hang_up(self) -> None:
+        """Close."""
+        self._is_closing = True
+        self._transport.close()

@@ -16,7 +16,7 @@ import uvloop
 
 from mediaserver.bench.figures import PERIOD_S, Part, Ready, Share, Window
 from mediaserver.bench.histogram import Times
-from mediaserver.bench.load.calls import Address, BenchCall, Tally, address_of
+from mediaserver.bench.load.calls import Address, BenchCall, RawCall, Tally, address_of
 from mediaserver.bench.load.pacer import Pacer, offsets_s
 from mediaserver.bench.load.voices import voice
 
@@ -66,13 +66,14 @@ def _calls_of(share: Share, tally: Tally) -> list[BenchCall]:
     address = address_of(share.load.url, share.load.token)
     mix = share.load.mix
     kept: set[str] = set()
-    calls = []
+    calls: list[BenchCall] = []
     for slot in share.slots:
         name = mix[slot % len(mix)]
         first, keeps = slot * 17, name not in kept
         kept.add(name)
         number = share.first_number + slot
-        calls.append(BenchCall(number, first, voice(name), address, tally, keeps=keeps))
+        kind = RawCall if address.is_raw else BenchCall
+        calls.append(kind(number, first, voice(name), address, tally, keeps=keeps))
     return calls
 
 

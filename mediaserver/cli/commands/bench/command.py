@@ -181,7 +181,7 @@ def _server(args: argparse.Namespace) -> Iterator[Watched]:
     if args.url is not None:
         if args.pid is not None and not Path(f"/proc/{args.pid}").exists():
             raise ConfigurationError(f"--pid {args.pid}: there is no such process")
-        yield Watched(args.url, args.url, args.pid)
+        yield Watched(args.url, args.url, () if args.pid is None else (args.pid,))
         return
     with own_server(args.serve_flags, args.max_calls) as server:
         yield server
