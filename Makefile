@@ -132,11 +132,10 @@ bench: venv
 	$(BIN)/python benchmarks/frame_cost.py
 
 # How many calls, beside what one would pick instead, and what each feature costs; about an hour,
-# on a machine that does nothing else. The tables go to dist/.
+# on a machine that does nothing else. Writes the tables of docs/performance.md.
 capacity: venv
-	@mkdir -p dist
-	$(BIN)/python benchmarks/compare.py --markdown dist/compare.md
-	$(BIN)/python benchmarks/capacity.py --markdown dist/features.md
+	$(BIN)/python benchmarks/compare.py --markdown docs/performance.md
+	$(BIN)/python benchmarks/capacity.py --markdown docs/performance.md
 
 # Writes what the pages in docs/ take from the code.
 docs: venv

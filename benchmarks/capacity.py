@@ -217,7 +217,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _show(report: command.Report, markdown: Path | None) -> None:
-    rungs.show(report["lines"], markdown)
+    rungs.show("capacity", report["lines"], markdown)
     print(f"\nevery reply verified; took {report['took_s'] / 60:.1f} minutes")
 
 

@@ -59,7 +59,8 @@ def add_flags(to: argparse.ArgumentParser) -> None:
     to.add_argument("--warmup", type=float, default=1.5, help="seconds before, not counted")
     to.add_argument("--repeats", type=int, default=5, help="of each run with a given load")
     to.add_argument("--frames", choices=("spread", "bunches"), default="spread")
-    to.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
+    text = "write the tables there; a page that has a place for them keeps all else"
+    to.add_argument("--markdown", type=Path, metavar="FILE", help=text)
 
 
 def load_of(args: argparse.Namespace, subject: Subject, url: str) -> Load:
@@ -226,8 +227,22 @@ def closing(found: Iterable[Sequence[Rung]]) -> str:
     )
 
 
-def show(lines: Sequence[str], markdown: Path | None) -> None:
+def show(script: str, lines: Sequence[str], markdown: Path | None) -> None:
     """Print the lines, and write them where that is asked for."""
     print("\n".join(["", *lines]))
     if markdown is not None:
-        markdown.write_text("\n".join([*lines, ""]), encoding="utf-8")
+        before = markdown.read_text(encoding="utf-8") if markdown.exists() else ""
+        markdown.write_text(filled(before, script, lines), encoding="utf-8")
+
+
+def filled(page: str, script: str, lines: Sequence[str]) -> str:
+    """The page with the lines in the script's place; without such a place, the lines alone.
+
+    The place is between ``<!-- measured by benchmarks/NAME.py -->`` and ``<!-- end of NAME -->``.
+    """
+    text = "\n".join([*lines, ""])
+    begin, end = f"<!-- measured by benchmarks/{script}.py -->\n", f"<!-- end of {script} -->"
+    if begin not in page or end not in page:
+        return text
+    before, _, rest = page.partition(begin)
+    return f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}"

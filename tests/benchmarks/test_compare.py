@@ -122,6 +122,18 @@ def test_a_table_says_where_it_comes_from() -> None:
     ]
 
 
+def test_a_page_keeps_what_is_written_by_hand(tmp_path: Path) -> None:
+    """Only what is in the script's place is replaced, as often as it is measured."""
+    page = tmp_path / "page.md"
+    begin, end = "<!-- measured by benchmarks/compare.py -->\n", "<!-- end of compare -->"
+    page.write_text(f"before\n{begin}old\n{end}\nafter\n")
+    for text in ("one", "two"):
+        rungs.show("compare", [text], page)
+    assert page.read_text() == f"before\n{begin}\ntwo\n\n{end}\nafter\n"
+    rungs.show("capacity", ["alone"], tmp_path / "new.md")
+    assert (tmp_path / "new.md").read_text() == "alone\n"
+
+
 def test_ratios_are_of_pairs() -> None:
     """And have their quartiles."""
     ratio = rungs.ratio([rung(10), rung(30), rung(20)], [rung(10), rung(10), rung(10)])

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from mediaserver.bench.own_server import ServerError
 from mediaserver.cli import main
+from tests.docs.pages import REPOSITORY
 
 SMALL = ["bench", "--max-calls", "2", "--seconds", "0.3", "--warmup", "0.1"]
 
@@ -70,6 +74,37 @@ def test_a_server_that_does_not_come_up_is_exit_code_1(capfd: pytest.CaptureFixt
     """With what it said."""
     assert main([*SMALL, "--", "--processor", "no-such-processor"]) == 1
     assert "no-such-processor" in capfd.readouterr().err
+
+
+def shown_commands() -> list[str]:
+    """The lines of the page that a reader may type; too long to be run here."""
+    page = (REPOSITORY / "docs/performance.md").read_text(encoding="utf-8")
+    return re.findall(r"^    (mediaserver bench .*)$", page, re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", shown_commands())
+def test_the_page_shows_flags_that_there_are(
+    line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each command of docs/performance.md gets as far as its server."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "mediaserver.bench.own_server.serving", raiser := _Raises(ServerError("as far as here"))
+    )
+    assert main(shlex.split(line)[1:]) == 1
+    assert raiser.was_called
+
+
+class _Raises:
+    """Stands for a function, and raises."""
+
+    def __init__(self, error: Exception) -> None:
+        self.was_called = False
+        self._error = error
+
+    def __call__(self, *_: object) -> None:
+        self.was_called = True
+        raise self._error
 
 
 def test_without_the_extra_it_says_what_to_install(
