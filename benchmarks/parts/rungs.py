@@ -19,6 +19,7 @@ from mediaserver.bench import capacity
 from mediaserver.bench.figures import Load, Report, Rung
 from mediaserver.bench.fleet import Fleet, GeneratorError, default_processes
 from mediaserver.bench.own_server import Meter, ServerError, Watched, own_server, serving
+from mediaserver.bench.ramp import Ramp
 from mediaserver.bench.report.text import knee_line
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,7 +121,8 @@ def knee(subject: Subject, args: argparse.Namespace, most: int) -> Report | str:
     try:
         with subject.serve() as server:
             load = load_of(args, subject, server.url)
-            return capacity.find(server, load, min(most, subject.most), default_processes(), tell)
+            ramp = Ramp(min(most, subject.most))
+            return capacity.find(server, load, ramp, default_processes(), tell)
     except (ServerError, GeneratorError, capacity.BaselineError) as error:
         return str(error)
 

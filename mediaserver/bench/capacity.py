@@ -24,13 +24,15 @@ import msgspec
 from mediaserver.bench.figures import LATE_MS, Load, Outcome, Report, Rung, ServerCost, Window
 from mediaserver.bench.fleet import Fleet, Found
 from mediaserver.bench.own_server import Meter, Watched
-from mediaserver.bench.ramp import Ramp
+from mediaserver.bench.ramp import Climb
 
 MORE_MS = 20.0
 """So much p99 may rise above the baseline."""
 GENERATOR_LATE_MS = 5.0
 GENERATOR_BUSY = 0.9
-BASELINE_PART = 50
+BASELINE_CALLS = 8
+"""A few."""
+BASELINE_S = 10.0
 REST_S = 1.0
 """Between two rungs, so that what is left of the first is over."""
 RECOVERY_S = 6.5
@@ -55,13 +57,13 @@ class BaselineError(Exception):
     """Not even a few calls are served well; the text says what is wrong."""
 
 
-def find(server: Watched, load: Load, most: int, n_processes: int, tell: Tell) -> Report:
+def find(server: Watched, load: Load, climb: Climb, n_processes: int, tell: Tell) -> Report:
     """Find the knee of a server.
 
     Args:
         server: to be measured; it has no other calls.
         load: each rung's.
-        most: calls.
+        climb: says how many calls; a few come before.
         n_processes: of the generator.
         tell: told when a rung begins, and when it has ended.
 
@@ -71,38 +73,40 @@ def find(server: Watched, load: Load, most: int, n_processes: int, tell: Tell) -
     """
     began_s = time.monotonic()
     with Fleet(n_processes) as fleet:
-        few = max(1, most // BASELINE_PART)
+        few = min(BASELINE_CALLS, climb.next_calls or 1)
+        short = msgspec.structs.replace(load, seconds=min(BASELINE_S, load.seconds))
         warm = msgspec.structs.replace(load, seconds=min(1.0, load.seconds))
         rung(fleet, warm, few, None)  # what is loaded once is loaded now
         tell(Event(few, 0, None))
         meter = Meter(server)
-        baseline = rung(fleet, load, few, meter)
+        baseline = rung(fleet, short, few, meter)
         if baseline.outcome != "good":
-            raise BaselineError(f"{few} calls are not served well: {'; '.join(baseline.why)}")
+            raise BaselineError(
+                f"a few calls ({few}) are not served well: {'; '.join(baseline.why)}"
+            )
         tell(Event(few, 0, baseline))
-        ramp = Ramp(most)
-        rungs = _climb(fleet, load, ramp, meter, baseline, tell)
+        rungs = _climb(fleet, load, climb, meter, baseline, tell)
     return Report(
         machine=machine(),
         load=msgspec.structs.replace(load, token=None),
         server=server.title,
         baseline=baseline,
         rungs=rungs,
-        knee=ramp.knee,
+        knee=climb.knee,
         took_s=time.monotonic() - began_s,
     )
 
 
 def _climb(
-    fleet: Fleet, load: Load, ramp: Ramp, meter: Meter, baseline: Rung, tell: Tell
+    fleet: Fleet, load: Load, climb: Climb, meter: Meter, baseline: Rung, tell: Tell
 ) -> list[Rung]:
     measured: list[Rung] = []
     base_ms = baseline.round_trip_ms["p99"]
-    while (n_calls := ramp.next_calls) is not None:
+    while (n_calls := climb.next_calls) is not None:
         tell(Event(n_calls, len(measured) + 1, None))
         time.sleep(REST_S if all(each.outcome == "good" for each in measured[-1:]) else RECOVERY_S)
         measured.append(rung(fleet, load, n_calls, meter, base_ms))
-        ramp.note(measured[-1].outcome)
+        climb.note(measured[-1].outcome)
         tell(Event(n_calls, len(measured), measured[-1]))
     return measured
 

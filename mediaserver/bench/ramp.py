@@ -11,11 +11,49 @@ A rung that is good at its second try is good: the first was chance.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from mediaserver.bench.figures import Knee, Outcome
 
 STEPS = 8
 GAP_PART = 0.03
 """The knee is found to this part of the most calls."""
+
+
+class Climb(Protocol):
+    """What says how many calls come next.
+
+    Attributes:
+        next_calls: of the next rung; None: it is over.
+    """
+
+    next_calls: int | None
+
+    @property
+    def knee(self) -> Knee:
+        """What is known by now."""
+        ...
+
+    def note(self, outcome: Outcome) -> None:
+        """The rung of ``next_calls`` went so."""
+        ...
+
+
+class Single:
+    """One rung, and no other: whether so many calls are served well."""
+
+    def __init__(self, n_calls: int) -> None:
+        self.next_calls: int | None = n_calls
+        self.knee: Knee = Knee(0, "server")
+
+    def note(self, outcome: Outcome) -> None:
+        """It went so."""
+        assert self.next_calls is not None, "it is over"
+        if outcome == "good":
+            self.knee = Knee(self.next_calls, "asked")
+        elif outcome == "unknown":
+            self.knee = Knee(0, "generator")
+        self.next_calls = None
 
 
 class Ramp:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from mediaserver.bench.figures import Outcome
-from mediaserver.bench.ramp import Ramp
+from mediaserver.bench.figures import Knee, Outcome
+from mediaserver.bench.ramp import Ramp, Single
 
 
 def climb(ramp: Ramp, knee: int, above: Outcome = "failed") -> list[int]:
@@ -20,7 +20,7 @@ def test_run_a_rung_of_next_calls_tell_note_how_it_went_go_on_until_it_is_none()
     """A server that serves 130 of 160: up in eighths, twice at the first bad one, then between."""
     ramp = Ramp(160)
     assert climb(ramp, 130) == [20, 40, 60, 80, 100, 120, 140, 140, 130, 135, 135]
-    assert ramp.knee == (type(ramp.knee))(130, "server")
+    assert ramp.knee == Knee(130, "server")
 
 
 def test_all_that_were_asked_for_may_be_served() -> None:
@@ -45,6 +45,19 @@ def test_a_rung_that_is_good_at_its_second_try_is_good() -> None:
     assert ramp.next_calls == 1
     ramp.note("good")
     assert ramp.next_calls == 2
+
+
+@pytest.mark.parametrize(
+    ("outcome", "knee"),
+    [("good", Knee(9, "asked")), ("failed", Knee(0, "server")), ("unknown", Knee(0, "generator"))],
+)
+def test_a_single_rung_is_one(outcome: Outcome, knee: Knee) -> None:
+    """It is judged, and nothing comes behind it."""
+    single = Single(9)
+    assert single.next_calls == 9
+    single.note(outcome)
+    assert single.next_calls is None
+    assert single.knee == knee
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 7])

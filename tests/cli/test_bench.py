@@ -38,16 +38,25 @@ def test_a_server_is_started_measured_and_reported(
     assert token not in said.out + said.err + html.read_text(encoding="utf-8")
 
 
+def test_so_many_calls_are_one_rung(capfd: pytest.CaptureFixture[str]) -> None:
+    """Behind that of a few calls."""
+    code = main(["bench", "--calls", "3", "--seconds", "0.3", "--warmup", "0.1", "--json"])
+    report = json.loads(capfd.readouterr().out)
+    assert [rung["n_calls"] for rung in report["rungs"]] == [3]
+    assert (code == 0) is (report["rungs"][0]["outcome"] == "good")
+
+
 def test_nobody_at_the_url_is_exit_code_1(capfd: pytest.CaptureFixture[str]) -> None:
     """And one line that says it."""
     assert main([*SMALL, "--url", "ws://127.0.0.1:9/media"]) == 1
-    assert "mediaserver bench: 1 calls are not served well: " in capfd.readouterr().err
+    assert "mediaserver bench: a few calls (1) are not served well: " in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
         (["--max-calls", "0"], "--max-calls must be from 1"),
+        (["--calls", "0"], "--calls must be from 1"),
         (["--processes", "0"], "--processes must be from 1"),
         (["--seconds", "0.1"], "--seconds is from 0.2"),
         (["--codec", "MORSE"], "MORSE"),

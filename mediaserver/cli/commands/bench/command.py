@@ -63,6 +63,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _add_load(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-calls", type=int, default=400, metavar="N", help="at most (400)")
     parser.add_argument(
+        "--calls", type=int, metavar="N", help="only so many: are they served well?"
+    )
+    parser.add_argument(
         "--seconds", type=float, default=5.0, metavar="S", help="counted, of each rung (5)"
     )
     parser.add_argument(
@@ -96,14 +99,15 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and report.
 
-    0: there is a knee, 1: nothing could be measured, 2: wrong flags, 3: the generator was the
-    limit.
+    0: there is a knee, 1: nothing could be measured, or ``--calls`` are too many, 2: wrong flags,
+    3: the generator was the limit.
     """
     _need_the_extra()
     from mediaserver.bench import capacity
     from mediaserver.bench.capacity import BaselineError
     from mediaserver.bench.fleet import GeneratorError, default_processes
     from mediaserver.bench.own_server import ServerError
+    from mediaserver.bench.ramp import Ramp, Single
 
     load = _load_of(args)
     if args.html is not None:
@@ -112,12 +116,15 @@ def run(args: argparse.Namespace) -> int:
     n_processes = default_processes() if args.processes is None else args.processes
     try:
         with _server(args) as server, _progress(quiet=args.json) as tell:
-            report = capacity.find(server, _at(load, server.url), args.max_calls, n_processes, tell)
+            climb = Ramp(args.max_calls) if args.calls is None else Single(args.calls)
+            report = capacity.find(server, _at(load, server.url), climb, n_processes, tell)
     except (ServerError, BaselineError, GeneratorError) as error:
         print(f"mediaserver bench: {error}", file=sys.stderr)
         return 1
     _show(report, args)
-    return 3 if report.knee.limit == "generator" else 0
+    if report.knee.limit == "generator":
+        return 3
+    return 1 if args.calls is not None and not report.knee.n_calls else 0
 
 
 def _need_the_extra() -> None:
@@ -136,7 +143,7 @@ def _load_of(args: argparse.Namespace) -> Load:
     from mediaserver.bench.load.voices import voice
     from telephony_codecs import CodecError
 
-    for name in ("max_calls", "processes"):
+    for name in ("max_calls", "calls", "processes"):
         value = getattr(args, name)
         if value is not None and not 1 <= value <= 100_000:
             raise ConfigurationError(f"--{name.replace('_', '-')} must be from 1 to 100000")
@@ -183,7 +190,7 @@ def _server(args: argparse.Namespace) -> Iterator[Watched]:
             raise ConfigurationError(f"--pid {args.pid}: there is no such process")
         yield Watched(args.url, args.url, () if args.pid is None else (args.pid,))
         return
-    with own_server(args.serve_flags, args.max_calls) as server:
+    with own_server(args.serve_flags, args.calls or args.max_calls) as server:
         yield server
 
 
