@@ -131,8 +131,8 @@ typed: venv
 bench: venv
 	$(BIN)/python benchmarks/frame_cost.py
 
-# How many calls, beside what one would pick instead, and what each feature costs; about an hour,
-# on a machine that does nothing else. Writes the tables of docs/performance.md.
+# How many calls, beside other servers, and what each feature costs. About an hour, on a machine
+# that does nothing else; writes the tables of docs/performance.md.
 capacity: venv
 	$(BIN)/python benchmarks/compare.py --markdown docs/performance.md
 	$(BIN)/python benchmarks/capacity.py --markdown docs/performance.md

@@ -34,6 +34,11 @@ compares this tree with the code::
                 CommandTimeoutError *   the command's deadline is over
                 TryTimeoutError         one try's time is over
             UnreadableReplyError *  carried out, but the answer cannot be read
+        BenchError              nothing can be measured
+            NoServerError           the server to be measured did not come up
+            BaselineError           not even a few calls are served well
+            GeneratorError          a process of the load broke
+            ProtocolError           a reply breaks a rule of the WebSocket
         UnsendableError         between processes: a message that cannot be encoded
         PacketTooLongError      between processes: a packet that is too long
         SourceFailedError       a play's source failed in a processor host

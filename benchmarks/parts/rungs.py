@@ -16,9 +16,9 @@ import msgspec
 from benchmarks.parts.command import Failed
 from benchmarks.parts.servers import free_port
 from mediaserver.bench import capacity
-from mediaserver.bench.figures import Load, Report, Rung
-from mediaserver.bench.fleet import Fleet, GeneratorError, default_processes
-from mediaserver.bench.own_server import Meter, ServerError, Watched, own_server, serving
+from mediaserver.bench.figures import BenchError, Load, Report, Rung
+from mediaserver.bench.fleet import Fleet, default_processes
+from mediaserver.bench.own_server import Meter, Watched, own_server, serving
 from mediaserver.bench.ramp import Ramp
 from mediaserver.bench.report.text import knee_line
 
@@ -81,7 +81,7 @@ def once(fleet: Fleet, subject: Subject, args: argparse.Namespace, n_calls: int)
         with subject.serve() as server:
             meter = Meter(server)
             rung = capacity.rung(fleet, load_of(args, subject, server.url), n_calls, meter)
-    except (ServerError, GeneratorError) as error:
+    except BenchError as error:
         raise Failed(f"{subject.title}: {error}") from error
     if rung.wrong or not rung.returned:
         raise Failed(f"{subject.title}: {'; '.join(rung.why)}")
@@ -123,7 +123,7 @@ def knee(subject: Subject, args: argparse.Namespace, most: int) -> Report | str:
             load = load_of(args, subject, server.url)
             ramp = Ramp(min(most, subject.most))
             return capacity.find(server, load, ramp, default_processes(), tell)
-    except (ServerError, GeneratorError, capacity.BaselineError) as error:
+    except BenchError as error:
         return str(error)
 
 

@@ -21,7 +21,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from mediaserver.bench.figures import LATE_MS, Load, Outcome, Report, Rung, ServerCost, Window
+from mediaserver.bench.figures import (
+    LATE_MS,
+    BenchError,
+    Load,
+    Outcome,
+    Report,
+    Rung,
+    ServerCost,
+    Window,
+)
 from mediaserver.bench.fleet import Fleet, Found
 from mediaserver.bench.own_server import Meter, Watched
 from mediaserver.bench.ramp import Climb
@@ -53,7 +62,7 @@ class Event(NamedTuple):
 Tell = Callable[[Event], None]
 
 
-class BaselineError(Exception):
+class BaselineError(BenchError):
     """Not even a few calls are served well; the text says what is wrong."""
 
 

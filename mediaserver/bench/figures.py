@@ -6,11 +6,17 @@ from typing import Literal
 
 import msgspec
 
+from mediaserver.errors import MediaServerError
+
 PERIOD_S = 0.020
 LATE_MS = 100.0
 """A frame that comes back later than this is late: most jitter buffers are shorter."""
 
 Outcome = Literal["good", "failed", "unknown"]
+
+
+class BenchError(MediaServerError):
+    """Nothing can be measured; the text says why, in one line."""
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from mediaserver.bench.figures import Load, Part, Ready, Share, Window
+from mediaserver.bench.figures import BenchError, Load, Part, Ready, Share, Window
 from mediaserver.bench.histogram import Times
 from mediaserver.bench.load.generator import CONNECT_S, DRAIN_S, GOODBYE_S, run_generator
 
@@ -24,7 +24,7 @@ _SLACK_S = 30.0
 """A process that says nothing for so much longer than it needs has gone wrong."""
 
 
-class GeneratorError(Exception):
+class GeneratorError(BenchError):
     """A process of the generator ended, or said nothing; the text says which it was."""
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, NamedTuple
 
 from mediaserver.bench import accounting
-from mediaserver.bench.figures import ServerCost
+from mediaserver.bench.figures import BenchError, ServerCost
 
 READY_S = 30.0
 _BUCKET = re.compile(
@@ -26,7 +26,7 @@ LEAST_CALLS = 20
 """With fewer, what a process takes and gives back by itself is more than what they take."""
 
 
-class ServerError(Exception):
+class NoServerError(BenchError):
     """The server did not come up; the text says what it printed."""
 
 
@@ -63,7 +63,7 @@ def own_server(flags: Sequence[str], most: int) -> Iterator[Watched]:
         most: calls that it must take.
 
     Raises:
-        ServerError: it does not come up.
+        NoServerError: it does not come up.
     """
     port, admin_port = _free_port(), _free_port()
     chain = [] if "--processor" in flags else ["--processor", "echo"]
@@ -85,7 +85,7 @@ def serving(
     """The process id of a server, once it takes connections; it is ended on leaving.
 
     Raises:
-        ServerError: it does not come up.
+        NoServerError: it does not come up.
     """
     # A file, not a pipe: nobody reads while the server runs, and a full pipe would stop it.
     with tempfile.TemporaryFile("w+") as log:
@@ -93,7 +93,7 @@ def serving(
         try:
             server = subprocess.Popen(command, stdout=log, stderr=log, env=env)
         except OSError as error:
-            raise ServerError(f"{command[0]} cannot be started: {error}") from error
+            raise NoServerError(f"{command[0]} cannot be started: {error}") from error
         try:
             _wait_for(server, port, log)
             yield server.pid
@@ -107,7 +107,7 @@ def _wait_for(server: subprocess.Popen[bytes], port: int, log: IO[str]) -> None:
         if time.monotonic() > deadline_s or server.poll() is not None:
             log.seek(0)
             said = log.read()[-500:].strip()
-            raise ServerError(f"the server did not come up (exit code {server.poll()}): {said}")
+            raise NoServerError(f"the server did not come up (exit code {server.poll()}): {said}")
         time.sleep(0.05)
 
 

@@ -87,6 +87,32 @@ class Lateness:
             self.is_late = now - beats[0][0] >= OVER_S * 0.9
 
 
+class LoopLoad:
+    """Whether an event loop has too much to do for another call: it is late, or has no time left.
+
+    **Call ``beat`` at each regular beat of the loop.**
+
+    Args:
+        limit_ms: how late it may be; None: as late and busy as it likes.
+    """
+
+    def __init__(self, limit_ms: float | None) -> None:
+        self._lateness = Lateness(None if limit_ms is None else limit_ms / 1000)
+        self._busyness = Lateness(
+            None if limit_ms is None else BUSY, under_part=BUSY_UNDER_PART, under_s=BUSY_UNDER_S
+        )
+
+    @property
+    def is_late(self) -> bool:
+        """It takes no new call now."""
+        return self._lateness.is_late or self._busyness.is_late
+
+    def beat(self, late_s: float, busy: float, now: float) -> None:
+        """The beat came so late; the loop worked for this part of the time since the last."""
+        self._lateness.beat(late_s, now)
+        self._busyness.beat(busy, now)
+
+
 class Watermark:
     """Whether there is too much of something.
 

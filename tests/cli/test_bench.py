@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mediaserver.bench.own_server import ServerError
+from mediaserver.bench.own_server import NoServerError
 from mediaserver.cli import main
 from tests.docs.pages import REPOSITORY
 
@@ -98,7 +98,7 @@ def test_the_page_shows_flags_that_there_are(
     """Each command of docs/performance.md gets as far as its server."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "mediaserver.bench.own_server.serving", raiser := _Raises(ServerError("as far as here"))
+        "mediaserver.bench.own_server.serving", raiser := _Raises(NoServerError("as far as here"))
     )
     assert main(shlex.split(line)[1:]) == 1
     assert raiser.was_called

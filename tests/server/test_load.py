@@ -14,14 +14,7 @@ from mediaserver.app import MediaServer
 from mediaserver.carrier import CallPlan, place_call
 from mediaserver.server import load
 from mediaserver.server.calls.watching.blame import busyness
-from mediaserver.server.load import (
-    BUSY,
-    BUSY_UNDER_PART,
-    BUSY_UNDER_S,
-    Lateness,
-    LoadGuard,
-    Watermark,
-)
+from mediaserver.server.load import Lateness, LoadGuard, LoopLoad, Watermark
 from mediaserver.settings import ProcessorSetting, Settings
 from mediaserver.tokens import issue
 from tests.server.conftest import Serving
@@ -203,13 +196,15 @@ def test_a_loop_that_works_all_the_time_is_found_at_once() -> None:
     assert busyness(0.05, (1.0, 2.0), (1.01, 2.0)) == pytest.approx(0.2)
     assert busyness(0.05, (1.0, 2.0), (1.01, 2.04)) == pytest.approx(1.0)
     assert busyness(0.05, (0.0, 0.0), (0.0, 0.0)) == 0.0
-    busy = Lateness(BUSY, under_part=BUSY_UNDER_PART, under_s=BUSY_UNDER_S)
+    loop, unlimited = LoopLoad(50.0), LoopLoad(None)
     at = 100.0
     for share, ends_late in ((0.84, False), (0.9, True), (0.82, True), (0.79, False)):
         for _ in range(50):
             at += 0.05
-            busy.beat(share, at)
-        assert late(busy) is ends_late, share
+            loop.beat(0.0, share, at)
+            unlimited.beat(9.0, 1.0, at)
+        assert loop.is_late is ends_late, share
+    assert not unlimited.is_late
 
 
 async def test_one_worker_in_time_is_enough(serving: Serving) -> None:

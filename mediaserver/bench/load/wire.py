@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from mediaserver.bench.figures import BenchError
+
 TOKEN_HEADER = "x-telnyx-streaming-auth-token"
 TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
 
@@ -46,7 +48,7 @@ _MARK = (
 )
 
 
-class ProtocolError(Exception):
+class ProtocolError(BenchError):
     """The server broke RFC 6455 or the shape of a message; its text says how."""
 
 

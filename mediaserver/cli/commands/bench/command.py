@@ -104,9 +104,8 @@ def run(args: argparse.Namespace) -> int:
     """
     _need_the_extra()
     from mediaserver.bench import capacity
-    from mediaserver.bench.capacity import BaselineError
-    from mediaserver.bench.fleet import GeneratorError, default_processes
-    from mediaserver.bench.own_server import ServerError
+    from mediaserver.bench.figures import BenchError
+    from mediaserver.bench.fleet import default_processes
     from mediaserver.bench.ramp import Ramp, Single
 
     load = _load_of(args)
@@ -118,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
         with _server(args) as server, _progress(quiet=args.json) as tell:
             climb = Ramp(args.max_calls) if args.calls is None else Single(args.calls)
             report = capacity.find(server, _at(load, server.url), climb, n_processes, tell)
-    except (ServerError, BaselineError, GeneratorError) as error:
+    except BenchError as error:
         print(f"mediaserver bench: {error}", file=sys.stderr)
         return 1
     _show(report, args)
