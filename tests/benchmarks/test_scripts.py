@@ -29,6 +29,12 @@ SHOWN = {
     "hearing": [
         rf"^  {name} (8000|16000)({FIGURE})+$" for name in ("single", "vad", "barge_in", "beep")
     ],
+    "steps": [
+        *(
+            rf"^  {step} .*{FIGURE}"
+            for step in ("unmask", "JSON", "µ-law", "int16", "base64", "all")
+        ),
+    ],
     "vad": [
         rf"^  {name} +10 dB +\d+ +\d+\.\d +\d+\.\d +\d+$"
         for name in ("vad", "webrtc", "energy", "level")
