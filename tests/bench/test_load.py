@@ -9,6 +9,7 @@ import pytest
 
 from mediaserver.bench.figures import Load, Share
 from mediaserver.bench.histogram import Times
+from mediaserver.bench.load import wire
 from mediaserver.bench.load.calls import address_of
 from mediaserver.bench.load.generator import starts_s
 from mediaserver.bench.load.pacer import offsets_s
@@ -103,6 +104,14 @@ def test_times_are_added_up_over_processes() -> None:
 def test_an_address_is_a_url_s(url: str, address: tuple[object, ...]) -> None:
     """Host, port, path with its query, and whether it is TLS."""
     assert address_of(url, "t") == address
+
+
+def test_a_host_is_named_as_http_has_it() -> None:
+    """An IPv6 address in brackets; a token in the header that Telnyx uses."""
+    request, _ = wire.upgrade("/media", 8080, "::1", "t0ken")
+    assert b"\r\nHost: [::1]:8080\r\n" in request
+    assert b"\r\nx-telnyx-streaming-auth-token: t0ken\r\n\r\n" in request
+    assert b"token" not in wire.upgrade("/media", 8080)[0]
 
 
 def test_what_is_no_address_is_refused() -> None:

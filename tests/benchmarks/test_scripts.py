@@ -78,6 +78,7 @@ SHOWN = {
         *(rf"^  {ratio} ({FIGURE}){{5}}$" for ratio in ("a/b", "c/a", "c/b", "d/a")),
         r"; every reply verified$",
     ],
+    "memory": [r"^     20 calls +\d+\.\d MiB$", r"^  a call +-?\d+\.\d KiB$"],
     "playout": [
         rf"^  clear 200 ({FIGURE}){{4}}$",
         rf"^  cancel 200 ({FIGURE}){{4}}$",

@@ -128,6 +128,7 @@ def upgrade(
 ) -> tuple[bytes, bytes]:
     """The upgrade request, and the ``Sec-WebSocket-Accept`` value that must come back."""
     key = base64.b64encode(os.urandom(16))
+    host = f"[{host}]" if ":" in host else host
     request = (
         f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
         f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key.decode()}\r\n"
