@@ -12,8 +12,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
 .PHONY: help venv demo test pytest long again attacks churn truth recordings rolling check-tls \
-  dockerfile soak fuzz autobahn asgi browser lint types typed bench hearing docs wheel try-wheel \
-  lowest versions release-notes \
+  dockerfile soak fuzz autobahn asgi browser lint types typed bench capacity hearing docs wheel \
+  try-wheel lowest versions release-notes \
   clean
 
 # This list.
@@ -148,6 +148,12 @@ typed: venv
 bench: venv
 	$(BIN)/python benchmarks/frame_cost.py
 
+# How many calls, beside other servers, and what each feature costs. About an hour, on a machine
+# that does nothing else; writes the tables of docs/performance.md.
+capacity: venv
+	$(BIN)/python benchmarks/compare.py --markdown docs/performance.md
+	$(BIN)/python benchmarks/capacity.py --markdown docs/performance.md
+
 # Writes what the pages in docs/ take from the code.
 docs: venv
 	$(BIN)/python -m tools.generate_docs
@@ -182,4 +188,4 @@ release-notes: venv
 
 # Removes the environment and all caches.
 clean:
-	rm -rf $(VENV) .autobahn .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .autobahn .fuzz .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -40,6 +40,11 @@ compares this tree with the code::
             ServiceDownError        no connection, or no answer
             ServiceRefusedError     a wrong key or model
         BadAudioError           a speech service sent audio that cannot be read
+        BenchError              nothing can be measured
+            NoServerError           the server to be measured did not come up
+            BaselineError           not even a few calls are served well
+            GeneratorError          a process of the load broke
+            ProtocolError           a reply breaks a rule of the WebSocket
         UnsendableError         between processes: a message that cannot be encoded
         PacketTooLongError      between processes: a packet that is too long
         SourceFailedError       a play's source failed in a processor host

@@ -188,9 +188,11 @@ MAY: dict[str, set[str]] = {
     "testing": {"telephony_codecs"},
     "testing.calls": {"app", "carrier", "telephony_codecs"},
     "phone": {"carrier", "monitor", "telephony_codecs"},
+    "bench": {"carrier", "telephony_codecs"},
     "cli": {
         "",
         "app",
+        "bench",
         "carrier",
         "carrier.fork",
         "carrier.rest",

@@ -20,11 +20,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.parts import command, cpu_time, load_wire
+from benchmarks.parts import command
 from benchmarks.parts.command import Failed
+from benchmarks.parts.noise import payloads
+from mediaserver.bench import accounting as cpu_time
+from mediaserver.bench.load import wire as load_wire
 
 PERIOD_S = 0.020
-PAYLOADS = load_wire.payloads(251)
+PAYLOADS = payloads(251)
 PAYLOADS_B64 = [base64.b64encode(payload) for payload in PAYLOADS]
 
 Send = Callable[[int], None]

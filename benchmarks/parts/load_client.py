@@ -30,14 +30,18 @@ from typing import Any, cast
 import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.parts import command, cpu_time, fine_timer, load_wire
+from benchmarks.parts import command
 from benchmarks.parts.command import Failed
+from benchmarks.parts.noise import payloads
+from mediaserver.bench import accounting as cpu_time
+from mediaserver.bench.load import fine_timer
+from mediaserver.bench.load import wire as load_wire
 
 PERIOD_S = 0.020
 DRAIN_S = 5.0
 CONNECT_S = 10.0
 # A prime, so that a lost or repeated frame never meets its like within 5 s.
-PAYLOADS = load_wire.payloads(251)
+PAYLOADS = payloads(251)
 PAYLOADS_B64 = [base64.b64encode(payload) for payload in PAYLOADS]
 
 

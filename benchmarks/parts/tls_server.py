@@ -9,10 +9,11 @@ import tempfile
 from pathlib import Path
 
 
-def main(port: str) -> None:
-    """Become the server; the certificate's folder is left to the system's cleaning."""
-    folder = Path(tempfile.mkdtemp(prefix="bench-tls-"))
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate of localhost in a folder, unless it is there; its file, and its key's."""
     cert, key = folder / "cert.pem", folder / "key.pem"
+    if cert.exists():
+        return cert, key
     subprocess.run(
         [
             "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
@@ -20,6 +21,12 @@ def main(port: str) -> None:
         ],
         check=True, capture_output=True,
     )  # fmt: skip
+    return cert, key
+
+
+def main(port: str) -> None:
+    """Become the server; the certificate's folder is left to the system's cleaning."""
+    cert, key = certificate(Path(tempfile.mkdtemp(prefix="bench-tls-")))
     serve = ["serve", "--port", port, "--processor", "echo"]
     tls = ["--tls-cert", str(cert), "--tls-key", str(key)]
     os.execv(sys.executable, [sys.executable, "-m", "mediaserver", *serve, *tls])

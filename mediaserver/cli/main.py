@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": "fake Telnyx and server on loopback, real speech, a report",
     "simulate": "place fake Telnyx calls to a server",
     "phone": "call a server from the browser: a page with a microphone and keys",
+    "bench": "find out how many calls a server carries",
     "control": "command a call over Telnyx's REST interface",
     "webhook": "check a saved webhook's signature",
     "fork": "receive forked media over UDP, or send some as Telnyx does",

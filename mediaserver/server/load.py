@@ -3,9 +3,15 @@
     what      too much                                          enough again
     lateness  the median lag of the last second's beats is      none of the last 5 s was above
               above the limit                                   half of it
+    busyness  the median part of their time that the loop       none of the last second was above
+              works is above 85 %                               80 %
     memory    above the watermark                               below nine tenths of it
 
 The median, because one stall is no overload: most beats of a second must have been late.
+
+Busyness comes before lateness: a loop that has no time left is late a moment later, and each call
+that it took meanwhile makes that worse for all. Lateness also finds what takes no CPU time, such
+as a processor that sleeps.
 """
 
 from __future__ import annotations
@@ -23,6 +29,9 @@ from mediaserver.settings import Settings
 limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 OVER_S = 1.0
+BUSY = 0.85
+BUSY_UNDER_PART = 0.8 / BUSY
+BUSY_UNDER_S = 1.0
 # A loop that is very late has few beats in a second: so many count all the same.
 LEAST_BEATS = 3
 UNDER_S = 5.0
@@ -32,39 +41,76 @@ LOOK_EVERY_S = 0.25
 
 
 class Lateness:
-    """Whether an event loop is late all the time.
+    """Whether an event loop is late, or busy, all the time.
 
     **Call ``beat`` at each regular beat of the loop.**
 
     Args:
-        limit_s: how late it may be; None: any time.
+        limit: how late it may be, in seconds, or how busy; None: any.
+        under_part: it must fall below this part of the limit,
+        under_s: for so long, to be in time again; None: ``UNDER_S``.
 
     Attributes:
-        is_late: it has been later than that for a second, and not in time for five since.
+        is_late: it has been above the limit for a second, and not below since.
     """
 
-    def __init__(self, limit_s: float | None) -> None:
+    def __init__(
+        self,
+        limit: float | None,
+        *,
+        under_part: float = UNDER_PART,
+        under_s: float | None = None,
+    ) -> None:
         self.is_late: bool = False
-        self._limit_s = limit_s
+        self._limit = limit
+        self._under_part = under_part
+        self._under_s = under_s
         self._beats: deque[tuple[float, float]] = deque()
         self._late_at = 0.0
 
-    def beat(self, lag_s: float, now: float) -> None:
-        """The loop was so late for this beat."""
-        limit_s = self._limit_s
-        if limit_s is None:
+    def beat(self, value: float, now: float) -> None:
+        """The loop was so late, or busy, for this beat."""
+        limit = self._limit
+        if limit is None:
             return
         beats = self._beats
-        beats.append((now, lag_s))
+        beats.append((now, value))
         while len(beats) > LEAST_BEATS and beats[0][0] < now - OVER_S:
             beats.popleft()
-        lag_s = median(lag_s for _, lag_s in beats)
-        if lag_s > limit_s * UNDER_PART:
+        middle = median(value for _, value in beats)
+        if middle > limit * self._under_part:
             self._late_at = now
         if self.is_late:
-            self.is_late = now - self._late_at < UNDER_S
-        elif lag_s > limit_s and len(beats) >= LEAST_BEATS:
+            under_s = UNDER_S if self._under_s is None else self._under_s
+            self.is_late = now - self._late_at < under_s
+        elif middle > limit and len(beats) >= LEAST_BEATS:
             self.is_late = now - beats[0][0] >= OVER_S * 0.9
+
+
+class LoopLoad:
+    """Whether an event loop has too much to do for another call: it is late, or has no time left.
+
+    **Call ``beat`` at each regular beat of the loop.**
+
+    Args:
+        limit_ms: how late it may be; None: as late and busy as it likes.
+    """
+
+    def __init__(self, limit_ms: float | None) -> None:
+        self._lateness = Lateness(None if limit_ms is None else limit_ms / 1000)
+        self._busyness = Lateness(
+            None if limit_ms is None else BUSY, under_part=BUSY_UNDER_PART, under_s=BUSY_UNDER_S
+        )
+
+    @property
+    def is_late(self) -> bool:
+        """It takes no new call now."""
+        return self._lateness.is_late or self._busyness.is_late
+
+    def beat(self, late_s: float, busy: float, now: float) -> None:
+        """The beat came so late; the loop worked for this part of the time since the last."""
+        self._lateness.beat(late_s, now)
+        self._busyness.beat(busy, now)
 
 
 class Watermark:
@@ -153,4 +199,7 @@ class LoadGuard:
         settings = self._settings
         if why == "memory":
             return f"the memory is above shed_memory_mb ({settings.shed_memory_mb} MiB)"
-        return f"the event loop is late by more than shed_lag_ms ({settings.shed_lag_ms:g} ms)"
+        return (
+            f"the event loop is late by more than shed_lag_ms ({settings.shed_lag_ms:g} ms),"
+            " or works all the time"
+        )

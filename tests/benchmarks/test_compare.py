@@ -1,16 +1,17 @@
+"""What `benchmarks/compare.py` and `benchmarks/capacity.py` make of what they measured."""
+
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+import shutil
+import subprocess
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
+from benchmarks.parts import rungs
+from mediaserver.bench.figures import Knee, Load, Report, Rung, ServerCost
 from tests.benchmarks.scripts import ROOT, load
-
-OTHER_SERVER = "raise SystemExit('the server of the other checkout')"
 
 
 @pytest.fixture(scope="module")
@@ -18,125 +19,124 @@ def compare() -> ModuleType:
     return load("compare")
 
 
-@pytest.fixture
-def other(tmp_path: Path) -> Path:
-    """A checkout whose server only says that it is the other one's."""
-    for package in ("mediaserver", "codecs/telephony_codecs"):
-        (tmp_path / package).mkdir(parents=True)
-        (tmp_path / package / "__init__.py").touch()
-    (tmp_path / "mediaserver/__main__.py").write_text(OTHER_SERVER)
-    return tmp_path
+def rung(cost: float, n_calls: int = 50) -> Rung:
+    times = dict.fromkeys(("p50", "p95", "p99", "p99.9", "max"), 1.0)
+    return Rung(
+        n_calls=n_calls,
+        n_up=n_calls,
+        outcome="good",
+        why=[],
+        sent=10,
+        returned=10,
+        wrong=0,
+        refused=0,
+        late=0,
+        problems={},
+        round_trip_ms=times,
+        lateness_ms=times,
+        generator_percent=1.0,
+        server=ServerCost(cpu_us_per_frame=cost, waited_percent=3.0),
+        histogram=[],
+    )
 
 
-@pytest.mark.parametrize(
-    ("new", "line"),
-    [
-        ([2.1, 1.9, 2.2], "no slower beyond the spread: median a/b 2.10, +5.0% on old's median"),
-        ([2.2, 2.2, 9.0], "no slower beyond the spread"),
-        ([2.0, 2.42, 2.5], "slower: median a/b 2.42 is 0.22 (10.0%) above old's largest 2.20"),
-    ],
-    ids=["within", "at the limit", "beyond"],
-)
-def test_the_median_is_held_to_the_largest_of_the_old_state(
-    compare: ModuleType, new: list[float], line: str
-) -> None:
-    """Slower is what has a median above all runs of the old state; the line says by how much."""
-    verdicts = compare.compare({"old": {"a/b": [1.8, 2.0, 2.2]}, "new": {"a/b": new}})
-    assert list(verdicts) == ["new"]
-    assert verdicts["new"]["line"].startswith(f"new: {line}")
-    assert verdicts["new"]["slower"] == line.startswith("slower")
+def report(n_calls: int) -> Report:
+    return Report(
+        machine={},
+        load=Load(url=""),
+        server="",
+        baseline=rung(1),
+        rungs=[],
+        knee=Knee(n_calls, "server"),
+        took_s=1.0,
+    )
 
 
-@pytest.fixture
-def order(compare: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The states in the order they were measured; each costs as much as its place in the list."""
-    measured: list[str] = []
-
-    def measure(state: Any, _: object) -> dict[str, Any]:
-        measured.append(state.title)
-        ratio = float(len(set(measured)))
-        return {
-            "machine": {"server_python": "3"},
-            "summary": {"ratios": {"a/b": {"median": ratio}}},
-            "runs": {"a": [{"cpu_us_per_frame": 10 * ratio, "waited_for_core": 0.0}]},
-        }
-
-    monkeypatch.setattr(compare, "measure", measure)
-    return measured
+def test_each_bound_is_held(compare: ModuleType) -> None:
+    """Knees by the C server's, the tutorials' and pipecat's; ours/floor over the loads."""
+    knees = {"ours": 480, "c": 800, "websockets": 160, "fastapi": 100, "pipecat": 40}
+    reports = {key: report(n_calls) for key, n_calls in knees.items()}
+    loads = {
+        50: {"ours": [rung(20)], "floor": [rung(10)], "c": [rung(10)]},
+        500: {"ours": [rung(24)], "floor": [rung(10)], "c": [rung(10)]},
+    }
+    assert compare.wrong(reports, loads) == []
+    assert compare.flatness(loads) == pytest.approx(1.2)
+    loads[500]["ours"] = [rung(26)]
+    assert compare.wrong(reports, loads) == ["ours/floor: the largest is 1.30 times the smallest"]
+    reports["ours"] = report(400)
+    assert len(compare.wrong(reports, loads)) == 4
 
 
-def test_states_take_turns(compare: ModuleType, order: list[str]) -> None:
-    """Old, new, old, new: what changes on the machine meanwhile meets both."""
-    assert compare.main(["--runs", "2"]) == 0
-    assert order == ["old", "new", "old", "new"]
+def test_a_cheap_frame_stands_for_a_knee_that_the_generator_hides(compare: ModuleType) -> None:
+    """Either is enough."""
+    loads = {500: {"ours": [rung(21)], "c": [rung(10)]}}
+    knees = {"ours": report(400), "c": report(900)}
+    assert compare.wrong(knees, loads) == []
+    loads[500]["ours"] = [rung(23)]
+    assert "2.30 of its" in compare.wrong(knees, loads)[0]
 
 
-@pytest.mark.parametrize(("flags", "code"), [([], 0), (["--check"], 1)])
-def test_only_check_fails_for_a_slower_state(
-    compare: ModuleType,
-    order: list[str],
-    capsys: pytest.CaptureFixture[str],
-    flags: list[str],
-    code: int,
-) -> None:
-    """The table says it in any case; the exit code is 1 with ``--check``."""
-    assert compare.main(["--runs", "1", *flags]) == code
-    told = capsys.readouterr()
-    assert "new: slower: median a/b 2.00 is 1.00 (100.0%) above old's largest 1.00" in told.out
-    assert ("compare: new: slower" in told.err) == bool(code)
-    assert order == ["old", "new"]
+def test_what_cannot_be_made_is_not_available(compare: ModuleType, tmp_path: Path) -> None:
+    """One line says why; what is there already is not made again."""
+    wanted = tmp_path / "wanted.txt"
+    wanted.write_text("--no-such-option\n")
+    assert compare.environment(tmp_path / "own", wanted)
+    (tmp_path / "own").mkdir(exist_ok=True)
+    (tmp_path / "own/made-of.txt").write_text("--no-such-option\n")
+    assert compare.environment(tmp_path / "own", wanted) is None
 
 
-def test_what_is_missing_of_two_is_this_checkout(compare: ModuleType, tmp_path: Path) -> None:
-    """It runs with the interpreter that runs the script, others with their own."""
-    own = tmp_path / ".venv/bin/python"
-    own.parent.mkdir(parents=True)
-    own.touch()
-    old, new = compare.states_of([tmp_path], None)
-    assert old == ("old", tmp_path, own)
-    assert new == ("new", ROOT, Path(sys.executable))
-    given = compare.states_of([tmp_path, tmp_path, ROOT], Path("python"))
-    assert [state.title for state in given] == ["old", "new 1", "new 2"]
-    assert {state.python for state in given} == {Path("python")}
+def test_every_peer_has_its_source_and_what_it_needs(compare: ModuleType) -> None:
+    """Pinned, by names and versions."""
+    for key in set(compare.KEYS) - {"ours", "floor", "c", "websockets"}:
+        assert (ROOT / f"benchmarks/peers/{key}_echo.py").is_file()
+        lines = (ROOT / f"benchmarks/peers/{key}_echo.txt").read_text().splitlines()
+        assert lines
+        assert all("==" in line for line in lines)
 
 
-def test_a_checkout_without_an_environment_wants_an_interpreter(
-    compare: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The reason names the way out."""
-    assert compare.main([str(tmp_path), "--smallest"]) == 1
-    assert "has no .venv: build it there, or give --python" in capsys.readouterr().err
+def test_the_c_server_compiles_without_a_warning(tmp_path: Path) -> None:
+    """Where there is a compiler."""
+    if shutil.which("cc") is None:
+        pytest.skip("there is no C compiler here")
+    line = ["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(tmp_path / "echo")]
+    source = str(ROOT / "benchmarks/peers/echo.c")
+    done = subprocess.run([*line, source], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
-def test_the_server_is_that_of_the_checkout(
-    compare: ModuleType, other: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Its own code runs, although the interpreter has this checkout's installed."""
-    assert compare.main([str(other), "--python", sys.executable, "--smallest"]) == 1
-    assert "the server of the other checkout" in capsys.readouterr().err
+def test_a_table_says_where_it_comes_from() -> None:
+    """Date, commit, machine and the command, without the place that it was written to."""
+    about = dict.fromkeys(
+        ("date", "commit", "cpu", "cores", "system", "python", "load_before"), "x"
+    )
+    given = ["--only", "ours", "--markdown", "dist/a.md", "--markdown=b.md"]
+    line = rungs.repeat_by("compare", given)
+    assert line == "python benchmarks/compare.py --only ours"
+    assert line in rungs.origin(about, line)
+    assert rungs.table(["a", "b"], [["1", "long"]]) == [
+        "| a | b    |",
+        "| - | ---- |",
+        "| 1 | long |",
+    ]
 
 
-def without_codecs(checkout: Path) -> str:
-    (checkout / "codecs").rename(checkout / "elsewhere")
-    return f"telephony_codecs is not in {checkout}"
+def test_a_page_keeps_what_is_written_by_hand(tmp_path: Path) -> None:
+    """Only what is in the script's place is replaced, as often as it is measured."""
+    page = tmp_path / "page.md"
+    begin, end = "<!-- measured by benchmarks/compare.py -->\n", "<!-- end of compare -->"
+    page.write_text(f"before\n{begin}old\n{end}\nafter\n")
+    for text in ("one", "two"):
+        rungs.show("compare", [text], page)
+    assert page.read_text() == f"before\n{begin}\ntwo\n\n{end}\nafter\n"
+    rungs.show("capacity", ["alone"], tmp_path / "new.md")
+    assert (tmp_path / "new.md").read_text() == "alone\n"
 
 
-def without_folder(checkout: Path) -> str:
-    checkout.rename(checkout.with_name("moved"))
-    return "does not run in"
-
-
-@pytest.mark.parametrize("spoil", [without_codecs, without_folder])
-def test_code_from_elsewhere_voids_the_run(
-    other: Path, spoil: Callable[[Path], str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Nothing is measured under a name that is not its own."""
-    reason = spoil(other)
-    assert load("frame_cost").main(["--smallest", "--server-dir", str(other)]) == 1
-    assert reason in capsys.readouterr().err
-
-
-def test_no_runs_are_refused(compare: ModuleType) -> None:
-    """With exit code 2, before anything runs."""
-    with pytest.raises(SystemExit, match="2"):
-        compare.main(["--runs", "0"])
+def test_ratios_are_of_pairs() -> None:
+    """And have their quartiles."""
+    ratio = rungs.ratio([rung(10), rung(30), rung(20)], [rung(10), rung(10), rung(10)])
+    assert ratio == {"median": 2.0, "q1": 1.5, "q3": 2.5}
+    assert rungs.cell(ratio) == "2.0 (1.5–2.5)"
+    assert rungs.cell(rungs.spread([None])) == "–"

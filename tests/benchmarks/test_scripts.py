@@ -31,6 +31,12 @@ SHOWN = {
     "hearing": [
         rf"^  {name} (8000|16000)({FIGURE})+$" for name in ("single", "vad", "barge_in", "beep")
     ],
+    "steps": [
+        *(
+            rf"^  {step} .*{FIGURE}"
+            for step in ("unmask", "JSON", "µ-law", "int16", "base64", "all")
+        ),
+    ],
     "vad": [
         rf"^  {name} +10 dB +\d+ +\d+\.\d +\d+\.\d +\d+$"
         for name in ("vad", "webrtc", "energy", "level")
@@ -39,10 +45,25 @@ SHOWN = {
         rf"^PCMU encode +table bare({FIGURE}){{4}}×  equal$",
         rf"^48000 → 44100 +audioop.ratecv({FIGURE}){{4}}×  SNR \d+ dB",
     ],
-    "compare": [
+    "checkouts": [
         rf"^  run 1 ({FIGURE}){{4}}$",
         rf"^  median ({FIGURE}){{4}}$",
         r"^new: (no )?slower",
+    ],
+    "capacity": [
+        *(
+            rf"^\| {key} +\| \d+\.\d \(.* \| \d\.\d\d \(.* \| 0 +\|$"
+            for key in ("plain", "tls", "resample", "workers", "record")
+        ),
+        r"^every reply verified; took ",
+    ],
+    "compare": [
+        *(
+            rf"^\| {name} +\| \d+\.\d \(.* \| \d\.\d\d \(.* \| 0 +\|$"
+            for name in ("mediaserver", "bare socket echo", "websockets")
+        ),
+        r"^ours/floor at 4 calls: \d+\.\d\d",
+        r"^every reply verified; took ",
     ],
     "crimes": [
         r"^alone +lost  harmed  back   p99 ms  without   named$",
@@ -60,6 +81,7 @@ SHOWN = {
         r"; every reply verified$",
     ],
     "live": [rf"^  {turn} +({FIGURE}){{4}}$" for turn in ("nobody", "one viewer", "listeners")],
+    "memory": [r"^     20 calls +\d+\.\d MiB$", r"^  a call +-?\d+\.\d KiB$"],
     "playout": [
         rf"^  clear 200 ({FIGURE}){{4}}$",
         rf"^  cancel 200 ({FIGURE}){{4}}$",

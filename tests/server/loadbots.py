@@ -20,3 +20,13 @@ class Slow(Filter):
         if self._n % 5 == 0:
             time.sleep(0.08)
         return frame
+
+
+class Spin(Filter):
+    """Works for 4 ms a frame: five such calls leave a loop no time."""
+
+    def process(self, frame: Frame) -> Frame:
+        end_s = time.thread_time() + 0.004
+        while time.thread_time() < end_s:
+            pass
+        return frame

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ import pytest
 from mediaserver.app import MediaServer
 from mediaserver.carrier import CallPlan, place_call
 from mediaserver.server import load
-from mediaserver.server.load import Lateness, LoadGuard, Watermark
+from mediaserver.server.calls.watching.blame import busyness
+from mediaserver.server.load import Lateness, LoadGuard, LoopLoad, Watermark
 from mediaserver.settings import ProcessorSetting, Settings
 from mediaserver.tokens import issue
 from tests.server.conftest import Serving
 from tests.server.workers.crews import PATIENT, call_to, crew, echoes, soon
 
 SLOW = ProcessorSetting(f"{Path(__file__).parent / 'loadbots.py'}:Slow", alias="slow")
+SPIN = ProcessorSetting(f"{Path(__file__).parent / 'loadbots.py'}:Spin", alias="spin")
 SECRET = "s3cret"
 
 
@@ -125,7 +128,8 @@ def test_a_change_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     assert guard.why == ""
     assert host.counts == ["overloads"]
     assert [record.getMessage() for record in caplog.records] == [
-        "new calls are refused: the event loop is late by more than shed_lag_ms (50 ms)",
+        "new calls are refused: the event loop is late by more than shed_lag_ms (50 ms), or works"
+        " all the time",
         "new calls are taken again",
     ]
 
@@ -169,6 +173,40 @@ async def test_a_late_loop_takes_no_new_calls(
                 await soon(lambda: server.service.status == "ready", 60)
                 assert await status(server) == "ready"
         assert (await place_call(server.url, CallPlan(seconds=0.1, token=SECRET))).problem is None
+
+
+async def test_a_loop_without_time_left_takes_no_new_calls(serving: Serving) -> None:
+    """Before it is late: here it may be as late as it likes. It takes them again when it has."""
+    async with serving("echo", offer=(SPIN,), shed_lag_ms=1e9) as server:
+        heavy = CallPlan(seconds=60.0, custom_parameters={"processor": "spin"})
+        held: list[asyncio.Task[object]] = []
+        while not server.service.counters["overloads"]:
+            assert len(held) < 12
+            held.append(asyncio.create_task(place_call(server.url, heavy.again(len(held)))))
+            with contextlib.suppress(TimeoutError):
+                await soon(lambda: server.service.counters["overloads"] == 1, 3)
+        assert "503" in str((await place_call(server.url, CallPlan(seconds=0.1))).error)
+        for call in held:
+            call.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+        await soon(lambda: server.service.status == "ready", 60)
+        assert (await place_call(server.url, CallPlan(seconds=0.1))).problem is None
+
+
+def test_a_loop_that_works_all_the_time_is_found_at_once() -> None:
+    """Time in which it waits for a CPU is no rest; where Linux tells nothing, it is not busy."""
+    assert busyness(0.05, (1.0, 2.0), (1.01, 2.0)) == pytest.approx(0.2)
+    assert busyness(0.05, (1.0, 2.0), (1.01, 2.04)) == pytest.approx(1.0)
+    assert busyness(0.05, (0.0, 0.0), (0.0, 0.0)) == 0.0
+    loop, unlimited = LoopLoad(50.0), LoopLoad(None)
+    at = 100.0
+    for share, ends_late in ((0.84, False), (0.9, True), (0.82, True), (0.79, False)):
+        for _ in range(50):
+            at += 0.05
+            loop.beat(0.0, share, at)
+            unlimited.beat(9.0, 1.0, at)
+        assert loop.is_late is ends_late, share
+    assert not unlimited.is_late
 
 
 async def test_one_worker_in_time_is_enough(serving: Serving) -> None:

@@ -28,7 +28,7 @@ from mediaserver.server.calls.watching.blame import Culprit, LoopWatch
 from mediaserver.server.calls.watching.figures import CallFigures
 from mediaserver.server.calls.watching.lines import say_ended, say_opened
 from mediaserver.server.calls.watching.summary import summary_of
-from mediaserver.server.load import Lateness
+from mediaserver.server.load import LoopLoad
 from mediaserver.server.sockets.polled import PolledSockets
 from mediaserver.settings import Settings
 from mediaserver.tokens import Admission
@@ -125,8 +125,7 @@ class CallRegistry:
         self._watch: asyncio.TimerHandle | None = None
         self._look_due = monotonic()
         self._awake_since = float("-inf")
-        limit_ms = settings.shed_lag_ms
-        self._lateness = Lateness(None if limit_ms is None else limit_ms / 1000)
+        self._load = LoopLoad(settings.shed_lag_ms)
         self.host_bytes: int = 0
         self._loop_watch = LoopWatch(self._blamed, self._beat)
         self._idle = asyncio.Event()
@@ -254,13 +253,13 @@ class CallRegistry:
 
     @property
     def is_late(self) -> bool:
-        """The event loop has been late for a while; see ``Lateness``."""
-        return self._lateness.is_late
+        """The event loop has been late for a while, or has no time left; see ``LoopLoad``."""
+        return self._load.is_late
 
-    def _beat(self, late_s: float) -> None:
-        """The loop's regular beat came so late."""
+    def _beat(self, late_s: float, busy: float) -> None:
+        """The loop's regular beat came so late; so much of its time since the last it worked."""
         self.figures.lag(late_s)
-        self._lateness.beat(late_s, monotonic())
+        self._load.beat(late_s, busy, monotonic())
 
     def _blamed(self, name: str, *, culprit: Culprit, late_s: float) -> None:
         """Something held up the loop: all calls, where it was one call's processor."""

@@ -85,8 +85,18 @@ class Count(Protocol):
         """One more of ``name``: the loop was held up by this one for so long."""
 
 
-def _nobody(_: float) -> None:
+def _nobody(_: float, __: float) -> None:
     """Where nobody wants to know."""
+
+
+def busyness(took_s: float, before: tuple[float, float], after: tuple[float, float]) -> float:
+    """The part of so much time that a thread ran, by what it had run and waited before and after.
+
+    Time in which it waited for a CPU does not count: it could not have rested then.
+    """
+    ran_s, waited_s = (b - a for a, b in zip(before, after, strict=True))
+    free_s = max(took_s - waited_s, ran_s)
+    return ran_s / free_s if free_s > 0 else 0.0
 
 
 class LoopWatch:
@@ -96,10 +106,11 @@ class LoopWatch:
 
     Args:
         count: counts what was found, on the loop.
-        late: told at each beat, 20 times a second, by how many seconds it was late.
+        late: told at each beat, 20 times a second, by how many seconds it was late, and
+            what part of the time since the last one the loop worked.
     """
 
-    def __init__(self, count: Count, late: Callable[[float], None] = _nobody) -> None:
+    def __init__(self, count: Count, late: Callable[[float, float], None] = _nobody) -> None:
         self._count = count
         self._late = late
         self._due = 0.0
@@ -150,8 +161,9 @@ class LoopWatch:
         late_s = monotonic() - self._due
         culprit, self._culprit = self._culprit, None
         gc_s, self._gc_s = self._gc_s, 0.0
+        before = self._before
         self._expect()
-        self._late(late_s)
+        self._late(late_s, busyness(BEAT_S + late_s, before, self._before))
         if late_s < LATE_S:
             return
         if culprit is None or (culprit.kind == "unknown" and gc_s > late_s / 2):

@@ -1,4 +1,4 @@
-"""CPU time of a running process, as the Linux scheduler itself accounts for it.
+"""CPU time and memory of a running process, as the Linux scheduler itself accounts for it.
 
 Does not show: what the kernel did on the process's behalf in softirq context (loopback
 TCP runs partly there, on whoever's time it interrupts), nor memory traffic.
@@ -54,3 +54,15 @@ def _stat_ns(pid: int) -> int:
 def _children(pid: int) -> list[int]:
     lists = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(child) for found in lists for child in found.read_text().split()]
+
+
+def pss_bytes(pid: int) -> int:
+    """Memory of ``pid`` and its living descendants; what several share counts once (PSS).
+
+    Raises:
+        FileNotFoundError: no such process.
+        PermissionError: it is another user's.
+    """
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    own = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
+    return int(own.split()[1]) * 1024 + sum(pss_bytes(child) for child in _children(pid))

@@ -1,7 +1,7 @@
-"""The client's side of the wire for ``load_client``: Telnyx's messages in RFC 6455 frames.
+"""The client's side of the wire for a load: Telnyx's messages in RFC 6455 frames.
 
-Written from the documented shapes and the RFC, not from the server's code, so that a
-mistake of the server's cannot cancel out here.
+Quicker than ``carrier``'s, which follows each call closely. Written from the documented shapes and
+the RFC, not from the server's code, so that a mistake of the server's cannot cancel out here.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ import base64
 import hashlib
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
+from typing import NamedTuple
 
 import msgspec
 
-TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
+from mediaserver.bench.figures import BenchError
 
-FRAME_BYTES = 160
-"""One 20 ms PCMU payload."""
+TOKEN_HEADER = "x-telnyx-streaming-auth-token"
+TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _START = (
@@ -27,8 +28,8 @@ _START = (
     b'"call_control_id":"v2:bench-%(call)d","call_session_id":"bench-session-%(call)d",'
     b'"from":"+13122010094","to":"+13122123456","tags":["bench"],'
     b'"client_state":"aGF2ZSBhIG5pY2UgZGF5ID1d",'
-    b'"custom_parameters":{"customer_id":"customer_123"},'
-    b'"media_format":{"encoding":"PCMU","sample_rate":8000,"channels":1}},'
+    b'"custom_parameters":%(parameters)s,'
+    b'"media_format":{"encoding":"%(encoding)s","sample_rate":%(rate)d,"channels":1}},'
     b'"stream_id":"%(stream)s"}'
 )
 _MEDIA = (
@@ -47,7 +48,7 @@ _MARK = (
 )
 
 
-class ProtocolError(Exception):
+class ProtocolError(BenchError):
     """The server broke RFC 6455 or the shape of a message; its text says how."""
 
 
@@ -70,30 +71,37 @@ class Reply(msgspec.Struct):
 parse_reply = msgspec.json.Decoder(Reply).decode
 
 
-def payloads(count: int) -> list[bytes]:
-    """``count`` different 20 ms PCMU payloads, the same in each run.
+class Form(NamedTuple):
+    """What ``start`` says of the audio, and which parameters it has."""
 
-    Code 0x7F is left out: it is minus zero, which has no linear value of its own, so an
-    echo through linear PCM gives back 0xFF.
-    """
-    dice = random.Random(7)
-    codes = bytes(code for code in range(256) if code != 0x7F)
-    return [bytes(dice.choices(codes, k=FRAME_BYTES)) for _ in range(count)]
+    encoding: str
+    rate_hz: int
+    parameters: Mapping[str, str]
+
+
+PCMU = Form("PCMU", 8000, {"customer_id": "customer_123"})
 
 
 class Stream:
     """Writes one call's messages, numbering them as Telnyx does."""
 
-    def __init__(self, call: int) -> None:
+    def __init__(self, call: int, form: Form = PCMU) -> None:
         self._names = {b"call": call, b"stream": b"32DE0DEA-53CB-4B21-89A4-%012X" % call}
+        self._form = form
         self._sequence = 0
         self._chunk = 0
 
     def opening(self) -> bytes:
         """The frames of ``connected`` and ``start``."""
         self._sequence = 1
+        form = self._form
+        own = {
+            b"encoding": form.encoding.encode(),
+            b"rate": form.rate_hz,
+            b"parameters": msgspec.json.encode(form.parameters),
+        }
         return frame(TEXT, b'{"event":"connected","version":"1.0.0"}') + frame(
-            TEXT, _START % self._names
+            TEXT, _START % {**self._names, **own}
         )
 
     def media(self, payload_b64: bytes) -> bytes:
@@ -115,13 +123,17 @@ class Stream:
         return {**self._names, b"sequence": self._sequence, **own}
 
 
-def upgrade(path: str, port: int) -> tuple[bytes, bytes]:
+def upgrade(
+    path: str, port: int, host: str = "127.0.0.1", token: str | None = None
+) -> tuple[bytes, bytes]:
     """The upgrade request, and the ``Sec-WebSocket-Accept`` value that must come back."""
     key = base64.b64encode(os.urandom(16))
+    host = f"[{host}]" if ":" in host else host
     request = (
-        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
-        f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key.decode()}"
-        "\r\n\r\n"
+        f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
+        f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key.decode()}\r\n"
+        + ("" if token is None else f"{TOKEN_HEADER}: {token}\r\n")
+        + "\r\n"
     )
     return request.encode(), base64.b64encode(hashlib.sha1(key + _GUID).digest())
 
