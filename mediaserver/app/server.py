@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 from mediaserver.app.generations import Generations, Handed
 from mediaserver.app.history import history_of
 from mediaserver.app.loop import loop_factory
-from mediaserver.app.relations import Relations
+from mediaserver.app.relations import Followers, Relations
 from mediaserver.app.runners import runners_for
 from mediaserver.app.signals import StopSignals
 from mediaserver.control import (
@@ -35,6 +35,7 @@ from mediaserver.history.call_store import CallStore
 from mediaserver.logs import LimitedLog
 from mediaserver.monitor import access, metrics
 from mediaserver.monitor.calls import CallPages
+from mediaserver.observer import CallObserver
 from mediaserver.processes.systemd import notify
 from mediaserver.processors.discovery import check_importable
 from mediaserver.processors.routing import silences, told
@@ -70,6 +71,7 @@ class MediaServer:
         handed: what this process was given at its start, by systemd or by the server before it.
         make_listener: makes where connections come in, if that is no port of its own; see
             ``mediaserver.asgi``.
+        followers: told what becomes of the calls, too.
 
     Attributes:
         service: the media side: its port, calls and counters; see ``Service``.
@@ -89,6 +91,7 @@ class MediaServer:
         webhooks: WebhookReceiver | None = None,
         handed: Handed | None = None,
         make_listener: MakeListener = Listener,
+        followers: Sequence[CallObserver] = (),
     ) -> None:
         settings = settings or Settings()
         self.settings: Settings = settings
@@ -111,6 +114,7 @@ class MediaServer:
         self._generations = Generations(
             settings, handed or Handed(), self._relations, self._own_webhooks
         )
+        self._observer: CallObserver = Followers((self._generations, *followers))
         if settings.answer:
             self._answer_calls()
         self._metrics = metrics.Metrics(settings, lambda: self.service, self._own_figures)
@@ -153,7 +157,7 @@ class MediaServer:
                 self.settings,
                 routes=routes,
                 perform=self._commands,
-                observer=self._generations,
+                observer=self._observer,
                 elsewhere=self._generations.older,
                 runners=runners_for(self.settings),
                 make_listener=make_listener,
@@ -174,7 +178,7 @@ class MediaServer:
             routes=routes,
             perform=self._commands,
             encoding=encoding,
-            observer=self._generations,
+            observer=self._observer,
             elsewhere=self._generations.older,
             limits=limits,
         )

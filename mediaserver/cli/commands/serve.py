@@ -17,7 +17,7 @@ from mediaserver.settings import LOADER, Settings
 limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # What is set by flags, by the settings' names; everything else by file or environment.
-_FLAGS = (
+FLAGS = (
     "host",
     "port",
     "tls_cert",
@@ -70,7 +70,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         action="store_true",
         help="say which calls would get which processors, and end; exit code 2: a wrong setting",
     )
-    add_flags(parser, LOADER, _FLAGS)
+    add_flags(parser, LOADER, FLAGS)
     add_key_file(parser)
     parser.set_defaults(run=run)
 
