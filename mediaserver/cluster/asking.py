@@ -114,9 +114,9 @@ class Cluster:
         ends_at = time.monotonic() + within_s
         while time.monotonic() < ends_at:
             found = [n for n in self.status().nodes if n.name == node]
-            if found and found[0].instance != former:
-                if not (found[0].suspected or found[0].draining):
-                    return
+            is_new = bool(found) and found[0].instance != former
+            if is_new and not (found[0].suspected or found[0].draining):
+                return
             time.sleep(0.1)
         raise ClusterError(f"the media server of {node} did not come back")
 

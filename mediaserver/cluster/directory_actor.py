@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +15,10 @@ from mediaserver.cluster import engine
 from mediaserver.cluster.directory import Directory, ProbeResult
 from mediaserver.cluster.messages import Asked, Drain, Node, Report
 from mediaserver.cluster.placement import wanted_nodes
+from mediaserver.logs import LimitedLog
 from mediaserver.steady import SteadyClock
+
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 TICK_S = 0.1
 PROBE_WITHIN_S = 0.5
@@ -71,13 +75,18 @@ class CallDirectory:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            now = self._now()
-            self._directory.tick(now)
-            for node in self._directory.to_probe(now):
-                task = asyncio.create_task(self._probe(node))
-                self._probes.add(task)
-                task.add_done_callback(self._probes.discard)
-            self._export(self._directory.nodes(now))
+            try:
+                self._look(self._now())
+            except Exception as exc:  # else nobody would look any more
+                limited.error("cluster ticks failed", "a look at the nodes failed", exc_info=exc)
+
+    def _look(self, now: float) -> None:
+        self._directory.tick(now)
+        for node in self._directory.to_probe(now):
+            task = asyncio.create_task(self._probe(node))
+            self._probes.add(task)
+            task.add_done_callback(self._probes.discard)
+        self._export(self._directory.nodes(now))
 
     async def _probe(self, node: Node) -> None:
         result = await probe(node.public_url)
@@ -86,9 +95,8 @@ class CallDirectory:
     def _export(self, nodes: tuple[Node, ...]) -> None:
         """How many nodes are wanted, among Ray's own metrics."""
         if self._gauge is None:
-            metrics = engine.ray().util.metrics
-            self._gauge = metrics.Gauge(
-                "mediaserver_nodes_wanted", description="nodes that the calls of now need"
+            self._gauge = engine.gauge(
+                "mediaserver_nodes_wanted", "nodes that the calls of now need"
             )
         self._gauge.set(wanted_of(nodes))
 

@@ -37,6 +37,11 @@ def ray() -> Any:
         ) from exc
 
 
+def gauge(name: str, text: str) -> Any:
+    """A figure among Ray's own metrics; ``set`` sets it."""
+    return importlib.import_module("ray.util.metrics").Gauge(name, description=text)
+
+
 def resource_of(node: str) -> str:
     """The custom resource that pins an agent to its node."""
     return f"{RESOURCE}-{node}"

@@ -40,6 +40,8 @@ limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 PLACE_WITHIN_S = 0.5
 # A call that failed while nobody could be asked is started again here.
 ALONE_AFTER_S = 1.0
+SNAPSHOT_EVERY_S = 1.0
+MAX_SNAPSHOT = 1000
 _FAILED = ("lost", "worker", "shutdown")
 
 _decode_reply = msgspec.msgpack.Decoder(Reply).decode
@@ -105,6 +107,7 @@ class Member:
             if self._answers_calls:
                 server.webhooks.on("call.initiated")(self._initiated)
         self._listening = await listen(self._path, self._connected)
+        self._spawn(self._watch_snapshots(server))
 
     async def close(self) -> None:
         """Be reached no more."""
@@ -154,6 +157,24 @@ class Member:
         self._held[call_id] = self._changes.held[call_id] = held
         self._changes.closed.discard(call_id)
         self._tell()
+
+    async def _watch_snapshots(self, server: MediaServer) -> None:
+        """Once a second: what processors keep for another life of their call."""
+        while True:
+            await asyncio.sleep(SNAPSHOT_EVERY_S)
+            for _, body in await server.service.ask("snapshots"):
+                kept = msgspec.msgpack.decode(body, type=dict[str, str])
+                for call, text in kept.items():
+                    held = self._held.get(call)
+                    if held is not None and held.snapshot != text and self._fits(call, text):
+                        self._hold(call, msgspec.structs.replace(held, snapshot=text))
+
+    def _fits(self, call: str, text: str) -> bool:
+        if len(text) <= MAX_SNAPSHOT:
+            return True
+        limit = "a snapshot of call %s is not kept: it has more than %d characters"
+        limited.warning("snapshots too long", limit, shown(call), MAX_SNAPSHOT, call=call)
+        return False
 
     # What programs ask.
 

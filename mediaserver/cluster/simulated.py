@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import signal
 import socket
@@ -111,9 +112,7 @@ class SimulatedCluster:
 
     def start_head(self, port: int | None = None) -> None:
         """Start Ray's head, again at the same port where one was."""
-        from ray.cluster_utils import Cluster
-
-        self._cluster = Cluster()
+        self._cluster = importlib.import_module("ray.cluster_utils").Cluster()
         given = {} if port is None else {"port": port}
         self._head = self._cluster.add_node(**_ray_arguments({}), **given)
 
@@ -134,7 +133,7 @@ class SimulatedCluster:
 
     def start_ray(self, node: SimulatedNode) -> None:
         """Start Ray's processes of a node."""
-        resources = {engine.RESOURCE: 1, engine.resource_of(node.name): 1}
+        resources = {engine.RESOURCE: 1.0, engine.resource_of(node.name): 1.0}
         node.ray = self._cluster.add_node(wait=False, **_ray_arguments(resources))
 
     def start_keeper(self, node: SimulatedNode) -> None:

@@ -14,6 +14,10 @@ from mediaserver.processors.api import Call, Webhook, processor
 async def witness(call: Call, file: str) -> None:
     """Echo the caller, and write down each webhook that the call gets."""
     call.spawn(echo(call))
+    call.state["snapshot"] = f"before: {call.id}"
+    if "snapshot" in call.parameters:
+        line = {"call": call.id, "id": "", "snapshot": call.parameters["snapshot"]}
+        await asyncio.to_thread(append, file, json.dumps(line) + "\n")
     async for event in call.events():
         if isinstance(event, Webhook):
             line = {"call": call.id, "pid": os.getpid(), **told(event)}

@@ -223,18 +223,25 @@ class World:
         self.forget_ray()
         self.cluster.restart_head(port)
 
+    def n_streams(self, calls: list[PhoneCall]) -> list[int]:
+        """How many streams each call has had."""
+        return [len(self.seen[call.call_control_id].streams) for call in calls]
+
     def n_lost(self, calls: list[PhoneCall]) -> int:
         """Gaps of a second and more in what came back of these calls."""
         return sum(len(self.seen[c.call_control_id].gaps) for c in calls)
 
-    def events(self) -> dict[str, list[str]]:
-        """Ids of the webhooks that each call's bots got."""
-        found: dict[str, list[str]] = defaultdict(list)
-        if self.file.exists():
-            for line in self.file.read_text().splitlines():
-                told: dict[str, Any] = json.loads(line)
-                found[told["call"]].append(told["id"])
-        return found
+    def events(self) -> list[str]:
+        """Ids of the webhooks that the calls' bots got."""
+        return [told["id"] for told in self.lines() if told["id"]]
+
+    def snapshots(self) -> dict[str, str]:
+        """What bots found of their former lives."""
+        return {told["call"]: told["snapshot"] for told in self.lines() if "snapshot" in told}
+
+    def lines(self) -> list[dict[str, Any]]:
+        text = self.file.read_text() if self.file.exists() else ""
+        return [json.loads(line) for line in text.splitlines()]
 
     async def _look(self, fake: FakeTelnyx) -> None:
         last = time.monotonic()

@@ -7,7 +7,6 @@ import importlib.util
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from mediaserver.app import run_process, set_up_logging
 from mediaserver.cli.commands.serve import FLAGS
@@ -208,4 +207,4 @@ def _run_demo(args: argparse.Namespace) -> int:
 
     if not 3 <= args.calls <= 60:
         raise ConfigurationError("--calls must be from 3 to 60")
-    return run_demo(args.calls, Path.cwd(), print)
+    return run_demo(args.calls, print)
