@@ -34,6 +34,9 @@ compares this tree with the code::
                 CommandTimeoutError *   the command's deadline is over
                 TryTimeoutError         one try's time is over
             UnreadableReplyError *  carried out, but the answer cannot be read
+        ClusterError            the cluster does not answer, or cannot do what is asked
+        UnavailableError        Ray, or one of its actors, does not answer now
+        LinkError               the agent, or the media server, does not answer
         UnsendableError         between processes: a message that cannot be encoded
         PacketTooLongError      between processes: a packet that is too long
         SourceFailedError       a play's source failed in a processor host

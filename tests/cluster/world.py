@@ -23,8 +23,8 @@ from mediaserver.carrier.rest.api import FakeTelnyx
 from mediaserver.carrier.rest.calls import PhoneCall
 from mediaserver.carrier.rest.habits import Habits
 from mediaserver.carrier.rest.streams import MediaRequest, Stream, default_plan
-from mediaserver.cluster.asking import Cluster
-from mediaserver.cluster.simulated import SimulatedCluster, SimulatedNode, until
+from mediaserver.cluster.actors.asking import Cluster
+from mediaserver.cluster.simulation.simulated import SimulatedCluster, SimulatedNode, until
 from tests.ports import free_port
 
 KEY = "KEYofTheSimulatedCluster"
@@ -104,7 +104,7 @@ class World:
 
     def forget_ray(self) -> None:
         """The head is gone: this process, too, has to connect anew."""
-        from mediaserver.cluster import engine
+        from mediaserver.cluster.actors import engine
 
         engine.ray().shutdown()
         self.asked = None
@@ -195,6 +195,15 @@ class World:
             held = {call: node for call, (node, _) in self.ask().status().calls.items()}
             true = {call.call_control_id: self._name(self.port(call)) for call in calls}
             return held == true
+        return False
+
+    async def agree(self, calls: list[PhoneCall], within_s: float) -> bool:
+        """Whether, in time, all are heard and the directory knows where."""
+        ends_at = time.monotonic() + within_s
+        while time.monotonic() < ends_at:
+            if self.all_heard(calls) and await asyncio.to_thread(self.agrees, calls):
+                return True
+            await asyncio.sleep(0.1)
         return False
 
     def _name(self, port: int | None) -> str:

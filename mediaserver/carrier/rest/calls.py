@@ -242,8 +242,7 @@ class PhoneCall:
         self.hang_up("callee", "call_rejected")
 
     def _streaming_start(self, body: Body) -> None:
-        is_replaced = self.habits.second_stream == "replace" and self.fork is None
-        if is_replaced:
+        if self.habits.second_stream == "replace" and self.fork is None:
             self._end_stream()
         if self.stream is not None or self.fork is not None:
             raise refuse.streaming_in_use()
@@ -368,9 +367,8 @@ class PhoneCall:
             **stream_fields(body),
         )
         self._had_stream = True
-        habits = self.habits
-        tries_for_s = habits.reconnect_for_s if habits.second_stream == "reconnect" else 0.0
-        stream = self.stream = Stream(request, self, habits.plan_for, is_ringing, tries_for_s)
+        habits, patience_s = self.habits, self.habits.patience_s
+        stream = self.stream = Stream(request, self, habits.plan_for, is_ringing, patience_s)
         self._spawn(self._see_through(stream), _STREAM)
 
     async def _see_through(self, stream: Stream) -> None:

@@ -50,3 +50,8 @@ class Habits:
     second_stream: Literal["refuse", "replace", "reconnect"] = "refuse"
     reconnect_for_s: float = 1.0
     fork_plan: CallPlan = field(default_factory=lambda: CallPlan(seconds=FORK_S))
+
+    @property
+    def patience_s(self) -> float:
+        """For how long a stream whose socket is lost tries to connect again."""
+        return self.reconnect_for_s if self.second_stream == "reconnect" else 0.0

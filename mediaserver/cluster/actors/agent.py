@@ -13,10 +13,10 @@ import threading
 
 import msgspec
 
-from mediaserver.cluster.engine import DIRECTORY, Actor, UnavailableError, agent_name
-from mediaserver.cluster.forwarding import HERE, THERE
+from mediaserver.cluster.actors.engine import DIRECTORY, Actor, UnavailableError, agent_name
 from mediaserver.cluster.link import Link, LinkError
 from mediaserver.cluster.messages import Forward, Reply
+from mediaserver.cluster.node.forwarding import HERE, THERE
 
 BEAT_S = 0.2
 AGAIN_S = 0.2

@@ -76,7 +76,7 @@ def _serve(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_serve(args: argparse.Namespace) -> int:
-    from mediaserver.cluster.serving import node_of, serve
+    from mediaserver.cluster.node.serving import node_of, serve
 
     settings = settings_of(args, processors=args.processor, offer=args.offer)
     node = node_of(settings, args.name, args.zone, args.label)
@@ -102,7 +102,7 @@ def _agent(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_agent(args: argparse.Namespace) -> int:
-    from mediaserver.cluster.serving import Keeper
+    from mediaserver.cluster.node.serving import Keeper
 
     command = []
     if args.serve:
@@ -119,7 +119,7 @@ def _status(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_status(args: argparse.Namespace) -> int:
-    from mediaserver.cluster.asking import Cluster, ClusterError, lines_of
+    from mediaserver.cluster.actors.asking import Cluster, ClusterError, lines_of
 
     try:
         print("\n".join(lines_of(Cluster(args.address).status(), args.buffer)))
@@ -139,7 +139,7 @@ def _drain(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_drain(args: argparse.Namespace) -> int:
-    from mediaserver.cluster.asking import Cluster, ClusterError
+    from mediaserver.cluster.actors.asking import Cluster, ClusterError
 
     try:
         cluster = Cluster(args.address)
@@ -162,7 +162,7 @@ def _roll(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_roll(args: argparse.Namespace) -> int:
-    from mediaserver.cluster.asking import Cluster, ClusterError
+    from mediaserver.cluster.actors.asking import Cluster, ClusterError
 
     try:
         for line in Cluster(args.address).roll(args.move_after):
@@ -182,9 +182,9 @@ def _place(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_place(args: argparse.Namespace) -> int:
-    from mediaserver.cluster.asking import Cluster, ClusterError
+    from mediaserver.cluster.actors.asking import Cluster, ClusterError
     from mediaserver.cluster.messages import Asked
-    from mediaserver.cluster.starting import token_of
+    from mediaserver.cluster.node.starting import token_of
 
     settings = settings_of(args)
     if settings.auth_token is None:
@@ -203,7 +203,7 @@ def _run_place(args: argparse.Namespace) -> int:
 
 
 def _run_demo(args: argparse.Namespace) -> int:
-    from mediaserver.cluster.demo import run_demo
+    from mediaserver.cluster.simulation.demo import run_demo
 
     if not 3 <= args.calls <= 60:
         raise ConfigurationError("--calls must be from 3 to 60")

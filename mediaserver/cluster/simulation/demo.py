@@ -17,8 +17,8 @@ from mediaserver.carrier.rest.api import FakeTelnyx
 from mediaserver.carrier.rest.calls import PhoneCall
 from mediaserver.carrier.rest.habits import Habits
 from mediaserver.carrier.rest.streams import MediaRequest, default_plan
-from mediaserver.cluster.asking import Cluster, ClusterError
-from mediaserver.cluster.simulated import SimulatedCluster, until
+from mediaserver.cluster.actors.asking import Cluster, ClusterError
+from mediaserver.cluster.simulation.simulated import SimulatedCluster, until
 
 NAMES = ("a", "b", "c")
 Tell = Callable[[str], None]
@@ -50,7 +50,7 @@ class _Demo:
                         self._tell("the nodes did not start")
                         return 1
                     port = cluster.nodes["b"].port
-                    fake.webhook_url = f"http://127.0.0.1:{port}/webhooks/telnyx"
+                    fake.report_to(f"http://127.0.0.1:{port}/webhooks/telnyx")
                     return await self._show(cluster)
 
     def _nodes(self, fake: FakeTelnyx) -> tuple[Sequence[str], dict[str, str]]:

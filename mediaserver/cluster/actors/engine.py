@@ -15,7 +15,7 @@ DIRECTORY = "directory"
 RESOURCE = "media"
 """The custom resource of Ray's nodes that carry calls; each has one of its own, too."""
 HEAD = "node:__internal_head__"
-_SLIVER = 0.001
+SLIVER = 0.001
 CONNECT_WITHIN_S = 5.0
 
 
@@ -79,23 +79,8 @@ def connect(address: str) -> None:
         raise UnavailableError(f"Ray at {address} does not answer: {exc}") from exc
 
 
-def directory_actor() -> Any:
-    """The directory: the one there is, or a new one; it is started again for ever."""
-    from mediaserver.cluster.directory_actor import CallDirectory
-
-    options = {"resources": {HEAD: _SLIVER}, "max_concurrency": 1000}
-    return _made(CallDirectory, DIRECTORY, options)
-
-
-def agent_actor(node: str, path: str) -> Any:
-    """The agent of a node, pinned there; ``path``: where its media server is reached."""
-    from mediaserver.cluster.agent import NodeAgent
-
-    options = {"resources": {RESOURCE: _SLIVER, resource_of(node): _SLIVER}}
-    return _made(NodeAgent, agent_name(node), options, node, path)
-
-
-def _made(kind: type, name: str, options: dict[str, Any], *args: object) -> Any:
+def made(kind: type, name: str, options: dict[str, Any], *args: object) -> Any:
+    """The actor of this name: the one there is, or a new one; it is started again for ever."""
     return (
         ray()
         .remote(kind)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from mediaserver.cluster import engine
+from mediaserver.cluster.actors import engine
 from mediaserver.cluster.directory import Directory, ProbeResult
 from mediaserver.cluster.messages import Asked, Drain, Node, Report
 from mediaserver.cluster.placement import wanted_nodes

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from mediaserver.cluster import engine
-from mediaserver.cluster.directory_actor import wanted_of
+from mediaserver.cluster.actors import engine
+from mediaserver.cluster.actors.call_directory import wanted_of
 from mediaserver.cluster.messages import Asked, Node, Placement
 from mediaserver.errors import MediaServerError
 

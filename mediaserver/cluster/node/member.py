@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from mediaserver.app import MediaServer
-from mediaserver.cluster.forwarding import Forwarder
 from mediaserver.cluster.link import Link, LinkError, listen
 from mediaserver.cluster.messages import (
     Asked,
@@ -27,8 +26,9 @@ from mediaserver.cluster.messages import (
     Take,
     Tried,
 )
+from mediaserver.cluster.node.forwarding import Forwarder
+from mediaserver.cluster.node.starting import Starter
 from mediaserver.cluster.placement import choose
-from mediaserver.cluster.starting import Starter
 from mediaserver.control import encoding
 from mediaserver.control.events import Event
 from mediaserver.logs import LimitedLog, shown

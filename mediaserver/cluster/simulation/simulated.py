@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mediaserver.cluster import engine
+from mediaserver.cluster.actors import engine
 
 # Ray's own: how soon it knows that a node is gone, and that all are on loopback.
 RAY_ENVIRONMENT = {

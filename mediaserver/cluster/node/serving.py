@@ -16,8 +16,8 @@ from types import FrameType
 import msgspec
 
 from mediaserver.app import MediaServer
-from mediaserver.cluster.member import Member
 from mediaserver.cluster.messages import Node
+from mediaserver.cluster.node.member import Member
 from mediaserver.errors import ConfigurationError
 from mediaserver.logs import LimitedLog
 from mediaserver.settings import Settings
@@ -104,7 +104,14 @@ class Keeper:
     """
 
     def __init__(self, node: str, path: str, address: str, command: Sequence[str]) -> None:
-        self._joining = [sys.executable, "-m", "mediaserver.cluster.joining", node, path, address]
+        self._joining = [
+            sys.executable,
+            "-m",
+            "mediaserver.cluster.actors.joining",
+            node,
+            path,
+            address,
+        ]
         self._path = path
         self._command = command
         self._joiner: subprocess.Popen[bytes] | None = None
