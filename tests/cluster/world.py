@@ -236,6 +236,12 @@ class World:
         """How many streams each call has had."""
         return [len(self.seen[call.call_control_id].streams) for call in calls]
 
+    def forget_gaps(self) -> None:
+        """This process stood still: what was not heard meanwhile says nothing."""
+        for seen in self.seen.values():
+            seen.fed_at = 0.0
+            seen.gaps.clear()
+
     def n_lost(self, calls: list[PhoneCall]) -> int:
         """Gaps of a second and more in what came back of these calls."""
         return sum(len(self.seen[c.call_control_id].gaps) for c in calls)

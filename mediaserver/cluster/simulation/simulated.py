@@ -113,7 +113,7 @@ class SimulatedCluster:
     def start_head(self, port: int | None = None) -> None:
         """Start Ray's head, again at the same port where one was."""
         self._cluster = importlib.import_module("ray.cluster_utils").Cluster()
-        given = {} if port is None else {"port": port}
+        given = {} if port is None else {"gcs_server_port": port}
         self._head = self._cluster.add_node(**_ray_arguments({}), **given)
 
     def restart_head(self, port: int) -> None:
