@@ -153,8 +153,17 @@ class Directory:
         node = self._nodes.get(name)
         if node is not None:
             node.drain = drain
-            node.info = msgspec.structs.replace(node.info, draining=drain.on, move_at=drain.move_at)
+            self._settle_drain(node)
         return node is not None
+
+    def _settle_drain(self, node: _Node) -> None:
+        """An order holds at once, and is given until the node reports that it does so."""
+        order = node.drain
+        if order is None:
+            return
+        if (node.info.draining, node.info.move_at) == (order.on, order.move_at):
+            node.drain = None
+        node.info = msgspec.structs.replace(node.info, draining=order.on, move_at=order.move_at)
 
     # What nodes say.
 
@@ -170,6 +179,7 @@ class Directory:
         if node is None or report.is_full:
             node = self._begin(node, report, now)
         node.info, node.heard_at, node.is_dead = report.node, now, False
+        self._settle_drain(node)
         for call, held in report.held.items():
             self._hold(name, call, held)
         self._ends(name, report, now)
@@ -356,5 +366,4 @@ class Directory:
     def _reply(self, node: _Node, now: float) -> Reply:
         take, node.take = tuple(node.take), []
         let_go, node.let_go = tuple(node.let_go), []
-        drain, node.drain = node.drain, None
-        return Reply(nodes=self.nodes(now), take=take, let_go=let_go, drain=drain)
+        return Reply(nodes=self.nodes(now), take=take, let_go=let_go, drain=node.drain)

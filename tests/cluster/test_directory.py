@@ -261,6 +261,19 @@ def test_a_drained_node_gets_no_calls_and_keeps_what_it_has() -> None:
     assert rig.directory.calls() == {"x": ("b", take.epoch)}
 
 
+def test_an_order_to_drain_holds_before_the_node_has_heard_of_it() -> None:
+    """And is given again until the node says that it drains."""
+    rig = Rig("a", "b")
+    rig.directory.drain("a", Drain(True))
+    for _ in range(2):
+        assert rig.say("a").drain == Drain(True)
+        assert [n.draining for n in rig.directory.nodes(rig.now)] == [True, False]
+    assert rig.say("a", node_of=node("a", draining=True)).drain is None
+    rig.directory.drain("a", Drain(False))
+    assert rig.say("a", node_of=node("a", draining=True)).drain == Drain(False)
+    assert [n.draining for n in rig.directory.nodes(rig.now)] == [False, False]
+
+
 def test_a_call_that_ended_for_a_move_is_known_until_it_is_there() -> None:
     rig = Rig("a", "b")
     rig.say("a", held={"x": held(1)}, node_of=node("a", draining=True, move_at=0.0))
