@@ -15,14 +15,14 @@ Rules of a node:
     nothing heard for                 it is
     0.75 s                            to be probed: does its media server answer?
     that, and nobody listens there    dead
-    1.5 s                             suspected: no new calls
+    1.5 s                             suspected: no new calls; also where Ray misses it
     1.5 s, and no probe answered      dead: its calls are moved
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -66,6 +66,7 @@ class _Node:
     answered_at: float = float("-inf")
     probed_at: float = float("-inf")
     is_dead: bool = False
+    is_absent: bool = False
     take: list[Take] = field(default_factory=list)
     let_go: list[str] = field(default_factory=list)
     drain: Drain | None = None
@@ -107,7 +108,7 @@ class Directory:
             msgspec.structs.replace(
                 node.info,
                 n_calls=n_calls[name],
-                suspected=node.is_dead or now - node.heard_at > SUSPECTED_AFTER_S,
+                suspected=self._is_suspected(node, now),
             )
             for name, node in sorted(self._nodes.items())
         )
@@ -267,12 +268,20 @@ class Directory:
 
     # Time.
 
+    def present(self, names: Collection[str]) -> None:
+        """Ray says that these nodes are there, and no others."""
+        for name, node in self._nodes.items():
+            node.is_absent = name not in names
+
+    def _is_suspected(self, node: _Node, now: float) -> bool:
+        return node.is_dead or node.is_absent or now - node.heard_at > SUSPECTED_AFTER_S
+
     def to_probe(self, now: float) -> list[Node]:
         """Nodes of which nothing is heard: ask their media servers, and tell ``probed``."""
         found = []
         for node in self._nodes.values():
-            is_silent = now - node.heard_at > PROBE_AFTER_S and not node.is_dead
-            if is_silent and now - node.probed_at > PROBE_EVERY_S:
+            is_silent = node.is_absent or now - node.heard_at > PROBE_AFTER_S
+            if is_silent and not node.is_dead and now - node.probed_at > PROBE_EVERY_S:
                 node.probed_at = now
                 found.append(node.info)
         return found
@@ -280,7 +289,7 @@ class Directory:
     def probed(self, name: str, result: ProbeResult, now: float) -> None:
         """What the media server of a silent node said."""
         node = self._nodes.get(name)
-        if node is None or now - node.heard_at <= PROBE_AFTER_S:
+        if node is None or not (node.is_absent or now - node.heard_at > PROBE_AFTER_S):
             return
         if result == "answers":
             node.answered_at = now

@@ -135,6 +135,22 @@ def test_a_media_server_that_answers_keeps_its_calls() -> None:
     assert rig.directory.counts["dead"] == 0
 
 
+def test_what_ray_misses_is_suspected_and_probed_at_once() -> None:
+    """It is dead where nobody listens; where its media server answers, it is only suspected."""
+    rig = Rig("a", "b")
+    rig.say("a", held={"x": held(1)})
+    rig.directory.present(["b"])
+    assert [n.suspected for n in rig.directory.nodes(rig.now)] == [True, False]
+    assert [n.name for n in rig.directory.to_probe(rig.now)] == ["a"]
+    rig.directory.probed("a", "answers", rig.now)
+    assert rig.owner("x") == "a"
+    rig.directory.present(["a", "b"])
+    assert not any(n.suspected for n in rig.directory.nodes(rig.now))
+    rig.directory.present(["b"])
+    rig.directory.probed("a", "refused", rig.now)
+    assert rig.directory.counts["dead"] == 1
+
+
 def test_probes_of_unknown_or_lively_nodes_mean_nothing() -> None:
     rig = Rig("a")
     rig.directory.probed("a", "refused", rig.now)

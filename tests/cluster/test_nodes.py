@@ -6,6 +6,9 @@ It needs Ray, which is in no environment of `make test`: run `make test-cluster`
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,8 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from mediaserver.cluster.simulation.simulated import until
+from mediaserver.cluster.simulation.simulated import RAY_ENVIRONMENT, until
 from tests.cluster.world import NAMES, Reading, World, percentile
+
+# What Ray writes beside what a command prints.
+RAYS_OWN = re.compile(r"^SIGTERM handler|raylet|\.cc:\d+|\.h:\d+|INFO \w+\.py|^\s*\(\d\)|^$")
 
 pytestmark = [
     pytest.mark.timeout(150),
@@ -161,6 +167,52 @@ async def test_all_nodes_are_started_anew_and_no_call_is_lost(
         assert await world.agree(calls, 20.0)
         assert all(call.state == "answered" for call in calls)
         assert max(seen.doubled_s for seen in world.seen.values()) < 1.0
+
+
+async def test_the_commands_for_people(world: World) -> None:
+    """`status`, `place`, `drain` as they are typed, and what is said where nothing is."""
+    await world.ready()
+    world.forget_ray()
+    at = ["--address", world.cluster.address]
+    status = await typed("status", *at, "--buffer", "150")
+    assert [line.split()[0] for line in status[:4]] == ["node", "a", "b", "c"]
+    assert status[-1] == "0 calls, 0 of them move; nodes wanted: 2"
+    placed = dict(line.split(maxsplit=1) for line in await typed("place", *at))
+    assert placed["stream_url"].endswith("/media")
+    assert placed["stream_auth_token"].startswith("p1.")
+    drained = await typed("drain", "a", *at, "--wait", "10")
+    assert drained == ["node a drains", "node a is empty"]
+    assert await typed("drain", "a", *at, "--undo") == ["node a takes calls again"]
+    (said,) = await typed("drain", "x", *at, code=2)
+    assert said == "mediaserver: there is no node x; there are: a, b, c"
+    (said,) = await typed("status", "--address", "127.0.0.1:1", code=2)
+    assert said.startswith("mediaserver: Ray at 127.0.0.1:1 does not answer")
+
+
+async def test_the_demo_shows_calls_that_move() -> None:
+    """Each of them: none is left at the node that was killed."""
+    *_, before, killed, after = await typed("demo", "--calls", "6")
+    assert before == "6 calls: 2 at a, 2 at b, 2 at c"
+    assert killed.startswith("node a is killed")
+    assert after.endswith("s later: 3 at b, 3 at c")
+
+
+async def typed(*words: str, code: int = 0) -> list[str]:
+    """The lines that a command of the cluster prints."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mediaserver", "cluster", *words),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, **RAY_ENVIRONMENT, "MEDIASERVER_AUTH_TOKEN": "a secret"},
+    )
+    try:
+        out, _ = await asyncio.wait_for(process.communicate(), 90.0)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    lines = [line for line in out.decode().splitlines() if not RAYS_OWN.search(line)]
+    assert process.returncode == code, lines
+    return lines
 
 
 def _heard(world: World, ids: set[str]) -> list[str]:

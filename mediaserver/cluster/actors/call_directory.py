@@ -21,6 +21,7 @@ from mediaserver.steady import SteadyClock
 limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 TICK_S = 0.1
+ASK_RAY_S = 0.5
 PROBE_WITHIN_S = 0.5
 
 _decode_report = msgspec.msgpack.Decoder(Report).decode
@@ -33,6 +34,7 @@ class CallDirectory:
         self._directory = Directory()
         self._now = SteadyClock()
         self._ticking: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
         self._probes: set[asyncio.Task[None]] = set()
         self._gauge: Any = None
 
@@ -40,6 +42,7 @@ class CallDirectory:
         """See ``Directory.report``."""
         if self._ticking is None:
             self._ticking = asyncio.create_task(self._tick())
+            self._asking = asyncio.create_task(self._ask_ray())
         report = _decode_report(body)
         return msgspec.msgpack.encode(self._directory.report(report, self._now()))
 
@@ -87,6 +90,13 @@ class CallDirectory:
             self._probes.add(task)
             task.add_done_callback(self._probes.discard)
         self._export(self._directory.nodes(now))
+
+    async def _ask_ray(self) -> None:
+        """Look which nodes Ray has; where it does not say, that is no news."""
+        while True:
+            await asyncio.sleep(ASK_RAY_S)
+            with contextlib.suppress(Exception):  # of Ray there are many kinds
+                self._directory.present(await asyncio.to_thread(engine.present))
 
     async def _probe(self, node: Node) -> None:
         result = await probe(node.public_url)

@@ -42,6 +42,13 @@ def gauge(name: str, text: str) -> Any:
     return importlib.import_module("ray.util.metrics").Gauge(name, description=text)
 
 
+def present() -> set[str]:
+    """The nodes that Ray has now, by their names."""
+    prefix = resource_of("")
+    alive = (each["Resources"] for each in ray().nodes() if each["Alive"])
+    return {name.removeprefix(prefix) for own in alive for name in own if name.startswith(prefix)}
+
+
 def resource_of(node: str) -> str:
     """The custom resource that pins an agent to its node."""
     return f"{RESOURCE}-{node}"
