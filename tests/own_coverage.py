@@ -31,6 +31,9 @@ CONFIG = str(ROOT / "pyproject.toml")
 
 ROOMS = ("mediaserver.wire", "mediaserver.media", "telephony_codecs")
 NAMED = (
+    "mediaserver.cluster.directory",
+    "mediaserver.cluster.moves",
+    "mediaserver.cluster.placement",
     "mediaserver.conversion",
     "mediaserver.processors.api",
     "mediaserver.processors.spec",

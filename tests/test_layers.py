@@ -211,6 +211,10 @@ MAY: dict[str, set[str]] = {
 FOR_TYPES = {"processors": {"control.own_server", "control.rest", "control.results"}}
 PURE = {"wire", "media", "media.playout", "telephony_codecs"}
 PURE_MODULES = {
+    "mediaserver.cluster.directory",
+    "mediaserver.cluster.messages",
+    "mediaserver.cluster.moves",
+    "mediaserver.cluster.placement",
     "mediaserver.conversion",
     "mediaserver.processors.api",
     "mediaserver.processors.batch",
