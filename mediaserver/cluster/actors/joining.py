@@ -11,6 +11,7 @@ import time
 from mediaserver.cluster.actors import engine
 from mediaserver.cluster.actors.agent import NodeAgent
 from mediaserver.cluster.actors.call_directory import CallDirectory
+from mediaserver.errors import ConfigurationError
 
 LOOK_S = 1.0
 
@@ -30,7 +31,7 @@ def main() -> int:
     """Join until Ray is gone; exit code 1."""
     try:
         join(*sys.argv[1:4])
-    except engine.UnavailableError as exc:
+    except (engine.UnavailableError, ConfigurationError) as exc:
         print(f"mediaserver: {exc}", file=sys.stderr)
     return 1
 

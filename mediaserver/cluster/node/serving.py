@@ -121,13 +121,17 @@ class Keeper:
         self._stop = threading.Event()
 
     def stop(self, signum: int = 0, frame: FrameType | None = None) -> None:
-        """End ``keep``; the media server goes on. A handler of signals."""
+        """Look after nothing more; the media server goes on. A handler of signals."""
         self._stop.set()
 
     def keep(self) -> None:
-        """Look after both until told to stop."""
+        """Look after both until a signal says to stop; in the main thread."""
         signal.signal(signal.SIGTERM, self.stop)
         signal.signal(signal.SIGINT, self.stop)
+        self.look_after()
+
+    def look_after(self) -> None:
+        """Look after both until ``stop`` is called."""
         try:
             while not self._stop.is_set():
                 self._look(time.monotonic())
