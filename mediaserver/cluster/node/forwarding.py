@@ -50,7 +50,7 @@ class Forwarder:
         self._ask = ask
         self._seen = seen
         self._own: set[str] = set()
-        self._waiting: dict[str, deque[Event]] = {}
+        self._waiting: dict[str, deque[tuple[Event, float]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         webhooks.forward_to(self._takes)
 
@@ -74,10 +74,11 @@ class Forwarder:
             return False
         if self._is_here(call) and call not in self._waiting:
             return False
+        arrived = event, asyncio.get_running_loop().time()
         if call in self._waiting:
-            self._waiting[call].append(event)
+            self._waiting[call].append(arrived)
             return True
-        self._waiting[call] = deque([event])
+        self._waiting[call] = deque([arrived])
         task = asyncio.create_task(self._forward_all(call))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -85,14 +86,16 @@ class Forwarder:
 
     async def _forward_all(self, call: str) -> None:
         waiting = self._waiting[call]
-        while waiting:
-            if await self._went(call, waiting[0]):
-                waiting.popleft()
-            else:
-                self._dispatch(waiting.popleft())
-        del self._waiting[call]
+        try:
+            while waiting:
+                went = await self._went(call, *waiting[0])
+                event, _ = waiting.popleft()
+                if not went:
+                    self._dispatch(event)
+        finally:
+            del self._waiting[call]
 
-    async def _went(self, call: str, event: Event) -> bool:
+    async def _went(self, call: str, event: Event, arrived_at: float) -> bool:
         """Whether another node has taken the event."""
         try:
             encoded = msgspec.json.encode(event)
@@ -100,7 +103,6 @@ class Forwarder:
             return False
         body = msgspec.msgpack.encode(Forward(call, event.event_type, encoded))
         loop = asyncio.get_running_loop()
-        began = loop.time()
         limit_s = ALONE_WITHIN_S
         while not self._is_here(call):
             try:
@@ -108,7 +110,7 @@ class Forwarder:
             except LinkError as exc:
                 if str(exc) != "no agent":
                     limit_s = WITHIN_S
-                if loop.time() - began > limit_s:
+                if loop.time() - arrived_at > limit_s:
                     text = "a webhook of call %s stays here: %s"
                     limited.warning("webhooks not forwarded", text, shown(call), exc, call=call)
                     return False
