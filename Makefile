@@ -8,12 +8,14 @@ CALLS ?= $(if $(filter soak,$(MAKECMDGOALS)),60,1000)
 ENDS ?= 500
 MINUTES ?= 30
 FUZZ ?= 600
+CLUSTER ?= .venv-cluster
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
+CLUSTER_STAMP := $(CLUSTER)/.built
 
-.PHONY: help venv demo test pytest long again attacks churn truth recordings rolling check-tls \
-  dockerfile soak fuzz autobahn asgi browser lint types typed bench capacity hearing docs wheel \
-  try-wheel lowest versions release-notes \
+.PHONY: help venv demo test pytest long again attacks churn truth recordings rolling test-cluster \
+  check-tls dockerfile soak fuzz autobahn asgi browser lint types typed bench capacity hearing \
+  docs wheel try-wheel lowest versions release-notes \
   clean
 
 # This list.
@@ -82,6 +84,18 @@ recordings: venv
 # reconnect, and 5 new ones a second. `make pytest` runs some of it with 6 calls.
 rolling: venv
 	ROLLING=50 $(BIN)/python -m pytest -q -n 0 tests/app/test_rolling.py tests/app/test_systemd.py
+
+# Three nodes of a cluster on this machine, on Ray: what dies, and what becomes of the calls.
+# In an environment of its own, .venv-cluster, because Ray is large. ARGS="-k killed" for some.
+test-cluster: $(CLUSTER_STAMP)
+	$(CLUSTER)/bin/python -m pytest -q -s -p no:cacheprovider $(ARGS) tests/cluster/test_nodes.py
+
+$(CLUSTER_STAMP): pyproject.toml constraints.txt
+	@echo "building $(CLUSTER) (about a minute the first time)"
+	@$(PYTHON) -m venv $(CLUSTER)
+	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
+	  $(CLUSTER)/bin/python -m pip install --quiet --editable '.[cluster]' pytest pytest-asyncio pytest-timeout
+	@touch $(CLUSTER_STAMP)
 
 # What a scanner says about the server's TLS; needs Debian's testssl.sh, and some minutes.
 check-tls: venv

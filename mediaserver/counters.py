@@ -119,6 +119,7 @@ VALUES: dict[str, dict[str, str]] = {
         "stop": "Telnyx said `stop`, or reported the stream's end",
         "lost": "their socket went away, and none came in its place",
         "hangup": "hung up by their processor, or by the other side as a webhook said",
+        "moved": "their stream goes on at another node; see `docs/cluster.md`",
         "processor": "a processor failed, and the settings end the call then",
         "max_call": "they lasted for `max_call_s`",
         "idle": "nobody was heard for `idle_s`",
@@ -201,6 +202,7 @@ WEBHOOKS: dict[str, str] = {
     "busy": "refused because too many handlers were at work",
     "unread": "the body came too slowly, or not to its end",
     "too_big": "the body was too long",
+    "forwarded": "verified by another node of the cluster, and new here",
     "handler_failed": "handlers that raised; counted beside the delivery",
 }
 

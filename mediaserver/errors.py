@@ -45,6 +45,9 @@ compares this tree with the code::
             BaselineError           not even a few calls are served well
             GeneratorError          a process of the load broke
             ProtocolError           a reply breaks a rule of the WebSocket
+        ClusterError            the cluster does not answer, or cannot do what is asked
+        UnavailableError        Ray, or one of its actors, does not answer now
+        LinkError               the agent, or the media server, does not answer
         UnsendableError         between processes: a message that cannot be encoded
         PacketTooLongError      between processes: a packet that is too long
         SourceFailedError       a play's source failed in a processor host

@@ -20,6 +20,9 @@ class ReportedEvent(Protocol):
         """Telnyx's name of it, with dots: ``call.hangup``."""
 
 
+MOVED = "mediaserver.moved"
+"""Type of an event that is not Telnyx's: the call's stream goes on in another server."""
+
 # From here on a call has a trouble; docs/calls.md has the table.
 BAD_PERCENT = 1.0
 STALLED_S = 0.5

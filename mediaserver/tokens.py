@@ -7,6 +7,9 @@ because issuer and gate may run on different machines. What a gate remembers of 
 in its process: with workers their parent has the one gate, and a new generation of the server
 adopts what its predecessor's knew. Two servers behind one address would each bind the same token
 to the first call they see.
+
+A *placed* token says more: which call it is for, the node where the call was placed, and the
+placement's epoch. Any server with the secret can judge it alone.
 """
 
 from __future__ import annotations
@@ -14,13 +17,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import os
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
-_PREFIX = "t1"
+_PREFIX, _PLACED_PREFIX = "t1", "p1"
 _NONCE_BYTES = 16
 _TIME_BYTES = 8
 _BODY_CHARS = 32
@@ -63,6 +68,48 @@ def issue(secret: str, now: float) -> str:
     return f"{_PREFIX}.{body}.{_mac(_derived_key(secret), body)}"
 
 
+class Placed(NamedTuple):
+    """What a placed token says.
+
+    Attributes:
+        call: the ``call_control_id`` it is for; empty: it was not known yet.
+        node: where the call was placed.
+        epoch: which placement of the call this is; a higher one is a later one.
+        issued_at: unix seconds.
+        expires_at: unix seconds; a call that came before may come back later.
+    """
+
+    call: str
+    node: str
+    epoch: int
+    issued_at: float
+    expires_at: float
+
+
+def issue_placed(secret: str, placed: Placed) -> str:
+    """Make the token of a call that was placed, good wherever ``issue``'s are.
+
+    Raises:
+        ValueError: an empty secret.
+    """
+    if not secret:
+        raise ValueError("the shared secret is empty")
+    body = _b64(json.dumps(placed, separators=(",", ":")).encode())
+    return f"{_PLACED_PREFIX}.{body}.{_mac(_derived_key(secret), f'{_PLACED_PREFIX}.{body}')}"
+
+
+def _read_placed(key: bytes, token: str) -> Placed | None:
+    """What a genuine placed token says; None for any other string."""
+    prefix, _, rest = token.partition(".")
+    body, _, mac = rest.partition(".")
+    if prefix != _PLACED_PREFIX or len(mac) != _MAC_CHARS:
+        return None
+    if not hmac.compare_digest(_octets(_mac(key, f"{prefix}.{body}")), _octets(mac)):
+        return None
+    # The MAC vouches for the body.
+    return Placed(*json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))))
+
+
 @dataclass(slots=True)
 class Claim:
     """A token in use: whose it is, and when it was or will be over."""
@@ -70,6 +117,7 @@ class Claim:
     issued_at: float
     call_control_id: str
     revoked_at: float | None = None
+    epoch: int = 0
 
 
 @dataclass
@@ -119,8 +167,15 @@ class TokenGate:
         if claim is not None and claim.call_control_id != call_control_id:
             return Admission.OTHER_CALL
         if claim is None:
+            placed = _read_placed(self._key, token)
+            if placed is not None and placed.call not in ("", call_control_id):
+                return Admission.OTHER_CALL
             self._forget_spent(now)
-            claim = self._claims[token] = Claim(self._issued_at(token) or now, call_control_id)
+            claim = self._claims[token] = Claim(
+                self._issued_at(token) or now,
+                call_control_id,
+                epoch=0 if placed is None else placed.epoch,
+            )
         claim.revoked_at = None
         self._of_call.setdefault(call_control_id, set()).add(token)
         return verdict
@@ -133,6 +188,11 @@ class TokenGate:
         """The call that a per-call token belongs to; None before one has presented it."""
         claim = self._claims.get(token or "")
         return None if claim is None else claim.call_control_id
+
+    def epoch_of(self, call_control_id: str) -> int:
+        """The highest epoch that a placed token of this live call has named; 0: none did."""
+        tokens = self._of_call.get(call_control_id, ())
+        return max((self._claims[token].epoch for token in tokens), default=0)
 
     def is_per_call(self, token: str | None) -> bool:
         """Whether it is a genuine token made for one call."""
@@ -176,14 +236,21 @@ class TokenGate:
             over = claim.revoked_at is not None and now >= claim.revoked_at
             return Admission.REVOKED if over else Admission.PER_CALL
         # Its issuer may have made it before the clock was set, or after.
+        placed = _read_placed(self._key, token)
+        ends_at = issued_at + self.unclaimed_s
+        if placed is not None:
+            ends_at = min(ends_at, placed.expires_at)
         fresh = any(
-            clock - self.unclaimed_s < issued_at <= clock + self.skew_s
+            clock < ends_at and issued_at <= clock + self.skew_s
             for clock in (now, now if wall is None else wall)
         )
         return Admission.PER_CALL if fresh and issued_at > self._floor else Admission.EXPIRED
 
     def _issued_at(self, token: str) -> float | None:
         """Unix seconds at which a genuine token was made; None for any other string."""
+        placed = _read_placed(self._key, token)
+        if placed is not None:
+            return placed.issued_at
         prefix, _, rest = token.partition(".")
         body, _, mac = rest.partition(".")
         if prefix != _PREFIX or len(body) != _BODY_CHARS or len(mac) != _MAC_CHARS:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mediaserver.tokens import Admission, TokenGate, issue
+from mediaserver.tokens import Admission, Placed, TokenGate, issue, issue_placed
 
 SECRET = "the shared secret of a test"
 NOW = 1_790_000_000.0
@@ -202,3 +202,55 @@ def test_a_clock_that_is_set_refuses_no_token(jump_s: float) -> None:
     gate.call_ended("a", now)
     assert gate.looks_valid(before, now + 9.0, wall + 9.0)
     assert gate.admit(before, "a", now + 10.0, wall + 10.0) is Admission.REVOKED
+
+
+def placed(call: str, epoch: int, expires_at: float = 1120.0, *, secret: str = "secret") -> str:
+    return issue_placed(secret, Placed(call, "node-a", epoch, 1000.0, expires_at))
+
+
+def test_a_placed_token_lets_its_call_in_anywhere() -> None:
+    """Any gate with the secret judges it alone, and learns the epoch."""
+    for gate in (TokenGate("secret"), TokenGate("secret")):
+        assert gate.epoch_of("v3:x") == 0
+        assert gate.looks_valid(placed("v3:x", 3), 1001.0)
+        assert gate.admit(placed("v3:x", 3), "v3:x", 1001.0) is Admission.PER_CALL
+        assert gate.admit(placed("v3:x", 2), "v3:x", 1001.0) is Admission.PER_CALL
+        assert gate.epoch_of("v3:x") == 3
+        assert gate.is_per_call(placed("v3:x", 3))
+
+
+def test_a_placed_token_is_of_one_call() -> None:
+    """One for a call without an id yet belongs to the first that presents it."""
+    gate = TokenGate("secret")
+    assert gate.admit(placed("v3:x", 1), "v3:y", 1001.0) is Admission.OTHER_CALL
+    dialled = placed("", 1)
+    assert gate.admit(dialled, "v3:y", 1001.0) is Admission.PER_CALL
+    assert gate.admit(dialled, "v3:z", 1001.0) is Admission.OTHER_CALL
+
+
+def test_a_placed_token_expires_unless_its_call_has_come() -> None:
+    gate = TokenGate("secret")
+    token = placed("v3:x", 1)
+    assert gate.admit(token, "v3:x", 1120.0) is Admission.EXPIRED
+    assert gate.admit(token, "v3:x", 1119.0) is Admission.PER_CALL
+    assert gate.admit(token, "v3:x", 1500.0) is Admission.PER_CALL
+    gate.call_ended("v3:x", 1500.0)
+    assert gate.admit(token, "v3:x", 1511.0) is Admission.REVOKED
+
+
+def test_a_changed_placed_token_is_nothing() -> None:
+    """Of another secret, another epoch, cut, or with another beginning."""
+    gate, token = TokenGate("secret"), placed("v3:x", 1)
+    body, mac = token.split(".")[1:]
+    other = placed("v3:x", 2).split(".")[1]
+    for bad in (
+        placed("v3:x", 1, secret="other"),
+        f"p1.{other}.{mac}",
+        f"t1.{body}.{mac}",
+        token[:-1],
+        f"p1..{mac}",
+        "p1",
+    ):
+        assert gate.admit(bad, "v3:x", 1001.0) is Admission.UNKNOWN
+    with pytest.raises(ValueError, match="empty"):
+        issue_placed("", Placed("v3:x", "a", 1, 0.0, 1.0))

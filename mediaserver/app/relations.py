@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from typing import NamedTuple, cast
 
 from mediaserver.control import RestartLimits, StreamRestarter, TelnyxClient, WebhookReceiver
@@ -18,7 +18,7 @@ from mediaserver.history.call_store import CallStore
 from mediaserver.history.recorder import CallRecorder
 from mediaserver.history.records import HangUp
 from mediaserver.logs import LimitedLog, shown
-from mediaserver.observer import CallSummary, ReportedEvent, StreamRequest
+from mediaserver.observer import CallObserver, CallSummary, ReportedEvent, StreamRequest
 
 limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
@@ -168,23 +168,52 @@ class Relations:
         """Ask for the stream that broke, as it was."""
         assert self._client is not None
         followed = self._followed.get(call_id)
-        options: StartStreamingOptions = {}
         if followed is not None and followed.request.send_mode == FORKED:
             return
+        options: StartStreamingOptions = {}
         if followed is not None:
-            request = followed.request
-            base = self._client.server.media_url
-            if request.path and base is not None:
-                options["stream_url"] = f"{base}/{request.path}"
-            options["custom_parameters"] = dict(request.matched) or None
-            options["processor"] = request.processor
-            options["processor_parameters"] = dict(request.parameters) or None
-            options["stream_bidirectional_mode"] = cast(BidirectionalMode, request.send_mode)
-            if request.send_mode == "rtp":
-                options["stream_bidirectional_codec"] = cast(BidirectionalCodec, request.send_codec)
-                rate = cast(BidirectionalRate, request.send_rate)
-                options["stream_bidirectional_sampling_rate"] = rate
+            options = options_of(followed.request, self._client.server.media_url)
         await self._client.calls.actions.start_streaming(call_id, **options)
+
+
+def options_of(request: StreamRequest, media_url: str | None) -> StartStreamingOptions:
+    """What to ask for to have such a stream again, at the server of this URL."""
+    options: StartStreamingOptions = {}
+    if request.path and media_url is not None:
+        options["stream_url"] = f"{media_url}/{request.path}"
+    options["custom_parameters"] = dict(request.matched) or None
+    options["processor"] = request.processor
+    options["processor_parameters"] = dict(request.parameters) or None
+    options["stream_bidirectional_mode"] = cast(BidirectionalMode, request.send_mode)
+    if request.send_mode == "rtp":
+        options["stream_bidirectional_codec"] = cast(BidirectionalCodec, request.send_codec)
+        rate = cast(BidirectionalRate, request.send_rate)
+        options["stream_bidirectional_sampling_rate"] = rate
+    return options
+
+
+class Followers:
+    """Several that follow the calls of a server, as one ``CallObserver``."""
+
+    def __init__(self, followers: Sequence[CallObserver]) -> None:
+        self._followers = followers
+
+    def opened(
+        self, call_id: str, request: StreamRequest, webhook: Callable[[ReportedEvent], None]
+    ) -> None:
+        """See ``CallObserver``."""
+        for each in self._followers:
+            each.opened(call_id, request, webhook)
+
+    def lost(self, call_id: str) -> None:
+        """See ``CallObserver``."""
+        for each in self._followers:
+            each.lost(call_id)
+
+    def closed(self, summary: CallSummary) -> None:
+        """See ``CallObserver``."""
+        for each in self._followers:
+            each.closed(summary)
 
 
 def _hang_up(event: Event) -> HangUp | None:

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 from mediaserver.app.generations import Generations, Handed
 from mediaserver.app.history import history_of
 from mediaserver.app.loop import loop_factory
-from mediaserver.app.relations import Relations
+from mediaserver.app.relations import Followers, Relations
 from mediaserver.app.runners import runners_for
 from mediaserver.app.signals import StopSignals
 from mediaserver.control import (
@@ -37,6 +37,7 @@ from mediaserver.monitor import access, metrics
 from mediaserver.monitor.calls import CallPages
 from mediaserver.monitor.live.pages import LivePages
 from mediaserver.monitor.static import PAGES, static_routes
+from mediaserver.observer import CallObserver
 from mediaserver.processes.systemd import notify
 from mediaserver.processors.discovery import check_importable
 from mediaserver.processors.routing import silences, told
@@ -72,6 +73,7 @@ class MediaServer:
         handed: what this process was given at its start, by systemd or by the server before it.
         make_listener: makes where connections come in, if that is no port of its own; see
             ``mediaserver.asgi``.
+        followers: told what becomes of the calls, too.
 
     Attributes:
         service: the media side: its port, calls and counters; see ``Service``.
@@ -91,6 +93,7 @@ class MediaServer:
         webhooks: WebhookReceiver | None = None,
         handed: Handed | None = None,
         make_listener: MakeListener = Listener,
+        followers: Sequence[CallObserver] = (),
     ) -> None:
         settings = settings or Settings()
         self.settings: Settings = settings
@@ -113,6 +116,7 @@ class MediaServer:
         self._generations = Generations(
             settings, handed or Handed(), self._relations, self._own_webhooks
         )
+        self._observer: CallObserver = Followers((self._generations, *followers))
         if settings.answer:
             self._answer_calls()
         self._metrics = metrics.Metrics(settings, lambda: self.service, self._own_figures)
@@ -166,7 +170,7 @@ class MediaServer:
                 self.settings,
                 routes=routes,
                 perform=self._commands,
-                observer=self._generations,
+                observer=self._observer,
                 elsewhere=self._generations.older,
                 runners=runners_for(self.settings),
                 make_listener=make_listener,
@@ -187,7 +191,7 @@ class MediaServer:
             routes=routes,
             perform=self._commands,
             encoding=encoding,
-            observer=self._generations,
+            observer=self._observer,
             elsewhere=self._generations.older,
             limits=limits,
         )

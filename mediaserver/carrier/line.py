@@ -105,6 +105,11 @@ class Line:
         return time.monotonic() - self._origin_s
 
     @property
+    def is_connected(self) -> bool:
+        """Whether it has a connection now, and is not over."""
+        return self._on_line.is_set() and not self.over.is_set()
+
+    @property
     def intake(self) -> Intake:
         """The messages of the server, and the model of Telnyx's playout that plays them."""
         return self.record.intake

@@ -23,6 +23,7 @@ COMMANDS = {
     "webhook": "check a saved webhook's signature",
     "fork": "receive forked media over UDP, or send some as Telnyx does",
     "carrier": "run the fake Telnyx's REST side alone",
+    "cluster": "many machines as one, on Ray",
     "calls": "calls that have ended, and live ones; which were bad, and why",
     "processors": "which processors there are, and why one is not available",
     "codecs": "which codecs work here, and how to get what is missing",

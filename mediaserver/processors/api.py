@@ -149,6 +149,8 @@ class Call(Protocol):
         """Values that the call's processors keep for each other; of one process.
 
         Batch processors write here what they hear. A chain in a processor host has its own.
+        The text under ``snapshot`` is what the call's next life finds in
+        ``parameters["snapshot"]``, where it moves to another node (docs/cluster.md).
         """
 
     @property

@@ -28,6 +28,7 @@ class Stop(msgspec.Struct, frozen=True):
 
     ``reason`` is ``stop`` (Telnyx said so), ``lost`` (the socket went and did not come
     back), ``hangup``, ``processor`` (one failed, and the settings end the call then),
+    ``moved`` (its stream goes on at another node of the cluster),
     ``max_call``, ``idle``, ``silent`` (of a forked call: nothing comes any more) or ``shutdown``
     (of the server).
     """

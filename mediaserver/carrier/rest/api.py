@@ -132,6 +132,10 @@ class FakeTelnyx:
         await self.webhooks.aclose()
         await self._stack.aclose()
 
+    def report_to(self, webhook_url: str) -> None:
+        """Send webhooks there from now on."""
+        self.webhook_url = webhook_url
+
     def ring(self, from_: str = "+13122010094", to: str = "+13122123456") -> PhoneCall:
         """A call comes in: send ``call.initiated``; the call waits for its first command."""
         call = self._new_call("incoming", from_, to)

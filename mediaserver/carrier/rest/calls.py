@@ -6,7 +6,7 @@ Rules (protocol.md 1.2, 3 and 4):
     ringing    answer (incoming)     answered   90018 once ended
     ringing    dialled with a stream  its socket is open, with ``connected`` only
     ringing    nobody answers        ended      the socket is cut: neither start nor stop
-    answered   streaming_start       +stream    90045 if it streams or forks
+    answered   streaming_start       +stream    90045 if it streams or forks; see Habits
     answered   fork_start            +fork      replaces a stream; 90045 if it forks
     answered   streaming_stop        -stream    90048 if there is none
     answered   fork_stop             -fork      90031 if there is none
@@ -242,6 +242,8 @@ class PhoneCall:
         self.hang_up("callee", "call_rejected")
 
     def _streaming_start(self, body: Body) -> None:
+        if self.habits.second_stream == "replace" and self.fork is None:
+            self._end_stream()
         if self.stream is not None or self.fork is not None:
             raise refuse.streaming_in_use()
         self._open_stream(body)
@@ -365,13 +367,12 @@ class PhoneCall:
             **stream_fields(body),
         )
         self._had_stream = True
-        stream = self.stream = Stream(request, self, self.habits.plan_for, is_ringing)
+        habits, patience_s = self.habits, self.habits.patience_s
+        stream = self.stream = Stream(request, self, habits.plan_for, is_ringing, patience_s)
         self._spawn(self._see_through(stream), _STREAM)
 
     async def _see_through(self, stream: Stream) -> None:
-        report = await stream.run()
-        if report is not None:
-            self.reports.append(report)
+        self.reports += await stream.run()
         if self.stream is stream:
             self.stream = None
         stream.report_end()

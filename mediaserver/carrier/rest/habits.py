@@ -29,6 +29,12 @@ class Habits:
         s_per_character: how long a character of a spoken text takes.
         file_s: length of every file that is played.
         fork_plan: what is forked, and what goes wrong with it; both tracks are.
+        second_stream: what becomes of a call whose stream is to start a second time, of which
+            nobody knows what Telnyx does: the command is refused while the call streams
+            (``refuse``); the new stream takes the place of the old one (``replace``); or as
+            ``refuse``, and a stream whose socket is lost connects again by itself
+            (``reconnect``).
+        reconnect_for_s: for so long it tries; then the stream has failed.
     """
 
     plan_for: PlanFor = default_plan
@@ -41,4 +47,11 @@ class Habits:
     transcript_every_s: float = 0.25
     s_per_character: float = 0.06
     file_s: float = 1.0
+    second_stream: Literal["refuse", "replace", "reconnect"] = "refuse"
+    reconnect_for_s: float = 1.0
     fork_plan: CallPlan = field(default_factory=lambda: CallPlan(seconds=FORK_S))
+
+    @property
+    def patience_s(self) -> float:
+        """For how long a stream whose socket is lost tries to connect again."""
+        return self.reconnect_for_s if self.second_stream == "reconnect" else 0.0

@@ -20,6 +20,9 @@ from telephony_codecs import CodecError
 SPEECH_S = 120.0
 """How long a stream's speech goes on; after it the line stays open and silent."""
 
+RECONNECT_EVERY_S = 0.1
+"""Between two tries of a stream that lost its socket."""
+
 _TRACKS: Mapping[str, Literal["inbound", "outbound", "both"]] = {
     "inbound_track": "inbound",
     "outbound_track": "outbound",
@@ -133,6 +136,7 @@ class Stream:
         owner: its call.
         plan_for: what it says and how.
         is_ringing: it is open while the call rings, and has not started.
+        reconnect_for_s: for so long it tries to connect again once its socket is lost.
         line: once it connects.
         is_stopped: its end was asked for.
     """
@@ -141,10 +145,17 @@ class Stream:
     owner: Owner = field(repr=False)
     plan_for: PlanFor = field(repr=False)
     is_ringing: bool = False
+    reconnect_for_s: float = 0.0
     line: StreamedCall | None = None
     is_stopped: bool = False
     _failure: str | None = None
     _is_unanswered: bool = False
+    _is_reported: bool = False
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it has a connection on which audio goes."""
+        return self.line is not None and self.line.is_connected and not self.is_stopped
 
     def end(self) -> None:
         """Stop it: ``stop``, close, webhook. While the call rings, the call's end does this."""
@@ -152,8 +163,27 @@ class Stream:
         if self.line is not None and not self.is_ringing:
             self.line.over.set()  # its task hangs up
 
-    async def run(self) -> CallReport | None:
-        """Connect, and talk until stopped; None without a connection."""
+    async def run(self) -> list[CallReport]:
+        """Connect, and talk until stopped; a report of each connection."""
+        reports = await self._hold()
+        loop = asyncio.get_running_loop()
+        lost_at = loop.time()
+        while self._is_lost and reports and loop.time() - lost_at < self.reconnect_for_s:
+            self._failure = None
+            again = await self._hold()
+            if again:
+                lost_at = loop.time()
+                reports += again
+            else:
+                await asyncio.sleep(RECONNECT_EVERY_S)
+        return reports
+
+    @property
+    def _is_lost(self) -> bool:
+        return self._failure is not None and not self.is_stopped and self.owner.state != "ended"
+
+    async def _hold(self) -> list[CallReport]:
+        """One connection, to its end; nothing where there is none."""
         try:
             line = self.line = StreamedCall(self.request, self.plan_for(self.request))
             line.is_ringing = line.is_ringing or self.is_ringing
@@ -162,12 +192,12 @@ class Stream:
                     await self._talk(line)
             if not self.is_stopped and line.record.close_code != 1000:
                 self._failure = "closed"
-            return line.report()
+            return [line.report()]
         except CONNECT_ERRORS as error:
             self._failure = no_connection(error)
         except (PlanError, CodecError) as error:
             self._failure = str(error)
-        return None
+        return []
 
     def report_end(self) -> None:
         """Send the one webhook about its end; none if it never began."""
@@ -201,7 +231,9 @@ class Stream:
 
     async def _talk(self, line: StreamedCall) -> None:
         self.owner.tell(f"streams to {shown_url(self.request.url)}")
-        self.owner.report("streaming.started", stream_url=self.request.url)
+        if not self._is_reported:
+            self.owner.report("streaming.started", stream_url=self.request.url)
+        self._is_reported = True
         if not self.is_stopped:
             await line.speak()
             await line.over.wait()

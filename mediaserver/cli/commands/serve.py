@@ -23,7 +23,7 @@ limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 LOOK_EVERY_S = 0.2
 
 # What is set by flags, by the settings' names; everything else by file or environment.
-_FLAGS = (
+FLAGS = (
     "host",
     "port",
     "tls_cert",
@@ -82,7 +82,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="call this server from the browser: a page on loopback with a microphone and keys",
     )
     phone_command.add_port(parser, "--phone-port")
-    add_flags(parser, LOADER, _FLAGS)
+    add_flags(parser, LOADER, FLAGS)
     add_key_file(parser)
     parser.set_defaults(run=run)
 

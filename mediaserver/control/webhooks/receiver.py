@@ -62,8 +62,9 @@ class WebhookReceiver:
 
     Attributes:
         counts: deliveries by what became of them: ``accepted``, ``duplicate``, ``unsigned``,
-            ``version_1``, ``malformed``, ``wrong_method``, ``too_big``, ``unread``, ``busy``;
-            ``handler_failed`` beside them.
+            ``version_1``, ``malformed``, ``wrong_method``, ``too_big``, ``unread``, ``busy``,
+            ``forwarded`` (by another server, see ``receive_forwarded``); ``handler_failed``
+            beside them.
         figures: how long answers took.
 
     Raises:
@@ -96,7 +97,7 @@ class WebhookReceiver:
         self._clock, self._wall_clock = clock, wall_clock
         self._steady_clock = SteadyClock(wall_clock, clock)
         self._told: set[str] = set()
-        self._takes: Callable[[Event], bool] | None = None
+        self._takers: list[Callable[[Event], bool]] = []
 
     def on(self, event_type: str) -> Callable[[AnyHandler], AnyHandler]:
         """Register a handler, plain or async, for one type of event, or ``"*"`` for all."""
@@ -126,8 +127,17 @@ class WebhookReceiver:
         self._calls.detach(call_control_id, callback)
 
     def forward_to(self, takes: Callable[[Event], bool]) -> None:
-        """Ask ``takes`` before each event is dispatched; one that it took is not, here."""
-        self._takes = takes
+        """Ask ``takes`` before each event is dispatched; one that it took is not, here.
+
+        Who came first is asked first.
+        """
+        self._takers.append(takes)
+
+    def receive_forwarded(self, event: Event) -> bool:
+        """Whether an event that another server has verified is new here: then dispatch it."""
+        is_new = self._seen.is_new(event.id, self._clock(), self._wall_clock())
+        self.counts["forwarded" if is_new else "duplicate"] += 1
+        return is_new
 
     def verify(self, headers: Headers, body: bytes, now: float) -> None:
         """Return if a delivery is Telnyx's and fresh; see ``Verifier.verify``."""
@@ -141,7 +151,7 @@ class WebhookReceiver:
 
     def dispatch(self, event: Event) -> None:
         """Hand an event to its call at once, and to every handler in a task of its own."""
-        if self._takes is not None and self._takes(event):
+        if any(takes(event) for takes in self._takers):
             return
         for callback in self._calls.callbacks(event, self._clock()):
             self._call_back(callback, event)

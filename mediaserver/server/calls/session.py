@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 from mediaserver.media.playout import PlayoutSink
-from mediaserver.observer import CallSummary, ReportedEvent
+from mediaserver.observer import MOVED, CallSummary, ReportedEvent
 from mediaserver.processors.api import Event, Reconnected, Webhook
 from mediaserver.server.calls.audio.alarm import Alarm
 from mediaserver.server.calls.audio.formats import Formats
@@ -229,6 +229,8 @@ class Session:
         elif event.event_type == "call.hangup":
             self.is_hung_up = True
             self.end("hangup")
+        elif event.event_type == MOVED:
+            self.end("moved")
         elif (event.event_type, True) in (
             ("streaming.stopped", self.line is None),
             ("call.fork.stopped", self.is_listen_only),

@@ -11,6 +11,9 @@ import msgspec
 from mediaserver.figures.figures import Measured
 from mediaserver.server.calls.registry import CallRegistry
 
+SNAPSHOT = "snapshot"
+"""What a call's processors keep in ``call.state`` for its next life, at another node."""
+
 Answers = Mapping[str, Callable[[str], bytes]]
 
 
@@ -32,4 +35,9 @@ def answers_of(calls: CallRegistry) -> Answers:
         sessions = calls.sessions.values()
         return msgspec.msgpack.encode([(each.phase, calls.summary_of(each)) for each in sessions])
 
-    return {"figures": figures, "calls": live_calls}
+    def snapshots(_: str) -> bytes:
+        kept = ((each.call_id, each.state.get(SNAPSHOT)) for each in calls.sessions.values())
+        found = {call: text for call, text in kept if isinstance(text, str)}
+        return msgspec.msgpack.encode(found)
+
+    return {"figures": figures, "calls": live_calls, "snapshots": snapshots}

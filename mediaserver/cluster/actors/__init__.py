@@ -1,0 +1,1 @@
+"""What of the cluster runs in Ray, and how it is asked: the directory, each node's agent."""
