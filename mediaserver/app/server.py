@@ -98,12 +98,8 @@ class MediaServer:
         settings = settings or Settings()
         self.settings: Settings = settings
         self.client: TelnyxClient | None = client_from(settings)
-        self.webhooks = webhooks
-        self._own_webhooks: WebhookReceiver | None = None
-        if settings.public_keys and webhooks is None:
-            self.webhooks = self._own_webhooks = WebhookReceiver(
-                key.strip() for key in settings.public_keys.split(",") if key.strip()
-            )
+        self._own_webhooks = _receiver(settings) if webhooks is None else None
+        self.webhooks: WebhookReceiver | None = webhooks or self._own_webhooks
         store = CallStore(Path(settings.state_file)) if settings.state_file else None
         self._history = history_of(settings, self._count)
         self._relations = Relations(
@@ -331,6 +327,12 @@ async def _first(*waits: Coroutine[Any, Any, object]) -> None:
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         task.cancel()
+
+
+def _receiver(settings: Settings) -> WebhookReceiver | None:
+    if not settings.public_keys:
+        return None
+    return WebhookReceiver(key.strip() for key in settings.public_keys.split(",") if key.strip())
 
 
 def _restart_limits(settings: Settings) -> RestartLimits | None:

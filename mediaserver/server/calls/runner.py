@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any, Protocol
@@ -19,11 +19,11 @@ from mediaserver.interrupts import is_operators
 from mediaserver.logs import LimitedLog, shown
 from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Event, Stop
-from mediaserver.processors.chain import Budget, Chain, FilterStage, Stage
-from mediaserver.processors.spec import Spec
+from mediaserver.processors.chain import Budget, Chain, FilterStage
 from mediaserver.server.calls.event_hub import EventHub
 from mediaserver.server.calls.selection import Chosen
 from mediaserver.server.calls.view import CallView
+from mediaserver.server.calls.views.batches import Batches
 from mediaserver.server.calls.views.others import Neighbour, Neighbours
 from mediaserver.server.calls.views.viewed import ViewedCall
 from mediaserver.server.calls.watching.load import RunnerLoad
@@ -93,29 +93,6 @@ class Runner(Protocol):
 
     async def close(self) -> None:
         """Cancel the handlers that are left, and wait until they have ended."""
-
-
-class Batches(Protocol):
-    """The batch processors of a process."""
-
-    def start(self) -> None:
-        """Make those that the settings name ready.
-
-        Raises:
-            ConfigurationError: one cannot be made.
-        """
-
-    def join(
-        self,
-        view: CallView,
-        spec: Spec,
-        parameters: Mapping[str, Any],
-        failed: Callable[[BaseException], None],
-    ) -> Stage:
-        """Have a call heard; the stage that takes its frames."""
-
-    def close(self) -> None:
-        """End their threads."""
 
 
 class Runners(Protocol):

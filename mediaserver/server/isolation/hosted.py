@@ -16,8 +16,9 @@ from mediaserver.media.frames import Frame
 from mediaserver.processors.parameters import from_call
 from mediaserver.processors.spec import Spec
 from mediaserver.server.calls.hangups import ControlEncoding
-from mediaserver.server.calls.runner import Batches, InlineRunner
+from mediaserver.server.calls.runner import InlineRunner
 from mediaserver.server.calls.selection import Chosen, load
+from mediaserver.server.calls.views.batches import Batches
 from mediaserver.server.calls.views.others import Neighbours
 from mediaserver.server.calls.watching.blame import Culprit, LoopWatch
 from mediaserver.server.isolation import messages

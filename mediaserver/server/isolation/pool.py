@@ -18,8 +18,9 @@ from mediaserver.processes.child import END_WITHIN_S, ChildKind, ChildLimits, Ch
 from mediaserver.processes.memory import resident_bytes
 from mediaserver.processes.supervisor import Supervisor
 from mediaserver.server.calls.hangups import ControlEncoding
-from mediaserver.server.calls.runner import Batches, InlineRunner, Runner
+from mediaserver.server.calls.runner import InlineRunner, Runner
 from mediaserver.server.calls.selection import Chosen
+from mediaserver.server.calls.views.batches import Batches
 from mediaserver.server.calls.views.others import Neighbours
 from mediaserver.server.isolation import messages
 from mediaserver.server.isolation.host import HostProcess

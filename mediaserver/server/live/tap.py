@@ -13,6 +13,7 @@ import numpy as np
 
 from mediaserver.media.frames import Frame, Int16Array
 from mediaserver.media.playout import Playout
+from mediaserver.media.playout.ledger import Ledger
 from mediaserver.processors.api import Event
 from mediaserver.server.calls.session import Session
 from mediaserver.server.live.events import event_of
@@ -103,6 +104,9 @@ class CallTap:
         self._playout.listen_no_more(self)
 
     # What the call brings.
+
+    def playing(self, ledger: Ledger) -> None:
+        """See ``Listener``: what waits is read from the playout."""
 
     def _came(self, frame: Frame) -> None:
         if frame.track == "inbound":
