@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import wave
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mediaserver.afterwards.pending import PENDING
 from mediaserver.app import MediaServer
 from mediaserver.carrier import CallPlan, CallReport, place_call
 from mediaserver.carrier.plan import Audio, speech
 from mediaserver.media.frames import Int16Array
 from mediaserver.processors.builtin.recording.sidecar import Sidecar, decode_sidecar
+from mediaserver.processors.builtin.recording.tape import WRITING
 from mediaserver.settings import ProcessorSetting, Settings
 from tests.processors.builtin.recording import recordbots
+from tests.server.watching import soon
 
 BOTS = recordbots.__file__
 
@@ -103,3 +107,31 @@ async def test_layouts_hold_the_same(tmp_path: Path) -> None:
     await recorded(folder, "pauses", plan, isolate=False, layout="mono", format="flac")
     assert only_sidecar(folder).files == ("t.flac",)
     assert {path.name for path in folder.iterdir()} == {"t.flac", "t.json"}
+
+
+async def test_a_disk_that_stands_still_holds_up_no_call(tmp_path: Path) -> None:
+    """Calls are carried to their end meanwhile; when it moves again nothing is missing."""
+    moves = threading.Event()
+    WRITING.put(lambda: moves.wait(60.0) and None)
+    chain = (
+        ProcessorSetting("record", {"directory": str(tmp_path), "layout": "tracks"}),
+        ProcessorSetting("echo"),
+    )
+    settings = Settings(
+        port=0, processors=chain, handler_grace_s=0.2, backlog_ms=30_000, catch_up=False
+    )
+    async with MediaServer(settings) as server:
+        report = await place_call(server.url, CallPlan(seconds=1.5, call_control_id="s"))
+        assert (report.lost, report.close_code) == (0, 1000)
+        await soon(lambda: server.service.n_calls == 0, 20.0)
+        assert PENDING.n == 1
+        assert not written(tmp_path)
+        moves.set()
+        await soon(lambda: PENDING.n == 0, 20.0)
+    assert written(tmp_path) == ["s-heard.wav", "s-inbound.wav", "s.json"]
+    samples, _ = read(tmp_path / "s-inbound.wav")
+    assert len(samples) == pytest.approx(1.5 * 8000, abs=160)
+
+
+def written(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
