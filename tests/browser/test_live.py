@@ -6,6 +6,10 @@ import asyncio
 import time
 from pathlib import Path
 
+import pytest
+
+pytest.importorskip("playwright", reason="needs the Python package playwright")
+
 from playwright.async_api import Browser, Page, Route, expect
 
 from mediaserver.carrier import CallPlan, FakeCall

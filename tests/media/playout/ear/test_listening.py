@@ -93,3 +93,18 @@ def test_a_codecs_own_delay_is_part_of_the_time() -> None:
     playout.listen(Times(), lambda: 2.0)
     playout.play(np.zeros(320, np.int16), 16000, 2.0)
     assert told == [2.0 + encoder.delay_samples / 16000]
+
+def test_one_of_several_listens_no_more() -> None:
+    """The others do, whether they began before it or behind it."""
+    heard = [Heard(), Heard(), Heard()]
+    playout = Playout(codec("PCMU").encoder(), Sink(), lead_s=None)
+    for each in heard:
+        playout.listen(each, lambda: 3.0)
+    playout.listen_no_more(heard[1])
+    playout.listen_no_more(Heard())
+    playout.play(np.ones(8000, np.int16), 8000, 3.0)
+    assert [bool(each.pieces) for each in heard] == [True, False, True]
+    for each in heard:
+        playout.listen_no_more(each)
+    playout.clear(3.5)
+    assert [each.cleared_at for each in heard] == [[], [], []]
