@@ -46,7 +46,7 @@ __all__ = [
     "WebhookReported",
 ]
 
-VERSION = 7
+VERSION = 8
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):

@@ -20,8 +20,8 @@ from mediaserver.server.workers.messages import Setup
 from mediaserver.settings import ProcessorSetting, RouteSetting, Settings
 from mediaserver.tokens import Admission
 
-# Every message as it goes over the channel in version 7. A change here wants a new VERSION.
-VERSION = 7
+# Every message as it goes over the channel in version 8. A change here wants a new VERSION.
+VERSION = 8
 REQUEST = StreamRequest("PCMU", 8000, "rtp", None, {"p": "v"}, "support", {"bot": "sales"})
 SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
     (
@@ -92,8 +92,8 @@ SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
         },
     ),
     (
-        messages.Load(2, True, 4096),
-        {"type": "Load", "n_quiet": 2, "is_late": True, "host_bytes": 4096},
+        messages.Load(2, True, 4096, 1),
+        {"type": "Load", "n_quiet": 2, "is_late": True, "host_bytes": 4096, "n_left": 1},
     ),
     (messages.SocketClosed(), {"type": "SocketClosed"}),
     (
