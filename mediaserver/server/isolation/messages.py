@@ -22,7 +22,7 @@ from mediaserver.server.calls.watching.load import RunnerLoad
 
 __all__ = ["Failed", "Heartbeat", "Hello", "Ready", "Shutdown"]
 
-VERSION = 2
+VERSION = 3
 
 MESSAGE, FRAME, LIVE, PLAY, FEED = range(5)
 """Kinds of packets."""

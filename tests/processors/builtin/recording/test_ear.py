@@ -43,10 +43,10 @@ MOSTLY_ALIKE = {"OPUS": 0.92, "AMR-WB": 0.85}
 # The server's encoder begins anew behind a clear, and the far end's decoder does not: half a
 # second is then no better.
 BEHIND_CLEAR = {"OPUS": 0.4, "AMR-WB": 0.2, "G722": 0.2}
-SECONDS = 5.0
+SECONDS = 3.6 if N <= 8 else 5.0
 CODECS = ("PCMU", "PCMA", "G722", "OPUS", "L16", "AMR-WB")
 LEFT_WITHIN_S = 0.06
-STALL = (1.5, 1.2)
+STALL = (1.0, 1.2)
 
 Floats = npt.NDArray[np.float64]
 
@@ -94,7 +94,9 @@ def plan_of(n: int) -> CallPlan:
         linger_s=0.0,
         hang_up_at_s=SECONDS + dice.uniform(0.1, 0.5),
         faults=faults,
-        reconnect_at_s=dice.uniform(2.0, 3.5) if n % 3 == 1 and not faults.stall else None,
+        reconnect_at_s=SECONDS * dice.uniform(0.4, 0.65)
+        if n % 3 == 1 and not faults.stall
+        else None,
         call_control_id=f"v3:ear-{n}",
         seed=n,
     )

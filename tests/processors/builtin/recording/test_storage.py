@@ -127,7 +127,7 @@ async def test_a_drain_waits_for_uploads(
             await soon(lambda: server.service.n_calls == 0, 10.0)
             server.service.drain()
             drained = asyncio.create_task(server.service.drained())
-            await asyncio.wait({drained}, timeout=1.0)
+            await asyncio.wait({drained}, timeout=0.5)
             assert not drained.done()
             found.slow.set()
             await asyncio.wait_for(drained, 30.0)
