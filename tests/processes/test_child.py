@@ -276,7 +276,7 @@ async def test_secrets_are_withheld(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_withheld_variables_are_those_of_the_settings() -> None:
     """A secret that is renamed must not slip through."""
-    secrets = {"api_key", "auth_token", "admin_token", "public_keys"}
+    secrets = {"api_key", "auth_token", "admin_token", "listen_token", "public_keys"}
     names = {LOADER.prefix + name.upper() for name in secrets} | set(LOADER.aliases.values())
     assert names == SECRETS
 

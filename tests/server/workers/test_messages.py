@@ -156,6 +156,7 @@ def test_settings_come_as_they_are_but_for_secrets() -> None:
         api_key="KEY-canary",
         auth_token="token-canary",
         admin_token="admin-canary",
+        listen_token="listener-canary",
         public_keys="public-canary",
         workers=2,
         log_config={"formatters": {"f": {"()": Voice, "gains": (1.0,)}}},
@@ -164,7 +165,7 @@ def test_settings_come_as_they_are_but_for_secrets() -> None:
     assert b"canary" not in sent
     setup = msgspec.msgpack.decode(sent, type=Setup)
     assert (setup.index, setup.beat_s, setup.has_client) == (1, 0.5, True)
-    gone = dict.fromkeys(("api_key", "auth_token", "admin_token", "public_keys"))
+    gone = dict.fromkeys(("api_key", "auth_token", "admin_token", "listen_token", "public_keys"))
     assert setup.whole_settings() == msgspec.structs.replace(settings, **gone)
 
 
