@@ -105,7 +105,10 @@ def measure(args: argparse.Namespace) -> command.Report:
     except (BenchError, OSError) as error:
         raise Failed(str(error)) from error
     if n_up < args.calls or tally.wrong or tally.problems:
-        raise Failed(f"{n_up} of {args.calls} calls are up; {dict(tally.problems)}")
+        raise Failed(
+            f"{n_up} of {args.calls} calls are up, {tally.refused} were refused;"
+            f" {dict(tally.problems)}"
+        )
     return {
         "machine": about,
         "calls": args.calls,
