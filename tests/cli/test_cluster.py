@@ -24,8 +24,9 @@ without_ray = pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is in
         ["demo"],
         ["agent", "--name", "a"],
         ["serve", "--name", "a"],
+        [],
     ],
-    ids=lambda words: words[0],
+    ids=lambda words: "".join(words[:1]),
 )
 def test_without_ray_it_says_in_one_line_what_to_install(
     words: list[str], capsys: pytest.CaptureFixture[str]

@@ -17,12 +17,13 @@ from typing import Any
 
 from mediaserver.cluster.actors import engine
 
-# Ray's own: how soon it knows that a node is gone, and that all are on loopback.
+# Ray's own: how soon it knows that a node is gone (5 s: a shared machine is slow), and that all
+# is on loopback.
 RAY_ENVIRONMENT = {
     "RAY_health_check_initial_delay_ms": "0",
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "500",
-    "RAY_health_check_failure_threshold": "3",
+    "RAY_health_check_failure_threshold": "10",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "error",

@@ -23,8 +23,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     """Add the command."""
     parser = commands.add_parser("cluster", help="many machines as one, on Ray")
     words = parser.add_subparsers(
-        dest="word", required=True, metavar="WORD", parser_class=type(parser)
+        dest="word", required=False, metavar="WORD", parser_class=type(parser)
     )
+    parser.set_defaults(run=_checked(_name_a_word))
     _agent(words.add_parser("agent", help="join a machine and its media server to the cluster"))
     _serve(words.add_parser("serve", help="run a media server that an agent can adopt"))
     _status(words.add_parser("status", help="the nodes, their calls, how many nodes are wanted"))
@@ -34,6 +35,10 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     demo = words.add_parser("demo", help="three nodes on this machine, one of which is killed")
     demo.add_argument("--calls", type=int, default=12, help="how many calls (12)")
     demo.set_defaults(run=_checked(_run_demo))
+
+
+def _name_a_word(_: argparse.Namespace) -> int:
+    raise ConfigurationError("which word? (see mediaserver cluster --help)")
 
 
 def _checked(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
