@@ -94,6 +94,7 @@ def test_a_codecs_own_delay_is_part_of_the_time() -> None:
     playout.play(np.zeros(320, np.int16), 16000, 2.0)
     assert told == [2.0 + encoder.delay_samples / 16000]
 
+
 def test_one_of_several_listens_no_more() -> None:
     """The others do, whether they began before it or behind it."""
     heard = [Heard(), Heard(), Heard()]
