@@ -62,11 +62,11 @@ class Served:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
-        self._is_told = number == signal.SIGTERM
+        self._is_told = True
         self._process.send_signal(number)
 
     def end(self) -> int:
-        """Terminate it, unless it was told before: a second signal is another word; its code."""
+        """Terminate it, unless a signal ends it already: a second one is another word; its code."""
         if not self._is_told:
             self._process.terminate()
         try:
@@ -75,6 +75,8 @@ class Served:
             self._process.kill()
             code = self._process.wait()
         self._reader.join(WITHIN_S)
+        # Else whoever stands in for it is there still; to close what is read would wait for that.
+        assert not self._reader.is_alive(), self.lines
         assert self._process.stderr is not None
         self._process.stderr.close()
         return code
