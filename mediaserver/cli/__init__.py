@@ -1,4 +1,4 @@
-"""The command line; prints and exits nowhere else."""
+"""The command line; no other package prints or exits."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Telnyx's call control over REST, and its webhooks; names are imported when asked for.
+"""Telnyx's call control over REST, and its webhooks; each name is imported on first use.
 
-A worker reads events and errors, and must not load an HTTP client and a web framework for it.
+A worker needs only the events and errors, and must not load an HTTP client and a web framework.
 """
 
 from __future__ import annotations

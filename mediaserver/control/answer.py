@@ -1,7 +1,7 @@
 """``serve --answer``: an incoming call is answered with a stream to our server.
 
-``answer`` has no field for the rate, for a token and for custom parameters. Where one of them
-is wanted the call is answered first, and its stream is started by a second command.
+``answer`` has no fields for the rate, a token or custom parameters. If one of them is needed, the
+call is answered without a stream, and a second command starts the stream.
 
 Source: protocol.md 1.4, 2 and 3.
 """

@@ -1,6 +1,7 @@
-"""Commands, their results, events and errors as octets, for another process of the program.
+"""Encodes commands, results, events and errors as octets, for another process of the program.
 
-What comes out is equal to what went in. Light to import: a worker does, and has no client.
+Decoding gives values equal to those that were encoded. This module is light to import, because a
+worker, which has no control client, imports it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What can go wrong with a command: our caller's fault, Telnyx's answer, or the way there."""
+"""Errors of commands: a wrong argument, an error answer from Telnyx, or a network failure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class InvalidFieldError(ControlError, ValueError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One entry of Telnyx's list of errors, as far as it was filled."""
+    """One entry of Telnyx's list of errors; fields that Telnyx left out are empty."""
 
     code: str = ""
     title: str = ""
@@ -99,7 +99,7 @@ class ApiError(ControlError):
 
 
 class BadRequestError(ApiError):
-    """Any other answer below 500: this client and Telnyx disagree about the request."""
+    """Any other error answer below 500: Telnyx did not accept the request."""
 
 
 class AuthenticationError(ApiError):
@@ -127,7 +127,7 @@ class ServerError(ApiError):
 
 
 class NetworkError(ControlError):
-    """No answer was had from Telnyx; whether the command was carried out is unknown.
+    """Telnyx did not answer; whether the command was carried out is unknown.
 
     Attributes:
         reason: what the network said, without addresses of ours or secrets.
@@ -150,7 +150,7 @@ class CommandTimeoutError(NetworkError):
 
 
 class UnreadableReplyError(ControlError):
-    """Telnyx took the command, but its answer does not hold what the command is for."""
+    """Telnyx accepted the command, but its answer lacks the value that is needed from it."""
 
 
 _BY_STATUS: dict[int, type[ApiError]] = {

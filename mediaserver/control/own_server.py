@@ -1,9 +1,9 @@
-"""Where a call's audio is to go: our own server's URLs, and what they tell it.
+"""The URLs of our own server, to which a call's audio is streamed, and the values sent with them.
 
-The outbound codec and rate, the processor and a token travel with the stream, so that a
-stream needs no second setting on the server: as custom parameters where the command takes
-them, else in the URL. A ``stream_url`` on another host than ``public_url`` is not ours: it
-is left alone and told nothing.
+The stream itself carries the outbound codec and rate, the processor and a token, so that they need
+not be set on the server as well. They are custom parameters if the command has a field for those,
+else a part of the URL. A ``stream_url`` on another host than ``public_url`` is not our server: it
+is sent as it is, without these values.
 """
 
 from __future__ import annotations

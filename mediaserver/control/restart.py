@@ -4,15 +4,15 @@ Rules of one call, in ``RestartPlan``:
 
     state      event                       next
     running    streaming.failed            waiting (back-off)
-    running    socket lost                 waiting (grace, then back-off counts from there)
-    waiting    streaming.failed            waiting, without what is left of the grace
+    running    socket lost                 waiting (grace, and after it the back-off)
+    waiting    streaming.failed            waiting (the rest of the grace is skipped)
     waiting    connected                   running
     waiting    due, tries left             running, the stream is started
     waiting    due, no tries left          over (gave up)
     any        stopped, hung up            over
     over       anything                    over
 
-A stream that ran for ``stable_s`` has earned its tries back.
+When a stream has run for ``stable_s``, its count of tries starts at 0 again.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _IN_USE, _START_FAILED = "90045", "90046"
 
 @dataclass(frozen=True)
 class RestartLimits:
-    """How stubborn a restart is.
+    """How often and how fast a stream is restarted.
 
     Attributes:
-        grace_s: how long the carrier has to reconnect a lost socket by itself.
-        max_tries: starts in a row that may fail.
-        base_s: longest wait before the first; it doubles with each.
-        cap_s: longest wait before any.
+        grace_s: how long Telnyx has to reconnect a lost socket by itself.
+        max_tries: how many starts in a row may fail.
+        base_s: the longest wait before the first start; it doubles with each.
+        cap_s: the longest wait before any start.
         stable_s: a stream that ran this long was a success.
     """
 
@@ -123,10 +123,10 @@ class StreamRestarter:
 
     Args:
         restart: issues streaming_start for a call.
-        limits: how stubborn to be.
-        given_up: told the id of a call whose stream will not be started any more.
-        is_ours: whether a stream that failed led to this server; a call that nobody has
-            watched is then watched from its failure on.
+        limits: how often and how fast to restart.
+        given_up: called with the id of a call whose stream will not be restarted any more.
+        is_ours: whether a failed stream went to this server. If so, its call is watched from
+            then on, even if it was not before.
         max_calls: calls watched at most; further ones are not restarted.
         clock: monotonic seconds.
         sleep: waits.

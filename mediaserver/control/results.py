@@ -1,4 +1,4 @@
-"""What a command has come to. Light to import: a worker does, and has no client."""
+"""The result of a command. Light to import, because workers, which have no client, do so."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class ActionResult:
     Attributes:
         command_id: of the command.
         result: Telnyx's word, "ok".
-        was_already_so: there was nothing left to do: stopped, hung up, transcribed already.
+        was_already_so: nothing was left to do: already stopped, hung up or transcribed.
     """
 
     command_id: str

@@ -1,4 +1,4 @@
-"""What may be asked for of calls, as it is written in a flag or in a URL."""
+"""Parses the filters for lists of calls, as they are given in flags or in a URL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = ("live", "bad", "last", "limit", "before")
 
 
 class WrongQuestionError(MediaServerError):
-    """What was asked for cannot be understood; the text says what can."""
+    """A filter cannot be understood; the text says what is allowed."""
 
 
 def query_of(asked: Mapping[str, str]) -> Query:

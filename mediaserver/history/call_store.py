@@ -1,7 +1,8 @@
-"""The calls that are live, in a file: a server that was killed learns which it has lost.
+"""Keeps the live calls in a file, so that after a crash the server knows which ones it lost.
 
-SQLite, written by a thread of its own; a server that ends in order leaves no call in it. What
-cannot be written, as on a full disk, is said once and written with the next call that can be.
+The file is SQLite, and a thread of its own writes it. A server that ends in order leaves no call in
+it. If a change cannot be written, for example on a full disk, this is logged once, and the change
+is written with the next one that succeeds.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def open_sqlite(path: Path, schema: str) -> sqlite3.Connection:
 
 
 class Health:
-    """Says once that a file cannot be written, and once that it can again.
+    """Logs once that a file cannot be written, and once that it can be written again.
 
     Args:
         what: the file, in words: ``the state file calls.db``.

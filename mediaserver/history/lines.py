@@ -1,8 +1,8 @@
 """Records of calls as JSON lines, one file after the other.
 
-``calls.jsonl`` is written; when it has its share of the size, or is old enough, it becomes
-``calls.jsonl.1``, that one ``.2``, and so on; the last one goes. A call whose webhooks came late
-has a second line, which counts.
+Records are appended to ``calls.jsonl``. When that file is large or old enough, it is renamed to
+``calls.jsonl.1``, the former ``.1`` to ``.2``, and so on; the last one is deleted. If webhooks come
+after a call's record was written, a second line is written, which replaces the first.
 """
 
 from __future__ import annotations

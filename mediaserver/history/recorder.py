@@ -25,9 +25,9 @@ class _Known:
 
     Attributes:
         touched_at: monotonic seconds of the last news.
-        opened_at: unix seconds of its first socket; None: none lives.
-        request: how its stream was asked for.
-        record: of its last stream that has ended.
+        opened_at: unix seconds of its first socket; None: the call is not live.
+        request: the options with which its stream was requested.
+        record: the record of its last stream that has ended.
     """
 
     def __init__(self) -> None:
@@ -40,10 +40,10 @@ class _Known:
 
 
 class CallRecorder:
-    """Makes a record of each call that ends, and completes it by what Telnyx reports later.
+    """Makes a record of each call that ends, and adds what Telnyx reports later.
 
     Args:
-        put: takes a record; one of the same key takes the earlier one's place.
+        put: stores a record; it replaces an earlier one with the same key.
         numbers: how telephone numbers are kept.
     """
 

@@ -40,15 +40,15 @@ class HangUp(msgspec.Struct, frozen=True, omit_defaults=True):
 class CallRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An ended call.
 
-    A later record of the same ``key`` takes the place of an earlier one: webhooks come behind
-    the end of a call's media.
+    A later record with the same ``key`` replaces an earlier one, because webhooks may come after
+    the call's media has ended.
 
     Attributes:
-        summary: its facts and figures, with the numbers as they may be kept.
+        summary: its facts and figures, with telephone numbers only as the settings allow.
         ended_at: unix seconds.
-        bad: its troubles in words, by name; empty: it was a good one.
-        webhooks: those that came about it, the first hundred.
-        hang_up: what ``call.hangup`` said; None: it did not come.
+        bad: a text for each of its troubles, by the trouble's name; empty for a good call.
+        webhooks: the webhooks about it, the first hundred.
+        hang_up: what the webhook ``call.hangup`` said; None: there was none.
     """
 
     summary: CallSummary

@@ -35,15 +35,15 @@ class Limits(NamedTuple):
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """Which records, the newest first.
+    """Which records are asked for; the newest come first.
 
     Attributes:
-        since: that ended at this unix second, or later.
-        before: that stand before this ``CallRecord.place``: the next page.
-        call_id: of this call only.
-        only_bad: with a trouble only.
-        trouble: with this trouble only.
-        limit: at most so many.
+        since: only calls that ended at this unix second, or later.
+        before: only records older than this ``CallRecord.place``, for the next page.
+        call_id: only this call.
+        only_bad: only calls with a trouble.
+        trouble: only calls with this trouble.
+        limit: how many records at most.
     """
 
     since: float = 0.0

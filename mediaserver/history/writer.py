@@ -29,10 +29,10 @@ CLOSE_WITHIN_S = 5.0
 
 
 class HistoryWriter:
-    """Writes records, and lets old ones go.
+    """Writes records, and deletes old ones.
 
-    What cannot be written is tried again every few seconds, and with each new record; what is
-    too much is lost, and counted.
+    If records cannot be written, this is tried again every few seconds and with each new record.
+    If too many are waiting, further ones are lost, and counted.
 
     Args:
         path: the file.

@@ -1,1 +1,1 @@
-"""What whoever runs the server may look at, and who may look."""
+"""The admin pages for whoever runs the server, and who may see them."""

@@ -1,9 +1,9 @@
-"""Who may see the admin pages: figures, calls, and what may be done to them.
+"""Who may use the admin pages: metrics, the lists of calls, hanging up a call.
 
     admin_token   admin_port   the pages are
     no            no           not there (404)
     yes           no           on the media port, with the token
-    no            yes          on the second port, for whoever reaches it; not for web pages
+    no            yes          on the second port, for everybody, but not for other sites' pages
     yes           yes          on the second port, with the token
 
 The token comes as `Authorization: Bearer TOKEN`. `listen_token` opens them as well; and it alone
@@ -33,14 +33,14 @@ limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 
 class Guarded(BaseRoute):
-    """A route for those who may see it: the others get 401, or 403 where a web page asks.
+    """A route with access control: a request without a right token gets 401.
 
     Args:
         inner: the route.
-        tokens: one of them must be presented; empty: nobody may. None: nothing is asked for, but
-            a request that a web page of another site makes in the browser of somebody who reaches
-            this port is refused.
-        count: counts what is refused.
+        tokens: a request must present one of them; empty: nobody may use the route. None: no
+            token is needed; but a request that a web page of another site makes, in the browser
+            of somebody who can reach this port, gets 403.
+        count: counts refused requests.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The figures of all processes that carry calls, or did: their sums never fall. Pure."""
+"""Adds up the figures of all processes, also of those that have ended: no sum falls. Pure."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from mediaserver.figures.figures import Figures, Measured, total
 
 
 class Gathered:
-    """What processes said last, those that are gone as well.
+    """Keeps the last answer of each process, also of those that have ended.
 
-    A process says all it has measured since it began. So what one said last stays true when it
-    does not answer once, and when it has died; what it measured behind that is lost with it.
+    Each answer covers all that the process has measured since it began. So the last answer is
+    still right when the process misses a question or dies. What it measured after its last answer
+    is lost if it dies.
     """
 
     def __init__(self) -> None:

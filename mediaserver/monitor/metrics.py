@@ -1,7 +1,7 @@
 """``/metrics``: counters and figures of all processes, in the text format of Prometheus.
 
-The library's own way to add up several processes keeps files, also of those that died. So the
-processes are asked here, by ``Service.ask``, and what they answer is written out.
+``prometheus_client`` can add up several processes, but it does so through files, which stay behind
+when a process dies. So this module asks the processes (``Service.ask``) and writes their answers.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Metrics:
     Args:
         settings: see ``Settings``.
         service: the media side.
-        own: what this process has measured beside it: webhooks, commands.
+        own: figures of this process that are not the service's: webhooks, commands.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ def text_of(families: Iterable[Metric]) -> bytes:
 
 
 class _Families:
-    """What a registry asks."""
+    """A collector for Prometheus's registry, which gives these families of metrics."""
 
     def __init__(self, families: list[Metric]) -> None:
         self._families = families

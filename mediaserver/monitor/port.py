@@ -22,7 +22,7 @@ AGAIN_S = 0.2
 
 
 class HttpPort:
-    """Listens, and serves what is not for the media port.
+    """Listens on its own port, and serves routes that are not to be on the media port.
 
     **Call ``start``; then ``port`` is known; at the end call ``close``.**
 
@@ -30,7 +30,7 @@ class HttpPort:
         app: answers the requests.
         host: address to listen on.
         port: TCP port; 0 takes a free one.
-        is_open: whoever reaches it is answered.
+        is_open: it answers without a token; a warning is logged if other machines can reach it.
     """
 
     def __init__(self, app: Starlette, host: str, port: int, *, is_open: bool) -> None:
@@ -73,7 +73,7 @@ class HttpPort:
         return ConfigurationError(f"admin_port: cannot listen on {where}: {text}")
 
     async def _listen_later(self) -> None:
-        limited.info("admin port", "the admin port %d is still another process's", self._wanted)
+        limited.info("admin port", "another process still has the admin port %d", self._wanted)
         while self._server is None:
             await asyncio.sleep(AGAIN_S)
             with contextlib.suppress(OSError):

@@ -38,9 +38,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         nargs="?",
         const="yes",
         metavar="TROUBLE",
-        help=f"those with a trouble, or with this one: {', '.join(TROUBLES)}",
+        help=f"bad calls only, or those with this trouble: {', '.join(TROUBLES)}",
     )
-    parser.add_argument("--id", metavar="ID", help="this one, whole")
+    parser.add_argument("--id", metavar="ID", help="this call, with all its details")
     parser.add_argument(
         "--limit", default=str(DEFAULT_LIMIT), metavar="N", help="at most so many (default: 100)"
     )
@@ -51,7 +51,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--url",
         metavar="URL",
-        help="ask the server whose admin pages are there; with --live the default is the one of"
+        help="ask a running server; URL is that of its admin pages; with --live its default is from"
         " the settings; the token is the setting admin_token",
     )
     parser.add_argument("--config", type=Path, metavar="F.toml", help="settings by their names")

@@ -38,11 +38,11 @@ class CarrierSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         answer_after: how long a number rings.
         speech: how long a stream speaks.
         ring: one call comes in at once.
-        webhook_ca: file of an authority that vouches for a receiver behind https, beside the
-            public ones or those of ``SSL_CERT_FILE``.
+        webhook_ca: file with the CA certificate of an https receiver, in addition to the public
+            CAs or those of ``SSL_CERT_FILE``.
         webhook_copies: how often each webhook is delivered.
-        webhook_delay: how late webhooks are.
-        webhook_scatter: how much later still, at most, by chance.
+        webhook_delay: by how much each webhook is delayed.
+        webhook_scatter: the largest random delay on top of that.
     """
 
     host: Text = "127.0.0.1"

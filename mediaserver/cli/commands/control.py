@@ -46,7 +46,7 @@ def _whole_or_text(text: str) -> int | str:
 
 
 class _JsonText(str):
-    """What was typed where JSON is wanted; read when all else has been."""
+    """The JSON text of a flag; it is parsed after all other flags have been read."""
 
 
 _KINDS: Mapping[str, dict[str, Any]] = {

@@ -40,7 +40,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--processor",
         action="append",
         metavar="NAME",
-        help="as of serve; what plays gets an error, as a fork has no way back",
+        help="as in serve; a processor that plays gets an error, as a fork cannot send audio",
     )
     add_flags(listen, LOADER, _FLAGS)
     listen.set_defaults(run=_listen, api_key_file=None)
@@ -50,8 +50,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _add_send(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rx", metavar="udp:IP:PORT", help="where what Telnyx receives goes")
-    parser.add_argument("--tx", metavar="udp:IP:PORT", help="where what it sends goes")
+    parser.add_argument("--rx", metavar="udp:IP:PORT", help="for the audio Telnyx receives")
+    parser.add_argument("--tx", metavar="udp:IP:PORT", help="for the audio Telnyx sends")
     parser.add_argument(
         "--target", metavar="udp:IP:PORT", help="the old form: both, with STREP headers"
     )

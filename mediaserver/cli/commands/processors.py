@@ -1,4 +1,4 @@
-"""``mediaserver processors``: what is available, where it runs, and why not."""
+"""``mediaserver processors``: which processors there are, where each runs, or why it cannot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "name", nargs="*", help="these as well: module:attribute, file.py:attribute"
     )
-    parser.add_argument("--config", type=Path, metavar="F.toml", help="and those of these settings")
+    parser.add_argument("--config", type=Path, metavar="F.toml", help="also those of this file")
     parser.set_defaults(run=run, set_by_flags=())
 
 

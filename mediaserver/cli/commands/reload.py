@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             answers.bind(address)
         except OSError as exc:
-            raise ConfigurationError(f"another reload of process {pid} is waited for") from exc
+            raise ConfigurationError(f"another `reload` of process {pid} is running") from exc
         try:
             outcome = _outcome(pid, answers, args.within)
         finally:
@@ -71,7 +71,7 @@ def _outcome(pid: int, answers: socket.socket, within_s: float) -> str:
         with contextlib.suppress(TimeoutError):
             return answers.recv(65536).decode()
         _signal(pid, 0)
-    return f"process {pid} has not said within {within_s:g} s what came of it"
+    return f"process {pid} did not report the outcome within {within_s:g} s"
 
 
 def _signal(pid: int, number: int) -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """Any event; the class of all whose type has none of its own.
+    """Base of all events, and the class of every event whose type has no class of its own.
 
     Attributes:
         id: unique; a repeated delivery has the same.
@@ -56,7 +56,7 @@ class ForkStopped(Event, frozen=True, kw_only=True):
 
 
 class StreamingStarted(Event, frozen=True, kw_only=True):
-    """Telnyx has begun to stream; races with the socket."""
+    """Telnyx has begun to stream; may come before or after the stream's socket."""
 
     stream_url: str | None = None
 

@@ -27,7 +27,7 @@ T = TypeVar("T")
 class Command:
     """One command on its way: the same body, and so the same ``command_id``, on every try.
 
-    Without a body it is a question, which changes nothing.
+    Without a body it is a GET request, which changes nothing.
     """
 
     path: str
@@ -54,7 +54,7 @@ class Commander:
     Args:
         transport: sends one try.
         policy: deadlines and retries.
-        secrets: what no error may show, though an answer may quote it.
+        secrets: texts that no error may show; Telnyx's answer may quote them.
         clock: monotonic seconds.
         sleep: waits between tries.
         draw: jitter, in [0, 1).

@@ -1,8 +1,8 @@
-"""The configuration of a transcription, told apart by its engine.
+"""The configuration of a transcription, which depends on its engine.
 
-The configuration names its engine a second time, inside: left out, it is filled in. Engines
-that are not in the table, and unknown keys of engines whose list is not closed, are sent as
-they are, with one warning: Telnyx adds engines faster than this table can grow.
+The configuration must repeat the engine's name; if that is left out, it is filled in. An engine
+that is not in the table is sent as it is, with a warning, and so is an unknown key of an engine
+that may have further ones: Telnyx adds engines faster than this table can grow.
 
 Source: protocol.md 3, transcription_start.
 """
@@ -53,7 +53,7 @@ class SpeechContext(TypedDict, total=False):
 
 
 class GoogleConfig(TypedDict, total=False):
-    """Of the engines Google and A."""
+    """Configuration of the engines ``Google`` and ``A``."""
 
     transcription_engine: Literal["Google", "A"]
     language: str
@@ -69,7 +69,7 @@ class GoogleConfig(TypedDict, total=False):
 
 
 class TelnyxConfig(TypedDict, total=False):
-    """Of the engines Telnyx and B."""
+    """Configuration of the engines ``Telnyx`` and ``B``."""
 
     transcription_engine: Literal["Telnyx", "B"]
     language: str
@@ -77,7 +77,10 @@ class TelnyxConfig(TypedDict, total=False):
 
 
 class DeepgramConfig(TypedDict, total=False):
-    """Of Deepgram; ``transcription_model`` is required; hints: nova-2, keyterms: nova-3."""
+    """Of Deepgram; ``transcription_model`` is required.
+
+    ``hints`` are for model nova-2 only, ``keyterms`` for nova-3 only.
+    """
 
     transcription_engine: Literal["Deepgram", "deepgram/nova-2", "deepgram/nova-3"]
     transcription_model: DeepgramModel
@@ -110,10 +113,10 @@ class _Config:
     """What one engine takes.
 
     Attributes:
-        rules: by key.
+        rules: the rule of each key.
         required: keys that must be there.
-        is_open: unknown keys pass, with a warning.
-        inner: what may stand for the engine's name inside.
+        is_open: unknown keys are allowed, with a warning.
+        inner: other names that the configuration itself may have for the engine.
     """
 
     rules: Rules

@@ -1,9 +1,9 @@
-"""When a command is tried again, and after how long: pure, the wait is only computed.
+"""Whether a command is tried again, and after how long. Pure: it computes, and does not wait.
 
 Rules: 408, 409, 429, 5xx and network errors are tried again with exponential back-off and
 full jitter. No try starts later than 50 s after the first, because Telnyx knows a repeated
-``command_id`` for about 60 s. A wait asked for by Telnyx is kept or, if it is too long, the
-error is final at once. ``dial`` is repeated only where the first one surely had no effect.
+``command_id`` for about 60 s. If Telnyx asks for a wait, the next try comes no earlier; if that
+is too long, the error is final at once. ``dial`` is tried again only if it surely had no effect.
 
 Source: protocol.md 3.
 """
@@ -27,7 +27,7 @@ class RetryPolicy:
     """How patient a client is.
 
     Attributes:
-        deadline_s: a command is over, one way or the other, this long after it began.
+        deadline_s: a command succeeds or fails at the latest this long after it began.
         try_s: time limit of one try.
         max_tries: tries in all, the first included.
         base_s: the longest wait after the first try; it doubles with each.

@@ -1,8 +1,8 @@
-"""The stream a command asks for: safe defaults for a bot, and what our server is told.
+"""The stream fields of a command: safe defaults for a bot, and the values for our server.
 
-Telnyx's own defaults make a bot mute: mode ``mp3`` drops raw audio without a word and
-target legs ``opposite`` plays to a leg that is not there. So rtp, ``self`` and an explicit
-rate are sent unless the user says otherwise.
+With Telnyx's own defaults nobody hears the bot. Mode ``mp3`` drops raw audio without an error, and
+target legs ``opposite`` plays to a leg that does not exist. So mode ``rtp``, target legs ``self``
+and an explicit rate are sent unless the user sets others.
 
 Source: protocol.md 2, 3 and 6.
 """
@@ -61,9 +61,9 @@ _TELNYX_RATE_HZ = 8000
 class StreamOptions(CommonOptions, total=False):
     """What every command that opens a stream takes.
 
-    ``stream_url`` defaults to our server's, from ``public_url``. ``processor`` names one that
-    the server knows, ``processor_parameters`` fill it. ``stream_bidirectional_mode=None`` asks
-    for a stream that only listens.
+    The default of ``stream_url`` is our server's, made from ``public_url``. ``processor`` names a
+    processor that the server knows, ``processor_parameters`` are its parameters. With
+    ``stream_bidirectional_mode=None`` the stream only listens.
     """
 
     stream_url: str | None
@@ -96,7 +96,7 @@ class AnswerOptions(_SetUpOptions, total=False):
 
 
 class RatedStreamOptions(StreamOptions, total=False):
-    """What ``start_streaming`` and ``dial`` take beyond that."""
+    """What ``start_streaming`` and ``dial`` take beyond ``StreamOptions``."""
 
     stream_bidirectional_sampling_rate: BidirectionalRate | None
     stream_auth_token: str | None
@@ -111,7 +111,7 @@ class StartStreamingOptions(RatedStreamOptions, total=False):
 
 
 class AnswerIncomingOptions(AnswerOptions, StartStreamingOptions, total=False):
-    """What ``answer_incoming`` takes: of both commands."""
+    """What ``answer_incoming`` takes: the options of ``answer`` and of ``start_streaming``."""
 
 
 class DialOptions(_SetUpOptions, RatedStreamOptions, total=False):

@@ -1,8 +1,8 @@
-"""One try of a command: an HTTP request that nobody can cut short.
+"""One try of a command: an HTTP request that is never cancelled half-way.
 
-Cancelling an httpx call at the wrong moment loses a connection of its pool for good. So
-every request runs in a task of its own that is never cancelled while the client lives; a
-caller who is cancelled or out of time just stops waiting for it.
+If an httpx call is cancelled at the wrong moment, its pool loses a connection for good. So every
+request runs in a task of its own, which is not cancelled before the client is closed. Code that is
+cancelled, or has no time left, just stops waiting for the task.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class _Try:
 
 
 class Transport:
-    """Sends requests over a pool that stays whole whatever happens to its users.
+    """Sends requests over a connection pool, which loses no connection if its users are cancelled.
 
     Args:
         http: the pool; closed with the transport.
-        max_at_once: requests under way at most; others wait, and are dropped unsent if
-            nobody waits for them any more.
+        max_at_once: how many requests may run at once. Others wait; if meanwhile nobody waits for
+            one any more, it is not sent.
     """
 
     def __init__(self, http: httpx.AsyncClient, *, max_at_once: int) -> None:

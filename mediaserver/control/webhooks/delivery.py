@@ -16,9 +16,10 @@ Callback = Callable[[Event], None]
 
 
 class SeenIds:
-    """Ids seen within a time; what was signed before the forgotten ones is not new either.
+    """Remembers event ids for some time, so that no event is accepted twice.
 
-    So nothing passes twice, however the clock is set by which a delivery is fresh.
+    An event that was signed no later than a forgotten one counts as seen, too. So a replay is
+    refused even if somebody sets the clock by which deliveries are checked for freshness.
 
     Args:
         keep_s: how long an id is remembered.
@@ -52,16 +53,16 @@ class SeenIds:
 
 
 class CallEvents:
-    """Joins events with live calls, whichever comes first.
+    """Brings events to live calls, even if an event comes before its call.
 
-    Events of a call that nobody has attached to yet are kept and handed over, in the order in
-    which they came, to the first who does.
+    Events of a call that nobody has attached to are kept. The first one to attach gets them, in
+    the order in which they came.
 
     Args:
         keep_s: how long an event waits for its call.
-        max_calls: calls waited for at most; the longest waiting goes first.
-        max_events: events kept per call; the oldest goes first.
-        max_legs: legs whose call is remembered; the oldest go first.
+        max_calls: for how many calls events are kept; the one kept longest is dropped first.
+        max_events: how many events are kept per call; the oldest is dropped first.
+        max_legs: for how many legs the call is remembered; the oldest is dropped first.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
 """Whether a webhook is Telnyx's: Ed25519 over the exact bytes that came. Pure.
 
-Refused before any arithmetic: a header missing or there twice, a timestamp that is not plain
-digits or more than 300 s off, a signature that is not the one canonical base64 of 64 octets.
+Before the signature is checked, a webhook is refused if a header is missing or comes twice, if
+the timestamp is not plain digits or is more than 300 s off, or if the signature is not the
+canonical base64 of 64 octets.
 
 Source: protocol.md 4.
 """
@@ -49,7 +50,7 @@ class Verifier:
         tolerance_s: how far the timestamp may be off, either way.
 
     Raises:
-        ConfigurationError: no key, or one that is none.
+        ConfigurationError: there is no key, or one of them is not a valid key.
     """
 
     def __init__(self, public_keys: Iterable[str], *, tolerance_s: float = 300.0) -> None:

@@ -1,5 +1,5 @@
-"""Processors in processes of their own: what they do there harms no other host's calls.
+"""Runs processors in processes of their own, where they cannot harm calls of other processes.
 
-``runner`` stands in a call's session where the inline runner would; ``hosted`` runs that same
-inline runner in a *processor host*, a child process, on a remote view of the call.
+``runner`` takes the place of the inline runner in a call's session. ``hosted`` runs the same inline
+runner in a *processor host*, which is a child process, on an object that stands for the call there.
 """

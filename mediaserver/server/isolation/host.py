@@ -34,15 +34,15 @@ class HostProcess:
 
     Args:
         number: of this host.
-        lost: told once that it is gone.
+        lost: called once, when the host is gone.
 
     Attributes:
-        name: what it is called in the log.
-        alone: it takes no more than one call.
-        tainted: something of a former call still runs in it: it takes no new ones.
+        name: its name in the log.
+        alone: it takes one call only.
+        tainted: a handler of an ended call still runs in it, so it takes no new calls.
         pid: its process id, once it is known.
-        shared_bytes: of its memory, what it has from its spawner.
-        theirs: its end of the link, for whoever starts the process.
+        shared_bytes: how much of its memory it shares with its spawner.
+        theirs: the host's end of the link, to be given to the process when it is started.
     """
 
     def __init__(self, number: int, lost: Callable[[HostProcess], None]) -> None:

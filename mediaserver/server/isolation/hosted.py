@@ -44,10 +44,10 @@ class ProcessorHost:
 
     Args:
         end: this side of the link.
-        settings: with the processors by their numbers.
-        specs: the processors found, by their names.
-        control: encodes and reads what goes to and comes from the control client.
-        batches: hear the calls of this host together.
+        settings: list the processors; messages name one by its number there.
+        specs: the processors that were found, by name.
+        control: encodes requests to the control client, and decodes its answers.
+        batches: the batch processors, which get the audio of all calls of this host.
     """
 
     def __init__(

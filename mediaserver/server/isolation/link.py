@@ -1,10 +1,10 @@
-"""The way between a carrier of calls and one processor host: audio and commands, in order.
+"""The link between a process that carries calls and one processor host: audio and messages.
 
-Packets over a Unix socket pair. What is sent during one turn of the loop goes out together;
-samples travel as they lie in memory.
+It sends packets, in order, over a Unix socket pair. All packets of one iteration of the event loop
+are written together. Samples are sent as they are in memory.
 
-A packet is a head (length of what follows, kind, number of the call), then its content, filled
-up to a multiple of 8 octets so that arrays in it are aligned.
+A packet has a head (length of what follows, kind, number of the call) and a content, which is
+padded to a multiple of 8 octets so that arrays in it are aligned.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PADDING = (b"", *(bytes(n) for n in range(1, 8)))
 
 
 class PacketTooLongError(MediaServerError):
-    """What was to go over a link is longer than any packet may be.
+    """A message is longer than a packet of the link may be.
 
     Attributes:
         n_bytes: how long it is.

@@ -1,8 +1,9 @@
-"""What a carrier of calls, a spawner of processor hosts, and the hosts say to each other.
+"""Messages between a process that carries calls, its spawner, and the processor hosts.
 
-Audio travels as packets of its own kinds (``FRAME``, ``LIVE``, ``PLAY``, ``FEED``); all else is
-a tagged struct in MessagePack, in a packet of kind ``MESSAGE``. All three are of one program
-and one version: a host is forked from the spawner that its carrier has started and greeted.
+Audio is sent in packets of its own kinds (``FRAME``, ``LIVE``, ``PLAY``, ``FEED``). Everything else
+is a tagged struct in MessagePack, in a packet of kind ``MESSAGE``. All three are of one program and
+one version: the process that carries calls starts its spawner and checks the version in ``Hello``;
+hosts are forked from that spawner.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class SpawnHost(msgspec.Struct, frozen=True, tag=True):
 
 
 class KillHost(msgspec.Struct, frozen=True, tag=True):
-    """To the spawner: kill a host; first, where it ``hangs``, have it say in which line."""
+    """To the spawner: kill a host; if it ``hangs``, first have it log the line it hangs in."""
 
     host: int
     hangs: bool = False
@@ -129,7 +130,7 @@ class CloseCall(msgspec.Struct, frozen=True, tag=True):
 
 
 class PlayNews(msgspec.Struct, frozen=True, tag=True):
-    """How a play or mark fares."""
+    """The state of a play or mark."""
 
     play: int
     state: PlayState
@@ -154,9 +155,9 @@ class Reply(msgspec.Struct, frozen=True, tag=True):
 
     Attributes:
         request: its number.
-        result: of ``perform``: encoded by the control client's room.
-        error: of the control client, encoded by its room.
-        problem: the server's settings do not allow it.
+        result: the result; that of ``perform`` is encoded by ``control.encoding``.
+        error: an error of the control client, encoded in the same way.
+        problem: why this server does not carry out the request.
     """
 
     request: int
@@ -230,7 +231,7 @@ class WantHangUp(msgspec.Struct, frozen=True, tag=True):
 
 
 class StartSource(msgspec.Struct, frozen=True, tag=True):
-    """A play whose samples come on demand; or, of a ``clip``, all at once."""
+    """Start a play whose samples are pulled chunk by chunk; those of a ``clip``, all at once."""
 
     play: int
     rate: int
@@ -240,7 +241,7 @@ class StartSource(msgspec.Struct, frozen=True, tag=True):
 
 
 class SourceEnded(msgspec.Struct, frozen=True, tag=True):
-    """A play's source has no more; it ``failed`` with that text, where there is one."""
+    """A play's source has ended; if it failed, ``failed`` says why."""
 
     play: int
     failed: str | None = None

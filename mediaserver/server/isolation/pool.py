@@ -43,10 +43,10 @@ class HostPool:
 
     Args:
         settings: see ``Settings``.
-        control: encodes and reads what goes to and comes from the control client.
-        batches: hear calls together, in this process.
-        beat_s: between two heartbeats of the spawner.
-        worker: number of the worker that this process is, for the log of its hosts.
+        control: encodes requests to the control client, and decodes its answers.
+        batches: the batch processors of this process.
+        beat_s: seconds between two heartbeats of the spawner.
+        worker: this process's number if it is a worker, for the log of its hosts.
 
     Raises:
         ConfigurationError: another process cannot be given these settings.

@@ -36,7 +36,7 @@ OF_TAPS = (Beep, Interrupted, RecordingPaused, RecordingResumed, SpeechStarted, 
 
 
 class RemoteInbound:
-    """What is known here of the decoder in the server's process."""
+    """What the host knows of the call's decoder, which is in the server's process."""
 
     l16_byte_order: Literal["little", "big"] | None = None
 
@@ -47,11 +47,11 @@ class RemoteCall:
     **Call ``begin`` once; then ``run`` for each frame and ``received`` for each message.**
 
     Args:
-        link: the way there.
-        number: the call's number on it.
+        link: to the server's process.
+        number: the call's number on the link.
         opened: what is known of the call.
         runner: runs its chain.
-        control: encodes and reads what goes to and comes from the control client.
+        control: encodes requests to the control client, and decodes its answers.
         done: called once nothing of the call is left here.
     """
 

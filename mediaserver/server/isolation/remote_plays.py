@@ -57,7 +57,7 @@ LET_GO_WITHIN_S = 1.0
 
 
 class RemotePlay:
-    """A play or mark whose truth is in the server's process; a ``Play`` and a ``Mark``."""
+    """Stands for a play or mark that is in the server's process; a ``Play`` and a ``Mark``."""
 
     def __init__(self, number: int, cancel: Callable[[int], None], seconds: float = 0.0) -> None:
         self.number = number

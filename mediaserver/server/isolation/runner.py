@@ -64,16 +64,16 @@ Place = Callable[[bool], Host]
 class IsolatedRunner:
     """Has the chain of one call run in a processor host; a ``Runner``.
 
-    Its *taps* run here, inline.
+    Its *taps* run in this process, inline.
 
     Args:
-        place: finds a host for the call; alone there, where asked for.
+        place: finds a host for the call; with True, one that has no other call.
         taps: runs the taps.
         names: of the whole chain, in order.
-        chain: the isolated processors, by their number in the settings.
-        outside: what the call set for them.
-        settings: how the loss of a host is answered.
-        control: encodes and reads what goes to and comes from the control client.
+        chain: the isolated processors, as numbers in the settings.
+        outside: the parameters that the call has set for them.
+        settings: what happens when a host is lost.
+        control: encodes requests to the control client, and decodes its answers.
     """
 
     def __init__(

@@ -18,9 +18,10 @@ class HostSetup(msgspec.Struct, frozen=True, tag=True):
     """The first message to a spawner.
 
     Attributes:
-        beat_s: between two of its heartbeats.
-        settings: without the secrets that only the server needs, nor the key for numbers: users'
-            code may look at all that is there. What would be a hash is masked.
+        beat_s: seconds between two of its heartbeats.
+        settings: without the secrets that only the server needs, because users' code can read
+            everything here. The key for hashing telephone numbers is left out, too: numbers that
+            the server would log as a hash are masked here.
         worker: number of the worker that carries the calls, for the log.
     """
 

@@ -1,7 +1,7 @@
-"""The process that processor hosts are forked from: it has loaded all they need, and no more.
+"""The process that processor hosts are forked from: it has loaded what they need, and no more.
 
-It has one thread and no event loop, so that a fork of it is a whole process. A host starts in
-a few milliseconds, and shares the memory of what was loaded until it writes there.
+It has one thread and no event loop, so that a fork copies all of it. A host starts in a few
+milliseconds, and shares the loaded memory with the spawner until it writes there.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class Spawner:
 
     Args:
         end: this side of the channel.
-        memory_bytes: what a host may have resident.
-        grace_s: how long hosts may outlive the other side.
-        host_main: runs a host, by its number, its end of its link, and the real stderr for its
-            log, to its end; called in the new process.
+        memory_bytes: how much resident memory a host may have.
+        grace_s: how long hosts may outlive the process at the other end.
+        host_main: runs a host until it ends; called in the new process with the host's number, its
+            end of the link, and the real stderr for its log.
     """
 
     def __init__(

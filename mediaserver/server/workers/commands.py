@@ -25,10 +25,10 @@ ANSWER_WITHIN_S = 40.0
 
 
 class CommandRequests:
-    """The worker's side: its requests, each of which ends.
+    """The worker's side: sends requests; each ends with a result or an error.
 
     Args:
-        send: sends a request, and the word that nobody waits for one any more.
+        send: sends a request, or the message that nobody waits for one any more.
         encoding: of arguments, results and errors.
     """
 
@@ -95,7 +95,7 @@ class CommandAnswers:
     """The parent's side: carries requests out.
 
     Args:
-        perform: carries out a command, and refuses one that there is not.
+        perform: carries out a command; refuses one that does not exist.
         encoding: of arguments, results and errors.
     """
 

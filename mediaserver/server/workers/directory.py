@@ -1,16 +1,16 @@
 """Which worker has which call.
 
-A call stays with its worker while it lives there or a socket of it is on its way there, so
-that a second socket of it comes to the same session. Of one call:
+A call stays with its worker while it is live there, or while one of its sockets is being handed
+over to it. So a second socket of the call comes to the same session. The entry of one call:
 
     event                       entry
-    a socket is handed over     made, or kept; one more on its way
-    the hand-over is done       one less on its way
+    a socket is handed over     made, or kept; one more socket pending
+    the hand-over is done       one socket less pending
     the call has opened         live
     the call is over            not live
-    its worker is gone          not live; what was on its way has another worker
+    its worker is gone          not live; pending sockets go to another worker
 
-An entry that is not live, and has nothing on its way, goes.
+An entry that is not live and has no pending socket is removed.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class PlacedCall:
     Attributes:
         call_id: its id.
         worker: who has it.
-        n_pending: sockets of it on their way there.
-        is_live: it was reported opened, and not over.
-        is_lost: it has no socket.
+        n_pending: how many of its sockets are being handed over to the worker.
+        is_live: the worker has reported that it opened, and not that it is over.
+        is_lost: it has lost its socket, and has no new one yet.
     """
 
     def __init__(self, call_id: str, worker: WorkerProcess, count: Callable[[str], None]) -> None:
@@ -52,8 +52,8 @@ class Directory:
     """All calls of the workers.
 
     Args:
-        count: told what is to be counted.
-        gone: told the id of a call of which nothing is left.
+        count: called with the name of a counter to add one to.
+        gone: called with the id of a call whose entry was removed.
     """
 
     def __init__(self, count: Callable[[str], None], gone: Callable[[str], None]) -> None:

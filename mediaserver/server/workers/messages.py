@@ -1,7 +1,7 @@
-"""What a server and its workers say to each other, beside what all children say.
+"""Messages between a server and its workers, in addition to those of all child processes.
 
-Whoever changes a message that is there raises ``VERSION``: the code may be replaced under a
-server that runs, and its next worker is then of the new code.
+If you change an existing message, raise ``VERSION``: the code may be replaced while a server runs,
+and the next worker it starts then runs the new code.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
 class HandOver(msgspec.Struct, frozen=True, tag=True):
     """To a worker, with the socket: a stream whose ``start`` was just read.
 
-    It is not the worker's yet: while it was silent, another one may have got it. So it asks
-    by ``Claim``, and touches the socket once ``Claimed`` says that it is its own.
+    The socket is not the worker's yet: if the worker was silent, another one may have got it. So
+    the worker sends ``Claim``, and uses the socket only after a ``Claimed`` has granted it.
 
     Attributes:
         number: of this message.
@@ -167,8 +167,8 @@ class Commanded(msgspec.Struct, frozen=True, tag=True):
 
     Attributes:
         request: its number.
-        result: what it has come to, encoded by the control client's room.
-        error: why it failed, encoded there; None: it did not.
+        result: its result, encoded by ``control.encoding``.
+        error: why it failed, encoded in the same way; None: it succeeded.
     """
 
     request: int
@@ -177,11 +177,11 @@ class Commanded(msgspec.Struct, frozen=True, tag=True):
 
 
 class Query(msgspec.Struct, frozen=True, tag=True):
-    """To a worker: say what it knows by this word; a ``QueryAnswer`` of the same number answers.
+    """To a worker: a question; the answer is a ``QueryAnswer`` with the same number.
 
     Attributes:
         number: of the question.
-        what: a word of the worker's ``answers``.
+        what: the word that says what is asked for; see ``answers_of``.
         argument: for a word that takes one.
     """
 
@@ -198,7 +198,7 @@ class QueryAnswer(msgspec.Struct, frozen=True, tag=True):
 
 
 class Claim(msgspec.Struct, frozen=True, tag=True):
-    """From a worker: it has a ``HandOver`` and its socket, and could go on with it."""
+    """From a worker: it has a ``HandOver``, and asks whether it may have the socket."""
 
     number: int
 
@@ -223,7 +223,7 @@ class SocketLost(msgspec.Struct, frozen=True, tag=True):
 
 
 class CallClosed(msgspec.Struct, frozen=True, tag=True):
-    """From a worker: a session has ended; ``over``: no newer one of the call lives."""
+    """From a worker: a session has ended; ``over``: the call has no newer live session."""
 
     summary: CallSummary
     over: bool
@@ -239,7 +239,7 @@ class SocketClosed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Command(msgspec.Struct, frozen=True, tag=True):
-    """From a worker: command a call by REST; a ``Commanded`` of the same number answers.
+    """From a worker: send a REST command for a call; ``Commanded`` answers with the same number.
 
     Attributes:
         request: its number.
@@ -261,11 +261,11 @@ class Abandoned(msgspec.Struct, frozen=True, tag=True):
 
 
 class Load(msgspec.Struct, frozen=True, tag=True):
-    """From a worker, when it changes: how it stands.
+    """From a worker, whenever it changes: its load.
 
     Attributes:
-        n_quiet: so many of its calls have brought no media for a while.
-        is_late: its event loop is later than new calls should find it.
+        n_quiet: how many of its calls have brought no media for a while.
+        is_late: its event loop is too late for new calls.
         host_bytes: memory of its processor hosts; only where there is a limit.
         n_left: things left to do behind calls that have ended.
     """

@@ -1,7 +1,8 @@
 """Sockets on their way to workers, until one has taken them.
 
-A worker that is silent cannot be told to leave a socket alone, and may go on at any time. So
-a socket is nobody's until a worker asks for it: the answer is given here, once. Of one socket:
+A silent worker cannot be told that a socket is no longer its own, and may go on at any time. So a
+socket belongs to no worker until one asks for it, and only one of them is told yes. The states of
+one socket:
 
     state    event                                            next
     sent     its worker asks for it                           taken: the worker's alone
@@ -57,7 +58,7 @@ class Parcel:
 
 
 class Placement:
-    """Gives sockets to workers, and to another one where the first does not take them.
+    """Gives each socket to a worker; if that one does not take it, to another one.
 
     Args:
         workers: where they may go.

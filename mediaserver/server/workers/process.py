@@ -40,10 +40,10 @@ class WorkerProcess(ChildProcess):
 
     Attributes:
         calls: ids of its calls, live or on their way.
-        n_sockets: media connections it has, or will have.
-        n_pending: of these, on their way.
-        n_quiet: of its calls, the ones that brought no media for a while.
-        is_late: its event loop is later than new calls should find it.
+        n_sockets: how many media connections it has, including those being handed over.
+        n_pending: how many of these are still being handed over.
+        n_quiet: how many of its calls have brought no media for a while.
+        is_late: its event loop is too late for new calls.
         host_bytes: memory of its processor hosts, where that is limited.
         n_left: things left to do behind calls that have ended.
 
@@ -131,7 +131,7 @@ class WorkerProcess(ChildProcess):
 
 
 class WorkersOwner(Protocol):
-    """Who works with the workers."""
+    """What the owner of the workers must provide."""
 
     def message_received(self, worker: WorkerProcess, message: Any) -> None:
         """A worker says something."""
@@ -147,10 +147,10 @@ class WorkerSupervisor(Supervisor[WorkerProcess]):
     """Keeps ``settings.workers`` worker processes running.
 
     Args:
-        settings: what they serve with, and how many.
-        owner: hears of them.
-        limits: how patient to be.
-        has_client: their commands are carried out.
+        settings: the workers' settings, and how many workers there are.
+        owner: is told what they send and when one ends.
+        limits: time limits for workers: heartbeats, silence, start, restart.
+        has_client: there is a control client, so that workers' commands can be carried out.
 
     Raises:
         ConfigurationError: another process cannot be given these settings.

@@ -1,7 +1,7 @@
 """The media service over several processes: this one listens, its workers carry the calls.
 
-What must be one for all is here: the address, HTTP, tokens, the number of calls, and which
-worker has which call.
+This process has what all workers share: the address, HTTP, tokens, the number of calls, and the
+directory of which worker has which call.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class MultiProcessService(ServiceBase):
         settings: see ``Settings``; at least two workers.
         routes: further HTTP routes on the same port.
         perform: commands a phone call by REST; None where there is no control client.
-        encoding: of its arguments, results and errors, for workers; comes with it.
+        encoding: for its arguments, results and errors; required together with ``perform``.
         observer: told of calls that open, lose their socket, and close.
-        limits: how patient to be with workers.
+        limits: time limits for workers: heartbeats, silence, start, restart.
         elsewhere: calls that older generations have.
 
     Attributes:
-        counters: what happened how often, here and in all workers, as of their last beat.
+        counters: counts of this process and of all workers, as of their last heartbeats.
 
     Raises:
         ConfigurationError: a setting cannot be used, or there are no workers on this system.

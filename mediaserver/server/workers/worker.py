@@ -93,8 +93,8 @@ class Worker:
     Args:
         setup: the parent's first message.
         end: this side of the channel.
-        control: encodes and reads what goes to and comes from the parent's control client.
-        runners_for: what makes the runners of its calls, by the settings.
+        control: encodes requests to the parent's control client, and decodes its answers.
+        runners_for: gives what makes the runners of its calls; called with the settings.
 
     Raises:
         ConfigurationError: a setting or a processor cannot be used here.
@@ -282,7 +282,7 @@ class Worker:
             _close(fd)
             return
         if fd is None:
-            text = "call %s: its socket did not get here: too many are open"
+            text = "call %s: its socket was lost on the way here: too many open files"
             limited.error("sockets lost", text, shown(land.call_id), call=land.call_id)
             self.count("refused_no_descriptor")
             self._report(HandedOver(land.call_id))

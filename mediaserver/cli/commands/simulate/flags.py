@@ -35,13 +35,13 @@ class Moment(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """One ``--say`` or ``--press``, read.
+    """One parsed ``--say`` or ``--press``.
 
     Attributes:
         flag: as it was written.
-        moment: when.
-        file: what is said; None: the shipped speech.
-        keys: what is pressed; empty: it is said.
+        moment: when it is said or pressed.
+        file: the audio to say; None: the speech that comes with the package.
+        keys: the keys to press; empty if something is said instead.
     """
 
     flag: str
@@ -60,8 +60,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--max-late", type=_ms, default=100.0, metavar="MS",
-        help="exit code 3 if more than 1 %% of the messages are sent later, as this machine is "
-        "too slow",
+        help="exit code 3 if more than 1 %% of the messages are sent later than this: the machine "
+        "is too slow",
     )  # fmt: skip
     parser.add_argument("--record", type=Path, metavar="DIR", help="write what came back as WAV")
     parser.add_argument(
@@ -112,7 +112,7 @@ def _add_turns(group: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     group.add_argument(
         "--quiet", type=_seconds, default=1.0, metavar="S",
-        help="silence: the bot was heard and is quiet for so long",
+        help="for WHEN silence: how long the bot must be quiet after it was heard",
     )  # fmt: skip
     group.add_argument(
         "--expect-hangup", action="store_true", help="a call fails unless the bot hangs up"

@@ -1,7 +1,7 @@
-"""The calls spread over processes: one of them has time for some hundred calls.
+"""Spreads the calls over processes: one process has time for about a hundred calls.
 
-Each process takes every n-th call and sends its reports back whole, with all their times, so
-that the percentiles are those of all chunks of all calls.
+Each of the n processes makes every n-th call and returns complete reports, with every measured
+time, so that the percentiles are computed over all chunks of all calls.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Commands to one call, beside its streams: heard, recorded, passed on."""
+"""Commands to one call other than streaming: speak, play, record, press keys, transfer."""

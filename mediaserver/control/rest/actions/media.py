@@ -32,9 +32,9 @@ _SOURCES = ("audio_url", "media_name", "playback_content")
 
 
 class MediaActions(ActionSender):
-    """What is heard, recorded, typed in and passed on; each returns once Telnyx has agreed.
+    """Speaking, playback, recording, keys and transfers.
 
-    What becomes of it is reported by webhooks.
+    Each method returns once Telnyx has accepted the command. Webhooks report what happens then.
     """
 
     async def speak(

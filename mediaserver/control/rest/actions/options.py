@@ -1,7 +1,7 @@
-"""What the methods of the commands beside streaming take, as types.
+"""Types of the keyword arguments of the commands other than streaming.
 
-Required fields are marked; every other may be left out or None. Any field that is not named
-here is passed on by ``extra``.
+Required fields are marked; all others may be left out or None. A field that is not named here can
+be given in ``extra``.
 
 Source: protocol.md 3, the table by the official SDK's methods.
 """
@@ -77,7 +77,7 @@ class SpeakOptions(_SpokenOptions, total=False):
 
 
 class PlaybackOptions(CommonOptions, total=False):
-    """What ``start_playback`` takes: one of the first three, and how it is played."""
+    """What ``start_playback`` takes: one of the first three fields, and how to play it."""
 
     audio_url: str | None
     media_name: str | None
