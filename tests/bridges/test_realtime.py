@@ -106,10 +106,12 @@ async def test_barge_in_of_the_call_itself(pace: float | None) -> None:
             (cut,) = service.truncations
             off_ms = abs(cut.heard_ms - 1000 * heard_s(on.call, 300))
             assert off_ms <= 40 + lag.most_ms
-            kinds = [event["type"] for event in service.events]
             expected = ["session.update", "response.create"]
             expected += ["response.cancel"] if pace else []
-            assert kinds == [*expected, "conversation.item.truncate"]
+            expected.append("conversation.item.truncate")
+            await service.wait_until(lambda: len(service.events) == len(expected))
+            # Which of the last two is first is a matter of when the next piece of audio comes.
+            assert sorted(event["type"] for event in service.events) == sorted(expected)
             assert service.problems == []
 
 
