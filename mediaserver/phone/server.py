@@ -41,6 +41,8 @@ SOCKET_PATH = "/phone/call"
 MAX_PAGES = 16
 MAX_MESSAGE = 64 * 1024
 AGAIN_S = 0.2
+# For pages and their calls, when the server ends; then nobody waits for them.
+CLOSE_WITHIN_S = 8.0
 
 # The library has a line, with a traceback, for each connection that says nothing.
 _quiet = logging.getLogger(f"{__name__}.websockets")
@@ -125,7 +127,9 @@ class PhoneServer:
             await asyncio.gather(self._waiting, return_exceptions=True)
         if self._server is not None:
             self._server.close()
-            await self._server.wait_closed()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_WITHIN_S):
+                    await self._server.wait_closed()
 
     async def _listen_later(self) -> None:
         while self._server is None:
