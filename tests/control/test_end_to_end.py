@@ -25,6 +25,7 @@ from mediaserver.server.workers.service import MultiProcessService
 from mediaserver.settings import ProcessorSetting, Settings
 from tests.asgi.hosting import served
 from tests.ports import free_port
+from tests.server.watching import soon
 
 KEY = "KEY-canary-of-the-api-key"
 SECRET = "canary-of-the-auth-token"
@@ -80,6 +81,7 @@ class World:
 
     async def until_heard(self, call: str, seconds: float = 0.3) -> None:
         """Wait until the server has sent so much audio into the call."""
+        await soon(lambda: self.stream(call).line is not None, 20)
         line = self.stream(call).line
         assert line is not None
         ear = line.intake.ear

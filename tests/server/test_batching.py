@@ -348,6 +348,6 @@ async def test_the_caller_interrupts_and_the_echo_does_not(
 async def test_barge_in_cannot_be_isolated(serving: Serving, tmp_path: Path) -> None:
     """It says so, and the call goes on."""
     async with serving(ProcessorSetting("barge_in", isolate="process"), "echo") as server:
-        report = await place_call(server.url, CallPlan(seconds=0.5))
+        report = await place_call(server.url, CallPlan(seconds=0.5, linger_s=20))
         await soon(lambda: server.service.counters["processor_errors"] == 1)
     assert report.echo_problem is None

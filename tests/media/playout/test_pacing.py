@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mediaserver.media.frames import Int16Array
+from mediaserver.media.playout.ledger import Ledger
 from telephony_codecs import codec
 
 if TYPE_CHECKING:
@@ -357,6 +358,9 @@ class Ear:
     def __init__(self) -> None:
         self.heard: list[np.ndarray] = []
         self.n_cleared = 0
+
+    def playing(self, ledger: Ledger) -> None:
+        pass
 
     def sent(self, samples: np.ndarray, rate_hz: int, at: float) -> None:
         self.heard.append(samples)

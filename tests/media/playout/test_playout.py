@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mediaserver.errors import AudioFormatError, CallEndedError
 from mediaserver.media.frames import Int16Array
+from mediaserver.media.playout.ledger import Ledger
 from telephony_codecs import codec
 from telephony_codecs.g711 import ulaw_to_linear
 
@@ -420,6 +421,9 @@ def test_whoever_listens_is_told_what_is_sent() -> None:
     told: list[tuple[int, int]] = []
 
     class Ears:
+        def playing(self, ledger: Ledger) -> None:
+            assert ledger is rig.playout.ledger
+
         def sent(self, samples: Int16Array, rate_hz: int, at: float) -> None:
             assert at >= 0
             told.append((len(samples), rate_hz))
