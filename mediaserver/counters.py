@@ -55,6 +55,8 @@ COUNTERS: dict[str, str] = {
     "refused_admin": "requests for admin pages refused: no right `admin_token`, or of a web page",
     "live_viewers": "times somebody began to look at live calls, or at one, on the page `/live`",
     "listens": "times somebody began to listen in to a call; the log names the call",
+    "recordings_fetched": "times somebody fetched a recording of an ended call; the log names the"
+    " call",
     "listen_skipped": "pieces of audio that a listener did not get: their browser was too slow",
     "operator_messages": "texts that operators wrote to a call's processors",
     "operator_mutes": "times an operator muted a call's bot, or let it be heard again",

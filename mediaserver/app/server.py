@@ -209,6 +209,10 @@ class MediaServer:
         scheme = "http" if settings.tls_cert is None else "https"
         return f"{scheme}://{_reached(settings.host)}:{self.service.port}"
 
+    def show_phone(self, url: str) -> None:
+        """The page ``/live`` leads to the phone's page at this URL."""
+        self._live.show_phone(url)
+
     async def __aenter__(self) -> MediaServer:
         try:
             await self._generations.enter(self.service)

@@ -63,8 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         auth_token: what a stream must present; None admits all.
         admin_token: what a request for an admin page (metrics, calls) must present as
             ``Authorization: Bearer TOKEN``; None: the pages are on ``admin_port`` or nowhere.
-        listen_token: as ``admin_token``, and with it one may also listen in to calls and take part
-            in them on the page ``/live``; None: nobody may.
+        listen_token: as ``admin_token``, and with it one may also listen in to calls, take part in
+            them and hear recordings of ended ones on the page ``/live``; None: nobody may.
         admin_host: address of the admin pages' own port.
         admin_port: TCP port of the admin pages, apart from the media port; 0 takes a free one;
             None: they are on the media port where there is an ``admin_token``.

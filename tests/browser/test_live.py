@@ -33,6 +33,17 @@ from tests.server.watching import soon
 BOTS = Path(__file__).parent / "bots.py"
 
 
+# How many pixels of the upper and of the lower half of a canvas are not empty.
+DRAWN = """canvas => {
+    const { width, height } = canvas;
+    const all = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+    const counts = [0, 0];
+    for (let i = 0; i < width * height; i++)
+        if (all[4 * i + 3]) counts[Math.floor(i / width / height * 2)]++;
+    return counts;
+}"""
+
+
 def bot(name: str) -> ProcessorSetting:
     return ProcessorSetting(f"{BOTS}:{name}", alias=name)
 
@@ -239,6 +250,82 @@ async def test_a_small_screen(browser: Browser, complaints: list[str]) -> None:
         await expect(page.locator("#table")).to_be_visible()
         back = "getComputedStyle(document.body).backgroundColor"
         assert await page.evaluate(back) == "rgb(20, 24, 23)"
+
+
+async def test_the_recording_of_an_ended_call(page: Page, tmp_path: Path) -> None:
+    """Is drawn, both sides of it, and plays; it is fetched when it is opened, not before."""
+    record = ProcessorSetting("record", {"directory": str(tmp_path)})
+    async with served(record, bot("humming"), history=str(tmp_path / "c.db")) as server:
+        async with talking(server) as call:
+            await call.wait_until(lambda: len(call.received) > 20)
+        await soon(lambda: server.service.n_calls == 0)
+        await enter(page, server)
+        await page.click("#to-ended")
+        listen = page.locator("#ended-rows button")
+        async with asyncio.timeout(20):
+            while not await listen.count():
+                await page.click("#ended-again")
+                await page.wait_for_timeout(200)
+        assert server.service.counters["recordings_fetched"] == 0
+        await listen.click()
+        player = page.locator(".player")
+        await expect(player.locator("canvas")).to_be_visible()
+        assert await player.locator("p").inner_text() == "v3_a.wav"
+        upper, lower = await player.locator("canvas").evaluate(DRAWN)
+        assert min(upper, lower) > 5000  # a line of silence has some 1,300
+        audio = player.locator("audio")
+        await audio.evaluate("audio => audio.play()")
+        now = "() => document.querySelector('.player audio').currentTime"
+        await page.wait_for_function(f"{now} > 0.3")
+        assert await audio.evaluate("audio => audio.duration") > 1.5
+        await audio.evaluate("audio => audio.pause()")
+        await player.locator("canvas").click(position={"x": 2, "y": 20})
+        await page.wait_for_function(f"{now} < 0.2")
+        await page.set_viewport_size({"width": 390, "height": 844})
+        assert await page.evaluate("document.scrollingElement.scrollWidth") <= 390
+        assert await player.evaluate("player => player.clientWidth") < 390
+        await listen.click()
+        await expect(player).to_have_count(0)
+        assert server.service.counters["recordings_fetched"] == 1
+
+
+async def test_recordings_that_cannot_be_heard(
+    page: Page, complaints: list[str], tmp_path: Path
+) -> None:
+    """A file that is gone is said; who has not the right cannot ask for one."""
+    record = ProcessorSetting("record", {"directory": str(tmp_path)})
+    async with served(record, history=str(tmp_path / "c.db")) as server:
+        async with talking(server):
+            await soon(lambda: server.service.n_calls == 1)
+        await soon(lambda: server.service.n_calls == 0)
+        await enter(page, server)
+        await page.click("#to-ended")
+        listen = page.locator("#ended-rows button")
+        async with asyncio.timeout(20):
+            while not await listen.count():
+                await page.click("#ended-again")
+                await page.wait_for_timeout(200)
+        (tmp_path / "v3_a.wav").unlink()
+        await listen.click()
+        await expect(page.locator(".player p")).to_contain_text("is not there: No such file")
+        await expect(page.locator(".player audio")).to_be_hidden()
+        complaints.clear()  # the browser's own line about the 404
+        await page.click("#sign-out")
+        await page.fill("#token", ADMIN)
+        await page.press("#token", "Enter")
+        await expect(listen).to_be_disabled()
+
+
+async def test_the_way_to_the_phone(page: Page) -> None:
+    """Is there where the server has one."""
+    async with served() as server:
+        await enter(page, server)
+        await expect(page.locator("#main")).to_be_visible()
+        await expect(page.locator("#to-phone")).to_be_hidden()
+        server.show_phone("http://127.0.0.1:8087/phone/")
+        await page.reload()
+        link = page.get_by_role("link", name="Phone")
+        await expect(link).to_have_attribute("href", "http://127.0.0.1:8087/phone/")
 
 
 async def test_a_server_that_comes_back(page: Page, complaints: list[str], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 from pathlib import Path
 
+import httpx
 import pytest
 
 from mediaserver import MediaServer, Settings
@@ -83,6 +84,14 @@ async def _placed(phone: PhoneServer) -> None:
                     return
             except OSError:
                 await asyncio.sleep(0.1)
+
+
+def test_the_live_page_leads_to_it() -> None:
+    """It is told where the phone's page is."""
+    port = free_port()
+    with served("--processor", "echo", "--admin-port", str(port)) as server:
+        answer = httpx.get(f"http://127.0.0.1:{port}/live/rights", trust_env=False, timeout=20)
+        assert answer.json()["phone"] == server.phone_url
 
 
 def test_a_port_with_a_certificate_is_called_by_its_name(

@@ -153,6 +153,7 @@ async def _phone(
     patient = handed.older is not None
     token = settings.auth_token
     async with PhoneServer(server.url, token=token, port=port, patient=patient) as phone:
+        server.show_phone(phone.url)
         watching = asyncio.create_task(hang_up())
         try:
             yield phone

@@ -4,14 +4,14 @@ A part is its length (4 octets, big end first), its kind (one octet), and that. 
 from a browser that could not carry the token in its ``Authorization`` field.
 
 What a slow browser does not read is never made: the next part is made when the last has gone. One
-that reads nothing for ``STUCK_S`` is cut.
+that reads nothing for ``STUCK_S`` is cut. A file of audio is sent in the same way, as it is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol, cast
 
@@ -22,8 +22,8 @@ from starlette.types import Receive, Scope, Send
 JSON, LEVELS, AUDIO = 1, 2, 3
 STUCK_S = 20.0
 _HEAD = struct.Struct("!IB")
+PARTS = [(b"content-type", b"application/octet-stream")]
 _FIELDS = [
-    (b"content-type", b"application/octet-stream"),
     (b"cache-control", b"no-store"),
     (b"connection", b"close"),
     # Proxies keep back what is small, else.
@@ -55,12 +55,19 @@ class Feed(Response):
     """Sends parts until they end, the browser is gone, or ``is_over`` says so.
 
     Args:
-        parts: makes them; closed at the end.
+        parts: makes them; closed at the end. An ``OSError`` of it cuts the connection.
         is_over: the server ends.
+        fields: header fields that say what is sent.
     """
 
-    def __init__(self, parts: AsyncIterator[bytes], is_over: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        parts: AsyncIterator[bytes],
+        is_over: Callable[[], bool],
+        fields: Sequence[tuple[bytes, bytes]] = PARTS,
+    ) -> None:
         super().__init__()
+        self._fields = [*fields, *_FIELDS]
         self._parts = parts
         self._is_over = is_over
 
@@ -69,7 +76,7 @@ class Feed(Response):
         connection = cast(_Connection | None, scope.get("state", {}).get("connection"))
         if connection is not None:
             connection.keep_open()
-        await send({"type": "http.response.start", "status": 200, "headers": _FIELDS})
+        await send({"type": "http.response.start", "status": 200, "headers": self._fields})
         gone = asyncio.ensure_future(_gone(receive))
         try:
             async with aclosing(self._parts) as parts:  # type: ignore[type-var]  # a generator's
@@ -80,7 +87,7 @@ class Feed(Response):
                     await asyncio.wait_for(send(message), STUCK_S)
             if not gone.done():
                 await asyncio.wait_for(send({"type": "http.response.body"}), STUCK_S)
-        except TimeoutError:
+        except OSError:  # stuck for too long, too: a TimeoutError is one
             if connection is None:
                 raise
             connection.abort()

@@ -5,6 +5,7 @@ GET  /live/rights              what whoever asks may do
 GET  /live/feed                overview, table and levels, without an end
 GET  /live/calls/{id}/feed     one call, without an end
 GET  /live/calls/{id}/listen   its audio; these need the right to listen:
+GET  /live/calls/{id}/recordings/{number}   of an ended call; ``started_at`` chooses its record
 POST /live/calls/{id}/say      a text to its processors
 POST /live/calls/{id}/mute     silence in place of its bot; ``unmute`` ends that
 """
@@ -15,8 +16,9 @@ import asyncio
 import logging
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from functools import partial
+from pathlib import Path
 from time import monotonic
 
 import msgspec
@@ -24,10 +26,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from mediaserver.errors import ConfigurationError
 from mediaserver.logs import LimitedLog, shown
 from mediaserver.monitor.access import may_listen
 from mediaserver.monitor.live.feed import AUDIO, Feed, json_part, part
 from mediaserver.monitor.live.gathering import LEVELS_EVERY_S, TABLE_EVERY_S, Found, Gathering
+from mediaserver.monitor.live.recordings import NotThereError, Recording, find_recording
 from mediaserver.server.base import Service
 from mediaserver.server.live.forms import PRIVATE, CallEvent, Look, LookFor, Operate
 from mediaserver.settings import Settings
@@ -63,8 +67,14 @@ class LivePages:
         self._settings = settings
         self.count = count
         self._gathering = Gathering(settings, service)
+        self._history = Path(settings.history) if settings.history is not None else None
+        self._phone_url: str | None = None
         self._n_feeds = 0
         self._is_over = False
+
+    def show_phone(self, url: str) -> None:
+        """The page leads to the phone's page at this URL."""
+        self._phone_url = url
 
     def routes(self) -> list[Route]:
         """For whoever may see the admin pages."""
@@ -82,6 +92,7 @@ class LivePages:
         """For whoever may listen in."""
         return [
             Route(f"{CALL}/listen", self._listen, methods=["GET"]),
+            Route(f"{CALL}/recordings/{{number}}", self._recording, methods=["GET"]),
             *(self._operating(what) for what in ("say", "mute", "unmute")),
         ]
 
@@ -95,14 +106,19 @@ class LivePages:
     async def _rights(self, request: Request) -> Response:
         listen = may_listen(request.headers, self._settings)
         is_set = self._settings.listen_token is not None
-        return JSONResponse({"listen": listen, "listen_token_is_set": is_set})
+        return JSONResponse(
+            {"listen": listen, "listen_token_is_set": is_set, "phone": self._phone_url}
+        )
 
     # Feeds.
 
     def _feed(self, parts: Parts) -> Response:
-        if self._n_feeds >= MOST_FEEDS:
-            return _refused(503, "too many look at calls already")
-        return Feed(parts, lambda: self._is_over)
+        return self._too_many() or Feed(parts, lambda: self._is_over)
+
+    def _too_many(self) -> Response | None:
+        if self._n_feeds < MOST_FEEDS:
+            return None
+        return _refused(503, "too many look at calls already")
 
     @contextmanager
     def _looking(self) -> Iterator[None]:
@@ -169,8 +185,7 @@ class LivePages:
         found = await self._gathering.look(LookFor(call_id, audio=True))
         if found is None:
             return _refused(404, "no such call is live")
-        who = request.client.host if request.client is not None else "an unknown address"
-        return self._feed(self._heard(call_id, found, who))
+        return self._feed(self._heard(call_id, found, _who(request)))
 
     async def _heard(self, call_id: str, found: Found | None, who: str) -> Parts:
         began_at = monotonic()
@@ -193,6 +208,34 @@ class LivePages:
                 logging.INFO, "listened no more", text, shown(call_id), for_s, call=call_id
             )
 
+    async def _recording(self, request: Request) -> Response:
+        call_id, number = request.path_params["call_id"], request.path_params["number"]
+        try:
+            asked = request.query_params.get("started_at")
+            started_at = None if asked is None else float(asked)
+        except ValueError:
+            return _refused(400, "started_at is a number: that of the call's record")
+        find = partial(find_recording, self._history, call_id, number, started_at)
+        try:
+            found = await asyncio.to_thread(find)
+        except NotThereError as exc:
+            return _refused(404, str(exc))
+        except ConfigurationError as exc:
+            return _refused(500, str(exc))
+        # Its length has been said, so that it comes whole, or its connection is cut.
+        parts = self._fetched(call_id, number, found, _who(request))
+        return self._too_many() or Feed(parts, lambda: False, found.fields)
+
+    async def _fetched(self, call_id: str, number: str, found: Recording, who: str) -> Parts:
+        self.count("recordings_fetched")
+        text = "recording %s of call %s is fetched from %s"
+        what = number, shown(call_id), who
+        limited.each(logging.INFO, "recordings fetched", text, *what, call=call_id)
+        with self._looking():
+            async with aclosing(found.chunks()) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
     # Taking part.
 
     def _operating(self, what: str) -> Route:
@@ -213,6 +256,10 @@ class LivePages:
         line = f"call %s {told[what]} by an operator"
         limited.each(logging.INFO, "operators", line, shown(call_id), call=call_id)
         return JSONResponse({"call_id": call_id, "done": what})
+
+
+def _who(request: Request) -> str:
+    return request.client.host if request.client is not None else "an unknown address"
 
 
 def _audio(look: Look) -> bytes:

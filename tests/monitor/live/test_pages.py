@@ -184,7 +184,7 @@ async def test_who_may_listen() -> None:
             assert (await client.get(path)).status_code == 401
             assert (await client.post(of_call("v3:a/1", "mute"))).status_code == 401
             rights = (await client.get("/live/rights")).json()
-            assert rights == {"listen": False, "listen_token_is_set": True}
+            assert rights == {"listen": False, "listen_token_is_set": True, "phone": None}
         async with viewer(server, LISTENER) as client:
             assert (await client.get("/live/rights")).json()["listen"] is True
             assert (await client.get("/calls")).status_code == 200

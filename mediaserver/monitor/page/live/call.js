@@ -1,6 +1,6 @@
 // One call: what is heard, what happens, what may be done.
 
-import { ask, callPath, follow, json, post } from "./feed.js";
+import { callPath, follow, json, post, problemOf } from "./feed.js";
 import { age, element, moment, number } from "./format.js";
 import { listen } from "./listen.js";
 import { short } from "./table.js";
@@ -129,9 +129,7 @@ export class CallView {
   async act(path, done, content) {
     try {
       const answer = await post(path, content);
-      const problem = answer.ok ? "" : (await answer.text()).trim();
-      const told = problem.startsWith("{") ? JSON.parse(problem).error : problem;
-      this.said(answer.ok ? done : `Not done: ${told || answer.status}`, !answer.ok);
+      this.said(answer.ok ? done : `Not done: ${await problemOf(answer)}`, !answer.ok);
       return answer.ok;
     } catch (error) {
       this.said(`Not done: ${error.message}`, true);

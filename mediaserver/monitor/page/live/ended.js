@@ -2,11 +2,14 @@
 
 import { ask } from "./feed.js";
 import { age, element } from "./format.js";
+import { Player } from "./player.js";
 
 const find = (id) => document.getElementById(id);
 
 export class Ended {
   constructor() {
+    this.mayListen = false;
+    this.players = new Map(); // by the row of the call
     find("ended-bad").addEventListener("input", () => this.look());
     find("ended-again").addEventListener("click", () => this.look());
   }
@@ -24,7 +27,14 @@ export class Ended {
     }
   }
 
+  // Ends what plays.
+  close() {
+    for (const { players } of this.players.values()) players.forEach((player) => player.close());
+    this.players.clear();
+  }
+
   show(calls) {
+    this.close();
     const isBad = (call) => Object.keys(call.bad || {}).length > 0;
     const sorted = [...calls.filter(isBad), ...calls.filter((call) => !isBad(call))];
     find("ended-count").textContent = calls.length
@@ -43,8 +53,45 @@ export class Ended {
       element("td", age(summary.duration_s)),
       element("td", hang_up?.cause ? `${summary.reason}, ${hang_up.cause.replaceAll("_", " ")}` : summary.reason),
       element("td", codecs || ""), element("td", (summary.processors || []).join(" + ")),
+      this.recordings(row, summary),
       element("td", Object.values(bad || {}).join("; ")),
     );
     return row;
+  }
+
+  recordings(row, summary) {
+    const cell = element("td");
+    if (!summary.recordings?.length) return cell;
+    const button = element("button", "Listen");
+    button.type = "button";
+    button.disabled = !this.mayListen;
+    button.title = this.mayListen ? "" : "This needs the listen token of the server";
+    button.setAttribute("aria-expanded", "false");
+    button.addEventListener("click", () => {
+      const isOpen = this.toggle(row, summary);
+      button.textContent = isOpen ? "Close" : "Listen";
+      button.setAttribute("aria-expanded", String(isOpen));
+    });
+    cell.append(button);
+    return cell;
+  }
+
+  // Opens the players below a call's row, or closes them; whether they are open now.
+  toggle(row, summary) {
+    const open = this.players.get(row);
+    if (open) {
+      open.players.forEach((player) => player.close());
+      open.line.remove();
+      this.players.delete(row);
+      return false;
+    }
+    const line = element("tr"), cell = element("td");
+    const players = summary.recordings.map((place, n) => new Player(summary, place, n + 1));
+    cell.colSpan = row.cells.length;
+    cell.append(...players.map((player) => player.box));
+    line.append(cell);
+    row.after(line);
+    this.players.set(row, { line, players });
+    return true;
   }
 }

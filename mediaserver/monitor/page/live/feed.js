@@ -24,6 +24,12 @@ export const post = (path, content) =>
     body: content ? JSON.stringify(content) : undefined,
   });
 
+// What an answer that is none says.
+export async function problemOf(answer) {
+  const text = (await answer.text()).trim();
+  return (text.startsWith("{") ? JSON.parse(text).error : text) || String(answer.status);
+}
+
 // Reads the parts of one answer: calls `onPart(kind, bytes)` with each.
 async function readParts(body, onPart) {
   const reader = body.getReader();

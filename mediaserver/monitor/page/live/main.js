@@ -30,6 +30,7 @@ function askForToken(problem) {
   stop?.();
   stop = null;
   call.close();
+  ended.close();
   find("main").hidden = true;
   find("login").hidden = false;
   find("login-error").textContent = problem;
@@ -49,7 +50,10 @@ async function begin() {
   if (answer.status === 401) return askForToken(token.get() ? "This is not the token." : "");
   if (!answer.ok) return askForToken(`The server answers ${answer.status}.`);
   const rights = await answer.json();
-  call.mayListen = rights.listen;
+  call.mayListen = ended.mayListen = rights.listen;
+  // The phone's page is on loopback: from another machine it is not reached.
+  find("to-phone").hidden = !rights.phone || !/^(localhost|127\.0\.0\.1|\[::1\])$/.test(location.hostname);
+  find("to-phone").href = rights.phone || "";
   find("login").hidden = true;
   find("main").hidden = false;
   find("sign-out").hidden = false;
@@ -73,6 +77,7 @@ function route() {
   if (id) call.open(id);
   else call.close();
   table.chosen = id ?? table.chosen;
+  ended.close();
   if (isEnded) ended.look();
   else table.draw();
 }
