@@ -7,14 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-import pytest
-
 from mediaserver import Call, processor
 from mediaserver.app import MediaServer
 from mediaserver.bridges import Limits
 from mediaserver.carrier import FakeCall
 from mediaserver.testing.calls import Caller, called
-from tests.examples.agents import KEYS
 
 QUICK = Limits(connect_s=2.0, give_up_s=0.8, answer_s=0.8, first_wait_s=0.05, close_s=0.5)
 
@@ -56,9 +53,6 @@ async def on_call(handle: Callable[[Call], Awaitable[object]]) -> AsyncIterator[
             outcome.set_exception(error)
             outcome.exception()  # a test need not ask for it
 
-    with pytest.MonkeyPatch.context() as patch:
-        for name, key in KEYS.items():
-            patch.setenv(name, key)
-        async with called(handler) as caller:
-            yield OnCall(caller.server, caller.call, caller, outcome)
-            assert caller.server.service.counters["processor_errors"] == 0
+    async with called(handler) as caller:
+        yield OnCall(caller.server, caller.call, caller, outcome)
+        assert caller.server.service.counters["processor_errors"] == 0

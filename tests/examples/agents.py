@@ -11,7 +11,6 @@ from time import monotonic
 from typing import Any, Literal
 
 import numpy as np
-import pytest
 
 from mediaserver.app import MediaServer
 from mediaserver.carrier import FakeCall
@@ -32,7 +31,7 @@ KEYS = {
 async def serving(
     where: Where, example: str, *before: str, **parameters: Any
 ) -> AsyncIterator[MediaServer]:
-    """A server with one example, and perhaps built-ins before it; it has the keys."""
+    """A server with one example, and perhaps built-ins before it; a host gets the keys."""
     first = ProcessorSetting(str(EXAMPLES / example), parameters, isolate=where)
     settings = Settings(
         port=0,
@@ -40,12 +39,9 @@ async def serving(
         host_env=tuple(KEYS),
         reconnect_grace_s=0,
     )
-    with pytest.MonkeyPatch.context() as patch:
-        for name, key in KEYS.items():
-            patch.setenv(name, key)
-        async with MediaServer(settings) as server:
-            yield server
-            assert server.service.counters["processor_errors"] == 0
+    async with MediaServer(settings) as server:
+        yield server
+        assert server.service.counters["processor_errors"] == 0
 
 
 def tone(seconds: float, rate_hz: int, pitch_hz: float = 300.0, level: int = 8000) -> Int16Array:
