@@ -18,13 +18,13 @@ IDLE_S = 1.0
 
 
 class Lane:
-    """Does jobs in threads of its own, each when its time has come, in that order.
+    """Does jobs in its own threads, each when it is due, the earliest first.
 
-    The threads do not keep the process from ending; whoever is to wait asks ``PENDING``.
+    The threads do not keep the process from ending; use ``PENDING`` to wait for the work.
 
     Args:
         name: of the threads.
-        n_threads: at most so many jobs are done at once.
+        n_threads: the most jobs that are done at once.
     """
 
     def __init__(self, name: str, n_threads: int = 1) -> None:

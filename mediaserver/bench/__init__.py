@@ -1,5 +1,5 @@
-"""How many calls a server carries: a load in processes of its own, a ramp, a report.
+"""How many calls a server carries: a load generator in separate processes, a ramp, a report.
 
-``capacity.find`` is the way in; ``load/`` is what runs in the generator's processes, ``report/``
-shows what was found.
+Begin with ``capacity.find``. ``load/`` runs in the generator's processes; ``report/`` shows the
+result.
 """

@@ -1,11 +1,11 @@
-"""How many calls a server carries: rungs of a ramp, each judged.
+"""How many calls a server carries. A rung is a run with a fixed number of calls.
 
 a rung is   if
 good        all calls came up, all audio came back, and its p99 is not more than 20 ms above
             that of a few calls
 failed      it is not good, and the generator was in time
-unknown     it is not good, and the generator was late or had no CPU time left: it may have
-            measured itself
+unknown     it is not good, and the generator was late or had no CPU time left: the delay
+            may be its own
 """
 
 from __future__ import annotations

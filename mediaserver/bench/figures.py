@@ -27,12 +27,12 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
         mix: codecs, one for each call in turn, such as ``("PCMU", "PCMU", "AMR-WB>G722")``.
         frames: ``spread``: each frame leaves at its own moment of the 20 ms; ``bunches``: those of
             the same millisecond leave together.
-        arrivals: calls begin at even distances (``ramp``), or by chance (``poisson``).
+        arrivals: calls begin at even intervals (``ramp``), or at random times (``poisson``).
         rate: calls that begin in a second.
-        warmup_s: from when all calls are up to when the counting begins.
-        seconds: counted, of each rung.
-        seed: of what is by chance.
-        token: what a call presents; None: nothing. It is in no report.
+        warmup_s: time from when all calls are up until counting begins.
+        seconds: how long each rung is counted.
+        seed: of the random numbers.
+        token: the auth token that a call sends; None: none. It is in no report.
     """
 
     url: str
@@ -50,9 +50,9 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     """What one process of the generator has to do for one rung.
 
     Attributes:
-        load: as of all.
-        slots: numbers of its calls, of ``n_calls``; they say when a frame is due.
-        n_calls: of all processes.
+        load: the same for all processes.
+        slots: which of the ``n_calls`` are its calls; when a frame is due depends on it.
+        n_calls: calls of all processes.
         first_number: makes the calls' ids differ from those of other rungs.
         begin_s: when the schedule begins, on the monotonic clock of this machine.
     """
@@ -157,12 +157,12 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Knee(msgspec.Struct, frozen=True):
-    """The most calls that were served well, and what ends it.
+    """The largest number of calls that was served well, and what limited it.
 
     Attributes:
-        n_calls: 0: none were.
-        limit: ``server``: more were not; ``generator``: it could not tell of more; ``asked``:
-            all that were asked for are served well.
+        n_calls: that number; 0: no rung was served well.
+        limit: ``server``: it did not serve more well; ``generator``: it was too slow to measure
+            more; ``asked``: all calls that were asked for were served well.
     """
 
     n_calls: int

@@ -1,4 +1,4 @@
-"""Times as HdrHistograms: three digits from a microsecond to a minute, added up exactly."""
+"""HdrHistograms of times: three digits from a microsecond to a minute; sums are exact."""
 
 from __future__ import annotations
 

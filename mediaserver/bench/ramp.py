@@ -4,9 +4,9 @@
     nothing failed yet                the next of eight even steps, up to the most
     a rung failed, or is unknown      the same again
     it failed (or is unknown) twice   half-way between it and the best good one
-    that gap is small enough          the end
+    that gap is small enough          nothing: the knee is found
 
-A rung that is good at its second try is good: the first was chance.
+A rung that is good at its second try counts as good.
 """
 
 from __future__ import annotations

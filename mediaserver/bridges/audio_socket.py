@@ -32,28 +32,28 @@ WATCHES_A_LIMIT = 20
 
 
 class AudioSocket:
-    """A connection to a speech service; a base for services of your own.
+    """A connection to a speech service; a base class for your own services.
 
-    ``async with`` holds it: the caller's audio goes to the service while it lasts. A lost
-    connection is made again, and audio that came meanwhile is sent then. Where the service is
-    gone for good, the block is left with a ``ServiceError``. When the call is over, the service
-    says its last words, and the connection is closed.
+    Use it with ``async with``: inside the block the caller's audio goes to the service. After a
+    lost connection it reconnects, and then sends the audio that came meanwhile. If the service
+    is down for good, the block is left with a ``ServiceError``. When the call is over, the
+    service may send its last messages, and the connection is closed.
 
-    A subclass says what is sent and read: ``opened``, ``encode``, ``received``, ``lost``,
+    A subclass defines what is sent and read: ``opened``, ``encode``, ``received``, ``lost``,
     ``unanswered``, ``finish``, ``ended``.
 
     Args:
         call: the call.
         url: ``wss://…``.
         headers: of the handshake, the key among them.
-        secret: the key: it is taken out of all that is logged.
-        rate: of the audio that the service wants, in Hz; None: it hears nothing.
-        track: whom it hears.
+        secret: the key: it is removed from all that is logged.
+        rate: of the audio that the service wants, in Hz; None: it is sent no audio.
+        track: which track it hears.
         limits: how long a caller is to wait for it.
 
     Attributes:
         service: its name, for logs and errors.
-        idle_message: sent where nothing else was for 4 s; None: nothing is.
+        idle_message: sent when nothing else was sent for 4 s; None: no such message.
     """
 
     service: str = "speech service"
@@ -102,11 +102,11 @@ class AudioSocket:
         """A connection is gone, with what was sent on it; another try may follow."""
 
     def unanswered(self) -> Exception:
-        """What to raise where an answer is due for too long: the service is down."""
+        """Return what to raise when an answer is overdue: the service is down."""
         return ServiceDownError(self.service, "it is connected, but does not answer")
 
     def finish(self) -> bool:
-        """The call is over: send what the service is told then; whether it has last words."""
+        """The call is over: send a last message; return whether the service will answer it."""
         return False
 
     def ended(self) -> None:
@@ -135,7 +135,7 @@ class AudioSocket:
         self._wake.set()
 
     def send_audio(self, samples: Int16Array, rate: int) -> None:
-        """Send audio, int16 ``(n,)``; what waits for too long goes, and is counted."""
+        """Send audio, int16 ``(n,)``; if too much waits, the oldest is dropped and counted."""
         assert self._rate is not None, "this service hears nothing"
         if rate != self._rate:
             if self._resampler is None or self._resampler.in_hz != rate:
@@ -149,7 +149,7 @@ class AudioSocket:
         self._wake.set()
 
     def expect_answer(self) -> None:
-        """An answer is due: without ``answered()`` in ``answer_s`` the service is down."""
+        """An answer is due: without ``answered()`` within ``answer_s`` the service is down."""
         if self._due_at is None:
             self._due_at = monotonic() + self.limits.answer_s
 

@@ -26,8 +26,8 @@ async def on_service_down(
     Args:
         call: the call.
         clip: an audio file; None: the three rising tones of a call that failed.
-        transfer_to: a number or SIP URI for ``transfer``; None, and where the transfer fails:
-            the call is hung up.
+        transfer_to: a number or SIP URI to transfer the call to. If it is None, or the
+            transfer fails, the call is hung up.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a service said, for a handler that reads it when it likes."""
+"""A queue between a service and a handler that reads at its own pace."""
 
 from __future__ import annotations
 

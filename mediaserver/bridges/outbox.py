@@ -8,10 +8,10 @@ MAX_MESSAGES = 1000
 
 
 class Outbox:
-    """A queue in the order of sending, in which only audio is given up.
+    """A queue in the order of sending; when it is full, only audio is dropped.
 
-    **Call ``put`` and ``put_audio`` for what is to be sent; ``take`` gives the next of it.**
-    What waits here while there is no connection is the pre-roll of the next one.
+    **Call ``put`` and ``put_audio`` for what is to be sent; ``take`` gives the next item.**
+    What waits here while there is no connection is sent first on the next one.
 
     Args:
         most_s: seconds of audio that may wait.

@@ -1,6 +1,6 @@
 """``Realtime``: a speech-to-speech service that speaks OpenAI's Realtime protocol.
 
-Of its two forms the newer one is spoken, or the one of the beta; what comes is read in both.
+It sends the present form of the protocol or, if asked to, that of the beta; it reads both.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ MAX_FAILED = 2
 
 @dataclass(frozen=True)
 class RealtimeSession:
-    """How to talk.
+    """The settings of a session.
 
     Attributes:
-        instructions: what the model is to be and to do.
-        voice: the service's name of one.
-        model: the service's name of one.
+        instructions: the role and the task of the model.
+        voice: a voice, by the service's name for it.
+        model: a model, by the service's name for it.
         url: without the model.
-        key_variable: the variable of the environment that holds the key.
-        interrupted_by: who notices that the caller interrupts: the service's own speech
-            detection, or ``barge_in`` in the call's chain, which knows the bot's echo.
-        dialect: ``ga``, or ``beta`` for services that speak the older form only.
+        key_variable: the environment variable that holds the key.
+        interrupted_by: what detects that the caller interrupts: the service's own speech
+            detection, or ``barge_in`` in the call's chain, which allows for the bot's echo.
+        dialect: ``ga``, or ``beta`` for services that speak only the older form.
         more: further fields of the session (tools, turn detection …), merged into it.
     """
 
@@ -138,19 +138,19 @@ class _Reply:
 
 
 class Realtime(AudioSocket):
-    """The caller talks with a model: its audio goes there, its answers are played.
+    """Lets the caller talk with a model: sends the caller's audio, and plays the answers.
 
-    ``async with Realtime(call, …) as bot`` holds it; ``async for event in bot`` gives the
-    service's events (without audio) as they come, to the call's end. When the caller interrupts,
-    what is played is cleared, and the service is told what the caller has heard of it.
+    Use ``async with Realtime(call, …) as bot``. ``async for event in bot`` gives the service's
+    events (without audio) as they come, until the call ends. When the caller interrupts, what is
+    playing is cleared, and the service is told how much of it the caller has heard.
 
     Args:
-        call: the call; with a processor's ``rate`` of 24000 its frames need no conversion here.
-        session: how to talk.
-        limits: how long a caller is to wait for it.
+        call: the call; if the processor has ``rate=24000`` nothing is resampled here.
+        session: the settings of the session.
+        limits: how long a caller is to wait for the service.
 
     Attributes:
-        truncated_ms: what was told as heard of each answer that was cut, in their order.
+        truncated_ms: how much of each answer that was cut was reported as heard, in order.
     """
 
     service: str = "realtime service"
@@ -235,9 +235,9 @@ class Realtime(AudioSocket):
         self._events.put(message)
 
     def lost(self) -> None:
-        """What has come of an answer is heard; the next session knows nothing of it.
+        """The part of an answer that has arrived is played; the next session does not know it.
 
-        One that had not begun is asked for there, so that the caller is not left in silence.
+        An answer that had not begun is asked for again, so the caller is not left in silence.
         """
         self._owed, self._wanted = self._wanted, None
         for reply in self._replies.values():

@@ -1,12 +1,13 @@
-"""When a service is tried again, and when it is given up. Pure: time is an argument.
+"""When to reconnect to a service, and when to give up. Pure: time is an argument.
 
 The rules:
 
-- Between two tries it waits: ``first_wait_s``, then twice as long each time, up to
-  ``longest_wait_s``; a random part of it is left out, so that many calls do not come at once.
-- Without a working connection for ``give_up_s``, it is given up.
-- A connection works once a message has come on it. With ``MAX_LOSSES`` working ones lost
-  within ``LOSSES_WITHIN_S``, it is given up as well: the caller hears a conversation in pieces.
+- The wait between two tries is ``first_wait_s`` at first, then twice as long each time, up to
+  ``longest_wait_s``. It is shortened at random, so that not all calls reconnect at once.
+- If there is no working connection for ``give_up_s``, the service is given up.
+- A connection works once a message has come on it. If ``MAX_LOSSES`` working connections are
+  lost within ``LOSSES_WITHIN_S``, the service is given up as well: a conversation that keeps
+  breaking off is of no use to the caller.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ class Limits(NamedTuple):
     """How long a caller is to wait for a service.
 
     Attributes:
-        connect_s: for one try to connect.
-        give_up_s: without a connection.
-        answer_s: for an answer that is due.
-        first_wait_s: between the first two tries to connect.
-        longest_wait_s: between two tries.
-        queue_s: seconds of audio that are kept for a service that does not take them.
-        close_s: for the last words of a service when the call is over.
+        connect_s: longest time for one try to connect.
+        give_up_s: longest time without a connection.
+        answer_s: longest time until an answer that is due.
+        first_wait_s: wait between the first two tries to connect.
+        longest_wait_s: longest wait between two tries.
+        queue_s: seconds of audio that are kept while the service does not take any.
+        close_s: longest time for the last messages of the service after the call.
     """
 
     connect_s: float = 5.0

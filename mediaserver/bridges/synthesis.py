@@ -26,15 +26,15 @@ RATES_HZ = (8000, 16000, 22050, 24000, 44100, 48000)
 
 @dataclass(frozen=True)
 class Voice:
-    """How to speak.
+    """The settings of the speech.
 
     Attributes:
-        id: of a voice of the service's.
-        model: the service's name of one.
+        id: the service's id of a voice.
+        model: a model, by the service's name for it.
         language: such as ``en``.
-        url: where.
+        url: of the service.
         version: of the protocol, a date.
-        key_variable: the variable of the environment that holds the key.
+        key_variable: the environment variable that holds the key.
         more: further fields of each request, such as ``{"max_buffer_delay_ms": 200}``.
     """
 
@@ -136,7 +136,7 @@ class Synthesis(AudioSocket):
         limits: how long a caller is to wait for the service.
 
     Attributes:
-        rate: of the audio, in Hz: that of the call's way back where the service has it.
+        rate: of the audio, in Hz: the rate to the caller, if the service offers it.
     """
 
     service: str = "synthesis service"

@@ -20,15 +20,15 @@ from mediaserver.processors.api import Call
 
 @dataclass(frozen=True)
 class TranscriptionSession:
-    """How to listen.
+    """The settings of a transcription.
 
     Attributes:
-        model: the service's name of one.
+        model: a model, by the service's name for it.
         language: such as ``en``.
         url: without its query.
-        key_variable: the variable of the environment that holds the key.
-        interim: whether texts come that may still change.
-        pause_ms: of silence that ends what is said.
+        key_variable: the environment variable that holds the key.
+        interim: whether to get texts that may still change.
+        pause_ms: how much silence ends a turn.
         more: further parameters of the URL, such as ``{"keyterm": "Telnyx"}``.
     """
 
@@ -64,10 +64,10 @@ class Transcript:
     Attributes:
         text: what was understood of this stretch.
         track: who said it.
-        start: where it begins, in seconds of the audio that the service was to hear.
+        start: where it begins, in seconds of the audio that was meant for the service.
         duration: in seconds.
         is_final: it does not change any more.
-        turn: where somebody has stopped speaking: all that they said; else None.
+        turn: if the speaker has stopped: all that they said in this turn; else None.
     """
 
     text: str

@@ -1,5 +1,5 @@
-"""Many machines as one: where a call goes, and what becomes of it when its node dies.
+"""Many machines as one: where a call goes, and what happens to it when its node dies.
 
-Ray says who is there and starts again what died; Telnyx dials; the sockets stay with the media
-servers, which are no part of Ray. See docs/cluster.md.
+Ray knows which nodes there are, and restarts what died. Telnyx connects to the media servers, which
+run outside Ray and keep their sockets. See docs/cluster.md.
 """

@@ -1,21 +1,21 @@
 """Which node has which call: pure, rebuilt from what nodes report; ``now`` is unix seconds.
 
-The truth about live calls is the nodes'. The directory only remembers what they have said, so a
-new one knows all as soon as each node has reported once.
+The nodes know best which calls are live. The directory only remembers their reports, so a new one
+knows everything as soon as each node has reported once.
 
 Rules of a call, by who reports it:
 
     a node reports it with            the directory
-    the highest epoch so far          has it there; any other node that has it lets go
-    a lower epoch                     tells that node to let go
-    the same epoch, from elsewhere    has it there: the last to report has its socket
+    the highest epoch so far          takes it as the owner; any other node must let go
+    a lower epoch                     tells that node to let go, if another node has the call
+    the same epoch, from elsewhere    takes it as the owner: the last to report has the socket
 
 Rules of a node:
 
-    nothing heard for                 it is
+    no report for                     it is
     0.75 s                            to be probed: does its media server answer?
-    that, and nobody listens there    dead
-    1.5 s                             suspected: no new calls; also where Ray misses it
+    0.75 s, and the probe is refused  dead
+    1.5 s                             suspected: no new calls; also if Ray says it is gone
     1.5 s, and no probe answered      dead: its calls are moved
 """
 
@@ -74,7 +74,7 @@ class _Node:
 
 @dataclass
 class _Known:
-    """A call: the highest epoch there was, and who has it; nobody, while it moves."""
+    """A call: its highest epoch so far, and its owner; empty while it is being moved."""
 
     epoch: int
     owner: str = ""

@@ -16,12 +16,12 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
         capacity: calls it may have.
         n_calls: calls it has.
         draining: it gets no new calls.
-        move_at: unix seconds from which on the calls it still has are moved; None: they end by
+        move_at: when the calls that it still has are moved, in unix seconds; None: they end by
             themselves.
-        suspected: nothing has been heard of it for a while, or it is known to be gone.
-        zone: where it is; calls that wish so are placed there.
+        suspected: it has not reported for a while, or it is known to be gone.
+        zone: where it is; calls that ask for this zone are placed there.
         labels: what it has, such as ``gpu``.
-        instance: another one each time its media server starts.
+        instance: a new one each time its media server starts.
     """
 
     name: str
@@ -41,9 +41,9 @@ class Held(msgspec.Struct, frozen=True):
 
     Attributes:
         epoch: of the placement that brought it; 0: its token named none.
-        request: what its stream was asked for with.
+        request: the request that started its stream.
         is_lost: it has no socket at the moment.
-        snapshot: what its processor keeps for its next life.
+        snapshot: what its processor keeps for the case that the call is moved.
     """
 
     epoch: int
@@ -113,11 +113,11 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """The directory's answer to a report.
 
     Attributes:
-        again: the next report is to be full.
-        nodes: all that are known; None: no news.
-        take: calls to be taken.
-        let_go: calls that live elsewhere now.
-        drain: whether to drain; None: as it is.
+        again: the next report must be full.
+        nodes: all known nodes; None: no change.
+        take: calls whose stream this node is to start.
+        let_go: calls that another node has now.
+        drain: whether to drain; None: no change.
     """
 
     again: bool = False

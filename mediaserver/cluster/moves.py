@@ -4,9 +4,9 @@ Rules of one move, in ``Moves``:
 
     state    event             next
     -        added             due
-    due      taken             under way, due again if nobody has the call by then
-    either   in use            due in a moment: the call still streams, it is looked at again
-    either   failed            due, later each time
+    due      taken             under way; due again if no node has the call in time
+    either   in use            due after a short wait, because the call still streams
+    either   failed            due, after a longer wait each time
     either   it is there, or the phone call is over   gone
     due      too many tries    gone, given up
 """
@@ -35,9 +35,9 @@ class Move:
 
     Attributes:
         call: its id.
-        due_at: when it is looked at.
+        due_at: when it is tried.
         since: when it was asked for.
-        planned: the call streams, and is moved all the same.
+        planned: the call is moved although it streams.
         target: the node that was told to take it; empty: none yet.
         n_tries: how often a node was told.
     """
@@ -57,9 +57,9 @@ class Moves:
     Args:
         per_s: moves begun in a second, at most.
         burst: moves begun at once, at most.
-        look_s: after so long a call that still streams is looked at again.
-        within_s: a call that was told to move is there by then, or is told again.
-        max_tries: then it is given up.
+        look_s: time after which a call that still streams is tried again.
+        within_s: time after which a move is tried again if the call has not arrived.
+        max_tries: tries after which a move is given up.
     """
 
     per_s: float = 50.0

@@ -16,13 +16,13 @@ def choose(
 ) -> Node | None:
     """The node for a call; None: none can take it.
 
-    Never one that drains, is suspected or is full. Of the others those in the wished zone, then
-    those with most of the wished labels, then the one with the fewest calls for its capacity.
+    Never one that drains, is suspected or is full. Of the others those in the zone asked for
+    come first, then those with most of the labels, then the one with the lowest load.
 
     Args:
-        nodes: all that are known.
-        asked: the call's wishes.
-        coming: calls that were placed and are not there yet, by node.
+        nodes: all known nodes.
+        asked: the zone and the labels that the call should have.
+        coming: calls that were placed but have not arrived yet, by node.
         avoid: a node that is taken only if there is no other.
     """
     coming = coming or {}

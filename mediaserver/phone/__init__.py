@@ -1,4 +1,4 @@
-"""A telephone in the browser: a page whose microphone and ear are those of a fake Telnyx call."""
+"""A telephone in the browser: its microphone and loudspeaker are in a call of the fake Telnyx."""
 
 from __future__ import annotations
 

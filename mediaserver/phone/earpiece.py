@@ -13,7 +13,7 @@ from telephony_codecs import Int16Array
 class Earpiece:
     """Turns what is queued at the far end into one stream of audio, silence included.
 
-    **Call ``feed`` and ``cut`` as things happen; call ``take``: it gives what was heard since.**
+    **Call ``feed`` and ``cut`` when they happen; ``take`` returns what was heard since then.**
 
     Args:
         rate_hz: of the audio.

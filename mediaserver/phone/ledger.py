@@ -17,11 +17,11 @@ class Entry(NamedTuple):
     """One line of the ledger.
 
     Attributes:
-        at_s: when, in seconds since the call began; of what was heard, its end.
-        what: ``heard``, ``mark``, ``cleared`` (a mark given back unheard), ``clear``, ``key`` or
-            ``error`` (Telnyx would have reported it).
+        at_s: when, in seconds since the call began; for ``heard``, when it ended.
+        what: ``heard``, ``mark``, ``cleared`` (a mark returned without being reached), ``clear``,
+            ``key`` or ``error`` (one that Telnyx would have reported).
         text: the mark's name, the key, or what was wrong.
-        for_s: how long it was heard; of a clear, how much was not.
+        for_s: how long it was heard; for ``clear``, how much audio was removed.
     """
 
     at_s: float

@@ -1,7 +1,7 @@
-"""What the page and its server say to each other, beside the audio.
+"""The messages between the page and its server.
 
 Audio is binary, both ways: int16 little-endian, mono, at the page's own rate, of any length.
-All else is JSON. What the page wants has ``do``, what the server says has ``event``.
+All else is JSON. A request of the page has ``do``, a message of the server has ``event``.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class PlaceCall(
         codec: both ways.
         rate_hz: its rate; None: the codec's own default.
         page_rate_hz: rate of the page's audio, both ways.
-        number: the page's own; it stands in all that is told of the call.
+        number: chosen by the page; it is in every message about the call.
         source: what the caller says.
         loss: share of the chunks that is lost.
-        jitter_ms: each chunk is late by up to so much.
+        jitter_ms: the most by which a chunk is late.
     """
 
     page_rate_hz: int

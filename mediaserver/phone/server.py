@@ -1,8 +1,8 @@
-"""Where the page is: one port, for its files and for its socket.
+"""Serves the page: one port, for its files and for its socket.
 
-Who may open the socket: on loopback, whoever is on this machine, but no web page of another
-site, which their browser would let in; elsewhere, whoever has the token that was made for this
-start. The files hold no secret.
+Who may open the socket: on loopback, anybody on this machine, but no web page of another site
+(a browser would allow that); on another address, anybody with the token of this start. The
+files hold no secret.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class PhoneServer:
     Args:
         url: of the media server that is called.
         token: auth token of the streams.
-        host: address to listen on; one that others reach asks for a token.
+        host: address to listen on; if other machines reach it, a token is required.
         port: TCP port; 0 takes a free one.
-        patient: another process may have the port, and give it up soon; nobody waits here.
+        patient: if another process has the port, try again later, without blocking.
 
     Raises:
         ConfigurationError: the address cannot be listened on; from entering.

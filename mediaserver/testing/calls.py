@@ -5,7 +5,7 @@
         await caller.until_quiet()
         assert caller.heard_s > 1.0
 
-Apart from the stand-ins, which know nothing of the server: it is imported by its own name.
+The stand-ins do not need the server, so this is not imported with them: name this module.
 """
 
 from __future__ import annotations

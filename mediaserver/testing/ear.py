@@ -16,11 +16,11 @@ MIN_LOUD = 3
 class SpeechEar:
     """Tells where speech begins and ends.
 
-    **Call ``hear`` with each piece of audio: it gives what happened in it.**
+    **Call ``hear`` with each piece of audio: it returns where speech begins and ends in it.**
 
     Args:
         rate_hz: of the audio.
-        silence_ms: so much of it ends what is said.
+        silence_ms: how much silence ends the speech.
 
     Attributes:
         at_ms: how much was heard.

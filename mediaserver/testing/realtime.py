@@ -23,12 +23,12 @@ PIECE_MS = 100
 
 
 class Truncation(NamedTuple):
-    """What a client told of an answer that was cut.
+    """What a client reported about an answer that was cut.
 
     Attributes:
-        item_id: the answer's.
-        heard_ms: as it told.
-        sent_ms: of audio that had been sent of it.
+        item_id: of the answer.
+        heard_ms: how much was heard, as the client reported.
+        sent_ms: how much audio of the answer had been sent.
     """
 
     item_id: str
@@ -39,21 +39,21 @@ class Truncation(NamedTuple):
 class RealtimeService(StandIn):
     """Answers whatever is said with the next of ``answers``; see ``StandIn``.
 
-    It hears speech by loudness. The newer form of the protocol is spoken, unless a client says
-    ``OpenAI-Beta``.
+    It detects speech by loudness. It speaks the present form of the protocol, unless a client
+    sends the header ``OpenAI-Beta``.
 
     Args:
-        answers: what it says, int16 ``(n,)`` at 24000 Hz each; the last one again and again.
-        key: the one that it takes.
+        answers: what it says, int16 ``(n,)`` at 24000 Hz each; the last one is repeated.
+        key: the key that it accepts.
 
     Attributes:
         delay_s: between the end of a question and its answer.
-        pace: how many times faster than it is heard an answer is sent; None: all at once.
-        fail_codes: so many answers fail next, with these codes.
+        pace: how fast an answer is sent; 1.0: as fast as it is heard; None: all at once.
+        fail_codes: codes with which the next answers fail, one code for each.
         heard: the caller's audio, int16, of all connections.
-        events: what it was sent, audio left out.
-        n_answers: begun so far.
-        truncations: what was told of answers that were cut.
+        events: the events that it was sent, without audio.
+        n_answers: how many answers were begun so far.
+        truncations: what clients reported about answers that were cut.
     """
 
     path: str = "/v1/realtime"

@@ -21,19 +21,19 @@ _quiet.setLevel(logging.CRITICAL)
 class StandIn:
     """A speech service at ``ws://127.0.0.1``, on a free port: ``async with`` runs it.
 
-    It holds what it is sent against the documented protocol, word by word.
+    It checks each message that it is sent against the documented protocol.
 
     Args:
-        key: the one that it takes.
+        key: the key that it accepts.
 
     Attributes:
-        url: where it is.
-        problems: what was wrong with what it was sent; a test asserts that there is nothing.
-        n_connections: that were ever made.
+        url: its address.
+        problems: what was wrong with the messages that it was sent; a test asserts it is empty.
+        n_connections: how many connections were ever made.
         queries: the parameters of each connection's URL.
-        refuse_status: it refuses connections with this status; None: it takes them.
-        retry_after_s: what it says then of when to come again.
-        is_mute: it takes everything and says nothing.
+        refuse_status: it refuses connections with this status; None: it accepts them.
+        retry_after_s: the ``Retry-After`` of such a refusal.
+        is_mute: it accepts everything and answers nothing.
     """
 
     path: str = "/"

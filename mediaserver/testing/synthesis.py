@@ -61,7 +61,7 @@ class SynthesisService(StandIn):
 
     Attributes:
         delay_s: before the first audio of each thing that is said.
-        fail_status: so many requests fail next, with these status codes.
+        fail_status: status codes with which the next requests fail, one code for each.
         said: the text of each context, in the order of their beginnings.
         cancelled: contexts that were cancelled.
     """

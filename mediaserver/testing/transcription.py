@@ -50,14 +50,14 @@ class TranscriptionService(StandIn):
     It hears speech by loudness, and says something about each second of audio.
 
     Args:
-        lines: what is "understood", one for each thing that is said; ``…`` behind the last.
+        lines: what is "understood", one for each stretch of speech; after the last: ``…``.
         key: the one that it takes.
 
     Attributes:
         heard_s: seconds of audio that it was sent.
         heard: that audio, int16, at the rate of its connection.
-        n_lines: of ``lines`` used.
-        messages: what it was sent beside audio.
+        n_lines: how many of ``lines`` were used.
+        messages: what it was sent apart from audio.
     """
 
     path: str = "/v1/listen"

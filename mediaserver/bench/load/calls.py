@@ -1,12 +1,12 @@
-"""One call of the load: it sends frames, and looks whether their audio comes back.
+"""One call of the load: it sends frames, and checks that their audio comes back.
 
-What comes back need not be cut as it was sent: it is a stream.
+Replies may be cut into other pieces than the frames that were sent: they are one stream.
 
-    replies hold          how a frame is known to be back
-    the very octets       its octets come, whatever stood between it and the one before; frames
-                          that were passed over are lost, octets that are no frame's are wrong
-    other octets          so much audio has come; of one call a process it is also compared with
-                          what was said
+    codec                 a frame is back when
+    exact (PCMU, L16 …)   its octets have come. Frames that were skipped are lost; octets that
+                          belong to no frame are wrong
+    any other             as much audio has come. In one call of each process the sound is also
+                          compared with what was said
 """
 
 from __future__ import annotations

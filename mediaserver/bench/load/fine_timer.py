@@ -1,7 +1,7 @@
 """A periodic timer finer than the event loop's millisecond (Linux timerfd).
 
-With millisecond timers 150 calls' frames leave in bursts of seven or eight, which a server
-takes in one wake-up; calls from a real carrier come one by one, and cost more.
+With millisecond timers the frames of 150 calls leave in bursts of seven or eight, and a server
+handles a burst in one wake-up. Frames from a real carrier come one by one, and cost more.
 """
 
 from __future__ import annotations

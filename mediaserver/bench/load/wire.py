@@ -1,7 +1,7 @@
 """The client's side of the wire for a load: Telnyx's messages in RFC 6455 frames.
 
-Quicker than ``carrier``'s, which follows each call closely. Written from the documented shapes and
-the RFC, not from the server's code, so that a mistake of the server's cannot cancel out here.
+Faster than that of ``carrier``, which follows each call in detail. Written from Telnyx'
+documentation and the RFC, not from the server's code, so that it does not share its mistakes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A node's agent, an actor of Ray pinned there: between the media server and the directory.
+"""A node's agent: an actor of Ray on that node, between the media server and the directory.
 
-It holds nothing that matters: the calls are the media server's, and the directory can be made
-anew from reports. So it may die at any time, and the next one goes on.
+It has no state that matters: the media server has the calls, and the directory is rebuilt from
+reports. So it may die at any time, and a new one takes over.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Keeps a node's actors there: a process beside the media server, which may die at any time.
+"""Keeps a node's actors running; a process apart from the media server, which may die any time.
 
 python -m mediaserver.cluster.actors.joining NODE SOCKET ADDRESS
 """

@@ -63,8 +63,8 @@ class Changes:
 class Member:
     """Follows the calls of a server, and does what the agent brings; a ``CallObserver``.
 
-    Give it to ``MediaServer`` as a follower. **Call ``start`` with the server that has been
-    entered; at the end call ``close``.** Without an agent the server works on as it is.
+    Give it to ``MediaServer`` as a follower. **Call ``start`` with the server once it is
+    entered; at the end call ``close``.** Without an agent the server goes on with its calls.
 
     Args:
         node: name, URL, capacity, zone and labels.

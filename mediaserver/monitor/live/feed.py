@@ -1,10 +1,11 @@
-"""A response without an end: parts, each as soon as it is there.
+"""An HTTP response that does not end: it sends parts as soon as they are there.
 
-A part is its length (4 octets, big end first), its kind (one octet), and that. Not a WebSocket:
-from a browser that could not carry the token in its ``Authorization`` field.
+A part is its length (4 octets, big-endian), its kind (one octet), and its content. It is not a
+WebSocket, because a browser could not send the token in the ``Authorization`` field of one.
 
-What a slow browser does not read is never made: the next part is made when the last has gone. One
-that reads nothing for ``STUCK_S`` is cut. A file of audio is sent in the same way, as it is.
+For a slow browser fewer parts are made: the next part is made only when the last one was sent. A
+browser that reads nothing for ``STUCK_S`` is disconnected. A file of audio
+is sent in the same way, unchanged.
 """
 
 from __future__ import annotations

@@ -28,11 +28,11 @@ _WORKER = struct.Struct("!iI")
 
 
 class Shared:
-    """What several ask for at about the same time is made once, and is good for a while.
+    """A cached value: if several ask at about the same time, it is made only once.
 
     Args:
-        make: makes it.
-        for_s: how long it is good.
+        make: makes the value.
+        for_s: how long the value stays valid.
     """
 
     def __init__(self, make: Callable[[], Awaitable[bytes]], for_s: float) -> None:

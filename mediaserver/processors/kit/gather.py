@@ -16,12 +16,12 @@ KEYS = "0123456789*#ABCD"
 
 
 class Digits(str):
-    """What the caller pressed, without the key that ended it; a text.
+    """The keys that the caller pressed, without the terminator; a ``str``.
 
     Attributes:
-        reason: why there is no more. ``digits``: as many as were wanted. ``terminator``: the key
-            that ends them. ``timeout``: nothing more was pressed in time. ``ended``: the call is
-            over.
+        reason: why no more keys were taken. ``digits``: there are as many as were wanted.
+            ``terminator``: a key that ends the digits was pressed. ``timeout``: no further key
+            came in time. ``ended``: the call is over.
     """
 
     __slots__ = ("reason",)
@@ -46,23 +46,23 @@ async def gather(
     barge_in: bool = True,
     fresh: bool = False,
 ) -> Digits:
-    """Play a prompt, and wait for the digits that the caller presses; they may come before it.
+    """Play a prompt, and wait for digits; those pressed before the prompt count as well.
 
     Args:
         call: the caller's.
         prompt: what ``call.play`` takes; None: nothing is played.
         rate: of an array or raw bytes, in Hz.
         digits: how many are wanted; None: until the terminator, or until it takes too long.
-        terminator: keys of which each ends the digits; none if empty.
-        timeout_s: from the end of the prompt to the first key.
-        between_s: from one key to the next.
-        barge_in: a key clears what plays, and one from before has the prompt left out.
-            Otherwise the prompt is heard to its end.
-        fresh: forget what was pressed before, which counts otherwise.
+        terminator: keys, any of which ends the digits; empty: there is no such key.
+        timeout_s: longest time from the end of the prompt to the first key.
+        between_s: longest time from one key to the next.
+        barge_in: a key clears what is playing; if a key was pressed before, the prompt is not
+            played. Otherwise the prompt is heard to its end.
+        fresh: discard the keys that were pressed before.
 
     Raises:
-        CallEndedError: the call was over before.
-        ValueError: a number of digits, a time or a terminator that there is not.
+        CallEndedError: the call was already over.
+        ValueError: a number of digits, a time or a terminator is not valid.
     """
     wanted = _Wanted(call.pressed, digits, terminator, timeout_s, between_s)
     if fresh:

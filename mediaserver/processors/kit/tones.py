@@ -18,10 +18,10 @@ def tone(*frequencies_hz: float, ms: float = 300.0, db: float = -12.0) -> bytes:
     """A tone to play: ``await call.play(tone(440, 480, ms=2000))``.
 
     Args:
-        frequencies_hz: of the sines in it, equally loud; each up to 7,000 Hz. A call at 8 kHz has
-            what is below 4,000 Hz. None at all: silence.
+        frequencies_hz: of its sines, which are equally loud; each at most 7,000 Hz. A call at
+            8 kHz carries only those below 4,000 Hz. Without any frequency: silence.
         ms: its length; at most ten minutes.
-        db: its level (RMS), in dB against a sine of full scale; 0 for one sine at most.
+        db: its level (RMS), relative to a full-scale sine; at most 0 for one sine.
 
     Returns:
         A WAV file.

@@ -1,13 +1,13 @@
-"""Answers what is asked about a process's live calls by somebody who looks at them.
+"""Answers questions about a process's live calls; it costs nothing while nobody asks.
 
-    asked            what it costs while it is asked, and else nothing
+    question         what it reads or does
     live_rows        a few figures of each call
     live_levels      the level of one frame of each side of each call
     live_look        what a ``CallTap`` keeps of one call
     live_operate     a message to a call's processors; its bot muted
 
-A tap is there from the first look on, until nobody has looked for ``LEASE_S``. So nobody has to
-say that they look no more, and one whose browser is gone costs nothing.
+A tap exists from the first look until nobody has looked for ``LEASE_S``. So viewers need not say
+that they stop, and a browser that is gone costs nothing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a process tells of its live calls, and what is asked of it. MessagePack of these.
+"""The messages about a process's live calls, and the questions. Encoded as MessagePack.
 
-Times of a call are seconds since its start. Forms of which there are many are arrays.
+Times of a call are seconds since its start. Types with many instances are encoded as arrays.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ class LookFor(msgspec.Struct, frozen=True):
 
     Attributes:
         call_id: of the call.
-        after: the number of the last thing that is known already; -1: begin now.
-        audio: with its audio, without pictures of it; else the other way round.
-        summary: with all its figures.
+        after: the number of the last item that is known already; -1: begin now.
+        audio: True: its audio, without waveforms; False: waveforms, without audio.
+        summary: whether to include all its figures.
     """
 
     call_id: str

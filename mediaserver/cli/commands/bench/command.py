@@ -41,7 +41,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     _add_load(parser)
     parser.add_argument(
-        "--processes", type=int, metavar="N", help="of the generator (cores less one, at most 4)"
+        "--processes", type=int, metavar="N", help="generator processes (cores less one, at most 4)"
     )
     parser.add_argument(
         "--pid", type=int, metavar="N", help="with --url: whose CPU and memory are counted"
@@ -61,15 +61,15 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _add_load(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--max-calls", type=int, default=400, metavar="N", help="at most (400)")
+    parser.add_argument("--max-calls", type=int, default=400, metavar="N", help="most calls (400)")
     parser.add_argument(
-        "--calls", type=int, metavar="N", help="only so many: are they served well?"
+        "--calls", type=int, metavar="N", help="hold just N calls: are they served well?"
     )
     parser.add_argument(
-        "--seconds", type=float, default=5.0, metavar="S", help="counted, of each rung (5)"
+        "--seconds", type=float, default=5.0, metavar="S", help="how long each rung counts (5)"
     )
     parser.add_argument(
-        "--warmup", type=float, default=1.0, metavar="S", help="before, not counted (1)"
+        "--warmup", type=float, default=1.0, metavar="S", help="before that, not counted (1)"
     )
     parser.add_argument(
         "--codec",
@@ -89,7 +89,7 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
         "--arrivals",
         choices=("ramp", "poisson"),
         default="ramp",
-        help="calls begin at even distances, or by chance (ramp)",
+        help="calls begin at even intervals, or at random times (ramp)",
     )
     parser.add_argument(
         "--rate", type=float, default=200.0, metavar="N", help="calls that begin a second (200)"

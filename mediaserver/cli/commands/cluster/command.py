@@ -137,10 +137,10 @@ def _drain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("node", help="its name")
     _asks(parser, _run_drain)
     parser.add_argument(
-        "--move-after", type=float, metavar="S", help="then the calls left are moved (never)"
+        "--move-after", type=float, metavar="S", help="move what is left after S seconds (never)"
     )
     parser.add_argument("--undo", action="store_true", help="let it take calls again")
-    parser.add_argument("--wait", type=float, metavar="S", help="until it is empty, so long")
+    parser.add_argument("--wait", type=float, metavar="S", help="at most, until it is empty")
 
 
 def _run_drain(args: argparse.Namespace) -> int:

@@ -1,1 +1,1 @@
-"""What ``record`` is made of: what was heard, the files, their way to where they are kept."""
+"""The parts of ``record``: what the caller heard, the files, and their upload to a store."""

@@ -1,4 +1,4 @@
-"""A recording whose WAV files are closed: another format, the JSON file, the way to a store."""
+"""What follows when the WAV files are closed: conversion, the JSON file, the upload."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ FINISHING = Lane("finished recordings")
 
 
 class Delivery:
-    """What is left to do for a recording; ``PENDING`` has counted it, and it says when it is done.
+    """The work that is left for a recording. ``PENDING`` counts it until it is done.
 
     Args:
         paths: of the WAV files.
-        beside: the JSON file; None: none could be made.
-        sidecar: what it is to say, but for the names of the files.
+        beside: the JSON file; None: there is none.
+        sidecar: content of the JSON file, without the names of the audio files.
         form: the format wanted.
-        mono: both channels are to be one.
-        to: where the files go.
-        keep: they stay here, too.
-        reports: says and counts what goes wrong.
+        mono: whether to mix both channels into one.
+        to: where the files are uploaded.
+        keep: whether uploaded files also stay here.
+        reports: logs and counts what goes wrong.
     """
 
     def __init__(

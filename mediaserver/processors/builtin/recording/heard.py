@@ -50,12 +50,12 @@ class _Stretch(NamedTuple):
 
 
 class Heard:
-    """Hears what is at the caller's ear, in stream time; a ``Listener``.
+    """Collects what the caller hears, with its stream time; a ``Listener``.
 
-    **Have it listen; call `take` again and again, `take_all` at the end.**
+    **Register it as a listener; call `take` regularly, and `take_all` at the end.**
 
     Args:
-        origin: when stream time began, in the seconds of the playout clock.
+        origin: when stream time began, by the playout clock.
         clock: the playout clock.
 
     Attributes:

@@ -1,7 +1,7 @@
-"""Two channels as one, in which neither is lost. Pure.
+"""Mixes two channels into one, without losing either. Pure.
 
-Where both channels hold the same sound in opposite phase, as a line with swapped wires gives it
-back, their sum is silence. There the second one is turned round before it is added.
+If both channels hold the same sound in opposite phase, as the echo of a line with swapped wires
+does, their sum would be silence. Then the second channel is inverted before it is added.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Pieces of audio, each with its place in the call, and then in a file. Pure.
+"""Pieces of audio: each gets its time in the call, then its position in a file. Pure.
 
 Rules:
 
-1. A piece that begins where the last one ended, to a sample, is its continuation.
-2. What is younger than `KEPT_S` is kept back: ``clear()`` or ``pause()`` may still concern it.
+1. A piece that begins exactly where the last one ended continues it without a gap.
+2. Audio younger than `KEPT_S` is held back: ``clear()`` or ``pause()`` may still change it.
 """
 
 from __future__ import annotations

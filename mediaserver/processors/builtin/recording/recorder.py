@@ -1,4 +1,4 @@
-"""The recording of one call, on the loop: what came and what was heard, on its way to tapes."""
+"""The recording of one call, on the event loop: passes what came and what was heard to tapes."""
 
 from __future__ import annotations
 
@@ -112,9 +112,9 @@ class Recorder:
                     self._hints.append(HintSeen(now, name, text))
 
     def finish(self) -> asyncio.Future[None]:
-        """Nothing more comes; done when all is on disk as far as it can be.
+        """No more audio comes. The future is done when all that can be written is on disk.
 
-        What is behind that (another format, an upload) nobody waits for but the server's end.
+        The conversion and the upload follow; only the end of the server waits for them.
         """
         end = self._call.stats.duration_s
         for track, came in self._came.items():

@@ -15,12 +15,12 @@ limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 
 class Reports(Uploaded):
-    """Told by threads how it goes with a call's recording.
+    """Logs and counts the problems of a call's recording; threads call its methods.
 
     Args:
         call_id: of the call.
-        count: counts on the loop.
-        loop: on which is counted.
+        count: adds one to a counter; it is called on the loop.
+        loop: the event loop.
     """
 
     def __init__(

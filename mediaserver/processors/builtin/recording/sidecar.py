@@ -29,10 +29,10 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
         layout: ``stereo`` (the caller left, what they heard right), ``mono`` or ``tracks``.
         seconds: how long the longest file is.
         lost_s: seconds that could not be written and are silent.
-        pauses: from when to when the recording was paused: there it is silent.
-        speech: from when to when the caller spoke, where ``vad`` runs; None: until the end.
-        plays: what became of plays that are not live.
-        marks: what became of the call's marks.
+        pauses: begin and end of each pause; the audio is silent there.
+        speech: begin and end of each time the caller spoke, if ``vad`` runs; None: to the end.
+        plays: how each play that is not live ended.
+        marks: how each of the call's marks ended.
         hints: what looked wrong.
         to: where the files are to go, if they do not stay here.
         summary: facts and figures of the call, as the history has them.

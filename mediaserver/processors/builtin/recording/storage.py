@@ -20,7 +20,7 @@ LONGEST_PAUSE_S = 300.0
 REQUEST_TIMEOUT_S = 60
 
 UPLOADS = Lane("uploads", n_threads=4)
-"""A store that does not answer holds up four uploads, and no call."""
+"""A store that does not answer blocks only these threads, never a call."""
 
 
 class Destination(str):
@@ -59,15 +59,15 @@ class Uploaded:
 
 
 class Upload:
-    """Puts files where they are to go, and removes them here once they are there.
+    """Uploads files, and deletes them here once all have arrived.
 
     **Call ``start``.** The rest happens in threads.
 
     Args:
-        to: where.
-        paths: which, in this order.
-        told: how it goes.
-        keep: they stay here, too.
+        to: where they are uploaded.
+        paths: the files, in this order.
+        told: is told how the upload goes.
+        keep: whether the files also stay here.
         clock: monotonic seconds.
     """
 

@@ -25,7 +25,7 @@ RETRY_EVERY_S = 1.0
 MOST_NAMES = 100
 
 WRITING = Lane("recordings")
-"""One thread for all: a disk that stands still holds up no call, and no reading of files."""
+"""One thread for all recordings: a disk that hangs delays no call, and no reading of files."""
 
 
 class Told(Protocol):
@@ -56,16 +56,16 @@ _WAITING = _Waiting()
 
 
 class Tape:
-    """Writes a WAV file of one or two channels; what is given up is silence in it.
+    """Writes a WAV file of one or two channels; audio that was dropped is silence in it.
 
     **Call `put` for each piece, `finish` once.**
 
     Args:
-        name: makes the file's path, in the thread, once there is something to write; may raise
-            FileExistsError to be asked again, and OSError.
+        name: returns the file's path; called in the thread once there is something to write. If
+            it raises FileExistsError it is called again; it may raise OSError.
         rate_hz: of the file.
         n_channels: of the file.
-        told: how it goes.
+        told: is told how the writing goes.
     """
 
     def __init__(self, name: Callable[[], Path], rate_hz: int, n_channels: int, told: Told) -> None:
