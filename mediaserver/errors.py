@@ -48,6 +48,7 @@ compares this tree with the code::
         ClusterError            the cluster does not answer, or cannot do what is asked
         UnavailableError        Ray, or one of its actors, does not answer now
         LinkError               the agent, or the media server, does not answer
+        NotThereError           the live page: a recording that is not there
         UnsendableError         between processes: a message that cannot be encoded
         PacketTooLongError      between processes: a packet that is too long
         SourceFailedError       a play's source failed in a processor host
