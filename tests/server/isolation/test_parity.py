@@ -349,7 +349,10 @@ async def test_a_bot_hangs_up(where: Where, tmp_path: Path, has_key: bool) -> No
 async def refusing() -> AsyncIterator[str]:
     """The URL of an HTTP server that knows no key."""
 
+    open_: set[asyncio.StreamWriter] = set()
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_.add(writer)
         await reader.readuntil(b"\r\n\r\n")
         body = b'{"errors": [{"code": "10009", "title": "Authentication failed"}]}'
         head = f"HTTP/1.1 401 Unauthorized\r\nContent-Length: {len(body)}\r\n"
@@ -359,6 +362,9 @@ async def refusing() -> AsyncIterator[str]:
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v2"
+        for writer in open_:
+            writer.close()
+            await writer.wait_closed()
 
 
 async def test_tasks_end_with_their_call(
