@@ -18,7 +18,7 @@ def test_jobs_are_done_in_the_order_of_their_time() -> None:
     lane.put(over.set, 0.3)
     lane.put(lambda: done.append(3), 0.2)
     for n in (1, 2):
-        lane.put(lambda n=n: done.append(n))  # type: ignore[misc]
+        lane.put(lambda n=n: done.append(n))  # type: ignore[misc]  # binds n
     began.set()
     assert over.wait(10.0)
     assert done == [1, 2, 3]

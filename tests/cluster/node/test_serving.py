@@ -83,7 +83,7 @@ def served(path: str) -> int:
 def test_joining_without_ray_ends_with_one_line() -> None:
     """The keeper tries again later."""
     ran = subprocess.run(
-        [sys.executable, "-m", "mediaserver.cluster.actors.joining", "a", "/tmp/s", "127.0.0.1:1"],
+        [sys.executable, "-m", "mediaserver.cluster.actors.joining", "a", "no.sock", "127.0.0.1:1"],
         capture_output=True,
         text=True,
         timeout=60,

@@ -240,7 +240,7 @@ async def test_nobody_looks_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(desk, "LEASE_S", 0.2)
     monkeypatch.setattr(desk, "SWEEP_S", 0.1)
     async with served() as server, viewer(server, LISTENER) as client, talking(server):
-        [session] = server.service.sessions.values()  # type: ignore[attr-defined]
+        [session] = server.service.sessions.values()  # type: ignore[attr-defined]  # of one process
         inbound, playout = session.inbound, session.outbound.playout
         before = inbound._run, playout._encoder, session.runner.events._followers
         await until(client, of_call("v3:a/1", "listen"), lambda part: bool(heard(part).chunks))

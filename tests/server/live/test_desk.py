@@ -55,7 +55,7 @@ async def test_what_is_cleared_is_told(serving: Serving) -> None:
         await call.send_payload(bytes(160))
         await soon(lambda: server.service.n_calls == 1)
         assert await look(server)
-        [session] = server.service.sessions.values()  # type: ignore[attr-defined]
+        [session] = server.service.sessions.values()  # type: ignore[attr-defined]  # of one process
         await session.outbound.play(np.full(8000, 9000, np.int16), 8000)
         session.outbound.clear_now()
         told = await look(server, after=0)

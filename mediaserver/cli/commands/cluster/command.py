@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from mediaserver.app import run_process, set_up_logging
 from mediaserver.cli.commands.serve import FLAGS
@@ -15,7 +18,8 @@ from mediaserver.errors import ConfigurationError
 from mediaserver.settings import LOADER, Settings
 
 ADDRESS = "auto"
-SOCKET = "/tmp/mediaserver-{name}.sock"
+SOCKET = "mediaserver-{name}.sock"
+"""In the folder of this user's running programs, or else in that for temporary files."""
 MISSING = "`mediaserver cluster` needs Ray: pip install 'mediaserver[cluster]'"
 
 
@@ -62,11 +66,13 @@ def _asks(
 
 def _named(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True, help="of this node, unique in the cluster")
-    parser.add_argument("--socket", metavar="PATH", help=f"Unix socket ({SOCKET})")
+    where = "in XDG_RUNTIME_DIR, or in the folder for temporary files"
+    parser.add_argument("--socket", metavar="PATH", help=f"Unix socket ({SOCKET} {where})")
 
 
 def _socket(args: argparse.Namespace) -> str:
-    return args.socket or SOCKET.format(name=args.name)
+    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    return args.socket or str(folder / SOCKET.format(name=args.name))
 
 
 def _serve(parser: argparse.ArgumentParser) -> None:
