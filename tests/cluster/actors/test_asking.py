@@ -36,8 +36,11 @@ async def test_a_probe_tells_a_server_that_answers_from_one_that_is_gone() -> No
     async with MediaServer(Settings(port=0)) as server:
         assert await probe(f"http://127.0.0.1:{server.service.port}") == "answers"
     assert await probe(f"http://127.0.0.1:{free_port()}") == "refused"
-    silent = await asyncio.start_server(lambda *_: None, "127.0.0.1")
+    open_: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: open_.append(writer), "127.0.0.1")
     port = silent.sockets[0].getsockname()[1]
     assert await probe(f"http://127.0.0.1:{port}/prefix") == "silent"
+    for writer in open_:
+        writer.close()
     silent.close()
     assert await probe("http://no-such-host.invalid") == "silent"

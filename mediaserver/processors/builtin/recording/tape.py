@@ -74,8 +74,10 @@ class Tape:
         self._name = name
         self._told = told
         self._pieces: deque[tuple[int, Piece]] = deque()
-        self._waiting_s = 0.0
+        # Each figure has one writer, the loop or the thread: `+=` of two would lose some.
+        self._put_s = self._given_up_s = self._taken_s = 0.0
         self._lost_s = [0.0] * (n_channels + 1)
+        self._lost_there_s = [0.0] * (n_channels + 1)
         self._is_queued = False
         self._is_finished: asyncio.Future[None] | None = None
         # What follows is the thread's.
@@ -96,7 +98,7 @@ class Tape:
     @property
     def lost_s(self) -> float:
         """Seconds that were given up, of the channel that lacks most."""
-        return max(self._lost_s)
+        return max(map(sum, zip(self._lost_s, self._lost_there_s, strict=True)))
 
     def put(self, source: int, piece: Piece) -> None:
         """Have a piece written.
@@ -107,11 +109,16 @@ class Tape:
         """
         self._pieces.append((source, piece))
         is_much = _WAITING.add(piece.samples.nbytes)
-        self._waiting_s += piece.end - piece.at
+        self._put_s += piece.end - piece.at
         while is_much or self._waiting_s > PENDING_MOST_S * self.n_channels:
-            if not self._pieces:
+            try:
+                source, oldest = self._pieces.popleft()
+            except IndexError:  # the thread has just taken it
                 break
-            is_much = self._give_up_oldest()
+            length_s = oldest.end - oldest.at
+            self._lost_s[source] += length_s
+            self._given_up_s += length_s
+            is_much = _WAITING.add(-oldest.samples.nbytes)
         self._soon()
 
     def finish(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
@@ -120,14 +127,9 @@ class Tape:
         WRITING.put(self._finish)
         return self._is_finished
 
-    def _give_up_oldest(self) -> bool:
-        source, piece = self._pieces.popleft()
-        self._lost_s[source] += piece.end - piece.at
-        return self._gone(piece)
-
-    def _gone(self, piece: Piece) -> bool:
-        self._waiting_s -= piece.end - piece.at
-        return _WAITING.add(-piece.samples.nbytes)
+    @property
+    def _waiting_s(self) -> float:
+        return self._put_s - self._given_up_s - self._taken_s
 
     def _soon(self, after_s: float = 0.0) -> None:
         if not self._is_queued:
@@ -154,8 +156,9 @@ class Tape:
             self._write()
         except OSError as exc:
             self._told.disk_failed(exc)
-            while self._pieces:
-                self._give_up_oldest()
+            while taken := self._take():
+                source, piece = taken
+                self._lost_there_s[source] += piece.end - piece.at
         if self._file is not None:
             self._file.close()
         done = self._is_finished
@@ -177,17 +180,25 @@ class Tape:
     def _convert(self) -> bool:
         """Make the next piece ready, if there is one; whether something is."""
         while not self._ready:
-            try:
-                source, piece = self._pieces.popleft()
-            except IndexError:
+            taken = self._take()
+            if taken is None:
                 return False
-            self._gone(piece)
+            source, piece = taken
             placing = self._places.setdefault(source, Placing(self.rate_hz))
             try:
                 self._ready.extend((source, placed) for placed in placing.place(piece))
             except CodecError:  # a rate that nothing here converts
-                self._lost_s[source] += piece.end - piece.at
+                self._lost_there_s[source] += piece.end - piece.at
         return True
+
+    def _take(self) -> tuple[int, Piece] | None:
+        try:
+            source, piece = self._pieces.popleft()
+        except IndexError:
+            return None
+        self._taken_s += piece.end - piece.at
+        _WAITING.add(-piece.samples.nbytes)
+        return source, piece
 
     def _open(self) -> WavFile:
         for _ in range(MOST_NAMES):
