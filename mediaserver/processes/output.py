@@ -6,6 +6,7 @@ library, fills no log, and its lines do not cut into those of others.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import select
@@ -136,15 +137,27 @@ def redirect(output: Output, parent: int) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)  # a child that is killed flushes nothing
-    threading.Thread(target=_outlive, args=(parent, real), daemon=True).start()
+    threading.Thread(target=_outlive, args=(parent, real, output.fd), daemon=True).start()
     return real
 
 
-def _outlive(parent: int, real: int) -> None:
+def _outlive(parent: int, real: int, unread: int) -> None:
     poll = select.poll()
     poll.register(parent, 0)  # only the hang-up is reported
     poll.poll()
     _point_at(real)
+    # A write into the full pipe is still under way, and waits for somebody to read.
+    poll = select.poll()
+    poll.register(unread, select.POLLIN)
+    while poll.poll():
+        try:
+            data = os.read(unread, READ_BYTES)
+        except BlockingIOError:
+            continue
+        if not data:
+            return
+        with contextlib.suppress(OSError):
+            os.write(real, data)
 
 
 def _point_at(fd: int) -> None:
