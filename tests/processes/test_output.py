@@ -135,5 +135,4 @@ def test_all_ways_lead_into_the_pipe_until_the_parent_dies(*, is_full: bool) -> 
         rest = child.stderr.read()
         assert child.wait(60) == 0
     assert set(lines) == {"by print", "by a library", "by number", "by a child of its own"}
-    assert rest.endswith(b"x\n")
     assert rest.count(b"x") >= 100_000  # what the pipe holds at the very end is lost
