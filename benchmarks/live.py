@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING
 import httpx
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.parts import command, cpu_time, servers
+from benchmarks.parts import command, servers
+from mediaserver.bench import accounting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -70,9 +71,9 @@ async def _live(url: str) -> list[str]:
 async def _cores(pid: int, seconds: float) -> float:
     """How much of a core the server takes."""
     await asyncio.sleep(min(1.0, seconds))  # the turn before has ended
-    began, spent = time.monotonic(), cpu_time.spent_ns(pid)
+    began, spent = time.monotonic(), accounting.spent_ns(pid)
     await asyncio.sleep(seconds)
-    return (cpu_time.spent_ns(pid) - spent) / 1e9 / (time.monotonic() - began)
+    return (accounting.spent_ns(pid) - spent) / 1e9 / (time.monotonic() - began)
 
 
 async def measure(pid: int, port: int, args: argparse.Namespace) -> dict[str, list[float]]:
