@@ -102,7 +102,7 @@ class Disk:
 async def test_what_was_given_up_is_silence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More than a minute without room: the oldest goes, and what follows keeps its place."""
+    """More than two minutes without room: the oldest goes, and what follows keeps its place."""
     monkeypatch.setattr(tape, "RETRY_EVERY_S", 0.05)
     second = np.full(8000, 7, np.int16)
     # Files of this very process: a folder that cannot be made, then one that can.
@@ -110,18 +110,18 @@ async def test_what_was_given_up_is_silence(
     blocker.symlink_to("/dev/full/recordings")
     disk = Disk()
     written = tape.Tape(partial(Names(blocker, "v3:a").audio, "inbound"), 8000, 1, disk)
-    for at in range(80):
+    for at in range(140):
         written.put(0, Piece(float(at), second, 8000))
     await asyncio.to_thread(wait_until, lambda: len(disk.failures) > 1)
     assert written.lost_s == 20
     blocker.unlink()
-    for at in range(80, 90):
+    for at in range(140, 150):
         written.put(0, Piece(float(at), second, 8000))
     await written.finish(asyncio.get_running_loop())
     _, n_samples, samples = recorded(tmp_path / "recordings")
     heard = np.frombuffer(samples, np.int16)
-    assert n_samples == 90 * 8000
-    # What came when there was room again may have found the disk's minute full still.
+    assert n_samples == 150 * 8000
+    # What came when there was room again may have found the disk's two minutes full still.
     assert 20 <= written.lost_s <= 30
     n_lost = round(written.lost_s) * 8000
     assert not heard[:n_lost].any()

@@ -17,7 +17,7 @@ from mediaserver.processors.builtin.wav import WavFile
 from telephony_codecs import CodecError
 
 # A backlog comes faster than a disk writes; this much of each channel waits for the disk.
-PENDING_MOST_S = 60.0
+PENDING_MOST_S = 120.0
 # All recordings of a process together: a disk that stands still is not to fill the memory.
 PENDING_MOST_BYTES = 256 << 20
 RETRY_EVERY_S = 1.0
