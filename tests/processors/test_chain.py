@@ -245,3 +245,30 @@ def test_a_swallowed_frame_reaches_nobody_behind() -> None:
     stages: list[Stage] = [FilterStage("drop", Drop(CALL)), FilterStage("tap", Tap(CALL))]
     Chain(stages, lambda name, _: failures.append(name)).run(frame())
     assert (seen, failures) == ([], [])
+
+
+def test_who_hears_is_in_front_and_leaves() -> None:
+    """It gets what comes in, unchanged by the filters, until it leaves."""
+    run, tap, _ = chain(Double)
+    heard = Tap()
+    run.hear(heard)
+    run.run(frame(0))
+    run.leave(heard)
+    run.run(frame(1))
+    assert [each.samples[0] for each in heard.seen] == [100]
+    assert [each.samples[0] for each in tap.seen] == [200, 202]
+    assert not heard.closed
+
+
+@pytest.mark.parametrize("filter_", [Swallow, Raise])
+def test_frames_between_the_timed_ones_are_treated_alike(filter_: type[Filter]) -> None:
+    """Only one frame in sixteen has its time taken; swallowed or failed are all of them."""
+    run, tap, failures = chain()
+    run.run(frame(0))  # this one is timed, the next are not
+    run.add(FilterStage("added", filter_(CALL)))
+    behind = Tap()
+    run.add(behind)
+    run.run(frame(1))
+    assert [each.index for each in tap.seen] == [0, 1]
+    assert [each.index for each in behind.seen] == ([] if filter_ is Swallow else [1])
+    assert failures == ([] if filter_ is Swallow else ["added: mine"])
