@@ -177,7 +177,7 @@ class WorkerSupervisor(Supervisor[WorkerProcess]):
         """Wait until all calls are over, and nothing is left to do behind them."""
         await calls_over
         # A worker may also be lost, or replaced: nothing tells of all that.
-        while any(w.n_left and not w.gone.is_set() for w in self.children):  # noqa: ASYNC110
+        while any(w.n_left and not w.gone.is_set() for w in self.children):  # noqa: ASYNC110 (above)
             await asyncio.sleep(LOOK_EVERY_S)
 
     def least_loaded(self) -> WorkerProcess | None:
