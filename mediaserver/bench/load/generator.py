@@ -122,7 +122,7 @@ def _trust(address: Address) -> ssl.SSLContext | None:
 async def _drain(calls: Sequence[BenchCall]) -> None:
     deadline_s = time.monotonic() + DRAIN_S
     # An event for each call would cost something for each frame.
-    while any(call.is_up and call.n_pending for call in calls):  # noqa: ASYNC110 (see above)
+    while any(call.is_up and call.n_pending for call in calls):
         if time.monotonic() >= deadline_s:
             break
         await asyncio.sleep(PERIOD_S)
