@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.parts import command, servers
 from benchmarks.parts.command import Failed
 from benchmarks.parts.crimes import BLOCKING, CRIMES
-from mediaserver.carrier import CallPlan, CallReport, place_call, place_calls
+from mediaserver.carrier import CallPlan, CallReport, place_call
 
 CRIMES_FILE = Path(__file__).resolve().parent / "parts/crimes.py"
 SETTINGS = {
@@ -48,6 +49,7 @@ CALLS = {"alone": (12, 1), "shared": (50, 8)}
 SMALLEST = {"repeats": 1, "seconds": 3.0, "only": ["Exits"], "cases": ["alone"]}
 BACK_WITHIN_S = 2.0
 CRIME_AT_S = 1.0
+BEGIN_EVERY_S = 0.03
 NAMED_WITHIN_MS = 300.0
 
 Row = dict[str, Any]
@@ -62,14 +64,24 @@ def _launch(port: int, calls_per_host: int, names: list[str]) -> servers.Launch:
 
 
 async def _place(url: str, n_calls: int, crime: str, seconds: float) -> list[CallReport]:
-    """The good calls' reports; the criminal comes a second later, to a host that has room."""
-    plans = [CallPlan(seconds=seconds, linger_s=5.0) for _ in range(n_calls - 1)]
-    others = asyncio.create_task(place_calls(url, plans))
+    """The good calls' reports; the criminal comes a second later, to a host that has room.
+
+    The good calls begin one after the other: all at once they would wait for the start of seven
+    hosts, and without ``catch_up`` keep that delay to their end, with a crime and without.
+    """
+    plan = CallPlan(seconds=seconds, linger_s=5.0)
+    begin = [_later(n * BEGIN_EVERY_S, place_call(url, plan)) for n in range(n_calls - 1)]
+    others = asyncio.gather(*begin)
     if crime:
-        await asyncio.sleep(CRIME_AT_S)
+        await asyncio.sleep(n_calls * BEGIN_EVERY_S + CRIME_AT_S)
         culprit = CallPlan(seconds=seconds - CRIME_AT_S)
         await place_call(f"{url}?processor={CRIMES_FILE}:{crime}", culprit)
     return await others
+
+
+async def _later(after_s: float, call: Awaitable[CallReport]) -> CallReport:
+    await asyncio.sleep(after_s)
+    return await call
 
 
 def run_once(case: str, crime: str, args: argparse.Namespace) -> Row:

@@ -13,6 +13,7 @@ from mediaserver.app.runners import runners_for
 from mediaserver.control import encoding
 from mediaserver.errors import ConfigurationError
 from mediaserver.processes import inside
+from mediaserver.processes.garbage import freeze_loaded
 from mediaserver.server.workers.messages import VERSION, Setup
 from mediaserver.server.workers.worker import Worker
 
@@ -41,4 +42,6 @@ def main(fd: int) -> None:
 
 
 async def _work(setup: Setup, end: socket.socket) -> None:
-    await Worker(setup, end, encoding, partial(runners_for, worker=setup.index)).run()
+    worker = Worker(setup, end, encoding, partial(runners_for, worker=setup.index))
+    freeze_loaded()
+    await worker.run()

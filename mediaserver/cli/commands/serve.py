@@ -15,6 +15,7 @@ from mediaserver.cli.options import add_flags, add_key_file, places_named, setti
 from mediaserver.errors import ConfigurationError, MediaServerError
 from mediaserver.logs import LimitedLog
 from mediaserver.phone import PhoneServer
+from mediaserver.processes.garbage import freeze_loaded
 from mediaserver.processors.routing import silences, told
 from mediaserver.settings import LOADER, Settings
 
@@ -124,6 +125,7 @@ async def _serve(settings: Settings, handed: Handed, phone_port: int | None) -> 
             " use mediaserver phone --url wss://NAME:PORT/media"
         )
     async with MediaServer(settings, handed=handed) as server:
+        freeze_loaded()
         if phone_port is None:
             await server.run(lambda: _say_ready(settings, server.url), reload=True)
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 
 from mediaserver.media.dtmf import DtmfOrder
@@ -13,6 +12,7 @@ from mediaserver.wire import messages as wire
 
 # The stream and a webhook that tell the same key within this time tell the same press.
 SAME_PRESS_S = 10.0
+MAX_AWAITED = 64
 
 
 class DtmfEvents:
@@ -31,10 +31,7 @@ class DtmfEvents:
         self._alarm = alarm
         self._order: DtmfOrder[Dtmf] = DtmfOrder()
         # Presses that only one side has told, by the side that has not: (digit, at).
-        self._awaited: dict[str, deque[tuple[str, float]]] = {
-            "stream": deque(maxlen=64),
-            "webhook": deque(maxlen=64),
-        }
+        self._awaited: dict[str, list[tuple[str, float]]] = {"stream": [], "webhook": []}
 
     @property
     def next_at(self) -> float | None:
@@ -72,12 +69,15 @@ class DtmfEvents:
     def _told(self, side: str, pressed: Dtmf, occurred_s: float | None, now: float) -> None:
         awaited = self._awaited[side]
         while awaited and now - awaited[0][1] > SAME_PRESS_S:
-            awaited.popleft()
+            del awaited[0]
         for entry in awaited:
             if entry[0] == pressed.digit:
                 awaited.remove(entry)
                 return  # the other side has told it
-        self._awaited["webhook" if side == "stream" else "stream"].append((pressed.digit, now))
+        other = self._awaited["webhook" if side == "stream" else "stream"]
+        if len(other) == MAX_AWAITED:
+            del other[0]
+        other.append((pressed.digit, now))
         for event in self._order.push(pressed, occurred_s, now):
             self._publish(event)
         self._alarm.set(self.next_at)

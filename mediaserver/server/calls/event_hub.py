@@ -15,20 +15,23 @@ PRESSED_LIMIT = 100
 
 
 class EventHub:
-    """Publishes events; those of the time before the handlers ran are kept for them.
-
-    Attributes:
-        pressed: see ``Call.pressed``.
-    """
+    """Publishes events; those of the time before the handlers ran are kept for them."""
 
     def __init__(self) -> None:
-        self.pressed: deque[str] = deque(maxlen=PRESSED_LIMIT)
+        self._pressed: deque[str] | None = None  # most calls have none
         # Events that nobody reads any more go with the last reference to them.
         self._subscribers: list[weakref.ref[DropOldest[Event]]] = []
         self._followers: tuple[Callable[[Event], object], ...] = ()
         self._early: list[Event] | None = []
         self._closed = False
         self._dropped = 0
+
+    @property
+    def pressed(self) -> deque[str]:
+        """See ``Call.pressed``."""
+        if self._pressed is None:
+            self._pressed = deque(maxlen=PRESSED_LIMIT)
+        return self._pressed
 
     @property
     def dropped(self) -> int:

@@ -180,6 +180,7 @@ class InlineRunner:
             )
             self._views.append(view)
             if spec.is_filter or spec.is_batch:
+                view.started()  # it reads no frames() before it runs
                 self._make_stage(view, choice)
                 continue
             self._chain.add(view)

@@ -7,7 +7,6 @@ milliseconds, and shares the loaded memory with the spawner until it writes ther
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import os
 import resource
@@ -24,6 +23,7 @@ import msgspec
 
 from mediaserver.logs import LimitedLog, shown
 from mediaserver.processes.channel import receive_with_fd, send_blocking
+from mediaserver.processes.garbage import freeze_loaded
 from mediaserver.processes.memory import resident_bytes
 from mediaserver.processes.output import MAX_LINE_BYTES, Output, redirect
 from mediaserver.server.isolation import messages
@@ -84,8 +84,7 @@ class Spawner:
 
     def run(self) -> None:
         """Serve until the other side is gone or says that it is over, then end all hosts."""
-        gc.collect()
-        gc.freeze()
+        freeze_loaded()
         woken, wake = self._wakers = socket.socketpair()
         for end in self._wakers:
             end.setblocking(False)

@@ -14,6 +14,7 @@ from time import monotonic
 from typing import NamedTuple, Protocol, cast
 
 from websockets.http11 import Request
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from mediaserver.logs import LimitedLog, address, shown
@@ -221,7 +222,9 @@ class FirstBytes(asyncio.Protocol):
         if connection is None:
             transport.close()
             return
-        socket = self._gatekeeper.make_socket(protocol, transport, connection)
+        # A new one: the one that shook hands keeps the request for as long as it lives.
+        opened = make_protocol(State.OPEN)
+        socket = self._gatekeeper.make_socket(opened, transport, connection)
         if behind:
             socket.data_received(behind)
 

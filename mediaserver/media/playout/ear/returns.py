@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 MAX_KEPT = 256
 """The oldest go: nobody may ever ask."""
 
@@ -14,7 +12,7 @@ class MarkReturns:
     __slots__ = ("_kept",)
 
     def __init__(self) -> None:
-        self._kept: deque[tuple[float, float]] = deque(maxlen=MAX_KEPT)
+        self._kept: list[tuple[float, float]] = []
 
     def add(self, late_s: float, error_s: float) -> None:
         """A mark came back.
@@ -23,10 +21,11 @@ class MarkReturns:
             late_s: by how much later than its audio's end, by our clock.
             error_s: how much more than it has proven ``heard`` would have said.
         """
+        if len(self._kept) == MAX_KEPT:
+            del self._kept[0]
         self._kept.append((late_s, error_s))
 
     def take(self) -> list[tuple[float, float]]:
         """Those that came since this was last asked, oldest first."""
-        taken = list(self._kept)
-        self._kept.clear()
+        taken, self._kept = self._kept, []
         return taken

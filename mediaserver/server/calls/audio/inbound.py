@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import NamedTuple
@@ -110,7 +109,7 @@ class Inbound:
         self._count = count
         self._alarm = alarm
         self._timeline = Timeline(now)
-        self._times: deque[float] = deque(maxlen=MAX_TIMES)
+        self._times: list[float] = []
         self._origin = now
         self.reorder: Reorder[MediaBody] = parts.reorder
         self._earlier = NO_CHUNKS
@@ -250,12 +249,14 @@ class Inbound:
     def _run_timed(self, frame: Frame) -> None:
         began = perf_counter()
         self._run(frame)
-        self._times.append(perf_counter() - began)
+        times = self._times
+        if len(times) == MAX_TIMES:
+            del times[0]
+        times.append(perf_counter() - began)
 
     def take_times(self) -> list[float]:
         """How long frames took that were timed since this was last asked, in seconds."""
-        taken = list(self._times)
-        self._times.clear()
+        taken, self._times = self._times, []
         return taken
 
     def _refuse(self, track_decoder: TrackDecoder, now: float) -> None:
