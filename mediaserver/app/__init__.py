@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mediaserver.app.loop import loop_factory, run_process
     from mediaserver.app.server import MediaServer
     from mediaserver.control.client import client_from
+    from mediaserver.processes.garbage import freeze_loaded
     from mediaserver.server.generations.successor import outcome_address
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Handed",
     "MediaServer",
     "client_from",
+    "freeze_loaded",
     "loop_factory",
     "outcome_address",
     "run_process",
@@ -33,6 +35,7 @@ _LATER = {
     "Handed": "mediaserver.app.generations",
     "MediaServer": "mediaserver.app.server",
     "client_from": "mediaserver.control.client",
+    "freeze_loaded": "mediaserver.processes.garbage",
     "loop_factory": "mediaserver.app.loop",
     "outcome_address": "mediaserver.server.generations.successor",
     "run_process": "mediaserver.app.loop",

@@ -9,13 +9,12 @@ import logging
 import sys
 from collections.abc import AsyncIterator
 
-from mediaserver.app import Handed, MediaServer, run_process, set_up_logging
+from mediaserver.app import Handed, MediaServer, freeze_loaded, run_process, set_up_logging
 from mediaserver.cli.commands import phone as phone_command
 from mediaserver.cli.options import add_flags, add_key_file, places_named, settings_of, warn
 from mediaserver.errors import ConfigurationError, MediaServerError
 from mediaserver.logs import LimitedLog
 from mediaserver.phone import PhoneServer
-from mediaserver.processes.garbage import freeze_loaded
 from mediaserver.processors.routing import silences, told
 from mediaserver.settings import LOADER, Settings
 

@@ -48,7 +48,7 @@ MORE_THAN_BEFORE = 0.3
 LEAST_CHANGE_DB = 3.0
 FLOOR = 1e-6  # -60 dBFS
 AGREE_STEPS = 3
-MOST_OPEN = 40
+MOST_OPEN = 20
 MOST_A_LOOK = 8
 # A bot that plays sends more messages a second, also where each holds 100 ms.
 PLAYS_A_SECOND = 5
