@@ -24,7 +24,7 @@ from telephony_codecs.amrwb_framing import (
     read_storage,
     unpack,
 )
-from telephony_codecs.concealment import ConcealingDecoder
+from telephony_codecs.concealment import KEPT, ConcealingDecoder
 from telephony_codecs.contract import (
     MAX_PAYLOAD_S,
     Codec,
@@ -131,7 +131,10 @@ class AmrWbDecoder(ConcealingDecoder):
         if samples is None:
             return self.conceal(FRAME_SAMPLES)
         samples.flags.writeable = False
-        self._recent.append(samples)
+        recent = self._recent
+        recent.append(samples)
+        if len(recent) > KEPT:
+            del recent[0]
         return samples
 
 

@@ -6,7 +6,6 @@ untouched, and all the work is done only when something was lost.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,13 +28,19 @@ KEPT_ARRAYS = 4
 # Stands in ``_recent`` behind the audio whose pitch was measured. To compare with the newest
 # object would not do: a caller may give the same payload object twice.
 _LEARNT = object()
+# One more, for that marker.
+KEPT = KEPT_ARRAYS + 1
+# What all begin with; nobody writes to them.
+_SILENT_CYCLE = np.zeros(1, np.float32)
+_NO_SEAM = np.zeros(0, np.float32)
 
 
 class ConcealingDecoder:
     """What a decoder without a loss model of its own inherits.
 
     A subclass appends every array it returns to ``self._recent``, or whatever ``_decoded``
-    can make that array of again; that is the whole cost of a good payload.
+    can make that array of again, and removes the first of more than ``KEPT``; that is the whole
+    cost of a good payload.
     """
 
     __slots__ = ("_cycle", "_position", "_recent", "_seam", "rate_hz")
@@ -44,10 +49,8 @@ class ConcealingDecoder:
 
     def __init__(self, rate_hz: int) -> None:
         self.rate_hz = rate_hz
-        # One more, for that marker.
-        self._recent: deque[Any] = deque(maxlen=KEPT_ARRAYS + 1)
-        self._cycle = np.zeros(1, np.float32)
-        self._seam = np.zeros(0, np.float32)
+        self._recent: list[Any] = []  # a deque takes 1.2 KB more
+        self._cycle, self._seam = _SILENT_CYCLE, _NO_SEAM
         self._position = 0
 
     def conceal(self, n_samples: int) -> Int16Array:
@@ -72,8 +75,7 @@ class ConcealingDecoder:
     def reset(self) -> None:
         """Forget all history, as if new."""
         self._recent.clear()
-        self._cycle = np.zeros(1, np.float32)
-        self._seam = np.zeros(0, np.float32)
+        self._cycle, self._seam = _SILENT_CYCLE, _NO_SEAM
         self._position = 0
 
     def _decoded(self, kept: Any) -> Int16Array:
@@ -84,8 +86,7 @@ class ConcealingDecoder:
     def _learn(self) -> None:
         """Take the pitch cycle to repeat from the newest audio, and mark it as measured."""
         recent = [kept for kept in self._recent if kept is not _LEARNT][-KEPT_ARRAYS:]
-        self._recent.clear()
-        self._recent.extend((*recent, _LEARNT))
+        self._recent = [*recent, _LEARNT]
         lag_max = int(MAX_LAG_S * self.rate_hz)
         n_history = lag_max + int(TEMPLATE_S * self.rate_hz) + lag_max // 4
         history = newest_samples([self._decoded(kept) for kept in recent], n_history)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from telephony_codecs.concealment import ConcealingDecoder
+from telephony_codecs.concealment import KEPT, ConcealingDecoder
 from telephony_codecs.contract import (
     INT16,
     MAX_PAYLOAD_S,
@@ -156,7 +156,10 @@ class G711Decoder(ConcealingDecoder):
         samples: Int16Array = _frombuffer(expand(payload, 2), INT16)
         # The payload is kept, not the samples: half the size, and their memory can be used again
         # at once, while it is in the cache.
-        self._recent.append(payload)
+        recent = self._recent
+        recent.append(payload)
+        if len(recent) > KEPT:
+            del recent[0]
         return samples
 
     def _decoded(self, kept: Any) -> Int16Array:

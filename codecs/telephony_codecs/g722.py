@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from telephony_codecs.concealment import ConcealingDecoder
+from telephony_codecs.concealment import KEPT, ConcealingDecoder
 from telephony_codecs.contract import (
     INT16,
     MAX_PAYLOAD_S,
@@ -57,7 +57,10 @@ class G722Decoder(ConcealingDecoder):
             raise PayloadError("G722", f"{len(payload)} octets, at most {self._max_octets}")
         samples = np.frombuffer(self._coder.decode(payload), INT16)
         samples.flags.writeable = False
-        self._recent.append(samples)
+        recent = self._recent
+        recent.append(samples)
+        if len(recent) > KEPT:
+            del recent[0]
         return samples
 
     def reset(self) -> None:

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from telephony_codecs.concealment import ConcealingDecoder
+from telephony_codecs.concealment import KEPT, ConcealingDecoder
 from telephony_codecs.contract import MAX_PAYLOAD_S, Codec, Int16Array, check_length, check_samples
 from telephony_codecs.errors import AudioFormatError, PayloadError
 
@@ -82,7 +82,10 @@ class L16Decoder(ConcealingDecoder):
         if self._dtype != NATIVE:
             samples = samples.astype(NATIVE)
             samples.flags.writeable = False
-        self._recent.append(samples)
+        recent = self._recent
+        recent.append(samples)
+        if len(recent) > KEPT:
+            del recent[0]
         return samples
 
     def reset(self) -> None:
