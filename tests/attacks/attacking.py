@@ -18,7 +18,6 @@ from contextlib import contextmanager
 
 from tests.server.rawclient import CLOSE, Closed, RawCall, Server, frame, text
 
-MACHINE_LATE_MS = 50
 FULL = os.environ.get("ATTACKS") == "full"
 SPOKEN = bytes(code for code in range(256) if code != 0x7F)[:160]
 
@@ -48,8 +47,7 @@ def good_calls(server: Server, seconds: float = 12.0) -> Iterator[None]:
         summary = json.loads(output)["summary"]
         figures = {name: summary[name] for name in ("sent", "lost", "round_trip_ms", "late_ms")}
         print(f"\n30 good calls beside: {figures}")
-        # Where the calls themselves were late, the machine had no room for them.
-        assert summary["lost"] == 0 or summary["late_ms"]["p99"] > MACHINE_LATE_MS
+        assert summary["lost"] == 0
 
 
 def _thirty(server: Server, seconds: float) -> subprocess.Popen[str]:
