@@ -89,9 +89,8 @@ def wrong(found: dict[str, Rung]) -> list[str]:
 def show(report: command.Report) -> None:
     """The table, for people."""
     print(f"\nthe knee: {report['knee']} calls")
-    print(
-        "           placed  taken  refused  lost    p50 ms  p99 ms  max ms  µs/frame  CPU %  gen p99"
-    )
+    head = ("placed", "taken", "refused", "lost", "p50 ms", "p99 ms", "max ms", "µs/frame", "CPU %")
+    print(f"{'':<10}" + "".join(f"{title:>9}" for title in (*head, "gen p99")))
     for turn, each in report["turns"].items():
         trip, server = each["round_trip_ms"], each["server"]
         lost, cost = each["sent"] - each["returned"], server["cpu_us_per_frame"] or 0.0
