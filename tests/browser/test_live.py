@@ -97,14 +97,19 @@ async def test_1000_rows(page: Page) -> None:
 
         await page.route("**/live/feed", stand_in)
         await enter(page, server)
-        await expect(page.locator("#count")).to_have_text("1000 of 1000 calls, 10 with a problem")
+        await expect(page.locator("#count")).to_have_text(
+            "1000 of 1000 calls, 10 with a problem, 10 delayed"
+        )
         assert await page.locator(".row").count() < 60
         first = page.locator(".row:not([hidden]) small").first
         await expect(first).to_have_text("v3:made-up-0000")  # one with a problem
         await page.locator("#scroll").evaluate("box => box.scrollTo(0, box.scrollHeight)")
         await expect(page.locator(".row", has_text="v3:made-up-0999")).to_be_visible()
         await page.check("#problems")
-        await expect(page.locator("#count")).to_contain_text("10 of 1000")
+        await expect(page.locator("#count")).to_contain_text("20 of 1000")
+        await page.locator("#scroll").evaluate("box => box.scrollTo(0, 0)")
+        await expect(page.locator(".row.bad:not([hidden])")).to_have_count(10)
+        await expect(page.locator(".row.weak:not([hidden]) .mark").first).to_have_text("~")
         await page.uncheck("#problems")
         await page.fill("#search", "opus 0500")
         await expect(page.locator("#count")).to_contain_text("1 of 1000")

@@ -37,27 +37,30 @@ export function drawing(canvas, width, height) {
 
 export const PROBLEMS = {
   errors: "a processor failed",
-  one_way: "no audio from the caller",
-  loss: "audio is lost",
-  late: "audio comes too late",
+  one_way: "audio in one direction only",
+  loss: "audio lost on the way here",
+  late: "audio arrives too late",
   refused: "messages are refused",
-  stalled: "audio was held back",
+  stalled: "audio stopped for a while",
   slow_reader: "the far end reads too slowly",
-  dropped: "live audio is dropped",
+  dropped: "the bot's late audio is left out",
   own_echo: "the bot hears itself",
   slow_handler: "the bot is too slow",
   plays_failed: "a play failed",
   processor_failed: "a processor failed",
-  blocked: "held up by another call",
-  blocks: "holds up other calls",
+  blocked: "delayed by another call",
+  blocks: "delays other calls",
   mute_bot: "the bot says nothing",
   telnyx_errors: "Telnyx refused something",
   no_marks: "no mark comes back",
   early_marks: "marks come back too early",
   media_silent: "no media comes",
-  silent: "the caller is silent",
+  silent: "silence from the caller",
   echo: "the bot may hear itself",
-  live_dropped: "live audio is dropped",
-  live_unsent: "live audio is dropped",
+  live_dropped: "the bot's late audio is left out",
+  live_unsent: "the bot's late audio is left out",
 };
+// What a busy machine, or another call, does to many calls at once.
+const EFFECTS = new Set(["blocked", "dropped", "live_dropped", "live_unsent"]);
+export const isGrave = (name) => !EFFECTS.has(name);
 export const problem = (name) => PROBLEMS[name] || name.replaceAll("_", " ");

@@ -3,7 +3,7 @@
 import { LEVELS_PART, ask, follow, json, token } from "./feed.js";
 import { CallView } from "./call.js";
 import { Ended } from "./ended.js";
-import { Overview } from "./overview.js";
+import { LATE_MS, Overview } from "./overview.js";
 import { Table } from "./table.js";
 
 const find = (id) => document.getElementById(id);
@@ -23,7 +23,9 @@ function told(kind, bytes) {
   const content = json(bytes);
   if (content.type === "table") return table.told(content.rows);
   overview.told(content);
-  status(content.status === "ready" ? "Ready for calls" : `Takes no new calls: ${content.status}`, content.status !== "ready");
+  if (content.status !== "ready") status(`Takes no new calls: ${content.status}`, true);
+  else if (content.lag_ms > LATE_MS) status("Takes calls, but is late: audio may stutter", true);
+  else status("Ready for calls");
 }
 
 function askForToken(problem) {
@@ -57,6 +59,7 @@ async function begin() {
   find("login").hidden = true;
   find("main").hidden = false;
   find("sign-out").hidden = false;
+  find("sign-out").title = rights.listen ? "This token may listen in" : "This token may not listen in";
   stop?.();
   stop = follow("feed", told, (state) => {
     if (state === "refused") askForToken("The token is no longer right.");

@@ -1,7 +1,7 @@
 // The table of live calls. Only the rows that can be seen are there; all levels are drawn on one
 // canvas above them.
 
-import { age, color, drawing, element, problem } from "./format.js";
+import { age, color, drawing, element, isGrave, problem } from "./format.js";
 
 const ROW = 36;
 const COLUMNS = [
@@ -21,6 +21,7 @@ const COLUMNS = [
 function call([worker, row]) {
   const [number, id, caller, callee, age, codec, sendCodec, processors, state, hints, bad, errors, muted] = row;
   const names = [...(errors ? ["errors"] : []), ...bad, ...hints];
+  names.sort((a, b) => isGrave(b) - isGrave(a));
   const problems = [...new Set(names.map(problem))]; // a hint and a trouble may be the same
   return {
     key: `${worker}/${number}`, id, caller, callee, age, state, muted,
@@ -28,13 +29,16 @@ function call([worker, row]) {
     codec: codec === sendCodec ? codec : `${codec} → ${sendCodec}`,
     worker: worker < 0 ? "" : worker,
     problems,
-    text: [id, caller, callee, codec, sendCodec, processors, state, ...problems]
+    nGrave: names.filter(isGrave).length,
+    text: [id, caller, callee, codec, sendCodec, processors, state, STATES[state] || "", ...problems]
       .join(" ").toLowerCase(),
   };
 }
 
+const STATES = { listening: "bot listens", speaking: "bot speaks" };
+
 const KEYS = {
-  problem: (c) => -c.problems.length, caller: (c) => c.caller, state: (c) => c.state,
+  problem: (c) => -(100 * c.nGrave + c.problems.length), caller: (c) => c.caller, state: (c) => c.state,
   level: (c) => -c.heard, age: (c) => c.age, codec: (c) => c.codec, processors: (c) => c.processors,
   worker: (c) => c.worker, problems: (c) => c.problems.join() || "~",
 };
@@ -67,9 +71,10 @@ export class Table {
     for (const [key, title] of COLUMNS) {
       const cell = element("span");
       cell.setAttribute("role", "columnheader");
-      const button = element("button", title || "!");
+      const button = element("button", key === "level" ? "" : title || "!");
+      if (key === "level") button.append(element("span", "Caller", "caller"), " / ", element("span", "bot", "bot"));
       button.type = "button";
-      button.title = title ? `Sort by ${title.toLowerCase()}` : "Calls with a problem first";
+      button.title = title ? `Sort by ${title.toLowerCase()}` : "Calls with a problem first: ! a problem, ~ delayed by others or by the machine";
       button.addEventListener("click", () => {
         this.sort = { key, down: this.sort.key === key && !this.sort.down };
         this.select();
@@ -106,15 +111,24 @@ export class Table {
         (!onlyBad || c.problems.length));
     for (const c of this.shown) c.heard = Math.max(...(this.levels.get(c.key) || [0]));
     const of = KEYS[this.sort.key], way = this.sort.down ? -1 : 1;
+    // Under the pointer no row moves away: new ones come behind the others.
+    const held = this.rows.matches(":hover") && this.sort === this.sorted ? this.places : new Map();
+    this.sorted = this.sort;
     this.shown.sort((a, b) => {
+      const first = held.get(a.key) ?? held.size, second = held.get(b.key) ?? held.size;
+      if (first !== second) return first - second;
       const x = of(a), y = of(b);
       return (x < y ? -way : x > y ? way : 0) || a.age - b.age || (a.id < b.id ? -1 : 1);
     });
+    this.places = new Map(this.shown.map((c, at) => [c.key, at]));
+    this.find("table").classList.toggle("one-process", this.all.every((c) => c.worker === ""));
     for (const cell of this.find("head").children)
       cell.setAttribute("aria-sort", cell.dataset.key !== this.sort.key ? "none" : this.sort.down ? "descending" : "ascending");
-    const nBad = this.all.filter((c) => c.problems.length).length;
+    const nBad = this.all.filter((c) => c.nGrave).length;
+    const nLate = this.all.filter((c) => c.problems.length && !c.nGrave).length;
     this.find("count").textContent =
-      `${this.shown.length} of ${this.all.length} calls` + (nBad ? `, ${nBad} with a problem` : "");
+      `${this.shown.length} of ${this.all.length} calls` + (nBad ? `, ${nBad} with a problem` : "") +
+      (nLate ? `, ${nLate} delayed` : "");
     this.draw();
   }
 
@@ -161,14 +175,15 @@ export class Table {
   fill(row, c, at) {
     row.call = c;
     row.style.transform = `translateY(${at * ROW}px)`;
-    row.className = `row${c.problems.length ? " bad" : ""}${c.id === this.chosen ? " chosen" : ""}`;
+    row.className = `row${c.nGrave ? " bad" : c.problems.length ? " weak" : ""}${c.id === this.chosen ? " chosen" : ""}`;
     row.setAttribute("aria-selected", String(c.id === this.chosen));
     row.setAttribute("aria-rowindex", String(at + 1));
     const put = (node, text) => { if (node.textContent !== text) node.textContent = text; };
-    put(row.cells[0], c.problems.length ? "!" : "");
+    put(row.cells[0], c.nGrave ? "!" : c.problems.length ? "~" : "");
     put(row.who, `${c.caller || "unknown"} → ${c.callee || "unknown"}`);
     put(row.id_, c.id);
-    put(row.cells[2], c.muted ? `${c.state}, muted` : c.state);
+    const state = STATES[c.state] || c.state;
+    put(row.cells[2], c.muted ? `${state}, muted` : state);
     put(row.cells[4], age(c.age));
     put(row.cells[5], c.codec);
     put(row.cells[6], c.processors || "none");
