@@ -10,7 +10,7 @@ const CHARTS = [
   ["Event loop late (p99), ms", ["lag_ms"]],
 ];
 
-// From so much on, audio stutters.
+// More than two frames: audio may stutter.
 export const LATE_MS = 50;
 
 const clock = (at) => new Date(1000 * at).toLocaleTimeString("en-GB");
