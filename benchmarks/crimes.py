@@ -69,8 +69,9 @@ async def _place(url: str, n_calls: int, crime: str, seconds: float) -> list[Cal
     The good calls begin one after the other: all at once they would wait for the start of seven
     hosts, and without ``catch_up`` keep that delay to their end, with a crime and without.
     """
-    plan = CallPlan(seconds=seconds, linger_s=5.0)
-    begin = [_later(n * BEGIN_EVERY_S, place_call(url, plan)) for n in range(n_calls - 1)]
+    # A plan has the ids of one call: each call has its own.
+    plans = [CallPlan(seconds=seconds, linger_s=5.0) for _ in range(n_calls - 1)]
+    begin = [_later(n * BEGIN_EVERY_S, place_call(url, plan)) for n, plan in enumerate(plans)]
     others = asyncio.gather(*begin)
     if crime:
         await asyncio.sleep(n_calls * BEGIN_EVERY_S + CRIME_AT_S)

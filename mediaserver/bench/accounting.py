@@ -6,7 +6,9 @@ TCP runs partly there, on whoever's time it interrupts), nor memory traffic.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 SCHEDSTAT = "/proc/PID/task/*/schedstat (ns on CPU)"
@@ -25,7 +27,7 @@ def spent_ns(pid: int) -> int:
         FileNotFoundError: no such process.
     """
     own_ns = _schedstat_ns(pid, 0) if source() == SCHEDSTAT else _stat_ns(pid)
-    return own_ns + sum(spent_ns(child) for child in _children(pid))
+    return own_ns + _of_children(pid, spent_ns)
 
 
 def waited_ns(pid: int) -> int:
@@ -35,13 +37,12 @@ def waited_ns(pid: int) -> int:
         FileNotFoundError: no such process.
     """
     own_ns = _schedstat_ns(pid, 1) if source() == SCHEDSTAT else 0
-    return own_ns + sum(waited_ns(child) for child in _children(pid))
+    return own_ns + _of_children(pid, waited_ns)
 
 
 def _schedstat_ns(pid: int, column: int) -> int:
     # /proc/PID/schedstat alone is the main thread's.
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[column]) for task in tasks)
+    return sum(int(text.split()[column]) for text in _of_threads(pid, "schedstat"))
 
 
 def _stat_ns(pid: int) -> int:
@@ -51,9 +52,30 @@ def _stat_ns(pid: int) -> int:
     return ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
-def _children(pid: int) -> list[int]:
-    lists = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for found in lists for child in found.read_text().split()]
+def _of_children(pid: int, measured: Callable[[int], int]) -> int:
+    """The sum over the child processes; one that has ended meanwhile counts nothing."""
+    total = 0
+    for text in _of_threads(pid, "children"):
+        for child in text.split():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                total += measured(int(child))
+    return total
+
+
+def _of_threads(pid: int, name: str) -> list[str]:
+    """A file of each thread; without those that end while they are read.
+
+    Raises:
+        FileNotFoundError: no such process.
+    """
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        # The second comes where it ends between opening and reading.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found.append((task / name).read_text())
+    if not found:
+        raise FileNotFoundError(f"no process {pid}")
+    return found
 
 
 def pss_bytes(pid: int) -> int:
@@ -65,4 +87,4 @@ def pss_bytes(pid: int) -> int:
     """
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     own = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
-    return int(own.split()[1]) * 1024 + sum(pss_bytes(child) for child in _children(pid))
+    return int(own.split()[1]) * 1024 + _of_children(pid, pss_bytes)

@@ -273,8 +273,11 @@ async def _end(server: asyncio.subprocess.Process) -> None:
 
 def _workers(pid: int) -> list[int]:
     """The child processes."""
-    children = Path(f"/proc/{pid}/task").glob("*/children")
-    return sorted(int(child) for each in children for child in each.read_text().split())
+    found: list[int] = []
+    for each in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # that thread has ended meanwhile
+            found += map(int, each.read_text().split())
+    return sorted(found)
 
 
 def _slope(samples: list[tuple[float, Census]], of: str) -> float:

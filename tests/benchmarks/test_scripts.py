@@ -82,6 +82,11 @@ SHOWN = {
     ],
     "live": [rf"^  {turn} +({FIGURE}){{4}}$" for turn in ("nobody", "one viewer", "listeners")],
     "memory": [r"^     20 calls +\d+\.\d MiB$", r"^  a call +-?\d+\.\d KiB$"],
+    "overload": [
+        r"^the knee: \d+ calls$",
+        *(rf"^{rung} +\d+ +\d+ +\d+ +0( +\d+\.\d){{6}}$" for rung in ("before", "after")),
+        r"^overload +\d+ +\d+ +\d+ +\d+( +\d+\.\d){6}$",
+    ],
     "playout": [
         rf"^  clear 200 ({FIGURE}){{4}}$",
         rf"^  cancel 200 ({FIGURE}){{4}}$",

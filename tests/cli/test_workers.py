@@ -49,7 +49,8 @@ async def all_gone(pids: list[int], timeout_s: float = 30.0) -> None:
 def is_running(pid: int) -> bool:
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    # The second when it ends between the opening and the reading.
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
