@@ -24,7 +24,7 @@ speaks as well, and one of audio that is sent all at once (``lead_ms`` without a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -48,8 +48,8 @@ MORE_THAN_BEFORE = 0.3
 LEAST_CHANGE_DB = 3.0
 FLOOR = 1e-6  # -60 dBFS
 AGREE_STEPS = 3
-MOST_OPEN = 20
-MOST_A_LOOK = 8
+MOST_OPEN = 10
+MOST_A_LOOK = 4
 # A bot that plays sends more messages a second, also where each holds 100 ms.
 PLAYS_A_SECOND = 5
 
@@ -220,15 +220,36 @@ def levels(chunks: Sequence[tuple[float, Int16Array]], rate_hz: int) -> Levels:
     """
     step = round(rate_hz * STEP_S)
     track = np.zeros(N_STEPS * step, np.float32)
-    for at_s, samples in chunks:
-        at = round(at_s * rate_hz)
-        kept = samples[max(0, -at) :]
+    for at, run in _runs(chunks, rate_hz, most_apart=step // 4):
+        kept = run[max(0, -at) :]
         at = max(0, at)
         room = track[at : at + len(kept)]
         room[:] = kept[: len(room)]
     power = np.square(track).reshape(N_STEPS, step).mean(axis=1) / 32768**2
     found: Levels = 10 * np.log10(power.astype(np.float64) + FLOOR)
     return found
+
+
+def _runs(
+    chunks: Sequence[tuple[float, Int16Array]], rate_hz: int, *, most_apart: int
+) -> Iterator[tuple[int, Int16Array]]:
+    """Chunks that follow each other, put together: where each run begins, and its samples.
+
+    Each chunk may be displaced by ``most_apart`` samples: hundreds of them become a few arrays.
+    """
+    run: list[Int16Array] = []
+    began = end = 0
+    for at_s, samples in chunks:
+        at = round(at_s * rate_hz)
+        if run and abs(at - end) > most_apart:
+            yield began, np.concatenate(run)
+            run = []
+        if not run:
+            began = end = at
+        run.append(samples)
+        end += len(samples)
+    if run:
+        yield began, np.concatenate(run)
 
 
 def lag_of(sent: Levels, came: Levels) -> int | None:
