@@ -1,13 +1,13 @@
 """Whether a process has too much to do for new calls: late loops, memory. Pure but for a timer.
 
     what      too much                                          enough again
-    lateness  the median lag of the last second's beats is      none of the last 5 s was above
-              above the limit                                   half of it
-    busyness  the median part of their time that the loop       none of the last second was above
-              works is above 85 %                               80 %
+    lateness  most of the last second's beats are late by       at no time in the last 5 s were
+              more than the limit                               most late by half of it
+    busyness  in most of them the loop worked for more than     at no time in the last second did
+              85 % of the time                                  most work for 80 %
     memory    above the watermark                               below nine tenths of it
 
-The median, because one stall is no overload: most beats of a second must have been late.
+Most, because one stall is no overload.
 
 Busyness comes before lateness: a loop that has no time left is late a moment later, and each call
 that it took meanwhile makes that worse for all. Lateness also finds what takes no CPU time, such
@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from statistics import median
 from time import monotonic
 from typing import Protocol
 
@@ -66,6 +65,9 @@ class Lateness:
         self._under_part = under_part
         self._under_s = under_s
         self._beats: deque[tuple[float, float]] = deque()
+        # How many of the beats are above the limit, and above its lower part.
+        self._n_over = 0
+        self._n_above = 0
         self._late_at = 0.0
 
     def beat(self, value: float, now: float) -> None:
@@ -75,16 +77,23 @@ class Lateness:
             return
         beats = self._beats
         beats.append((now, value))
+        self._tally(value, 1)
         while len(beats) > LEAST_BEATS and beats[0][0] < now - OVER_S:
-            beats.popleft()
-        middle = median(value for _, value in beats)
-        if middle > limit * self._under_part:
+            self._tally(beats.popleft()[1], -1)
+        most = len(beats) // 2
+        if self._n_above > most:
             self._late_at = now
         if self.is_late:
             under_s = UNDER_S if self._under_s is None else self._under_s
             self.is_late = now - self._late_at < under_s
-        elif middle > limit and len(beats) >= LEAST_BEATS:
+        elif self._n_over > most and len(beats) >= LEAST_BEATS:
             self.is_late = now - beats[0][0] >= OVER_S * 0.9
+
+    def _tally(self, value: float, n: int) -> None:
+        # Counted, not sorted: twenty times a second in every process.
+        assert self._limit is not None
+        self._n_over += n * (value > self._limit)
+        self._n_above += n * (value > self._limit * self._under_part)
 
 
 class LoopLoad:

@@ -48,6 +48,9 @@ async def test_calls_of_a_killed_node_stream_elsewhere(world: World, reading: Re
         assert 8 <= len(victims) <= 12
         killed_at = time.monotonic()
         await asyncio.to_thread(world.cluster.kill, world.node("a"))
+        for call in calls:  # while they move
+            call.press("7")
+            await asyncio.sleep(0.05)
         assert await until(lambda: len(world.on(calls, "b", "c")) == 30, 20.0), world.logs()
         back = world.back_after(victims, killed_at)
         print(f"{reading}: p50 {percentile(back, 50):.2f} s, p99 {percentile(back, 99):.2f} s")
@@ -56,7 +59,7 @@ async def test_calls_of_a_killed_node_stream_elsewhere(world: World, reading: Re
         await fake.webhooks.flush()
         pressed = {d.event_id for d in fake.webhooks.deliveries if "dtmf" in d.event_type}
         heard = partial(_heard, world, pressed)
-        assert await until(lambda: len(heard()) >= 30, 15.0), world.logs()
+        assert await until(lambda: len(heard()) >= 60, 15.0), world.logs()
         assert sorted(heard()) == sorted(pressed)
         assert max(seen.doubled_s for seen in world.seen.values()) < 1.0
         ids = [call.call_control_id for call in victims]
@@ -67,41 +70,41 @@ async def test_calls_of_a_killed_node_stream_elsewhere(world: World, reading: Re
 async def test_ray_killed_alone_harms_no_call(world: World) -> None:
     """No frame is lost, nobody is moved, and the media server is adopted again."""
     await world.ready()
-    async with world.telnyx("replace"):
+    async with world.telnyx("replace", speech_s=20.0):
         calls = await world.ring(12)
         server = world.node("a").server_pid
         await asyncio.to_thread(world.cluster.kill_ray, world.node("a"))
         await asyncio.sleep(4.0)
         assert world.all_heard(calls)
-        assert world.n_lost(calls) == 0
         # Ray starts its processes from the main thread alone: the callers stand still meanwhile.
         world.cluster.start_ray(world.node("a"))
-        world.forget_gaps()
         await world.ready()
         assert world.node("a").server_pid == server
         assert await world.agree(calls, 20.0), world.logs()
         assert world.n_streams(calls) == [1] * len(calls), world.logs()
-        assert world.n_lost(calls) == 0
+        assert await world.n_lost(calls) == 0
 
 
 async def test_the_directory_may_die_under_set_ups(world: World) -> None:
     """20 calls a second come in: none is refused or doubled; soon it knows all again."""
     await world.ready()
     async with world.telnyx() as fake:
-        killed = asyncio.create_task(asyncio.to_thread(world.kill_directory, 0.7))
+        killed = asyncio.create_task(asyncio.to_thread(world.kill_directory, 1.0))
         calls = await world.ring(40)
-        await killed
+        rebuilt = await killed
         assert await world.agree(calls, 10.0), world.logs()
         streams = [len(world.seen[call.call_control_id].streams) for call in calls]
         assert streams == [1] * 40
         assert {c.status for c in fake.commanded} == {200}
-        print(f"directory: rebuilt {world.rebuilt_after_s:.2f} s after its restart")
+        assert rebuilt.n_calls > 5
+        assert rebuilt.rebuilt_s <= 1.0
+        print(f"directory: {rebuilt}")
 
 
 async def test_calls_go_on_and_come_in_without_rays_head(world: World) -> None:
     """For 20 s; then all join again."""
     await world.ready()
-    async with world.telnyx():
+    async with world.telnyx(speech_s=40.0):
         calls = await world.ring(9)
         world.forget_ray()  # which ends each process that is connected and finds no head
         port = await asyncio.to_thread(world.cluster.kill_head)
@@ -111,10 +114,10 @@ async def test_calls_go_on_and_come_in_without_rays_head(world: World) -> None:
         await asyncio.sleep(max(0.0, killed_at + 20.0 - time.monotonic()))
         assert world.all_heard(calls)
         assert world.n_streams(calls) == [1] * len(calls), world.logs()
-        assert world.n_lost(calls) == 0
         world.restart_head(port)
         await world.ready()
         assert await world.agree(calls, 20.0), world.logs()
+        assert await world.n_lost(calls, 60.0) == 0
 
 
 @pytest.mark.parametrize("reading", ["refuse", "replace", "reconnect"])
@@ -136,13 +139,14 @@ async def test_calls_of_a_stopped_node_go_on_or_move(world: World, reading: Read
 async def test_a_drained_node_empties_and_loses_no_call(world: World) -> None:
     """Its calls end by themselves; new ones go elsewhere."""
     await world.ready()
-    async with world.telnyx() as fake:
+    async with world.telnyx(speech_s=15.0) as fake:
         calls = await world.ring(60, every_s=0.03)
         there = world.on(calls, "a")
         assert len(there) == 20
         await asyncio.to_thread(world.ask().drain, "a")
         more = await world.ring(6)
         assert not world.on(more, "a")
+        assert await world.n_lost([*calls, *more]) == 0
         for call in there:
             assert call.state == "answered"
             call.hang_up()
