@@ -110,10 +110,12 @@ def run_once(case: str, crime: str, args: argparse.Namespace) -> Row:
             gc.enable()
             server.terminate()
             server.wait(30)
-    harmed = sorted((report for report in reports if report.lost), key=lambda r: r.lost)
-    well = [report for report in reports if not report.lost] or reports
-    trips = [float(trip) for report in well for trip in report.round_trips_ms]
-    elsewhere = harmed[: max(0, len(harmed) - (calls_per_host - 1))]
+    # A call goes to the fullest host that has room, and they came one by one: the last share one
+    # with the criminal. They may be harmed; all others may not.
+    n_elsewhere = len(reports) - (n_calls - 1) % calls_per_host
+    elsewhere, mates = reports[:n_elsewhere], reports[n_elsewhere:]
+    harmed = [report for report in mates if report.lost]
+    trips = [float(trip) for report in elsewhere for trip in report.round_trips_ms]
     return {
         "harmed": len(harmed),
         "back": sum(report.lost * 0.02 <= BACK_WITHIN_S for report in harmed),

@@ -196,7 +196,6 @@ class Sender:
             and live.rate_hz == convert.rate_hz
             and len(queue) == 1
             and queue[0] is live
-            and all(len(chunk) == self._min for chunk in live.chunks)
         )
         self._arm(now)
 

@@ -296,6 +296,7 @@ class Playout(Sender):
             or not self._is_exchange
             or rate_hz != self.ledger.rate_hz
             or len(samples) != self._min
+            or (live.chunks and len(live.chunks[0]) != self._min)
             or self.ledger.dry_at > now + self._sizes.live_room_s
             or (ahead_s := self.queued_s(now)) + self._min_s > self._backlog_s + EPSILON_S
             or not is_audio(samples)

@@ -34,7 +34,7 @@ READ_BYTES = 64 * 1024
 # that floods its carrier is read no faster than this; the calls beside it do not notice.
 MAX_PACKETS_A_TURN = 64
 TURN_S = 0.005
-PAUSE_S = 0.002
+PAUSE_S = 0.005
 _PADDING = (b"", *(bytes(n) for n in range(1, 8)))
 
 
