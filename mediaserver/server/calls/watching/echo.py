@@ -7,7 +7,7 @@ that is the other direction, and a rhythm fits in both, so both are none.
 
     window    began at                     each frame then costs     its end costs
     none      –                            nothing                   –
-    open      the bot plays, and the gap   one more call             about 1 ms, once
+    open      the bot plays, and the gap   one more call             half a ms, once
               behind the last one is over
 
 The gap is 0 s, then 5, 10, 20, 40, 60 s: a call of three minutes has six windows. A process has
@@ -48,7 +48,7 @@ MORE_THAN_BEFORE = 0.3
 LEAST_CHANGE_DB = 3.0
 FLOOR = 1e-6  # -60 dBFS
 AGREE_STEPS = 3
-MOST_OPEN = 10
+MOST_OPEN = 6
 MOST_A_LOOK = 4
 # A bot that plays sends more messages a second, also where each holds 100 ms.
 PLAYS_A_SECOND = 5
