@@ -49,6 +49,8 @@ SPEAKS_S = 0.6
 LOOK_S = 0.1
 # So long a place is kept for a call that was placed.
 COMING_S = 15.0
+# In the place of an owner: it is not yet known who is to have the call. No node has this name.
+MOVING = "*"
 # So long an ended phone call is known to be over, against webhooks that come late.
 OVER_S = 120.0
 # `streaming.stopped` and `call.hangup` come together: so long the second is waited for.
@@ -114,13 +116,15 @@ class Directory:
         )
 
     def owner(self, call: str) -> str | None:
-        """The node that has a call, or is to have it; None: nobody does."""
+        """The node that has a call, or is to have it; ``MOVING``; None: nobody does."""
         move = self._moves.get(call)
         if move is not None and move.target:
             return move.target
         known = self._calls.get(call)
         if known is not None and known.owner:
             return known.owner
+        if move is not None:
+            return MOVING
         coming = self._coming.get(call)
         return None if coming is None else coming[0].node
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from mediaserver.cluster.directory import COMING_S, OVER_S, SUSPECTED_AFTER_S, Directory
+from mediaserver.cluster.directory import COMING_S, MOVING, OVER_S, SUSPECTED_AFTER_S, Directory
 from mediaserver.cluster.messages import Asked, Drain, Held, Node, Reply, Report, Take, Tried
 from mediaserver.observer import StreamRequest
 
@@ -112,6 +112,18 @@ def test_a_silent_node_is_suspected_then_dead_and_its_calls_move() -> None:
     rig.say("b", held={"x": held(2), "y": held(5)})
     assert (rig.directory.n_moving, rig.directory.counts["moved"]) == (0, 2)
     assert rig.after(5.0, "b")["b"] == []
+
+
+def test_while_nobody_can_take_a_call_it_is_known_to_move() -> None:
+    """So that what comes for it meanwhile is kept, and not given to whoever has it not."""
+    rig = Rig("a")
+    rig.say("a", held={"x": held(1)})
+    rig.after(SUSPECTED_AFTER_S + 0.3)
+    assert rig.owner("x") == MOVING
+    took = [take.call for take in rig.full("b").take]
+    took += [take.call for take in rig.after(2.0, "b")["b"]]
+    assert took == ["x"]
+    assert (rig.owner("x"), rig.owner("y")) == ("b", None)
 
 
 def test_where_nobody_listens_any_more_the_node_is_dead_at_once() -> None:

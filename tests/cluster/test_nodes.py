@@ -70,7 +70,7 @@ async def test_calls_of_a_killed_node_stream_elsewhere(world: World, reading: Re
 async def test_ray_killed_alone_harms_no_call(world: World) -> None:
     """No frame is lost, nobody is moved, and the media server is adopted again."""
     await world.ready()
-    async with world.telnyx("replace", speech_s=20.0):
+    async with world.telnyx("replace", speech_s=18.0):
         calls = await world.ring(12)
         server = world.node("a").server_pid
         await asyncio.to_thread(world.cluster.kill_ray, world.node("a"))
@@ -104,7 +104,7 @@ async def test_the_directory_may_die_under_set_ups(world: World) -> None:
 async def test_calls_go_on_and_come_in_without_rays_head(world: World) -> None:
     """For 20 s; then all join again."""
     await world.ready()
-    async with world.telnyx(speech_s=40.0):
+    async with world.telnyx(speech_s=39.0):
         calls = await world.ring(9)
         world.forget_ray()  # which ends each process that is connected and finds no head
         port = await asyncio.to_thread(world.cluster.kill_head)

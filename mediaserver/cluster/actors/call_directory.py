@@ -52,7 +52,7 @@ class CallDirectory:
         return b"" if placement is None else msgspec.msgpack.encode(placement)
 
     async def owner(self, call: str) -> str:
-        """The node that has a call; empty: none."""
+        """The node that has a call; ``MOVING``; empty: none."""
         return self._directory.owner(call) or ""
 
     async def drain(self, node: str, on: bool, move_in_s: float | None) -> bool:

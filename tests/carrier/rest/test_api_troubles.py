@@ -6,8 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
 from mediaserver.carrier.rest.faults import RateLimit, RestFault
+from mediaserver.carrier.rest.habits import Habits
 from mediaserver.carrier.rest.webhooks import WebhookFaults
 from mediaserver.control import RetryPolicy, TelnyxClient
 from mediaserver.control.errors import CommandTimeoutError, NetworkError
@@ -96,3 +98,26 @@ async def test_a_webhook_nobody_takes_is_tried_three_times() -> None:
         w.fake.ring()
         await w.fake.webhooks.flush()
         assert len(w.fake.webhooks.deliveries) == 6
+
+
+async def test_a_key_is_pressed_while_the_stream_connects_again() -> None:
+    """The webhook tells of it; a stream without a connection does not, and nothing breaks."""
+    failed: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+    habits = Habits(answer_after_s=0.0, second_stream="reconnect", reconnect_for_s=0.5)
+
+    async def cut(socket: ServerConnection) -> None:
+        async for _ in socket:
+            socket.transport.abort()
+
+    async with world(habits=habits) as w:
+        async with serve(cut, "127.0.0.1", 0) as media:
+            port = next(iter(media.sockets)).getsockname()[1]
+            call = w.fake.calls[await w.dialled(stream_url=f"ws://127.0.0.1:{port}/")]
+            await w.until_event("streaming.started")
+        while "streaming.failed" not in w.types():
+            call.press("5")
+            await asyncio.sleep(0.02)
+        await w.fake.webhooks.flush()
+        assert w.types().count("call.dtmf.received") > 5
+    assert not failed
