@@ -268,7 +268,9 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
             (
                 "processor_failed",
                 self.processor_errors > 0,
-                f"processors failed {self.processor_errors} times",
+                "a processor failed"
+                if self.processor_errors == 1
+                else f"processors failed {self.processor_errors} times",
             ),
             (
                 "blocked",

@@ -88,7 +88,8 @@ def snapshot(n_rows: int) -> bytes:
             *(-1,),
             [
                 *(n, f"v3:made-up-{n:04d}", f"…{n % 100:02d}", "…56", 10.0 + n, "PCMU", "OPUS"),
-                *("echo", "listening", ["blocked"] if n % 100 == 50 else []),
+                *("echo", "reconnecting" if n == 70 else "listening"),
+                ["blocked"] if n % 100 == 50 else [],
                 *(["loss"] if n % 100 == 0 else [], 0, False),
             ],
         ]

@@ -192,7 +192,7 @@ def summary(**figures: Any) -> CallSummary:
         ({"reason": "worker", "codec": ""}, ("lost with its worker",)),
         ({"frames_in": 9, "dropped_s": 1.25}, ("1.2 s of live audio dropped",)),
         ({"frames_in": 9, "plays": {"failed": 2}}, ("2 plays failed",)),
-        ({"frames_in": 9, "processor_errors": 1}, ("processors failed 1 times",)),
+        ({"frames_in": 9, "processor_errors": 1}, ("a processor failed",)),
         (
             {"frames_in": 500, "duration_s": 10.0, "peak_dbfs": -72.3},
             ("all that came was digital silence",),

@@ -1,9 +1,8 @@
 // One call: what is heard, what happens, what may be done.
 
 import { callPath, follow, json, post, problemOf } from "./feed.js";
-import { age, element, moment, number } from "./format.js";
+import { age, element, moment, number, problem, short, stateText } from "./format.js";
 import { listen } from "./listen.js";
-import { short } from "./table.js";
 import { Wave } from "./wave.js";
 
 const MOST_EVENTS = 200;
@@ -84,7 +83,10 @@ export class CallView {
   }
 
   told(told) {
-    if (told.type === "gone") return this.over("The call is over.");
+    if (told.type === "gone") {
+      find("call-facts").textContent = find("call-facts").textContent.replace(/^.*?(?=, \d+:)/, "ended");
+      return this.over("The call is over.");
+    }
     const { look } = told;
     this.wave.told(look);
     this.isMuted = look.is_muted;
@@ -106,14 +108,14 @@ export class CallView {
     const { caller, callee, codec, rate_hz, send_codec, send_rate_hz, duration_s } = summary;
     find("call-title").textContent = `${caller || "unknown"} → ${callee || "unknown"}`;
     find("call-facts").textContent =
-      `${state}, ${age(duration_s)}, ${codec} ${rate_hz} Hz in, ${send_codec} ${send_rate_hz} Hz out, ${summary.call_id}`;
-    const lines = [...Object.values(trouble), ...Object.values(summary.hints || {})];
+      `${stateText(state, this.isMuted)}, ${age(duration_s)}, ${codec} ${rate_hz} Hz in, ${send_codec} ${send_rate_hz} Hz out, ${summary.call_id}`;
+    const lines = [...(state === "reconnecting" ? [problem(state)] : []), ...Object.values(trouble), ...Object.values(summary.hints || {})];
     put(find("call-trouble"), lines.map((line) => element("li", line)));
     const rows = Object.entries(TITLES)
       .filter(([name]) => ALWAYS.includes(name) || !isNothing(summary[name]))
       .map(([name, title]) => {
         const row = element("div");
-        row.append(element("dt", title), element("dd", shown(summary[name])));
+        row.append(element("dt", title), element("dd", shown(summary[name], name)));
         return row;
       });
     put(find("figures"), rows);
@@ -138,7 +140,11 @@ export class CallView {
   }
 
   toggleListen() {
-    if (this.endOfListening) return this.endListen();
+    if (this.endOfListening) {
+      this.endListen();
+      return this.said("You no longer listen.");
+    }
+    this.said("");
     find("listen").setAttribute("aria-pressed", "true");
     find("listen").textContent = "Stop listening";
     this.endOfListening = listen(this.id, (text) => {
@@ -160,7 +166,8 @@ export class CallView {
   }
 
   async hangUp() {
-    if (!confirm("End this phone call?")) return;
+    const title = find("call-title").textContent;
+    if (!confirm(`End this phone call?\n${title}, ${this.id}`)) return;
     await this.act(`../calls/${encodeURIComponent(this.id)}/hangup`, "The call is hung up.");
   }
 
@@ -174,7 +181,8 @@ const isNothing = (value) =>
   value === undefined || value === null || value === 0 || value === "" || value === false ||
   (typeof value === "object" && !Object.keys(value).length);
 
-function shown(value) {
+function shown(value, name) {
+  if (name.endsWith("_dbfs") && (value === null || value === undefined)) return "silent";
   if (Array.isArray(value)) return value.map(short).join(" + ") || "none";
   if (value && typeof value === "object") return Object.entries(value).map(([k, n]) => `${k} ${n}`).join(", ");
   return typeof value === "number" || value === null || value === undefined ? number(value ?? 0, 2) : String(value);

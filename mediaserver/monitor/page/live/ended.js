@@ -1,8 +1,15 @@
 // Calls that have ended, from the server's history; those with a problem first.
 
 import { ask } from "./feed.js";
-import { age, element } from "./format.js";
+import { age, element, short } from "./format.js";
 import { Player } from "./player.js";
+
+// Why a call's media ended, for who did not write the server; others are said as they are.
+const REASONS = {
+  stop: "ended normally", lost: "the connection was cut", processor: "a processor failed",
+  hangup: "hung up by the bot", max_call_s: "it lasted too long", idle_s: "nobody spoke",
+};
+const reasonText = (reason) => REASONS[reason] || reason.replaceAll("_", " ");
 
 const find = (id) => document.getElementById(id);
 
@@ -10,7 +17,9 @@ export class Ended {
   constructor() {
     this.mayListen = false;
     this.players = new Map(); // by the row of the call
+    this.calls = [];
     find("ended-bad").addEventListener("input", () => this.look());
+    find("ended-search").addEventListener("input", () => this.show());
     find("ended-again").addEventListener("click", () => this.look());
   }
 
@@ -21,7 +30,8 @@ export class Ended {
       const answer = await ask(`../calls?live=no&limit=500${bad}`);
       const told = await answer.json();
       if (!answer.ok) throw new Error(told.error || answer.status);
-      this.show(told.calls);
+      this.calls = told.calls;
+      this.show();
     } catch (error) {
       find("ended-count").textContent = `The history cannot be read: ${error.message}`;
     }
@@ -33,13 +43,15 @@ export class Ended {
     this.players.clear();
   }
 
-  show(calls) {
+  show() {
     this.close();
+    const words = find("ended-search").value.trim().toLowerCase().split(/\s+/);
+    const calls = this.calls.filter((call) => words.every((word) => textOf(call).includes(word)));
     const isBad = (call) => Object.keys(call.bad || {}).length > 0;
     const sorted = [...calls.filter(isBad), ...calls.filter((call) => !isBad(call))];
     find("ended-count").textContent = calls.length
       ? `${calls.length} calls, ${calls.filter(isBad).length} with a problem`
-      : "No ended calls. They are kept where the setting history names a file.";
+      : this.calls.length ? `0 of ${this.calls.length} calls` : "No ended calls. They are kept where the setting history names a file.";
     find("ended-rows").replaceChildren(...sorted.map((call) => this.row(call, isBad(call))));
   }
 
@@ -50,11 +62,11 @@ export class Ended {
     who.append(element("br"), element("small", summary.call_id));
     row.append(
       element("td", new Date(1000 * ended_at).toLocaleString("en-GB")), who,
-      element("td", age(summary.duration_s)),
-      element("td", hang_up?.cause ? `${summary.reason}, ${hang_up.cause.replaceAll("_", " ")}` : summary.reason),
-      element("td", codecs || ""), element("td", (summary.processors || []).join(" + ")),
-      this.recordings(row, summary),
+      element("td", why(summary, hang_up)),
       element("td", Object.values(bad || {}).join("; ")),
+      element("td", age(summary.duration_s)),
+      element("td", codecs || ""), element("td", (summary.processors || []).map(short).join(" + ")),
+      this.recordings(row, summary),
     );
     return row;
   }
@@ -95,3 +107,13 @@ export class Ended {
     return true;
   }
 }
+
+function why({ reason }, hangUp) {
+  return reasonText(reason) + (hangUp?.cause ? `, ${hangUp.cause.replaceAll("_", " ")}` : "");
+}
+
+const textOf = ({ summary, bad, hang_up }) =>
+  [
+    summary.call_id, summary.caller, summary.callee, summary.reason, why(summary, hang_up), summary.codec,
+    ...(summary.processors || []), ...Object.values(bad || {}),
+  ].join(" ").toLowerCase();

@@ -36,6 +36,7 @@ export function drawing(canvas, width, height) {
 }
 
 export const PROBLEMS = {
+  reconnecting: "the connection was cut, a new one is awaited",
   errors: "a processor failed",
   one_way: "audio in one direction only",
   loss: "audio lost on the way here",
@@ -60,6 +61,10 @@ export const PROBLEMS = {
   live_dropped: "the bot's late audio is left out",
   live_unsent: "the bot's late audio is left out",
 };
+const STATES = { listening: "bot listens", speaking: "bot speaks" };
+export const stateText = (state, isMuted) => (isMuted ? "bot muted, " : "") + (STATES[state] || state);
+// A processor from a file is named by the whole path of that.
+export const short = (name) => name.slice(name.lastIndexOf("/") + 1);
 // What a busy machine, or another call, does to many calls at once.
 const EFFECTS = new Set(["blocked", "dropped", "live_dropped", "live_unsent"]);
 export const isGrave = (name) => !EFFECTS.has(name);

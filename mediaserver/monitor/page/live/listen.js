@@ -40,7 +40,7 @@ export function listen(callId, onHeard) {
     await context.audioWorklet.addModule(new URL("listen-worklet.js", import.meta.url));
     if (over) return;
     const node = new AudioWorkletNode(context, "listen", { numberOfInputs: 0, outputChannelCount: [2] });
-    node.port.onmessage = ({ data }) => onHeard(`${data.behind_s.toFixed(2)} s behind: caller left, bot right`);
+    node.port.onmessage = ({ data }) => onHeard(`${data.behind_s.toFixed(2)} s behind: caller left, bot right; nobody hears you`);
     node.connect(context.destination);
     await context.resume();
     stop = follow(

@@ -1,7 +1,7 @@
 // The table of live calls. Only the rows that can be seen are there; all levels are drawn on one
 // canvas above them.
 
-import { age, color, drawing, element, isGrave, problem } from "./format.js";
+import { age, color, drawing, element, isGrave, problem, short, stateText } from "./format.js";
 
 const ROW = 36;
 const COLUMNS = [
@@ -20,7 +20,7 @@ const COLUMNS = [
 // state, hints, bad, errors, muted]].
 function call([worker, row]) {
   const [number, id, caller, callee, age, codec, sendCodec, processors, state, hints, bad, errors, muted] = row;
-  const names = [...(errors ? ["errors"] : []), ...bad, ...hints];
+  const names = [...(state === "reconnecting" ? [state] : []), ...(errors ? ["errors"] : []), ...bad, ...hints];
   names.sort((a, b) => isGrave(b) - isGrave(a));
   const problems = [...new Set(names.map(problem))]; // a hint and a trouble may be the same
   return {
@@ -30,21 +30,16 @@ function call([worker, row]) {
     worker: worker < 0 ? "" : worker,
     problems,
     nGrave: names.filter(isGrave).length,
-    text: [id, caller, callee, codec, sendCodec, processors, state, STATES[state] || "", ...problems]
+    text: [id, caller, callee, codec, sendCodec, processors, state, stateText(state, muted), ...problems]
       .join(" ").toLowerCase(),
   };
 }
-
-const STATES = { listening: "bot listens", speaking: "bot speaks" };
 
 const KEYS = {
   problem: (c) => -(100 * c.nGrave + c.problems.length), caller: (c) => c.caller, state: (c) => c.state,
   level: (c) => -c.heard, age: (c) => c.age, codec: (c) => c.codec, processors: (c) => c.processors,
   worker: (c) => c.worker, problems: (c) => c.problems.join() || "~",
 };
-
-// A processor from a file is named by the whole path of that.
-export const short = (name) => name.slice(name.lastIndexOf("/") + 1);
 
 export class Table {
   constructor(onOpen) {
@@ -108,7 +103,7 @@ export class Table {
     const state = this.find("state").value, onlyBad = this.find("problems").checked;
     this.shown = this.all.filter(
       (c) => wanted.every((word) => c.text.includes(word)) && (!state || c.state === state) &&
-        (!onlyBad || c.problems.length));
+        (!onlyBad || c.nGrave));
     for (const c of this.shown) c.heard = Math.max(...(this.levels.get(c.key) || [0]));
     const of = KEYS[this.sort.key], way = this.sort.down ? -1 : 1;
     // Under the pointer no row moves away: new ones come behind the others.
@@ -125,10 +120,11 @@ export class Table {
     for (const cell of this.find("head").children)
       cell.setAttribute("aria-sort", cell.dataset.key !== this.sort.key ? "none" : this.sort.down ? "descending" : "ascending");
     const nBad = this.all.filter((c) => c.nGrave).length;
+    const nMuted = this.all.filter((c) => c.muted).length;
     const nLate = this.all.filter((c) => c.problems.length && !c.nGrave).length;
     this.find("count").textContent =
       `${this.shown.length} of ${this.all.length} calls` + (nBad ? `, ${nBad} with a problem` : "") +
-      (nLate ? `, ${nLate} delayed` : "");
+      (nLate ? `, ${nLate} delayed` : "") + (nMuted ? `, ${nMuted} muted` : "");
     this.draw();
   }
 
@@ -161,8 +157,10 @@ export class Table {
     row.cells[4].className = "num";
     row.cells[8].className = "problem";
     row.who = element("span");
-    row.id_ = element("small");
-    row.cells[1].append(row.who, row.id_);
+    row.id_ = element("small", undefined, "trouble-less");
+    row.trouble = element("small", undefined, "trouble"); // where the last column has no room
+    row.cells[1].append(row.who, row.id_, row.trouble);
+    row.id = `call-row-${this.pool.length}`;
     row.addEventListener("click", () => {
       this.chosen = row.call.id;
       this.onOpen(row.call.id);
@@ -182,8 +180,9 @@ export class Table {
     put(row.cells[0], c.nGrave ? "!" : c.problems.length ? "~" : "");
     put(row.who, `${c.caller || "unknown"} → ${c.callee || "unknown"}`);
     put(row.id_, c.id);
-    const state = STATES[c.state] || c.state;
-    put(row.cells[2], c.muted ? `${state}, muted` : state);
+    put(row.trouble, c.problems.join(", "));
+    if (c.id === this.chosen) this.find("table").setAttribute("aria-activedescendant", row.id);
+    put(row.cells[2], stateText(c.state, c.muted));
     put(row.cells[4], age(c.age));
     put(row.cells[5], c.codec);
     put(row.cells[6], c.processors || "none");
