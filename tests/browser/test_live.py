@@ -128,13 +128,16 @@ async def test_a_problem_is_said_where_there_is_little_room(page: Page) -> None:
         await page.route("**/live/feed", stand_in)
         await enter(page, server)
         bad = page.locator(".row.bad")
-        await expect(bad.locator(".trouble")).to_be_hidden()
+        await expect(bad.locator(".why")).to_be_hidden()
         await expect(bad.locator(".problem")).to_have_text("audio lost on the way here")
         await page.set_viewport_size({"width": 390, "height": 844})
-        await expect(bad.locator(".trouble")).to_have_text("audio lost on the way here")
-        await expect(bad.locator(".trouble")).to_be_visible()
+        await expect(bad.locator(".why")).to_have_text("audio lost on the way here")
+        await expect(bad.locator(".why")).to_be_visible()
         await expect(bad.locator(".problem")).to_be_hidden()
-        await expect(page.locator(".row:not(.bad) .trouble").first).to_be_hidden()
+        age = await bad.locator(".num").bounding_box()
+        assert age is not None
+        assert age["x"] + age["width"] <= 390
+        await expect(page.locator(".row:not(.bad) .why").first).to_be_hidden()
 
 
 async def test_one_call_moves(page: Page, complaints: list[str]) -> None:

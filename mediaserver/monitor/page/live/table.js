@@ -157,9 +157,9 @@ export class Table {
     row.cells[4].className = "num";
     row.cells[8].className = "problem";
     row.who = element("span");
-    row.id_ = element("small", undefined, "trouble-less");
-    row.trouble = element("small", undefined, "trouble"); // where the last column has no room
-    row.cells[1].append(row.who, row.id_, row.trouble);
+    row.id_ = element("small", undefined, "call-id");
+    row.why = element("small", undefined, "why"); // where the last column has no room
+    row.cells[1].append(row.who, row.id_, row.why);
     row.id = `call-row-${this.pool.length}`;
     row.addEventListener("click", () => {
       this.chosen = row.call.id;
@@ -180,7 +180,7 @@ export class Table {
     put(row.cells[0], c.nGrave ? "!" : c.problems.length ? "~" : "");
     put(row.who, `${c.caller || "unknown"} → ${c.callee || "unknown"}`);
     put(row.id_, c.id);
-    put(row.trouble, c.problems.join(", "));
+    put(row.why, c.problems.join(", "));
     if (c.id === this.chosen) this.find("table").setAttribute("aria-activedescendant", row.id);
     put(row.cells[2], stateText(c.state, c.muted));
     put(row.cells[4], age(c.age));
