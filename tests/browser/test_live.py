@@ -291,7 +291,7 @@ async def test_the_recording_of_an_ended_call(page: Page, tmp_path: Path) -> Non
         await soon(lambda: server.service.n_calls == 0)
         await enter(page, server)
         await page.click("#to-ended")
-        listen = page.locator("#ended-rows button")
+        listen = page.locator("#ended-rows button.listen")
         async with asyncio.timeout(20):
             while not await listen.count():
                 await page.click("#ended-again")
@@ -330,7 +330,7 @@ async def test_recordings_that_cannot_be_heard(
         await soon(lambda: server.service.n_calls == 0)
         await enter(page, server)
         await page.click("#to-ended")
-        listen = page.locator("#ended-rows button")
+        listen = page.locator("#ended-rows button.listen")
         async with asyncio.timeout(20):
             while not await listen.count():
                 await page.click("#ended-again")
@@ -383,6 +383,11 @@ async def test_a_server_that_comes_back(page: Page, complaints: list[str], tmp_p
         await page.fill("#ended-search", "nowhere")
         await expect(page.locator("#ended-count")).to_have_text("0 of 2 calls")
         await page.fill("#ended-search", "")
+        await expect(rows).to_have_count(2)
+        details = rows.first.get_by_role("button", name="Details")
+        await details.click()
+        await expect(page.locator("#ended-rows dl")).to_contain_text("frames in")
+        await details.click()
         await expect(rows).to_have_count(2)
     await expect(page.locator("#status")).to_contain_text("lost", timeout=20_000)
     complaints.clear()  # the browser's own lines about a server that is gone

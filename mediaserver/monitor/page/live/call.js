@@ -111,14 +111,7 @@ export class CallView {
       `${stateText(state, this.isMuted)}, ${age(duration_s)}, ${codec} ${rate_hz} Hz in, ${send_codec} ${send_rate_hz} Hz out, ${summary.call_id}`;
     const lines = [...(state === "reconnecting" ? [problem(state)] : []), ...Object.values(trouble), ...Object.values(summary.hints || {})];
     put(find("call-trouble"), lines.map((line) => element("li", line)));
-    const rows = Object.entries(TITLES)
-      .filter(([name]) => ALWAYS.includes(name) || !isNothing(summary[name]))
-      .map(([name, title]) => {
-        const row = element("div");
-        row.append(element("dt", title), element("dd", shown(summary[name], name)));
-        return row;
-      });
-    put(find("figures"), rows);
+    put(find("figures"), figureRows(summary));
   }
 
   // Taking part.
@@ -175,6 +168,17 @@ export class CallView {
     const text = find("say-text").value.trim();
     if (text && (await this.act(callPath(this.id, "say"), "The bot was told.", { text }))) find("say-text").value = "";
   }
+}
+
+// What a call's summary says, a row each.
+export function figureRows(summary) {
+  return Object.entries(TITLES)
+    .filter(([name]) => ALWAYS.includes(name) || !isNothing(summary[name]))
+    .map(([name, title]) => {
+      const row = element("div");
+      row.append(element("dt", title), element("dd", shown(summary[name], name)));
+      return row;
+    });
 }
 
 const isNothing = (value) =>

@@ -1,5 +1,6 @@
 // Calls that have ended, from the server's history; those with a problem first.
 
+import { figureRows } from "./call.js";
 import { ask } from "./feed.js";
 import { age, element, short } from "./format.js";
 import { Player } from "./player.js";
@@ -59,7 +60,7 @@ export class Ended {
     const row = element("tr", undefined, isBad ? "bad" : "");
     const codecs = summary.codec === summary.send_codec ? summary.codec : `${summary.codec} → ${summary.send_codec}`;
     const who = element("td", `${summary.caller || "unknown"} → ${summary.callee || "unknown"}`);
-    who.append(element("br"), element("small", summary.call_id));
+    who.append(element("br"), element("small", summary.call_id), element("br"), this.details(row, summary));
     row.append(
       element("td", new Date(1000 * ended_at).toLocaleString("en-GB")), who,
       element("td", why(summary, hang_up)),
@@ -71,10 +72,31 @@ export class Ended {
     return row;
   }
 
+  // The button that shows all figures of a call below its row.
+  details(row, summary) {
+    const button = element("button", "Details", "details");
+    let line = null;
+    button.type = "button";
+    button.setAttribute("aria-expanded", "false");
+    button.addEventListener("click", () => {
+      if (line) line.remove();
+      line = line ? null : element("tr");
+      button.setAttribute("aria-expanded", String(Boolean(line)));
+      if (!line) return;
+      const cell = element("td"), list = element("dl", undefined, "figures");
+      cell.colSpan = row.cells.length;
+      list.append(...figureRows(summary));
+      cell.append(list);
+      line.append(cell);
+      row.after(line);
+    });
+    return button;
+  }
+
   recordings(row, summary) {
     const cell = element("td");
     if (!summary.recordings?.length) return cell;
-    const button = element("button", "Listen");
+    const button = element("button", "Listen", "listen");
     button.type = "button";
     button.disabled = !this.mayListen;
     button.title = this.mayListen ? "" : "This needs the listen token of the server";
