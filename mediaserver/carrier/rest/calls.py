@@ -178,9 +178,8 @@ class PhoneCall:
     def press(self, digit: str) -> None:
         """The caller presses a key: a webhook, and a message on the stream if there is one."""
         self.report("call.dtmf.received", digit=digit, **self._ends())
-        line = None if self.stream is None else self.stream.line
-        if line is not None and line.is_connected:  # one that connects again hears no key
-            self._spawn(line.press(digit))
+        if self.stream is not None and self.stream.line is not None and self.stream.is_live:
+            self._spawn(self.stream.line.press(digit))
 
     def hang_up(self, source: str = "caller", cause: str = "normal_clearing") -> None:
         """The call ends; ``source`` says who ended it."""
