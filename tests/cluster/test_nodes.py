@@ -174,7 +174,7 @@ async def test_all_nodes_are_started_anew_and_no_call_is_lost(
 
 
 async def test_the_commands_for_people(world: World) -> None:
-    """`status`, `place`, `drain` as they are typed, and what is said where nothing is."""
+    """`status`, `place`, `drain`, `roll` as they are typed, and what is said where nothing is."""
     await world.ready()
     world.forget_ray()
     at = ["--address", world.cluster.address]
@@ -187,6 +187,8 @@ async def test_the_commands_for_people(world: World) -> None:
     drained = await typed("drain", "a", *at, "--wait", "10")
     assert drained == ["node a drains", "node a is empty"]
     assert await typed("drain", "a", *at, "--undo") == ["node a takes calls again"]
+    rolled = await typed("roll", *at)
+    assert rolled == [f"node {name} was started anew" for name in NAMES]
     (said,) = await typed("drain", "x", *at, code=2)
     assert said == "mediaserver: there is no node x; there are: a, b, c"
     (said,) = await typed("status", "--address", "127.0.0.1:1", code=2)
