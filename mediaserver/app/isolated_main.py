@@ -15,6 +15,7 @@ from mediaserver.control import encoding
 from mediaserver.errors import ConfigurationError
 from mediaserver.logs import LinesASecond
 from mediaserver.processes import inside
+from mediaserver.processes.garbage import FullCollections
 from mediaserver.processors.spec import Spec
 from mediaserver.server.batching import Batching
 from mediaserver.server.isolation.hosted import ProcessorHost, load_isolated
@@ -71,6 +72,7 @@ def _host(
 
 
 async def _run(end: socket.socket, settings: Settings, specs: dict[object, Spec]) -> None:
+    FullCollections().start()
     await ProcessorHost(end, settings, specs, encoding, Batching(settings)).run()
 
 

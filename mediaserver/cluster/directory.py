@@ -49,7 +49,7 @@ SPEAKS_S = 0.6
 LOOK_S = 0.1
 # So long a place is kept for a call that was placed.
 COMING_S = 15.0
-# In the place of an owner: it is not yet known who is to have the call. No node has this name.
+# In the place of an owner: the call is on its way to another node. No node has this name.
 MOVING = "*"
 # So long an ended phone call is known to be over, against webhooks that come late.
 OVER_S = 120.0
@@ -116,14 +116,14 @@ class Directory:
         )
 
     def owner(self, call: str) -> str | None:
-        """The node that has a call, or is to have it; ``MOVING``; None: nobody does."""
-        move = self._moves.get(call)
-        if move is not None and move.target:
-            return move.target
+        """The node that has a call, or where it was placed; ``MOVING``; None: nobody does.
+
+        A node that was told to take a call does not have it yet: another one may get it after all.
+        """
         known = self._calls.get(call)
         if known is not None and known.owner:
             return known.owner
-        if move is not None:
+        if self._moves.get(call) is not None:
             return MOVING
         coming = self._coming.get(call)
         return None if coming is None else coming[0].node

@@ -190,17 +190,23 @@ class Chain:
             frame = following
 
     def close(self) -> None:
-        """Close every stage; one that raises does not keep the others from it."""
+        """Close every stage; one that raises does not keep the others from it. None is left."""
         for stage in (*self._stages, *self._bypassed):
             try:
                 stage.close()
             except BaseException as exc:  # as above
                 self._failed(stage.name, exc)
+        self._stages, self._bypassed = [], []
+        self._failed, self._budget = _nobody, None
 
     def _fail(self, stage: Stage, exc: BaseException) -> None:
         self._failed(stage.name, exc)
         self._stages = [s for s in self._stages if s is not stage]
         self._bypassed.append(stage)
+
+
+def _nobody(_: str, __: BaseException) -> None:
+    """Nobody wants to know: no stage is left that could fail."""
 
 
 def _check(result: object) -> None:

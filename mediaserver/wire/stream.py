@@ -190,9 +190,10 @@ class Stream:
             self.start_by = now + within_s
 
     def close(self) -> None:
-        """The socket is gone."""
+        """The socket is gone; whoever was told of refusals is told no more."""
         self._move(State.CLOSED)
         self.start_by = None
+        self._refused = self._odd = None
 
     def _step(self, message: Message) -> Message | None:
         following = _NEXT.get((self.state, type(message)))

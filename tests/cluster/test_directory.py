@@ -108,8 +108,9 @@ def test_a_silent_node_is_suspected_then_dead_and_its_calls_move() -> None:
         ("y", 5, REQUEST, False),
     ]
     assert [n.suspected for n in rig.directory.nodes(rig.now)] == [True, False]
-    assert rig.owner("x") == "b"
+    assert rig.owner("x") == MOVING
     rig.say("b", held={"x": held(2), "y": held(5)})
+    assert rig.owner("x") == "b"
     assert (rig.directory.n_moving, rig.directory.counts["moved"]) == (0, 2)
     assert rig.after(5.0, "b")["b"] == []
 
@@ -123,7 +124,24 @@ def test_while_nobody_can_take_a_call_it_is_known_to_move() -> None:
     took = [take.call for take in rig.full("b").take]
     took += [take.call for take in rig.after(2.0, "b")["b"]]
     assert took == ["x"]
+    rig.say("b", held={"x": held(2)})
     assert (rig.owner("x"), rig.owner("y")) == ("b", None)
+
+
+def test_a_node_that_was_told_to_take_a_call_does_not_have_it_yet() -> None:
+    """Where its stream is refused, another node may get it: nothing may be sent to the first."""
+    rig = Rig("a", "b", "c")
+    rig.say("a", held={"x": held(1)})
+    took = rig.after(SUSPECTED_AFTER_S + 0.3, "b", "c")
+    (first,) = [name for name, taken in took.items() if taken]
+    rig.say(first, tried=(Tried("x", 2, "in_use"),))
+    assert rig.owner("x") == MOVING
+    (other,) = {"b", "c"} - {first}
+    again = rig.after(1.0, other, refuses=first)
+    (take,) = again[other]
+    assert rig.owner("x") == MOVING
+    rig.say(other, held={"x": held(take.epoch)})
+    assert rig.owner("x") == other
 
 
 def test_where_nobody_listens_any_more_the_node_is_dead_at_once() -> None:
@@ -306,8 +324,9 @@ def test_a_call_that_ended_for_a_move_is_known_until_it_is_there() -> None:
     rig = Rig("a", "b")
     rig.say("a", held={"x": held(1)}, node_of=node("a", draining=True, move_at=0.0))
     (take,) = rig.say("b").take
+    assert rig.owner("x") == "a"
     rig.say("a", closed=("x",))
-    assert rig.owner("x") == "b"
+    assert rig.owner("x") == MOVING
     rig.say("b", held={"x": held(take.epoch)})
     assert rig.directory.calls() == {"x": ("b", 2)}
 

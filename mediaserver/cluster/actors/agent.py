@@ -17,7 +17,7 @@ from mediaserver.cluster.actors.engine import DIRECTORY, Actor, UnavailableError
 from mediaserver.cluster.directory import MOVING
 from mediaserver.cluster.link import Link, LinkError
 from mediaserver.cluster.messages import Forward, Reply
-from mediaserver.cluster.node.forwarding import HERE, THERE
+from mediaserver.cluster.node.forwarding import HERE, ON_ITS_WAY, THERE
 
 BEAT_S = 0.2
 AGAIN_S = 0.2
@@ -126,8 +126,8 @@ class NodeAgent:
 
     async def _forward(self, body: bytes) -> bytes:
         owner = await self._directory.ask("owner", _decode_forward(body).call)
-        if owner == MOVING:  # it is asked again soon
-            raise UnavailableError("the call is being moved")
+        if owner == MOVING:
+            return ON_ITS_WAY
         if owner in ("", self._node):
             return HERE
         agent = self._agents.setdefault(owner, Actor(agent_name(owner)))

@@ -19,11 +19,13 @@ limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # So long whoever has the call is looked for; then the event is handled here.
 WITHIN_S = 8.0
+# So long it is waited until a call that is being moved has arrived.
+MOVED_WITHIN_S = 60.0
 # Where no agent is there, nobody can be asked.
 ALONE_WITHIN_S = 1.0
 AGAIN_S = 0.1
 
-HERE, THERE = b"here", b"there"
+HERE, THERE, ON_ITS_WAY = b"here", b"there", b"on its way"
 
 
 class Forwarder:
@@ -106,14 +108,18 @@ class Forwarder:
         limit_s = ALONE_WITHIN_S
         while not self._is_here(call):
             try:
-                return await self._ask(body) == THERE
+                answer = await self._ask(body)
+                if answer != ON_ITS_WAY:
+                    return answer == THERE
+                why, limit_s = "the call is still being moved", MOVED_WITHIN_S
             except LinkError as exc:
-                if str(exc) != "no agent":
-                    limit_s = WITHIN_S
-                if loop.time() - arrived_at > limit_s:
-                    text = "a webhook of call %s stays here: %s"
-                    limited.warning("webhooks not forwarded", text, shown(call), exc, call=call)
-                    return False
+                why = str(exc)
+                if why != "no agent":
+                    limit_s = max(limit_s, WITHIN_S)
+            if loop.time() - arrived_at > limit_s:
+                text = "a webhook of call %s stays here: %s"
+                limited.warning("webhooks not forwarded", text, shown(call), why, call=call)
+                return False
             await asyncio.sleep(AGAIN_S)
         return False
 

@@ -171,7 +171,6 @@ class Ledger:
         "_mark_end",
         "_n_marks",
         "_outstanding",
-        "_sink",
         "current",
         "dry_at",
         "early_marks",
@@ -184,6 +183,7 @@ class Ledger:
         "returned_marks",
         "returns",
         "sent",
+        "sink",
         "stale_marks",
         "unconfirmed",
         "unknown_marks",
@@ -193,7 +193,7 @@ class Ledger:
         self, sink: PlayoutSink, rate_hz: int, every_s: float, live_every_s: float
     ) -> None:
         """Send a wire mark at most every ``every_s`` of audio; ``live_every_s`` if all is live."""
-        self._sink = sink
+        self.sink: PlayoutSink = sink
         self.rate_hz: int = rate_hz
         self._every = round(every_s * rate_hz)
         self._live_every = round(live_every_s * rate_hz)
@@ -290,7 +290,7 @@ class Ledger:
         self._n_marks += 1
         name = f"{MARK_PREFIX}{self._n_marks}"
         self._outstanding[name] = segment
-        self._sink.send_mark(name)
+        self.sink.send_mark(name)
         if len(self._outstanding) > MAX_OUTSTANDING:
             oldest = self._outstanding.pop(next(iter(self._outstanding)))
             self.unconfirmed += 1

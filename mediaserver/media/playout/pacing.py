@@ -11,7 +11,7 @@ from mediaserver.media.playout.backlog import Backlog, QueuedItem
 from mediaserver.media.playout.catchup import CatchUp
 from mediaserver.media.playout.ear.listening import ListenedEncoder, Listener, without
 from mediaserver.media.playout.ledger import Ledger, Mark
-from mediaserver.media.playout.sink import PlayoutSink
+from mediaserver.media.playout.sink import DetachedSink, PlayoutSink
 from mediaserver.media.playout.sizes import MIN_MESSAGE_S, Sizes
 from telephony_codecs import Encoder
 
@@ -112,6 +112,11 @@ class Sender:
     def blocked(self, blocked: bool) -> None:
         self._blocked = blocked
         self._is_express = self._is_exchange = False  # until the queue has been looked at
+
+    def _detach(self) -> None:
+        """Nothing is sent any more: do not keep who would send it."""
+        self._sink = self.ledger.sink = DetachedSink()
+        self._send_media = self._sink.send_media
 
     @property
     def is_closed(self) -> bool:

@@ -233,7 +233,9 @@ class Playout(Sender):
         """The socket or the call is over: as `clear`, but nothing is sent, now or later."""
         self._closed = True
         self._direct = self._is_express = False
-        return self._void(now, cause)
+        voided = self._void(now, cause)
+        self._detach()
+        return voided
 
     # The wire's side.
 

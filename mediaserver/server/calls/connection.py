@@ -214,6 +214,7 @@ class MediaConnection:
                 call=self._call_id or None,
             )
         self._host.connection_closed(self)
+        self._media_received = _nobody
 
     def send_media(self, payload: bytes) -> None:
         """Playout's sink: one payload into the call."""

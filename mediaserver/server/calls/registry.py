@@ -24,7 +24,7 @@ from mediaserver.server.calls.runner import InlineRunners, Runners
 from mediaserver.server.calls.selection import load_processors, request_of, select
 from mediaserver.server.calls.session import STOOD_STILL_S, Halves, Line, Session
 from mediaserver.server.calls.starting import Opened
-from mediaserver.server.calls.watching.blame import Culprit, LoopWatch
+from mediaserver.server.calls.watching.blame import BEAT_S, Culprit, LoopWatch
 from mediaserver.server.calls.watching.figures import CallFigures
 from mediaserver.server.calls.watching.lines import say_ended, say_opened
 from mediaserver.server.calls.watching.summary import summary_of
@@ -36,9 +36,10 @@ from mediaserver.wire.messages import Start
 from telephony_codecs import status
 
 limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
-
 # With a shared token only, a second socket takes a call over when the first is this quiet.
 TAKEOVER_QUIET_S = 2.0
+# Each beat looks at one in so many calls: all 500 at once would hold up the loop for 20 ms.
+SHARES = round(1.0 / BEAT_S)
 
 
 class Entrance(Line, Protocol):
@@ -122,8 +123,8 @@ class CallRegistry:
         self._draining = False
         self._specs = load_processors(settings)
         self.sockets: PolledSockets = PolledSockets(settings)
-        self._watch: asyncio.TimerHandle | None = None
-        self._look_due = monotonic()
+        self._to_look_at: list[str] = []
+        self._n_looked = 0
         self._awake_since = float("-inf")
         self._load = LoopLoad(settings.shed_lag_ms)
         self.host_bytes: int = 0
@@ -138,20 +139,19 @@ class CallRegistry:
         await self.runners.start()
         self._loop_watch.start()
         self.sockets.start()
-        self._look()
 
-    def _look(self) -> None:
-        """Once a second: let every call say what looks wrong about it."""
-        now = monotonic()
-        if now - self._look_due > STOOD_STILL_S:
-            self._awake_since = now
-        self._look_due = now + 1.0
-        for session in list(self.sessions.values()):
+    def _look(self, now: float) -> None:
+        """At each beat: let some calls, each once a second, say what looks wrong about them."""
+        share, self._n_looked = self._n_looked, (self._n_looked + 1) % SHARES
+        if not share:
+            self._to_look_at = list(self.sessions)
+            if self.settings.shed_memory_mb is not None:
+                self.host_bytes = self.runners.resident_bytes
+        ids = self._to_look_at[share::SHARES]
+        some = [self.sessions[call_id] for call_id in ids if call_id in self.sessions]
+        for session in some:
             session.look(now)
-        self.figures.look(self.sessions.values(), now)
-        if self.settings.shed_memory_mb is not None:
-            self.host_bytes = self.runners.resident_bytes
-        self._watch = asyncio.get_running_loop().call_later(1.0, self._look)
+        self.figures.look(some, now)
 
     # Connections.
 
@@ -257,9 +257,12 @@ class CallRegistry:
         return self._load.is_late
 
     def _beat(self, late_s: float, busy: float) -> None:
-        """The loop's regular beat came so late; so much of its time since the last it worked."""
+        """The loop's regular beat came so late; that part of the time since the last it worked."""
+        now = monotonic()
+        self._awake_since = now if late_s > STOOD_STILL_S else self._awake_since
         self.figures.lag(late_s)
-        self._load.beat(late_s, busy, monotonic())
+        self._load.beat(late_s, busy, now)
+        self._look(now)
 
     def _blamed(self, name: str, *, culprit: Culprit, late_s: float) -> None:
         """Something held up the loop: all calls, where it was one call's processor."""
@@ -314,8 +317,6 @@ class CallRegistry:
 
     async def close(self, within_s: float | None = None) -> None:
         """End every call now; handlers have so long, or the grace of the settings."""
-        if self._watch is not None:
-            self._watch.cancel()
         for session in list(self.sessions.values()):
             session.end("shutdown")
         try:

@@ -154,11 +154,14 @@ class InlineRunner:
         self._over: set[str] = set()
         self._n_overruns = 0
         self._call: RunningCall | None = None
+        self._call_id = ""
+        # Once it is over.
+        self._load: RunnerLoad | None = None
 
     @property
     def load(self) -> RunnerLoad:
         """See ``Runner``."""
-        return RunnerLoad(
+        return self._load or RunnerLoad(
             sum(view.dropped_frames for view in self._views),
             self.events.dropped,
             max((view.queued_frames for view in self._views), default=0),
@@ -169,6 +172,7 @@ class InlineRunner:
     def begin(self, call: RunningCall) -> None:
         """See ``Runner``."""
         self._call = call
+        self._call_id = call.facts.call_id
         self._neighbours.add(Neighbour(call, self.events, self._chain))
         loop, others = asyncio.get_running_loop(), self._neighbours.others
         # Taps run first: they hear also what a handler plays in its first lines.
@@ -221,13 +225,15 @@ class InlineRunner:
         if tasks:
             _, tasks = await asyncio.wait(tasks, timeout=CANCELLED_WITHIN_S)
         for task in tasks:
-            call_id = None if self._call is None else self._call.facts.call_id
             text, name = "handler %s does not end: it is left alone", shown(task.get_name())
-            limited.error("handlers that do not end", text, name, call=call_id)
+            limited.error("handlers that do not end", text, name, call=self._call_id or None)
             _ABANDONED.add(task)  # else it may be collected while it runs
             task.add_done_callback(_ABANDONED.discard)
             if self._call is not None:
                 self._call.count("abandoned_handlers")
+        # No circle is left: see Session._let_go.
+        self._load, self._views, self._call = self.load, [], None
+        self.run = _nothing
 
     def _adopt(self, view: CallView, task: asyncio.Task[Any]) -> None:
         """A processor has started a task of its own: it ends with the handlers."""
@@ -238,8 +244,8 @@ class InlineRunner:
     def _task_done(self, view: CallView, task: asyncio.Task[Any]) -> None:
         failure = None if task.cancelled() else task.exception()
         call = self._call
-        assert call is not None
-        if failure is not None and not (call.ended and _is_end(failure)):
+        is_over = call is None or call.ended
+        if failure is not None and not (is_over and _is_end(failure)):
             self._failed(view.name, failure)
 
     def _make_stage(self, view: CallView, choice: Chosen) -> None:
@@ -288,19 +294,19 @@ class InlineRunner:
         """
         if is_operators(exc):
             raise exc
-        call = self._call
-        assert call is not None
         limited.error(
             "processors that failed",
             "call %s: processor %s failed",
-            shown(call.facts.call_id),
+            shown(self._call_id),
             name,
             exc_info=exc,
-            call=call.facts.call_id,
+            call=self._call_id,
         )
         self.n_errors += 1
-        call.count("processor_errors")
-        self._follow(call, self._settings.on_error)
+        call = self._call
+        if call is not None:
+            call.count("processor_errors")
+            self._follow(call, self._settings.on_error)
 
     def _over_budget(self, name: str, longest_s: float) -> None:
         """A filter takes too long for its frames, repeatedly: follow the policy."""
@@ -340,6 +346,10 @@ class InlineRunner:
             asyncio.get_running_loop().call_soon(call.end, "processor")
         elif word == "hangup":
             asyncio.get_running_loop().call_soon(partial(call.hang_up, reason="processor"))
+
+
+def _nothing(_: Frame) -> None:
+    """Runs a frame that comes when all is over."""
 
 
 def _is_stopped(call: RunningCall, exc: BaseException) -> bool:

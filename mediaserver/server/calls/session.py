@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
-from mediaserver.media.playout import PlayoutSink
+from mediaserver.media.playout import DetachedSink, PlayoutSink
 from mediaserver.observer import MOVED, CallSummary, ReportedEvent
 from mediaserver.processors.api import Event, Reconnected, Webhook
 from mediaserver.server.calls.audio.alarm import Alarm
@@ -15,7 +15,6 @@ from mediaserver.server.calls.audio.formats import Formats
 from mediaserver.server.calls.audio.inbound import Inbound
 from mediaserver.server.calls.audio.outbound import Outbound
 from mediaserver.server.calls.audio.parts import (
-    DetachedSink,
     Parts,
     make_playout,
     make_sent_decoder,
@@ -326,6 +325,17 @@ class Session:
             self._loop.call_exception_handler(context)
         finally:  # whatever failed: the server's own end waits to be told
             self._host.session_ended(self)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Cut what refers back to this session.
+
+        So the memory of an ended call is free at once. In circles it would stay until the garbage
+        collector looks at everything, for which all other calls have to wait.
+        """
+        self._leave_line()
+        self._alarm.close()
+        self.inbound.close()
 
     def _await_line(self, for_s: float) -> None:
         """End the call after ``for_s``; time in which no socket was read does not count."""

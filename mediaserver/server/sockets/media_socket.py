@@ -285,6 +285,7 @@ class MediaSocket(asyncio.Protocol):
             self._cancel(name)
         self._frames.connection_lost()
         self._connection.socket_closed(self._frames.close_code, self._frames.close_reason)
+        del self._connection  # so that neither keeps the other: see Session._let_go
 
     def _end(self) -> None:
         """End our side of the stream, and go on reading.

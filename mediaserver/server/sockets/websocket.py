@@ -113,9 +113,9 @@ class WebSocketFrames:
         fast: bool = True,
     ) -> None:
         self._protocol = protocol
-        self._on_text = receiver.text_received
-        self._on_long_text = receiver.long_text_received
-        self._on_binary = receiver.binary_received
+        self._on_text: Callable[[bytes, float], None] = receiver.text_received
+        self._on_long_text: Callable[[bytes, float], None] = receiver.long_text_received
+        self._on_binary: Callable[[float], None] = receiver.binary_received
         self._write = write
         self._end = end
         self._closing = closing
@@ -198,9 +198,10 @@ class WebSocketFrames:
         self._settle()
 
     def connection_lost(self) -> None:
-        """The transport is gone: write nothing more."""
-        self._write, self._end = _ignore, _ignore_end
+        """The transport is gone: write nothing more, and keep nobody who was told."""
+        self._write = self._end = _ignore
         self.receive_eof()
+        self._on_text = self._on_long_text = self._on_binary = self._closing = _ignore
 
     def send_text(self, text: bytes) -> bool:
         """Send one text message; False when the connection is closing."""
@@ -378,12 +379,8 @@ def text_head(n: int) -> bytes:
     return b"\x81\x7f" + n.to_bytes(8, "big")
 
 
-def _ignore(_: bytes) -> None:
-    """Write nothing: the peer is gone."""
-
-
-def _ignore_end() -> None:
-    """End nothing: the peer is gone."""
+def _ignore(*_: object) -> None:
+    """Neither take nor send: the peer is gone."""
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -19,11 +19,13 @@ from mediaserver.carrier.rest.api import FakeTelnyx
 from mediaserver.carrier.rest.calls import PhoneCall
 from mediaserver.carrier.rest.habits import Habits
 from mediaserver.carrier.rest.webhooks import WebhookFaults
-from mediaserver.cluster.directory import Directory
+from mediaserver.cluster.directory import MOVING, Directory
 from mediaserver.cluster.link import Link, LinkError
-from mediaserver.cluster.messages import Asked, Drain, Forward, Node, Reply, Report
+from mediaserver.cluster.messages import Asked, Drain, Forward, Held, Node, Reply, Report
+from mediaserver.cluster.node.forwarding import ON_ITS_WAY
 from mediaserver.cluster.node.member import Member
 from mediaserver.control.events import Event
+from mediaserver.observer import StreamRequest
 from mediaserver.settings import ProcessorSetting, Settings
 from tests.ports import free_port
 
@@ -108,6 +110,8 @@ class Nodes:
             return msgspec.msgpack.encode(self.directory.place(asked, time.time()))
         if word == "forward":
             owner = self.directory.owner(msgspec.msgpack.decode(body, type=Forward).call)
+            if owner == MOVING:
+                return ON_ITS_WAY
             if owner in (None, one.name):
                 return b"here"
             link = self.one[owner or ""].link
@@ -185,6 +189,27 @@ async def test_what_an_owner_has_seen_is_dropped_there(tmp_path: Path) -> None:
         assert one.server.webhooks is not None
         counts = one.server.webhooks.counts
         assert (counts["forwarded"], counts["duplicate"]) == (1, 1)
+
+
+async def test_a_webhook_waits_for_a_call_that_is_on_its_way(tmp_path: Path) -> None:
+    """Its node is gone, and nobody has it yet: it is given to the node where the call arrives."""
+    async with running(tmp_path, "a", "b") as nodes:
+        here, there = nodes.one["a"], nodes.one["b"]
+        assert here.server.webhooks is not None
+        call = "v3:on its way"
+        gone = Node(name="gone", public_url="http://127.0.0.1:9", capacity=50)
+        had, has = ({call: Held(epoch, StreamRequest("PCMU", 8000, "rtp"))} for epoch in (1, 9))
+        nodes.directory.report(Report(node=gone, is_full=True, held=had), time.time())
+        nodes.directory.probed("gone", "refused", time.time() + 1.0)
+        early = Event(id="early", event_type="call.bridged", call_control_id=call)
+        here.server.webhooks.dispatch(early)
+        await asyncio.sleep(0.3)
+        assert nodes.directory.owner(call) == MOVING
+        assert not here.ids("call.bridged") + there.ids("call.bridged")
+        (second,) = [n for n in nodes.directory.nodes(time.time()) if n.name == "b"]
+        nodes.directory.report(Report(node=second, held=has), time.time())
+        await until(lambda: there.ids("call.bridged"))
+        assert not here.ids("call.bridged")
 
 
 @pytest.mark.parametrize("reading", ["refuse", "replace"])

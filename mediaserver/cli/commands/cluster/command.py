@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import re
 import sys
 import tempfile
 import time
@@ -65,9 +66,17 @@ def _asks(
 
 
 def _named(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--name", required=True, help="of this node, unique in the cluster")
+    text = "of this node, unique in the cluster: letters, digits, - _ ."
+    parser.add_argument("--name", required=True, type=_node_name, help=text)
     where = "in XDG_RUNTIME_DIR, or in the folder for temporary files"
     parser.add_argument("--socket", metavar="PATH", help=f"Unix socket ({SOCKET} {where})")
+
+
+def _node_name(text: str) -> str:
+    """It is part of a file's name, and of a resource's in Ray."""
+    if not re.fullmatch(r"[\w.-]+", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"a node's name has letters, digits, - _ . only: {text!r}")
+    return text
 
 
 def _socket(args: argparse.Namespace) -> str:

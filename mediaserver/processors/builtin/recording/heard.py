@@ -110,9 +110,12 @@ class Heard:
         return joined(taken)
 
     def take_all(self, end: float) -> list[Piece]:
-        """What was heard up to the call's end; the rest was never heard."""
+        """What was heard up to the call's end; the rest was never heard. It follows no more."""
         taken = self.take(end)
         self._pieces.clear()
+        ledger, self._ledger = self._ledger, None
+        if ledger is not None:
+            ledger.followers.remove(self._ended)
         return taken
 
     def _ended(self, outcome: Outcome) -> None:

@@ -53,9 +53,18 @@ class Alarm:
         else:
             self.ring()
 
+    def close(self) -> None:
+        """Ring no more."""
+        self.off()
+        self._ring = _nobody
+
     def off(self) -> None:
         """Forget the times that were set."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self.at = INFINITY
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""

@@ -175,6 +175,10 @@ class Inbound:
         self.drain(now)
         self._run = self._chain = _nobody
 
+    def close(self) -> None:
+        """Tell nobody of payloads that are refused from now on."""
+        self._count = _uncounted
+
     def overhear(self, tap: Callable[[Frame], object]) -> None:
         """Have each frame given to ``tap``, too, on its way."""
         self._run_with((*self._taps, tap))
@@ -304,3 +308,7 @@ class Inbound:
 
 def _nobody(_: Frame) -> None:
     """Receives frames when the call is over and its socket is not closed yet."""
+
+
+def _uncounted(_: str) -> None:
+    """Counts nothing: the call is over."""

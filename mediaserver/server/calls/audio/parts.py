@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mediaserver.media.playout import Mp3Playout, Playout, PlayoutSink
+from mediaserver.media.playout import DetachedSink, Mp3Playout, Playout, PlayoutSink
 from mediaserver.media.reorder import Reorder
 from mediaserver.server.calls.audio.formats import Formats, UnsupportedFormatError
 from mediaserver.settings import Settings
@@ -113,16 +113,3 @@ def make_sent_decoder(formats: Formats, settings: Settings) -> Decoder:
     if formats.send_codec == "L16":
         options = {"byte_order": "big" if settings.l16_byte_order == "big" else "little"}
     return codec(formats.send_codec).decoder(formats.send_rate, **options)
-
-
-class DetachedSink:
-    """The sink of a call without a socket. Its playout is blocked, so it keeps everything."""
-
-    def send_media(self, payload: bytes) -> None:
-        """Nothing is sent while blocked."""
-
-    def send_mark(self, name: str) -> None:
-        """Nothing is sent while blocked."""
-
-    def send_clear(self) -> None:
-        """Nothing to clear: what the peer had queued went with the socket."""

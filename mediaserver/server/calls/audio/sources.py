@@ -94,9 +94,10 @@ class Sources:
         return any(play.is_open for play in self._tasks.values())
 
     async def stopped(self) -> None:
-        """Wait until all sources have ended, for ``LET_GO_WITHIN_S`` at most."""
+        """Wait until all sources have ended, for ``LET_GO_WITHIN_S`` at most; the call is over."""
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=LET_GO_WITHIN_S)
+        self._changed = _nobody
 
     def _start(self, play: Play, feed: Any) -> None:
         task = asyncio.get_running_loop().create_task(feed)
@@ -173,6 +174,10 @@ class Sources:
         text = "call %s: a play failed: %s"
         call = self._call_id
         limited.error("plays that failed", text, shown(call), what, exc_info=exc, call=call)
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""
 
 
 class Chunks:

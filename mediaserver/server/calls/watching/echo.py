@@ -49,7 +49,7 @@ LEAST_CHANGE_DB = 3.0
 FLOOR = 1e-6  # -60 dBFS
 AGREE_STEPS = 3
 MOST_OPEN = 6
-MOST_A_LOOK = 4
+MOST_A_LOOK = 1
 # A bot that plays sends more messages a second, also where each holds 100 ms.
 PLAYS_A_SECOND = 5
 
@@ -98,7 +98,7 @@ class Share:
         self._n_open -= 1
 
     def may_compare(self, now: float) -> bool:
-        """Whether one more may be compared at this look, which is at one time for all calls."""
+        """Whether one more may be compared at this look, which is at one time for some calls."""
         if now != self._looked_at:
             self._looked_at, self._n_compared = now, 0
         self._n_compared += 1
