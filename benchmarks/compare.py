@@ -5,7 +5,7 @@
   c           one thread with epoll in C: unmask, JSON, base64, µ-law and back (peers/echo.c)
   websockets  websockets on plain asyncio with json, base64, audioop (what one writes first)
   fastapi     FastAPI under uvicorn on uvloop, with json, base64, audioop
-  aiohttp     aiohttp on uvloop, with json, base64, audioop
+  aiohttp     aiohttp on uvloop, with json, base64, audioop: no tutorial begins with uvloop
   picows      picows on uvloop, with msgspec, pybase64, audioop
   pipecat     a pipecat echo bot: FastAPI transport, Telnyx serializer, one processor
 
@@ -43,10 +43,10 @@ from mediaserver.bench.figures import Report, Rung
 
 PARTS, PEERS = ROOT / "benchmarks/parts", ROOT / "benchmarks/peers"
 KEYS = ("ours", "floor", "c", "websockets", "fastapi", "aiohttp", "picows", "pipecat")
-TUTORIALS = ("websockets", "fastapi", "aiohttp")
+TUTORIALS = ("websockets", "fastapi")
 TITLES = {"ours": "mediaserver", "floor": "bare socket echo", "c": "C, epoll"}
 # Trying far more calls than these carry would take long, and show nothing.
-MOST = {"pipecat": 160, "websockets": 400, "fastapi": 400, "aiohttp": 600}
+MOST = {"pipecat": 160, "websockets": 400, "fastapi": 400, "aiohttp": 900}
 C_KNEE_PART, C_COST_RATIO = 0.6, 2.2
 TUTORIAL_RATIO, PIPECAT_RATIO, FLATNESS = 3.0, 12.0, 1.25
 SMALLEST = {

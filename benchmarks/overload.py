@@ -42,7 +42,8 @@ def measure(args: argparse.Namespace) -> command.Report:
         Failed: there is no server, or no knee.
     """
     about = capacity.machine()
-    ours = rungs.ours(title="mediaserver")
+    flags = [word for name in args.processor for word in ("--processor", name)]
+    ours = rungs.ours(*flags, title="mediaserver")
     knee = args.knee or rungs.knee_of(rungs.knee(ours, args, args.max_calls))
     if not knee:
         raise Failed("no knee was found")
@@ -53,7 +54,7 @@ def measure(args: argparse.Namespace) -> command.Report:
     }
     found: dict[str, Rung] = {}
     try:
-        with own_server([], 10 * knee) as server, Fleet(default_processes()) as fleet:
+        with own_server(flags, 10 * knee) as server, Fleet(default_processes()) as fleet:
             load = rungs.load_of(args, ours, server.url)
             for turn, (part, seconds) in turns.items():
                 asked = msgspec.structs.replace(load, seconds=seconds)
@@ -110,6 +111,8 @@ def main(argv: list[str] | None = None) -> int:
     command.add_report_flags(
         parser, f"p99 is above {P99_MAX_MS:.0f} ms in the overload, or things are worse after it"
     )
+    text = "one of the chain (echo alone): one that costs more, where the generator is the limit"
+    parser.add_argument("--processor", action="append", default=[], metavar="NAME", help=text)
     parser.add_argument("--knee", type=int, default=0, help="look for none")
     parser.add_argument("--max-calls", type=int, default=700, help="to look for it")
     parser.add_argument("--overload-seconds", type=float, default=30.0)

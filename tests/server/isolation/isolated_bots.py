@@ -17,6 +17,7 @@ from mediaserver import (
     Call,
     CallEndedError,
     ConfigurationError,
+    Dtmf,
     Filter,
     Frame,
     MediaServerError,
