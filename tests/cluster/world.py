@@ -130,7 +130,11 @@ class World:
         return set()
 
     async def ready(self, names: tuple[str, ...] = NAMES, within_s: float = 90.0) -> None:
-        """Wait until these nodes can take calls."""
+        """Wait until these nodes can take calls; one that was killed is started again."""
+        for name in names:
+            keeper = self.node(name).keeper
+            if keeper is None or keeper.poll() is not None:
+                self.cluster.add(name)
         ends_at = time.monotonic() + within_s
         while not set(names) <= await asyncio.to_thread(self.able):
             assert time.monotonic() < ends_at, self.logs()

@@ -9,8 +9,10 @@ rounds it up (``benchmarks/frame_cost.py`` measures both).
 Two states. *Woken*: the event loop watches the epoll descriptor, and every arrival is handled at
 once. *Ticking*: the event loop does not watch it; a timer polls it once a period.
 
-  woken    at least ``_BUSY`` frames a period came         → ticking
-  ticking  fewer than ``_QUIET`` frames a period came      → woken
+  woken    at least ``BUSY`` frames a second came          → ticking
+  ticking  fewer than ``QUIET`` frames a second came       → woken
+
+With 100 calls both states cost the same; below that ticking costs only latency.
 """
 
 from __future__ import annotations
@@ -32,10 +34,10 @@ _TOGETHER = 16
 # Batches in a row; then the event loop runs what else is due.
 _ROUNDS = 16
 _READ_BYTES = 8192
-_BUSY = 2.0
-_QUIET = 1.0
-# Periods over which frames are counted.
-_WINDOW = 16
+BUSY, QUIET = 6000, 4500
+"""Frames a second, as of 120 calls and of 90."""
+# Frames, or periods, over which the rate is taken.
+_WINDOW_FRAMES, _WINDOW = 200, 16
 
 
 class SocketPoller:
@@ -110,7 +112,7 @@ class SocketPoller:
 
     def _woken(self) -> None:
         self._take()
-        if self._frames >= _WINDOW * _BUSY and self._rate(monotonic()) >= _BUSY:
+        if self._frames >= _WINDOW_FRAMES and self._rate(monotonic()) >= BUSY:
             self._loop.remove_reader(self._epoll.fileno())
             self._timer = self._loop.call_later(self._period_s, self._tick)
 
@@ -121,16 +123,16 @@ class SocketPoller:
         self._ticks += 1
         if self._ticks >= _WINDOW:
             self._ticks = 0
-            if self._rate(monotonic()) < _QUIET:
+            if self._rate(monotonic()) < QUIET:
                 self._timer.cancel()
                 self._timer = None
                 self._loop.add_reader(self._epoll.fileno(), self._woken)
 
     def _rate(self, now: float) -> float:
-        """Frames per period since the last call."""
-        periods = (now - self._since) / self._period_s
+        """Frames a second since the last call."""
+        took_s = max(now - self._since, self._period_s)
         frames, self._frames, self._since = self._frames, 0, now
-        return frames / max(periods, 1.0)
+        return frames / took_s
 
     def _take(self) -> None:
         """Take batches until nothing is left to read, at most ``_ROUNDS``."""

@@ -20,6 +20,7 @@ from mediaserver.control.events import Event
 from mediaserver.observer import CallSummary, ReportedEvent, StreamRequest
 from mediaserver.processors.api import Dtmf, Hint, Stop, StreamError
 from mediaserver.server.service import SingleProcessService
+from mediaserver.server.sockets import poller
 from mediaserver.settings import Settings
 from tests.server.conftest import Serving, bot
 from tests.server.watching import seen, soon
@@ -42,14 +43,18 @@ async def test_echo_is_bit_exact(
 
 
 @pytest.mark.parametrize("poll_ms", [0, 10])
-async def test_polled_or_not_echo_is_bit_exact(serving: Serving, poll_ms: float) -> None:
+async def test_polled_or_not_echo_is_bit_exact(
+    serving: Serving, poll_ms: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Twelve calls read one by one, and read together every 10 ms, come back as they were."""
+    monkeypatch.setattr(poller, "BUSY", 200)
+    monkeypatch.setattr(poller, "QUIET", 100)
     plans = [CallPlan(codec="PCMA", seconds=SECONDS) for _ in range(12)]
     async with serving("echo", poll_ms=poll_ms) as server:
         service = server.service
         assert isinstance(service, SingleProcessService)
         calls = asyncio.create_task(place_calls(server.url, plans))
-        if poll_ms:  # 600 frames a second are many for a period of 10 ms
+        if poll_ms:
             await soon(lambda: service.is_polling)
         reports = await calls
         assert poll_ms or not service.is_polling
