@@ -256,6 +256,11 @@ class Playout(Sender):
         return self._too_late_s + left_out_s
 
     @property
+    def too_late_s(self) -> float:
+        """The part of it that waited for longer than live audio may."""
+        return self._too_late_s
+
+    @property
     def tally(self) -> Tally:
         """What was sent, and what became of plays and marks."""
         ledger = self.ledger

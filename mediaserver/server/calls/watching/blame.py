@@ -19,6 +19,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from types import FrameType
@@ -30,6 +31,7 @@ from mediaserver.logs import LimitedLog, shown
 from mediaserver.processors.chain import Chain
 from mediaserver.server.calls.runner import InlineRunner
 from mediaserver.server.calls.view import CallView
+from mediaserver.server.calls.watching.overdue import Overdue, overdue
 
 limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
@@ -115,7 +117,7 @@ class LoopWatch:
         self._late = late
         self._due = 0.0
         self._beat: asyncio.TimerHandle | None = None
-        self._over = threading.Event()
+        self._overdue: Overdue | None = None
         self._thread_id = 0
         self._account = -1
         self._before = (0.0, 0.0)
@@ -135,12 +137,15 @@ class LoopWatch:
             path = f"/proc/self/task/{threading.get_native_id()}/schedstat"
             self._account = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         gc.callbacks.append(self._collecting)
+        self._overdue = waited_for = overdue()
         self._expect()
-        threading.Thread(target=self._look_on, name="loop watch", daemon=True).start()
+        looking = partial(self._look_on, waited_for)
+        threading.Thread(target=looking, name="loop watch", daemon=True).start()
 
     def stop(self) -> None:
         """Watch no more."""
-        self._over.set()
+        if self._overdue is not None:
+            self._overdue.close()
         if self._beat is not None:
             self._beat.cancel()
         if self._account >= 0:
@@ -153,8 +158,10 @@ class LoopWatch:
 
     def _expect(self) -> None:
         assert self._loop is not None
+        assert self._overdue is not None
         self._before = self._scheduled()
         self._due = monotonic() + BEAT_S
+        self._overdue.arm(BEAT_S + LATE_S)
         self._beat = self._loop.call_later(BEAT_S, self._on_beat)
 
     def _on_beat(self) -> None:
@@ -193,16 +200,17 @@ class LoopWatch:
 
     # In the thread.
 
-    def _look_on(self) -> None:
-        expected = self._due + LATE_S
-        while not self._over.wait(max(0.0, expected - monotonic())):
+    def _look_on(self, waited_for: Overdue) -> None:
+        again_at = 0.0
+        while waited_for.wait():
             now = monotonic()
             due, before = self._due, self._before
-            late_s, own_late_s = now - due, now - expected
+            late_s, own_late_s = now - due, now - max(due + LATE_S, again_at)
             if late_s < LATE_S:
-                expected = due + LATE_S
                 continue
-            expected = now + BEAT_S
+            # The loop may go on just now, and arm it, too: then nobody is late at the next beat.
+            again_at = now + BEAT_S
+            waited_for.arm(BEAT_S)
             if self._culprit is not None and self._culprit.kind != "starved":
                 continue
             culprit = self._judge(late_s, own_late_s, before)

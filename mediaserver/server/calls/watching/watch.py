@@ -148,8 +148,11 @@ class Watch:
             self._hint(call, Hint("media_silent", text))
 
     def _look_for_drops(self, call: WatchedCall) -> None:
-        load, too_late_s = call.runner.load, call.outbound.tally.too_late_s
+        load = call.runner.load
         n_frames = load.dropped_frames
+        if not (n_frames or load.unsent_s or call.outbound.playout.too_late_s):
+            return  # as nearly always; the whole tally is more work
+        too_late_s = call.outbound.tally.too_late_s
         for name, is_there, text in (
             (
                 "slow_handler",

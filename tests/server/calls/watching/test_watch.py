@@ -41,7 +41,7 @@ class Call:
         )
         self.outbound: Any = SimpleNamespace(
             is_speaking=lambda _: self.speaking,
-            playout=SimpleNamespace(ledger=ledger, has_played=False),
+            playout=SimpleNamespace(ledger=ledger, has_played=False, too_late_s=0.0),
             tally=NOTHING_SENT,
         )
         self.events: list[Event] = []
