@@ -29,7 +29,7 @@ class Levels:
     def add(self, samples: Int16Array) -> None:
         """Add one frame, not empty."""
         wide = samples.astype(np.float64)
-        self._peak = max(self._peak, int(np.abs(wide).max()))
+        self._peak = max(self._peak, peak(samples))
         energy = float(wide @ wide)
         self._energy += energy
         self._n_samples += len(samples)
@@ -67,4 +67,18 @@ def _rms_of(audioop: Any) -> Callable[[Int16Array], int]:
     return rms
 
 
+def _peak_of(audioop: Any) -> Callable[[Int16Array], int]:
+    """The largest sample, without its sign; by ``audioop`` likewise."""
+    if audioop is None:
+        return lambda samples: max(int(samples.max()), -int(samples.min()))
+    of_octets = audioop.max
+
+    def peak(samples: Int16Array) -> int:
+        level: int = of_octets(samples, 2)
+        return level
+
+    return peak
+
+
 rms: Callable[[Int16Array], int] = _rms_of(load_audioop())
+peak: Callable[[Int16Array], int] = _peak_of(load_audioop())

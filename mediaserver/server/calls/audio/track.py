@@ -7,7 +7,7 @@ from collections.abc import Callable
 from mediaserver.media.frames import Int16Array, Track
 from mediaserver.media.numbering import NumberWatch
 from mediaserver.media.timeline import TrackClock
-from mediaserver.server.calls.audio.levels import rms
+from mediaserver.server.calls.audio.levels import peak, rms
 from mediaserver.wire.rates import Bucket, Limit
 from telephony_codecs import Decoder, PayloadError
 
@@ -109,7 +109,7 @@ class TrackDecoder:
         if wanted & METER:
             self.meter = rms(samples)
         if wanted & LOOK:
-            self._peak = max(int(samples.max()), -int(samples.min()))
+            self._peak = peak(samples)
         return wanted
 
     def take_meter(self) -> int:
