@@ -22,6 +22,7 @@ def circle():
     node.self = node
 
 async def idle():
+    gc.collect()
     before = len(gc.get_objects())
     garbage.LOOK_S = 0.1
     garbage.freeze_loaded()

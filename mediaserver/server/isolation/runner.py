@@ -176,6 +176,7 @@ class IsolatedRunner:
             await _at_most(self._call_done, CANCELLED_WITHIN_S + SLACK_S)
         await self._taps.close()
         self._leave(abandoned=self._abandoned or not self._call_done.is_set())
+        self._call = self._plays = None  # no circle is left: see Session._let_go
 
     # What the host says.
 

@@ -37,6 +37,7 @@ CHAINS = {
     "fails_late": (bot("fails_late"),),
     "never_ends": (bot("never_ends"),),
     "FailsInFrame": (bot("FailsInFrame"), ECHO),
+    "isolated": (ProcessorSetting("echo", isolate="process"),),
 }
 PLANS = {
     "hangs up": CallPlan(seconds=0.6, dtmf=((0.2, "5"),)),
