@@ -190,9 +190,12 @@ class Stream:
             self.start_by = now + within_s
 
     def close(self) -> None:
-        """The socket is gone; whoever was told of refusals is told no more."""
+        """The socket is gone."""
         self._move(State.CLOSED)
         self.start_by = None
+
+    def tell_nobody(self) -> None:
+        """Keep nobody who was told of refusals."""
         self._refused = self._odd = None
 
     def _step(self, message: Message) -> Message | None:

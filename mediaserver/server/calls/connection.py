@@ -215,6 +215,7 @@ class MediaConnection:
             )
         self._host.connection_closed(self)
         self._media_received = _nobody
+        self.stream.tell_nobody()
 
     def send_media(self, payload: bytes) -> None:
         """Playout's sink: one payload into the call."""

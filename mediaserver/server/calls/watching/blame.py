@@ -41,6 +41,7 @@ LATE_S = 0.1
 BUSY_S = 0.05
 # The same line is named again only behind so long.
 AGAIN_S = 10.0
+ENDS_WITHIN_S = 1.0
 _OWN = str(Path(__file__).parents[3]) + "/"
 
 
@@ -118,6 +119,7 @@ class LoopWatch:
         self._due = 0.0
         self._beat: asyncio.TimerHandle | None = None
         self._overdue: Overdue | None = None
+        self._thread: threading.Thread | None = None
         self._thread_id = 0
         self._account = -1
         self._before = (0.0, 0.0)
@@ -140,12 +142,14 @@ class LoopWatch:
         self._overdue = waited_for = overdue()
         self._expect()
         looking = partial(self._look_on, waited_for)
-        threading.Thread(target=looking, name="loop watch", daemon=True).start()
+        self._thread = threading.Thread(target=looking, name="loop watch", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         """Watch no more."""
-        if self._overdue is not None:
+        if self._overdue is not None and self._thread is not None:
             self._overdue.close()
+            self._thread.join(ENDS_WITHIN_S)  # it closes its descriptor, at once
         if self._beat is not None:
             self._beat.cancel()
         if self._account >= 0:
