@@ -5,6 +5,7 @@ Everything is mono. Audio is a one-dimensional int16 array in the machine's byte
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -172,10 +173,16 @@ class Codec:
     def _make(self, make: Callable[..., T], rate_hz: int | None, options: dict[str, Any]) -> T:
         rate_hz = self.audio_rate_hz(rate_hz)
         try:
-            inspect.signature(make).bind(rate_hz, **options)
+            _signature(make).bind(rate_hz, **options)
         except TypeError as error:
             raise AudioFormatError(f"{self.name}: {error}") from error
         return make(rate_hz, **options)
+
+
+@functools.cache
+def _signature(make: Callable[..., object]) -> inspect.Signature:
+    # For each call of a phone: looking it up takes longer than making a decoder.
+    return inspect.signature(make)
 
 
 def check_samples(samples: Int16Array, unit_samples: int, max_samples: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Collection, Mapping
 from typing import Any, get_type_hints
@@ -9,6 +10,9 @@ from typing import Any, get_type_hints
 from mediaserver.conversion import KeyPath, WrongValueError, convert, did_you_mean, shown_path
 from mediaserver.errors import ConfigurationError
 from mediaserver.processors.spec import Spec
+
+# Processors whose parameters are known: they are asked for at each call's beginning.
+KEPT = 256
 
 
 class ParameterError(ConfigurationError):
@@ -28,7 +32,8 @@ class ParameterError(ConfigurationError):
         return self.problem
 
 
-def parameters_of(spec: Spec) -> dict[str, inspect.Parameter]:
+@functools.lru_cache(KEPT)
+def parameters_of(spec: Spec) -> Mapping[str, inspect.Parameter]:
     """The processor's parameters by name, without the call itself."""
     found = list(inspect.signature(spec.target).parameters.values())
     found = found if spec.is_batch else found[1:]
@@ -70,7 +75,8 @@ def from_call(
     return bind(spec, {**given, **outside}, outside)
 
 
-def _hints(spec: Spec) -> dict[str, Any]:
+@functools.lru_cache(KEPT)
+def _hints(spec: Spec) -> Mapping[str, Any]:
     is_class = spec.is_filter or spec.is_batch
     target = spec.target.__init__ if is_class else spec.target
     try:

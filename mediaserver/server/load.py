@@ -2,16 +2,18 @@
 
     what      too much                                          enough again
     lateness  most of the last second's beats are late by       at no time in the last 5 s were
-              more than the limit                               most late by half of it
-    busyness  in most of them the loop worked for more than     at no time in the last second did
-              85 % of the time                                  most work for 80 %
+              more than the limit                               most late by half of it, or a fifth
+                                                                of the calls have ended
+    busyness  with one call more the loop would work for        it would for less than 80 %
+              more than 85 % of the time
     memory    above the watermark                               below nine tenths of it
 
 Most, because one stall is no overload.
 
 Busyness comes before lateness: a loop that has no time left is late a moment later, and each call
-that it took meanwhile makes that worse for all. Lateness also finds what takes no CPU time, such
-as a processor that sleeps.
+that it took meanwhile makes that worse for all. It is reckoned from what one call costs: within
+the second that is looked at two hundred may have come, and as many may have ended. Lateness also
+finds what takes no CPU time, such as a processor that sleeps.
 """
 
 from __future__ import annotations
@@ -29,8 +31,14 @@ limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 OVER_S = 1.0
 BUSY = 0.85
-BUSY_UNDER_PART = 0.8 / BUSY
-BUSY_UNDER_S = 1.0
+BUSY_UNDER = 0.8
+# While it works for less than this, there is room: what is reckoned of little says little.
+BUSY_LEAST = 0.5
+# A loop that worked all the time in most of its latest beats takes no call at this moment.
+BUSY_NOW, LATEST = 0.95, 6
+# Calls and changes can be told apart if they went so differently; calls cost so much at least.
+LEAST_APART, LEAST_PART = 0.005, 0.5
+ENOUGH_FEWER = 0.8
 # A loop that is very late has few beats in a second: so many count all the same.
 LEAST_BEATS = 3
 UNDER_S = 5.0
@@ -40,30 +48,22 @@ LOOK_EVERY_S = 0.25
 
 
 class Lateness:
-    """Whether an event loop is late, or busy, all the time.
+    """Whether an event loop is late all the time.
 
     **Call ``beat`` at each regular beat of the loop.**
 
     Args:
-        limit: how late it may be, in seconds, or how busy; None: any.
-        under_part: it must fall below this part of the limit,
-        under_s: for so long, to be in time again; None: ``UNDER_S``.
+        limit: how late it may be, in seconds; None: any.
 
     Attributes:
         is_late: it has been above the limit for a second, and not below since.
+        is_above: so is the latest beat, and were most of the last second's, or above half of it.
     """
 
-    def __init__(
-        self,
-        limit: float | None,
-        *,
-        under_part: float = UNDER_PART,
-        under_s: float | None = None,
-    ) -> None:
+    def __init__(self, limit: float | None) -> None:
         self.is_late: bool = False
+        self.is_above: bool = False
         self._limit = limit
-        self._under_part = under_part
-        self._under_s = under_s
         self._beats: deque[tuple[float, float]] = deque()
         # How many of the beats are above the limit, and above its lower part.
         self._n_over = 0
@@ -71,7 +71,7 @@ class Lateness:
         self._late_at = 0.0
 
     def beat(self, value: float, now: float) -> None:
-        """The loop was so late, or busy, for this beat."""
+        """The loop was so late for this beat."""
         limit = self._limit
         if limit is None:
             return
@@ -81,11 +81,12 @@ class Lateness:
         while len(beats) > LEAST_BEATS and beats[0][0] < now - OVER_S:
             self._tally(beats.popleft()[1], -1)
         most = len(beats) // 2
-        if self._n_above > most:
+        is_above = self._n_above > most
+        if is_above:
             self._late_at = now
+        self.is_above = is_above and value > limit * UNDER_PART
         if self.is_late:
-            under_s = UNDER_S if self._under_s is None else self._under_s
-            self.is_late = now - self._late_at < under_s
+            self.is_late = now - self._late_at < UNDER_S
         elif self._n_over > most and len(beats) >= LEAST_BEATS:
             self.is_late = now - beats[0][0] >= OVER_S * 0.9
 
@@ -93,7 +94,67 @@ class Lateness:
         # Counted, not sorted: twenty times a second in every process.
         assert self._limit is not None
         self._n_over += n * (value > self._limit)
-        self._n_above += n * (value > self._limit * self._under_part)
+        self._n_above += n * (value > self._limit * UNDER_PART)
+
+
+class Room:
+    """For how many calls a loop has time, by how busy it was with those that it had.
+
+    A call that begins or ends costs far more than one that lasts: two hundred that begin in a
+    second take as much time as two hundred that last. So what is reckoned is
+
+        busy = n_calls * what one costs + n_changes * what a change costs
+
+    over the last second's beats, by least squares.
+
+    **Call ``beat`` at each regular beat of the loop.**
+    """
+
+    def __init__(self) -> None:
+        self._beats: deque[tuple[float, float, float, int]] = deque()
+        self._n_calls = 0
+        self._is_full = False
+
+    def beat(self, busy: float, n_calls: int, now: float) -> int | None:
+        """With now so many calls the loop worked for this part of the time since the last beat.
+
+        Returns:
+            how many calls there may be; None while that cannot be told.
+        """
+        beats = self._beats
+        n_mean, n_changes = (n_calls + self._n_calls) / 2, abs(n_calls - self._n_calls)
+        self._n_calls = n_calls
+        beats.append((now, busy, max(1.0, n_mean), n_changes))
+        while len(beats) > LEAST_BEATS and beats[0][0] < now - OVER_S:
+            beats.popleft()
+        shares = [share for _, share, _, _ in beats]
+        most: int | None = None
+        if now - beats[0][0] >= OVER_S / 2 and _median(shares) >= BUSY_LEAST:
+            most = int((BUSY_UNDER if self._is_full else BUSY) / self._cost())
+        if len(beats) >= LATEST and _median(shares[-LATEST:]) > BUSY_NOW:
+            most = n_calls if most is None else min(most, n_calls)
+        self._is_full = most is not None and n_calls >= most
+        return most
+
+    def _cost(self) -> float:
+        """The part of the time that one call takes."""
+        nn = nc = cc = nb = cb = 0.0
+        for _, busy, n, changes in self._beats:
+            nn += n * n
+            nc += n * changes
+            cc += changes * changes
+            nb += n * busy
+            cb += changes * busy
+        with_all = nb / nn
+        determinant = nn * cc - nc * nc
+        if determinant < LEAST_APART * nn * cc or not cc:  # both went the same way
+            return with_all
+        alone = (nb * cc - cb * nc) / determinant
+        return min(max(alone, LEAST_PART * with_all), with_all)
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]
 
 
 class LoopLoad:
@@ -103,23 +164,31 @@ class LoopLoad:
 
     Args:
         limit_ms: how late it may be; None: as late and busy as it likes.
+
+    Attributes:
+        most_calls: a new call may come while there are fewer; None: any number.
     """
 
     def __init__(self, limit_ms: float | None) -> None:
+        self.most_calls: int | None = None
+        self._has_limit = limit_ms is not None
         self._lateness = Lateness(None if limit_ms is None else limit_ms / 1000)
-        self._busyness = Lateness(
-            None if limit_ms is None else BUSY, under_part=BUSY_UNDER_PART, under_s=BUSY_UNDER_S
-        )
+        self._room = Room()
+        self._n_late = 0
 
-    @property
-    def is_late(self) -> bool:
-        """It takes no new call now."""
-        return self._lateness.is_late or self._busyness.is_late
-
-    def beat(self, late_s: float, busy: float, now: float) -> None:
+    def beat(self, late_s: float, busy: float, n_calls: int, now: float) -> None:
         """The beat came so late; the loop worked for this part of the time since the last."""
-        self._lateness.beat(late_s, now)
-        self._busyness.beat(busy, now)
+        if not self._has_limit:
+            return
+        lateness = self._lateness
+        lateness.beat(late_s, now)
+        if lateness.is_above:
+            self._n_late = n_calls
+        most = self._room.beat(busy, n_calls, now)
+        if lateness.is_late:
+            enough = int(ENOUGH_FEWER * self._n_late)
+            most = enough if most is None else min(most, enough)
+        self.most_calls = most
 
 
 class Watermark:
@@ -166,18 +235,21 @@ class LoadGuard:
         settings: the limits.
         host: whose load it is.
 
-    Attributes:
-        why: the reason, in a few words; empty: there is none.
     """
 
     def __init__(self, settings: Settings, host: LoadHost) -> None:
-        self.why: str = ""
+        self._said = ""
         self._settings = settings
         self._host = host
         limit_mb = settings.shed_memory_mb
         self._memory = Watermark(None if limit_mb is None else limit_mb * 2**20)
         self._timer: asyncio.TimerHandle | None = None
         self._memory_at = float("-inf")
+
+    @property
+    def why(self) -> str:
+        """The reason, in a word; empty: there is none. It may come and go with one call."""
+        return "late" if self._host.is_late else "memory" if self._memory.is_over else ""
 
     def start(self) -> None:
         """Look from now on."""
@@ -194,15 +266,15 @@ class LoadGuard:
         if self._settings.shed_memory_mb is not None and now >= self._memory_at + 1.0:
             self._memory_at = now
             self._memory.look(self._host.resident_bytes)
-        why = "late" if self._host.is_late else "memory" if self._memory.is_over else ""
-        if why == self.why:
+        why, before = self.why, self._said
+        if why == before:
             return
-        if why and not self.why:
+        if why and not before:
             self._host.count("overloads")
             limited.warning("overload", "new calls are refused: %s", self._text(why))
         elif not why:
             limited.warning("overload over", "new calls are taken again")
-        self.why = why
+        self._said = why
 
     def _text(self, why: str) -> str:
         settings = self._settings
@@ -210,5 +282,5 @@ class LoadGuard:
             return f"the memory is above shed_memory_mb ({settings.shed_memory_mb} MiB)"
         return (
             f"the event loop is late by more than shed_lag_ms ({settings.shed_lag_ms:g} ms),"
-            " or works all the time"
+            " or has no time for more calls"
         )

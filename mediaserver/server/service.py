@@ -133,7 +133,8 @@ class SingleProcessService(ServiceBase):
     @property
     def is_late(self) -> bool:
         """See ``LoadHost``."""
-        return self._calls.is_late
+        most = self._calls.most_calls
+        return most is not None and len(self._calls.sessions) >= most
 
     @property
     def resident_bytes(self) -> int:

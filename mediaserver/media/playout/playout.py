@@ -52,7 +52,7 @@ class Playout(Sender):
 
     __slots__ = (
         "_backlog_s",
-        "_live_slack_s",
+        "_in_time_s",
         "_min_s",
         "_too_late_s",
         "ignored_feeds",
@@ -84,7 +84,7 @@ class Playout(Sender):
         self._backlog_s = backlog_s
         self._catch_up = CatchUp() if catch_up else None
         # What play_live needs.
-        self._live_slack_s = self._sizes.live_slack_s
+        self._in_time_s = self._sizes.in_time_s
         self._min_s = self._sizes.least_s
         self._too_late_s = 0.0
         self.ignored_feeds: int = 0
@@ -141,12 +141,12 @@ class Playout(Sender):
             not self._is_express
             or rate_hz != ledger.rate_hz
             or len(samples) != n_samples
-            or dry_at > now + self._live_slack_s
+            or dry_at > now + self._in_time_s
         ):
-            oldest = self._exchange(samples, rate_hz, now)
-            if oldest is None:
+            due = self._exchange(samples, rate_hz, now)
+            if due is None:
                 return
-            samples = oldest
+            samples = due
         # hot path: bound once, see docs/architecture.md
         encode, send_media = self._encode, self._send_media
         try:
@@ -292,18 +292,17 @@ class Playout(Sender):
     def _exchange(self, samples: Int16Array, rate_hz: int, now: float) -> Int16Array | None:
         """Queue live audio as of `play_live`; return the message to send now, if one is due.
 
-        After a stall some messages are queued, and stay so while audio comes as fast as it is
-        played. Then each new message is queued and the oldest one sent, without a timer.
+        After a stall the peer has much to play, and after a long one some messages are queued; both
+        stay so while audio comes as fast as it is played. Then the new message is sent, or queued
+        and the oldest one sent, without a timer.
         """
         if self._closed:
             return None
-        live, backlog = self._live, self._backlog
+        live, backlog, is_next = self._live, self._backlog, self._is_express
         if (
-            live is None
-            or not self._is_exchange
+            not (is_next or (self._is_exchange and live is not None and self._is_even(live)))
             or rate_hz != self.ledger.rate_hz
             or len(samples) != self._min
-            or (live.chunks and len(live.chunks[0]) != self._min)
             or self.ledger.dry_at > now + self._sizes.live_room_s
             or (ahead_s := self.queued_s(now)) + self._min_s > self._backlog_s + EPSILON_S
             or not is_audio(samples)
@@ -313,7 +312,8 @@ class Playout(Sender):
         kept = self._caught_up(samples, self._min_s, ahead_s, now)
         if kept is None:
             self._pump(now)
-            return None
+        if kept is None or is_next or live is None:
+            return kept
         samples = kept
         backlog.fed_at = now
         backlog.live = True
@@ -322,6 +322,10 @@ class Playout(Sender):
         chunks = live.chunks
         chunks.append(samples.copy() if samples.flags.writeable else samples)
         return chunks.popleft()
+
+    def _is_even(self, live: QueuedItem) -> bool:
+        """The next message can be what waits first, as it is."""
+        return not live.chunks or len(live.chunks[0]) == self._min
 
     def _queue_live(self, samples: Int16Array, rate_hz: int, now: float) -> None:
         """Queue it last: as more of the last live play if that is of the same rate."""

@@ -7,8 +7,14 @@ from functools import cache
 
 from telephony_codecs import Encoder
 
-LIVE_LEAD_S = 0.08
-"""How far live audio may go ahead, or four of its messages if that is more."""
+LIVE_LEAD_S = 0.16
+"""How far live audio may go ahead, or four of its messages if that is more.
+
+What came late waits there and not here, so that a second stall finds the peer with something to
+play. It is less than the usual ``backlog_s``: what is too late is dropped here, the oldest first.
+"""
+IN_TIME_S = 0.04
+"""While the peer has no more left than this, or two messages, live audio is not late."""
 MIN_MESSAGE_S = 0.02
 # Durations are summed as floats: a rounding error must not delay a message.
 EPSILON_S = 1e-6
@@ -26,7 +32,8 @@ class Sizes:
         most: longest.
         live: of live audio.
         clip: of other audio.
-        live_slack_s: a live message is sent when the peer has so much left to play, or less.
+        in_time_s: live audio is not late while the peer has so much left to play, or less.
+        live_slack_s: a live message is sent when it has so much left, or less.
         live_room_s: the same if newer audio has just come: then as much as live audio may have.
         clip_slack_s: the same for other audio.
         margin_s: a remainder is sent so long before the peer has nothing left.
@@ -37,6 +44,7 @@ class Sizes:
     most: int
     live: int
     clip: int
+    in_time_s: float
     live_slack_s: float
     live_room_s: float
     clip_slack_s: float
@@ -79,6 +87,7 @@ def _sizes(
         most=most,
         live=live,
         clip=clip,
+        in_time_s=min(max(IN_TIME_S, 2 * live_s), max(live_lead_s - 2 * live_s, 0)) + EPSILON_S,
         live_slack_s=max(live_lead_s - 2 * live_s, 0) + EPSILON_S,
         live_room_s=max(live_lead_s - live_s, 0) + EPSILON_S,
         clip_slack_s=clip_slack_s,

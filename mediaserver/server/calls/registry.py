@@ -252,16 +252,16 @@ class CallRegistry:
         self.counters[name] += 1
 
     @property
-    def is_late(self) -> bool:
-        """The event loop has been late for a while, or has no time left; see ``LoopLoad``."""
-        return self._load.is_late
+    def most_calls(self) -> int | None:
+        """A new call may come while there are fewer; see ``LoopLoad``."""
+        return self._load.most_calls
 
     def _beat(self, late_s: float, busy: float) -> None:
         """The loop's regular beat came so late; that part of the time since the last it worked."""
         now = monotonic()
         self._awake_since = now if late_s > STOOD_STILL_S else self._awake_since
         self.figures.lag(late_s)
-        self._load.beat(late_s, busy, now)
+        self._load.beat(late_s, busy, len(self.sessions), now)
         self._look(now)
 
     def _blamed(self, name: str, *, culprit: Culprit, late_s: float) -> None:

@@ -72,6 +72,10 @@ class Runner(Protocol):
         """How its processors keep up."""
 
     @property
+    def has_dropped(self) -> bool:
+        """Its processors have lost frames, or live audio; what ``load`` says, for less work."""
+
+    @property
     def n_errors(self) -> int:
         """How often a processor failed."""
 
@@ -168,6 +172,11 @@ class InlineRunner:
             self.events.queued,
             self._n_overruns,
         )
+
+    @property
+    def has_dropped(self) -> bool:
+        """See ``Runner``."""
+        return any(view.dropped_frames for view in self._views)
 
     def begin(self, call: RunningCall) -> None:
         """See ``Runner``."""
@@ -324,19 +333,13 @@ class InlineRunner:
                 name,
                 1000 * longest_s,
                 self._settings.budget_ms,
-                self._where(name),
+                next(choice.where for choice in self._chosen if choice.spec.name == name),
                 call=call.facts.call_id,
             )
         if word != "warn":
             if word in ("auto", "bypass"):
                 self._chain.bypass(name)
             self._follow(call, word)
-
-    def _where(self, name: str) -> str:
-        """File and line of a filter's ``process``."""
-        target = next(choice.spec.target for choice in self._chosen if choice.spec.name == name)
-        code = getattr(getattr(target, "process", None), "__code__", None)
-        return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else name
 
     def _follow(self, call: RunningCall, word: str) -> None:
         if call.ended:

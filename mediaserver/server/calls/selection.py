@@ -39,6 +39,12 @@ class Chosen(msgspec.Struct, frozen=True):
     isolated: bool = False
     outside: Mapping[str, str] = {}
 
+    @property
+    def where(self) -> str:
+        """File and line of a filter's ``process``; its name, where there is no such code."""
+        code = getattr(getattr(self.spec.target, "process", None), "__code__", None)
+        return self.spec.name if code is None else f"{code.co_filename}:{code.co_firstlineno}"
+
 
 class Selection(msgspec.Struct, frozen=True):
     """The chain of one call.

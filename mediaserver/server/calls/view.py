@@ -182,6 +182,8 @@ class CallView:
     @property
     def dropped_frames(self) -> int:
         """Frames this processor was too slow for."""
+        if not self._readers:  # a filter has none
+            return self._dropped_frames
         readers = (ref() for _, ref in self._readers)
         return self._dropped_frames + sum(reader.dropped for reader in readers if reader)
 

@@ -116,6 +116,11 @@ class IsolatedRunner:
         return whole._replace(dropped_frames=whole.dropped_frames + self._n_unsent)
 
     @property
+    def has_dropped(self) -> bool:
+        """See ``Runner``."""
+        return bool(self.load.dropped_frames or self.load.unsent_s)
+
+    @property
     def events(self) -> EventHub:
         """See ``Runner``; without those that processors make in their host."""
         return self._taps.events

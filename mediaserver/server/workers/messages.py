@@ -265,13 +265,13 @@ class Load(msgspec.Struct, frozen=True, tag=True):
 
     Attributes:
         n_quiet: how many of its calls have brought no media for a while.
-        is_late: its event loop is too late for new calls.
+        most_calls: a new call may come while it has fewer; None: any number.
         host_bytes: memory of its processor hosts; only where there is a limit.
         n_left: things left to do behind calls that have ended.
     """
 
     n_quiet: int = 0
-    is_late: bool = False
+    most_calls: int | None = None
     host_bytes: int = 0
     n_left: int = 0
 

@@ -43,7 +43,7 @@ class WorkerProcess(ChildProcess):
         n_sockets: how many media connections it has, including those being handed over.
         n_pending: how many of these are still being handed over.
         n_quiet: how many of its calls have brought no media for a while.
-        is_late: its event loop is too late for new calls.
+        most_calls: a new call may come while it has fewer; None: any number.
         host_bytes: memory of its processor hosts, where that is limited.
         n_left: things left to do behind calls that have ended.
 
@@ -56,10 +56,15 @@ class WorkerProcess(ChildProcess):
         self.n_sockets: int = 0
         self.n_pending: int = 0
         self.n_quiet: int = 0
-        self.is_late: bool = False
+        self.most_calls: int | None = None
         self.host_bytes: int = 0
         self.n_left: int = 0
         super().__init__(KIND, setup.index, setup, lambda said: owner.message_received(self, said))
+
+    @property
+    def is_late(self) -> bool:
+        """Its event loop is late, or has no time for one more call."""
+        return self.most_calls is not None and len(self.calls) >= self.most_calls
 
     @property
     def load(self) -> str:
@@ -92,7 +97,7 @@ class WorkerProcess(ChildProcess):
 
     def loaded(self, load: messages.Load) -> None:
         """How it stands."""
-        self.n_quiet, self.is_late = load.n_quiet, load.is_late
+        self.n_quiet, self.most_calls = load.n_quiet, load.most_calls
         self.host_bytes, self.n_left = load.host_bytes, load.n_left
 
     @property

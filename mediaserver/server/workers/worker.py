@@ -256,7 +256,7 @@ class Worker:
 
     def _report_load(self) -> None:
         calls = self._calls
-        load = Load(calls.n_quiet, calls.is_late, calls.host_bytes, PENDING.n)
+        load = Load(calls.n_quiet, calls.most_calls, calls.host_bytes, PENDING.n)
         if load != self._load:
             self._load = load
             self._channel.send(load)

@@ -16,12 +16,13 @@ def sizes(name: str, lead_s: float | None, message_s: float = 0.02, **options: o
 
 
 def test_a_call_in_pcmu() -> None:
-    """Messages of 20 ms live and 100 ms else; live audio goes 80 ms ahead, clips the lead."""
+    """Messages of 20 ms live and 100 ms else; live audio goes 160 ms ahead, clips the lead."""
     found = sizes("PCMU", 0.21)
     assert (found.least, found.least_s, found.most) == (160, 0.02, 240_000)
     assert (found.live, found.clip) == (160, 800)
-    assert found.live_slack_s == pytest.approx(0.04 + EPSILON_S, abs=1e-9)
-    assert found.live_room_s == pytest.approx(0.06 + EPSILON_S, abs=1e-9)
+    assert found.in_time_s == pytest.approx(0.04 + EPSILON_S, abs=1e-9)
+    assert found.live_slack_s == pytest.approx(0.12 + EPSILON_S, abs=1e-9)
+    assert found.live_room_s == pytest.approx(0.14 + EPSILON_S, abs=1e-9)
     assert found.clip_slack_s == pytest.approx(0.11 + EPSILON_S, abs=1e-9)
     assert found.margin_s == 0.04
 

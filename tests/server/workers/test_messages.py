@@ -95,8 +95,8 @@ SPOKEN: list[tuple[msgspec.Struct, dict[str, Any]]] = [
         },
     ),
     (
-        messages.Load(2, True, 4096, 1),
-        {"type": "Load", "n_quiet": 2, "is_late": True, "host_bytes": 4096, "n_left": 1},
+        messages.Load(2, 7, 4096, 1),
+        {"type": "Load", "n_quiet": 2, "most_calls": 7, "host_bytes": 4096, "n_left": 1},
     ),
     (messages.SocketClosed(), {"type": "SocketClosed"}),
     (

@@ -133,9 +133,11 @@ class Inbound:
     @property
     def l16_byte_order(self) -> ByteOrder | None:
         """The byte order that was found, of the first track that has one; None if it is not L16."""
-        decoders = (track_decoder.decoder for track_decoder in self.tracks.values())
-        orders = (d.verdict for d in decoders if isinstance(d, L16Decoder))
-        return next((order for order in orders if order is not None), None)
+        for track_decoder in self.tracks.values():
+            decoder = track_decoder.decoder
+            if isinstance(decoder, L16Decoder) and decoder.verdict is not None:
+                return decoder.verdict
+        return None
 
     def receive(self, body: MediaBody, now: float) -> None:
         """Take one media message; a chunk in order goes through the chain at once."""

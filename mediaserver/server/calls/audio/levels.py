@@ -16,7 +16,10 @@ SILENCE_DBFS = -100.0
 
 
 class Levels:
-    """Levels of the frames that were added, in dB against full scale (dBFS)."""
+    """Levels of the frames that were added, in dB against full scale (dBFS).
+
+    Frames whose root mean square is below 1 count as silence.
+    """
 
     __slots__ = ("_energy", "_last_dbfs", "_n_samples", "_peak")
 
@@ -28,13 +31,11 @@ class Levels:
 
     def add(self, samples: Int16Array) -> None:
         """Add one frame, not empty."""
-        wide = samples.astype(np.float64)
+        level = rms(samples)
         self._peak = max(self._peak, peak(samples))
-        energy = float(wide @ wide)
-        self._energy += energy
+        self._energy += level * level * len(samples)
         self._n_samples += len(samples)
-        power = energy / len(samples) / FULL_SCALE**2
-        self._last_dbfs = 10 * math.log10(power) if power else SILENCE_DBFS
+        self._last_dbfs = 20 * math.log10(level / FULL_SCALE) if level else SILENCE_DBFS
 
     def take_last(self) -> float | None:
         """The level of the last frame; None if none was added since the last call."""

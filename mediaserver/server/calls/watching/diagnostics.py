@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from mediaserver.logs import LimitedLog, shown
 from mediaserver.media.playout import Playout
+from mediaserver.media.playout.ledger import Ledger
 from mediaserver.processors.api import Hint
 from mediaserver.server.calls.audio.inbound import Inbound
 
@@ -40,6 +41,7 @@ class Diagnostics:
 
     def __init__(self, now: float) -> None:
         self._said: set[str] = set()
+        self._found: list[Hint] = []
         self._loud_at = self._looked_at = now
         self._byte_order_said = False
 
@@ -64,55 +66,60 @@ class Diagnostics:
                 call=call_id,
             )
 
-    def look(self, inbound: Inbound, playout: Playout, now: float) -> Iterator[Hint]:
+    def look(self, inbound: Inbound, playout: Playout, now: float) -> Sequence[Hint]:
         """What is newly found; nothing while it is not all read that came."""
         stood_still, self._looked_at = now - self._looked_at > STOOD_STILL_S, now
         if stood_still:
             self._loud_at = now
-            return
-        for name, text in self._findings(inbound, playout, now):
-            if name not in self._said:
-                self._said.add(name)
-                yield Hint(name, text)
-
-    def _findings(
-        self, inbound: Inbound, playout: Playout, now: float
-    ) -> Iterator[tuple[str, str]]:
-        ledger = playout.ledger
-        if not ledger.returned_marks and ledger.overdue_s(now) > NO_MARK_AFTER_S:
-            yield "no_marks", f"audio was sent and no mark came back: {CHECK_MODE}"
-        if ledger.early_marks >= EARLY_MARKS and ledger.early_marks == ledger.returned_marks:
-            yield "early_marks", f"marks come back before their audio can be heard: {CHECK_MODE}"
-        if playout.has_played and "outbound" in inbound.tracks:
-            yield (
+            return ()
+        found = self._found = []
+        self._look_at_marks(playout.ledger, now)
+        if len(inbound.tracks) > 1 and playout.has_played and "outbound" in inbound.tracks:
+            self._find(
                 "hears_itself",
                 "the stream has the outbound track, so a bot that listens to it hears itself",
             )
         if inbound.numbering_fault is not None:
-            yield (
+            self._find(
                 "numbering",
                 "the chunks' numbers cannot be right"
                 f" ({NUMBERING[inbound.numbering_fault]}) and are ignored, so what comes out of"
                 " order stays so; chunk_numbering says how they count",
             )
-        yield from self._silence(inbound, now)
-        yield from self._rates(inbound)
+        self._look_for_silence(inbound, now)
+        self._look_at_rates(inbound)
+        return found
 
-    def _silence(self, inbound: Inbound, now: float) -> Iterator[tuple[str, str]]:
+    def _find(self, name: str, text: str) -> None:
+        if name not in self._said:
+            self._said.add(name)
+            self._found.append(Hint(name, text))
+
+    def _look_at_marks(self, ledger: Ledger, now: float) -> None:
+        n_returned = ledger.returned_marks
+        if not n_returned and ledger.overdue_s(now) > NO_MARK_AFTER_S:
+            self._find("no_marks", f"audio was sent and no mark came back: {CHECK_MODE}")
+        if n_returned == ledger.early_marks >= EARLY_MARKS:
+            text = f"marks come back before their audio can be heard: {CHECK_MODE}"
+            self._find("early_marks", text)
+
+    def _look_for_silence(self, inbound: Inbound, now: float) -> None:
         decoder = inbound.tracks.get("inbound")
         if decoder is None or now - inbound.heard_at > 1.0 or not decoder.was_silent():
             self._loud_at = now
         elif now - self._loud_at >= SILENT_FOR_S:
-            yield "silent", "media flows, but the caller's track has been silent for 10 s"
+            text = "media flows, but the caller's track has been silent for 10 s"
+            self._find("silent", text)
 
-    def _rates(self, inbound: Inbound) -> Iterator[tuple[str, str]]:
+    def _look_at_rates(self, inbound: Inbound) -> None:
         """Audio that comes at half or twice the pace of the clock has another rate."""
         for track, decoder in inbound.tracks.items():
             pace = decoder.pace(RATE_CHECK_S)
+            if pace is None or 0.6 <= pace <= 1.7:
+                continue
             # Codecs that leave out silence come slowly by their nature.
-            is_slow = pace is not None and pace < 0.6 and decoder.decoder.codec in STEADY
-            if pace is not None and (pace > 1.7 or is_slow):
-                yield (
+            if pace > 1.7 or decoder.decoder.codec in STEADY:
+                self._find(
                     f"rate_{track}",
                     f"{track} audio comes {pace:.1f} times as fast as its {decoder.rate_hz} Hz:"
                     " the announced sample rate contradicts the payloads",

@@ -109,12 +109,10 @@ class Watch:
             self._heard_at = now
             self._due.pop("idle_s", None)
         settings = self._settings
-        for limit, since, limit_s in (
-            ("max_call_s", self._began_at, settings.max_call_s),
-            ("idle_s", self._heard_at, settings.idle_s),
-        ):
-            if limit_s is not None and now - since >= limit_s:
-                self._end(call, limit, now)
+        if settings.max_call_s is not None and now - self._began_at >= settings.max_call_s:
+            self._end(call, "max_call_s", now)
+        if settings.idle_s is not None and now - self._heard_at >= settings.idle_s:
+            self._end(call, "idle_s", now)
 
     def end(self, call: WatchedCall) -> None:
         """The call is over."""
@@ -148,10 +146,10 @@ class Watch:
             self._hint(call, Hint("media_silent", text))
 
     def _look_for_drops(self, call: WatchedCall) -> None:
+        if not (call.runner.has_dropped or call.outbound.playout.too_late_s):
+            return  # as nearly always; the whole tally is more work
         load = call.runner.load
         n_frames = load.dropped_frames
-        if not (n_frames or load.unsent_s or call.outbound.playout.too_late_s):
-            return  # as nearly always; the whole tally is more work
         too_late_s = call.outbound.tally.too_late_s
         for name, is_there, text in (
             (

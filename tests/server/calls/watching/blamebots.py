@@ -54,7 +54,10 @@ async def child(call: Call) -> None:
 @processor
 async def collecting(call: Call) -> None:
     """Garbage: a great many objects that the collector has to walk."""
-    kept = [[n] for n in range(6_000_000)]
+    kept: list[list[int]] = []
+    while len(kept) < 6_000_000:
+        kept.extend([n] for n in range(50_000))
+        await asyncio.sleep(0)
     gc.collect()
     del kept
     async for _ in call.frames():

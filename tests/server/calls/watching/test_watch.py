@@ -46,7 +46,10 @@ class Call:
         )
         self.events: list[Event] = []
         self.runner: Any = SimpleNamespace(
-            publish=self.events.append, load=RunnerLoad(dropped_frames=0), names=("bot",)
+            publish=self.events.append,
+            load=RunnerLoad(dropped_frames=0),
+            has_dropped=False,
+            names=("bot",),
         )
         self.hung_up: list[str] = []
         self.counted: list[str] = []
