@@ -27,7 +27,7 @@ help:
 # The environment in which all else runs.
 venv: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt hatch_build.py codecs/telephony_codecs/_compand.c
 	@echo "building $(VENV) (about a minute the first time)"
 	@$(PYTHON) -m venv $(VENV)
 	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \

@@ -3,7 +3,8 @@
 Decoding is by ``audioop`` (``audioop-lts`` from Python 3.13 on), three times as fast as a
 table; by a table where that is absent. Encoding is always by a table: audioop's µ-law
 encoder differs from ITU-T G.191 on 508 of the 65,536 inputs, all negative, and its A-law
-encoder, which is exact, is no faster on real speech.
+encoder, which is exact, is no faster on real speech. The table is looked up by a compiled step
+where that was built, and by numpy elsewhere; both give the same.
 """
 
 from __future__ import annotations
@@ -93,13 +94,13 @@ class Law:
         codec: wire name.
         silence: the octet of zero.
         expand: octets and 2, the octets of a sample, to samples as octets.
-        octets_of: samples to octets, by a table of all 65,536.
+        octets_of: samples, int16 ``(n,)``, to one octet each, by a table of all 65,536.
     """
 
     codec: str
     silence: bytes
     expand: Callable[[bytes, int], bytes]
-    octets_of: Callable[[Int16Array], OctetArray]
+    octets_of: Callable[[Int16Array], bytes]
 
 
 def expander(table: Int16Array) -> Callable[[bytes, int], bytes]:
@@ -108,15 +109,24 @@ def expander(table: Int16Array) -> Callable[[bytes, int], bytes]:
     return lambda payload, _: take(np.frombuffer(payload, OCTET)).tobytes()
 
 
-def laws(audioop: Any) -> tuple[Law, Law]:
-    """Return µ-law and A-law, decoding by ``audioop`` unless that is None."""
+def compander(table: OctetArray, compiled: Any = None) -> Callable[[Int16Array], bytes]:
+    """Return the encoding of samples by a table of 65,536 octets; by numpy if not ``compiled``."""
+    if compiled is not None:
+        encoding: Callable[[Int16Array], bytes] = compiled.compander(table.tobytes())
+        return encoding
+    take = table.take
+    return lambda samples: take(samples).tobytes()
+
+
+def laws(audioop: Any, compiled: Any) -> tuple[Law, Law]:
+    """Return µ-law and A-law, by these modules, or by tables where they are None."""
     if audioop is not None:
         expand_ulaw, expand_alaw = audioop.ulaw2lin, audioop.alaw2lin
     else:
         expand_ulaw, expand_alaw = expander(ulaw_to_linear()), expander(alaw_to_linear())
     return (
-        Law("PCMU", ULAW_SILENCE, expand_ulaw, linear_to_ulaw().take),
-        Law("PCMA", ALAW_SILENCE, expand_alaw, linear_to_alaw().take),
+        Law("PCMU", ULAW_SILENCE, expand_ulaw, compander(linear_to_ulaw(), compiled)),
+        Law("PCMA", ALAW_SILENCE, expand_alaw, compander(linear_to_alaw(), compiled)),
     )
 
 
@@ -129,6 +139,14 @@ def load_audioop() -> Any:
             return importlib.import_module("audioop")
         except ImportError:
             return None
+
+
+def load_compiled() -> Any:
+    """Return the compiled step, or None where it was not built."""
+    try:
+        return importlib.import_module("telephony_codecs._compand")
+    except ImportError:
+        return None
 
 
 class G711Decoder(ConcealingDecoder):
@@ -189,7 +207,7 @@ class G711Encoder:
         if len(samples) > MAX_SAMPLES:
             check_length(len(samples), 1, MAX_SAMPLES)
         octets_of = self._octets_of  # hot path: bound once, see docs/architecture.md
-        return octets_of(samples).tobytes()
+        return octets_of(samples)
 
     def silence(self, n_samples: int) -> bytes:
         """Return ``n_samples`` octets of silence."""
@@ -215,4 +233,4 @@ def g711_codec(law: Law) -> Codec:
     return Codec(law.codec, (RATE_HZ,), RATE_HZ, make_decoder, make_encoder)
 
 
-PCMU, PCMA = map(g711_codec, laws(load_audioop()))
+PCMU, PCMA = map(g711_codec, laws(load_audioop(), load_compiled()))

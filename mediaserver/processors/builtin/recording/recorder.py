@@ -87,13 +87,19 @@ class Recorder:
         came = self._came.setdefault(frame.track, Came())
         came.add(frame)
         if came.pending_s >= WRITE_EVERY_S + KEPT_S:
-            self._put(frame.track, came.take())
+            # Soon: behind what was told before, a pause above all, which ``note`` has not read yet.
+            self._loop.call_soon(self._take, frame.track)
+
+    def _take(self, track: Track) -> None:
+        self._put(track, self._came[track].take())
 
     async def beat(self) -> None:
         """Regularly take what was heard, until cancelled."""
         while True:
             await asyncio.sleep(WRITE_EVERY_S)
-            self._put("heard", self._heard.take(monotonic() - self._origin - KEPT_S))
+            until = monotonic() - self._origin - KEPT_S
+            await asyncio.sleep(0)  # what was told before is noted now, however late the beat is
+            self._put("heard", self._heard.take(until))
 
     async def note(self, events: AsyncIterator[Event]) -> None:
         """Note what is told of the call."""
