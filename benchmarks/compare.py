@@ -46,7 +46,7 @@ KEYS = ("ours", "floor", "c", "websockets", "fastapi", "aiohttp", "picows", "pip
 TUTORIALS = ("websockets", "fastapi")
 TITLES = {"ours": "mediaserver", "floor": "bare socket echo", "c": "C, epoll"}
 # Trying far more calls than these carry would take long, and show nothing.
-MOST = {"pipecat": 160, "websockets": 400, "fastapi": 400, "aiohttp": 900}
+MOST = {"pipecat": 160, "websockets": 700, "fastapi": 700, "aiohttp": 900}
 C_KNEE_PART, C_COST_RATIO = 0.6, 2.2
 TUTORIAL_RATIO, PIPECAT_RATIO, FLATNESS = 3.0, 12.0, 1.25
 SMALLEST = {
