@@ -5,7 +5,8 @@
               more than the limit                               most late by half of it, or a fifth
                                                                 of the calls have ended
     busyness  with one call more the loop would work for        it would for less than 80 %
-              more than 85 % of the time
+              more than 85 % of the time; with fewer than
+              ``FEW`` calls: it has, for most of a second
     memory    above the watermark                               below nine tenths of it
 
 Most, because one stall is no overload.
@@ -33,11 +34,13 @@ OVER_S = 1.0
 BUSY = 0.85
 BUSY_UNDER = 0.8
 # While it works for less than this, there is room: what is reckoned of little says little.
-BUSY_LEAST = 0.5
+BUSY_LEAST = 0.6
 # A loop that worked all the time in most of its latest beats takes no call at this moment.
 BUSY_NOW, LATEST = 0.95, 6
 # Calls and changes can be told apart if they went so differently; calls cost so much at least.
-LEAST_APART, LEAST_PART = 0.005, 0.5
+LEAST_APART, LEAST_PART = 0.005, 0.3
+# Of fewer calls nothing is reckoned: what one does for a moment is no rule for the next.
+FEW = 20
 ENOUGH_FEWER = 0.8
 # A loop that is very late has few beats in a second: so many count all the same.
 LEAST_BEATS = 3
@@ -114,6 +117,7 @@ class Room:
         self._beats: deque[tuple[float, float, float, int]] = deque()
         self._n_calls = 0
         self._is_full = False
+        self._busy_at = 0.0
 
     def beat(self, busy: float, n_calls: int, now: float) -> int | None:
         """With now so many calls the loop worked for this part of the time since the last beat.
@@ -128,10 +132,19 @@ class Room:
         while len(beats) > LEAST_BEATS and beats[0][0] < now - OVER_S:
             beats.popleft()
         shares = [share for _, share, _, _ in beats]
+        took_s, share = now - beats[0][0], _median(shares)
+        self._busy_at = now if share > BUSY_UNDER else self._busy_at
         most: int | None = None
-        if now - beats[0][0] >= OVER_S / 2 and _median(shares) >= BUSY_LEAST:
-            most = int((BUSY_UNDER if self._is_full else BUSY) / self._cost())
-        if len(beats) >= LATEST and _median(shares[-LATEST:]) > BUSY_NOW:
+        if n_calls < FEW:
+            is_busy = (took_s >= OVER_S * 0.9 and share > BUSY) or (
+                self._is_full and now - self._busy_at < OVER_S
+            )
+            # Else most have just ended: what the loop did was for them.
+            were_few = all(n < FEW for _, _, n, _ in beats)
+            most = n_calls if is_busy and were_few else None
+        elif took_s >= OVER_S / 2 and share >= BUSY_LEAST:
+            most = max(FEW, int((BUSY_UNDER if self._is_full else BUSY) / self._cost()))
+        if n_calls >= FEW and len(beats) >= LATEST and _median(shares[-LATEST:]) > BUSY_NOW:
             most = n_calls if most is None else min(most, n_calls)
         self._is_full = most is not None and n_calls >= most
         return most

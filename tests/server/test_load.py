@@ -212,10 +212,10 @@ def run(loads: Iterable[LoopLoad], seconds: float, at: float, busy: float, n_cal
 
 
 def test_a_loop_has_room_for_the_calls_for_which_it_has_time() -> None:
-    """85 % of it; where it was full, 80 %. Nothing is reckoned while it works for half of it."""
+    """85 % of it; where it was full, 80 %. Nothing is reckoned while it works for little of it."""
     loop, unlimited = LoopLoad(50.0), LoopLoad(None)
     at = 0.0
-    for busy, n_calls, most in ((0.49, 100, None), (0.6, 100, 141), (0.9, 100, 88), (0.9, 80, 71)):
+    for busy, n_calls, most in ((0.59, 100, None), (0.7, 100, 121), (0.9, 100, 88), (0.9, 80, 71)):
         at = run((loop, unlimited), 2.0, at, busy, n_calls)
         assert loop.most_calls == pytest.approx(most, abs=1) if most else loop.most_calls is None
     run((loop,), 0.3, at, 0.2, 10)
@@ -257,13 +257,28 @@ def test_calls_that_come_fast_are_taken_while_there_is_room(holds: int, a_second
     assert 0.7 * holds < taken(2 * holds, 20.0) < at_most
 
 
+def test_of_few_calls_nothing_is_reckoned() -> None:
+    """Three that begin and load something are no rule; a second without time left is one."""
+    loop = LoopLoad(50.0)
+    at = run((loop,), 3.0, 0.0, 0.8, 3)
+    assert loop.most_calls is None
+    at = run((loop,), 0.4, at, 1.0, 3)
+    assert loop.most_calls is None
+    at = run((loop,), 1.0, at, 0.9, 3)
+    assert loop.most_calls == 3
+    at = run((loop,), 3.0, at, 0.82, 3)
+    assert loop.most_calls == 3
+    run((loop,), 2.0, at, 0.7, 3)
+    assert loop.most_calls is None
+
+
 def test_a_single_stall_leaves_room() -> None:
     """However busy the loop was while it lasted."""
     loop = LoopLoad(50.0)
-    at = run((loop,), 2.0, 0.0, 0.55, 100)
+    at = run((loop,), 2.0, 0.0, 0.65, 100)
     loop.beat(0.2, 1.0, 100, at + 0.25)
     assert loop.most_calls is not None
-    assert loop.most_calls > 120
+    assert loop.most_calls > 115
 
 
 def test_a_late_loop_has_room_again_when_calls_have_ended() -> None:
