@@ -39,8 +39,9 @@ BUSY_LEAST = 0.6
 BUSY_NOW, LATEST = 0.95, 6
 # Calls and changes can be told apart if they went so differently; calls cost so much at least.
 LEAST_APART, LEAST_PART = 0.005, 0.3
-# Of fewer calls nothing is reckoned: what one does for a moment is no rule for the next.
-FEW = 20
+# Of fewer calls nothing is reckoned: thirty that begin at once take half a second of a loop, and
+# little after that.
+FEW = 100
 ENOUGH_FEWER = 0.8
 # A loop that is very late has few beats in a second: so many count all the same.
 LEAST_BEATS = 3
