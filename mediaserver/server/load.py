@@ -4,8 +4,8 @@
     lateness  most of the last second's beats are late by       at no time in the last 5 s were
               more than the limit                               most late by half of it, or a fifth
                                                                 of the calls have ended
-    busyness  with one call more the loop would work for        it would for less than 80 %
-              more than 85 % of the time; with fewer than
+    busyness  with one call more the loop would work for        it would for less than 84 %
+              more than 88 % of the time; with fewer than
               ``FEW`` calls: it has, for most of a second
     memory    above the watermark                               below nine tenths of it
 
@@ -31,14 +31,16 @@ from mediaserver.settings import Settings
 limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 OVER_S = 1.0
-BUSY = 0.85
-BUSY_UNDER = 0.8
+BUSY = 0.88
+BUSY_UNDER = 0.84
 # While it works for less than this, there is room: what is reckoned of little says little.
 BUSY_LEAST = 0.6
 # A loop that worked all the time in most of its latest beats takes no call at this moment.
 BUSY_NOW, LATEST = 0.95, 6
-# Calls and changes can be told apart if they went so differently; calls cost so much at least.
+# Calls and beginnings can be told apart if they went so differently; calls cost so much at least.
 LEAST_APART, LEAST_PART = 0.005, 0.3
+# So much is kept, at each beat, of what is known of a beginning: half of it in ten seconds.
+KEEP = 0.9965
 # Of fewer calls nothing is reckoned: thirty that begin at once take half a second of a loop, and
 # little after that.
 FEW = 100
@@ -104,12 +106,13 @@ class Lateness:
 class Room:
     """For how many calls a loop has time, by how busy it was with those that it had.
 
-    A call that begins or ends costs far more than one that lasts: two hundred that begin in a
-    second take as much time as two hundred that last. So what is reckoned is
+    A call that begins costs far more than one that lasts: two hundred that begin in a second take
+    as much time as two hundred that last. So what is reckoned is
 
-        busy = n_calls * what one costs + n_changes * what a change costs
+        busy = n_calls * what one costs + n_new * what its beginning costs
 
-    over the last second's beats, by least squares.
+    by least squares. A second is too short to tell the two apart: what a beginning costs is learned
+    from the latest that were seen, half a minute and more; what a call costs is of the last second.
 
     **Call ``beat`` at each regular beat of the loop.**
     """
@@ -119,6 +122,9 @@ class Room:
         self._n_calls = 0
         self._is_full = False
         self._busy_at = 0.0
+        # Sums of products of calls, new ones and busyness; what a beginning costs, by these.
+        self._sums: tuple[float, ...] = (0.0,) * 5
+        self._beginning = 0.0
 
     def beat(self, busy: float, n_calls: int, now: float) -> int | None:
         """With now so many calls the loop worked for this part of the time since the last beat.
@@ -127,9 +133,11 @@ class Room:
             how many calls there may be; None while that cannot be told.
         """
         beats = self._beats
-        n_mean, n_changes = (n_calls + self._n_calls) / 2, abs(n_calls - self._n_calls)
+        n_mean, n_new = (n_calls + self._n_calls) / 2, max(0, n_calls - self._n_calls)
         self._n_calls = n_calls
-        beats.append((now, busy, max(1.0, n_mean), n_changes))
+        beats.append((now, busy, max(1.0, n_mean), n_new))
+        if busy < BUSY_NOW:  # a loop that had no time left says nothing of what things cost
+            self._learn(busy, max(1.0, n_mean), n_new)
         while len(beats) > LEAST_BEATS and beats[0][0] < now - OVER_S:
             beats.popleft()
         shares = [share for _, share, _, _ in beats]
@@ -150,21 +158,23 @@ class Room:
         self._is_full = most is not None and n_calls >= most
         return most
 
+    def _learn(self, busy: float, n: float, n_new: int) -> None:
+        seen = (n * n, n * n_new, n_new * n_new, n * busy, n_new * busy)
+        self._sums = tuple(KEEP * was + now for was, now in zip(self._sums, seen, strict=True))
+        nn, nc, cc, nb, cb = self._sums
+        apart = nn * cc - nc * nc
+        if apart > LEAST_APART * nn * cc:  # else both went the same way
+            self._beginning = max(0.0, (nn * cb - nc * nb) / apart)
+
     def _cost(self) -> float:
         """The part of the time that one call takes."""
-        nn = nc = cc = nb = cb = 0.0
-        for _, busy, n, changes in self._beats:
-            nn += n * n
-            nc += n * changes
-            cc += changes * changes
-            nb += n * busy
-            cb += changes * busy
-        with_all = nb / nn
-        determinant = nn * cc - nc * nc
-        if determinant < LEAST_APART * nn * cc or not cc:  # both went the same way
-            return with_all
-        alone = (nb * cc - cb * nc) / determinant
-        return min(max(alone, LEAST_PART * with_all), with_all)
+        nn = nb = nc = 0.0
+        for _, busy, n, n_new in self._beats:
+            if not n_new or busy < BUSY_NOW:  # else it may be for either
+                nn += n * n
+                nb += n * busy
+                nc += n * n_new
+        return max(nb - self._beginning * nc, LEAST_PART * nb) / nn if nn else 1.0 / FEW
 
 
 def _median(values: list[float]) -> float:

@@ -78,7 +78,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         max_calls: calls at once; more are refused, with 503 or 1013.
         shed_lag_ms: where the event loop that would carry a new call has been later than this for
             most of a second, new calls get 503 until it has been in time for five, or a fifth of
-            its calls have ended; so they do where it would work for 85 % of its time with one
+            its calls have ended; so they do where it would work for 88 % of its time with one
             more (with fewer than 100 calls: has, for most of a second). With workers only if none
             of them is in time. Calls that run would stutter else. None: never.
         shed_memory_mb: the same where the server and all its processes have more memory in RAM than

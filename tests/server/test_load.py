@@ -212,14 +212,14 @@ def run(loads: Iterable[LoopLoad], seconds: float, at: float, busy: float, n_cal
 
 
 def test_a_loop_has_room_for_the_calls_for_which_it_has_time() -> None:
-    """85 % of it; where it was full, 80 %. Nothing is reckoned while it works for little of it."""
+    """88 % of it; where it was full, 84 %. Nothing is reckoned while it works for little of it."""
     loop, unlimited = LoopLoad(50.0), LoopLoad(None)
     at = 0.0
     for busy, n_calls, most in (
         (0.59, 200, None),
-        (0.7, 200, 242),
-        (0.9, 200, 177),
-        (0.9, 160, 142),
+        (0.7, 200, 251),
+        (0.9, 200, 187),
+        (0.9, 160, 149),
     ):
         at = run((loop, unlimited), 2.0, at, busy, n_calls)
         assert loop.most_calls == pytest.approx(most, abs=1) if most else loop.most_calls is None
@@ -251,7 +251,7 @@ def test_calls_that_come_fast_are_taken_while_there_is_room(holds: int, a_second
                     n_calls, n_new = n_calls + 1, n_new + 1
                 else:
                     n_refused += 1
-            busy = 0.03 + 0.82 * n_calls / holds + n_new * 1.6 / 50 + random.normal(0, 0.05)
+            busy = 0.03 + 0.85 * n_calls / holds + n_new * 1.6 / 50 + random.normal(0, 0.05)
             at += 0.05
             loop.beat(0.0, min(1.0, max(0.0, busy)), n_calls, at)
         return n_calls
@@ -260,6 +260,22 @@ def test_calls_that_come_fast_are_taken_while_there_is_room(holds: int, a_second
         assert taken(round(0.6 * holds), 0.0) == round(0.6 * holds)
     at_most = max(1.15 * holds, holds + 0.1 * a_second)
     assert 0.7 * holds < taken(2 * holds, 20.0) < at_most
+
+
+def test_many_that_hang_up_at_once_teach_nothing_about_beginnings() -> None:
+    """An end costs little. While five hundred come, ten a beat, it is known how many there may be.
+
+    730 here: 88 % of the time, by 0.12 % for a call. That they come takes another 20 %.
+    """
+    loop, random, at = LoopLoad(50.0), np.random.default_rng(7), 0.0
+    for _ in range(4):
+        for n_calls in range(10, 510, 10):
+            at += 0.05
+            busy = 0.0012 * n_calls + 0.2 + random.normal(0, 0.05)
+            loop.beat(0.0, min(1.0, max(0.0, busy)), n_calls, at)
+        assert loop.most_calls == pytest.approx(730, rel=0.15)
+        loop.beat(0.05, 0.8, 100, at + 0.1)
+        at = run((loop,), 2.0, at + 0.1, 0.03, 0)
 
 
 def test_of_few_calls_nothing_is_reckoned() -> None:
@@ -271,7 +287,7 @@ def test_of_few_calls_nothing_is_reckoned() -> None:
     assert loop.most_calls is None
     at = run((loop,), 1.0, at, 0.9, 3)
     assert loop.most_calls == 3
-    at = run((loop,), 3.0, at, 0.82, 3)
+    at = run((loop,), 3.0, at, 0.86, 3)
     assert loop.most_calls == 3
     run((loop,), 2.0, at, 0.7, 3)
     assert loop.most_calls is None
