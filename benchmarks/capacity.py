@@ -7,11 +7,12 @@
   pcma, l16, g722, opus, amrwb   other codecs; amrwb: AMR-WB from the caller, G722 back
   mix        six codecs at once
   resample   PCMU at 8 kHz from the caller, L16 at 16 kHz back
-  workers    two workers
+  workers    two workers, each with as many calls
   record, vad, isolated   with this processor; isolated: the echo in processor hosts
 
-All get the same number of calls (``--calls``) in turns, with real speech, on a schedule that
-waits for nothing; every reply is compared with what was sent. Ratios are taken pair by pair.
+Each process gets the same number of calls (``--calls``), the servers in turns, with real speech,
+on a schedule that waits for nothing; every reply is compared with what was sent. Ratios are taken
+pair by pair.
 ``--knees`` looks for the knee of each as well: that takes two minutes each.
 
 What this does NOT show
@@ -117,7 +118,8 @@ def _subject(key: str, folder: Path) -> Subject:
         "isolated": ["--isolate"],
     }
     mix = ["PCMU>L16"] if key == "resample" else ["PCMU"]
-    return rungs.ours(*flags.get(key, []), title=key, mix=mix)
+    n_processes = 2 if key == "workers" else 1
+    return rungs.ours(*flags.get(key, []), title=key, mix=mix, n_processes=n_processes)
 
 
 @contextlib.contextmanager
@@ -172,7 +174,8 @@ def _lines(
         cells = [rungs.cell(told["cpu_us_per_frame"]), rungs.cell(ratios[key], 2)]
         cells += [rungs.cell(told["p99_ms"]), rungs.cell(told["memory_kb_per_call"], 0)]
         knee = [rungs.knee_cell(knees[key])] if knees else []
-        rows.append([key, *cells, str(told["lost"]), *knee])
+        name = f"{key}, {2 * args.calls} calls" if key == "workers" else key
+        rows.append([name, *cells, str(told["lost"]), *knee])
     head = [f"{args.calls} calls", "CPU, µs a frame", "by plain", "p99, ms", "KB a call", "lost"]
     line = rungs.repeat_by("capacity", args.given)
     return [

@@ -8,6 +8,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,11 +34,14 @@ class Subject(NamedTuple):
     mix: tuple[str, ...] = ("PCMU",)
     most: int = 100_000
     """Calls that are worth trying."""
+    n_processes: int = 1
+    """It shares calls out among so many: each gets as many as others have in all."""
 
 
-def ours(*flags: str, title: str, mix: Sequence[str] = ("PCMU",), most: int = 100_000) -> Subject:
+def ours(*flags: str, title: str, mix: Sequence[str] = ("PCMU",), n_processes: int = 1) -> Subject:
     """``mediaserver serve`` with these flags."""
-    return Subject(title, lambda: own_server(list(flags), 1000), tuple(mix), most)
+    serve = partial(own_server, list(flags), 1000)
+    return Subject(title, serve, tuple(mix), n_processes=n_processes)
 
 
 def foreign(
@@ -72,11 +76,12 @@ def load_of(args: argparse.Namespace, subject: Subject, url: str) -> Load:
 
 
 def once(fleet: Fleet, subject: Subject, args: argparse.Namespace, n_calls: int) -> Rung:
-    """So many calls against a fresh server.
+    """So many calls against a fresh server, or each of its processes.
 
     Raises:
         Failed: it did not come up, or what came back was wrong.
     """
+    n_calls *= subject.n_processes
     try:
         with subject.serve() as server:
             meter = Meter(server)

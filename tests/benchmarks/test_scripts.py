@@ -53,7 +53,7 @@ SHOWN = {
     "capacity": [
         *(
             rf"^\| {key} +\| \d+\.\d \(.* \| \d\.\d\d \(.* \| 0 +\|$"
-            for key in ("plain", "tls", "resample", "workers", "record")
+            for key in ("plain", "tls", "resample", "workers, 8 calls", "record")
         ),
         r"^every reply verified; took ",
     ],
