@@ -71,7 +71,10 @@ async def talking(server: MediaServer, plan: CallPlan = PLAN) -> AsyncIterator[F
 async def test_the_table_and_the_levels_of_all_calls(workers: int) -> None:
     """Numbers as the settings have them; both sides are loud, as the caller and the echo are."""
     async with served(workers=workers) as server, viewer(server) as client, talking(server):
-        part = await until(client, "/live/feed", lambda part: len(table(part)) == 1)
+        # A call that has just begun is told as listening.
+        part = await until(
+            client, "/live/feed", lambda p: [row[8] for _, row in table(p)] == ["speaking"]
+        )
         [[worker, row]] = table(part)
         assert (worker, row[1], row[5:9]) == (
             -1 if workers == 1 else worker,
