@@ -174,7 +174,9 @@ class Room:
                 nn += n * n
                 nb += n * busy
                 nc += n * n_new
-        return max(nb - self._beginning * nc, LEAST_PART * nb) / nn if nn else 1.0 / FEW
+        if not nn:  # no time was left all the while: no more than ``FEW``
+            return 1.0 / FEW
+        return max(nb - self._beginning * nc, LEAST_PART * nb) / nn
 
 
 def _median(values: list[float]) -> float:
