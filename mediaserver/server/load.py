@@ -112,7 +112,7 @@ class Room:
         busy = n_calls * what one costs + n_new * what its beginning costs
 
     by least squares. A second is too short to tell the two apart: what a beginning costs is learned
-    from the latest that were seen, half a minute and more; what a call costs is of the last second.
+    for longer, and fades (``KEEP``); what a call costs is of the last second.
 
     **Call ``beat`` at each regular beat of the loop.**
     """

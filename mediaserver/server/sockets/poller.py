@@ -12,8 +12,8 @@ once. *Ticking*: the event loop does not watch it; a timer polls it once a perio
   woken    at least ``BUSY`` frames a second came          → ticking
   ticking  fewer than ``QUIET`` frames a second came       → woken
 
-With fewer calls ticking costs latency, and what it saves depends on the machine: with 100 of them
-1 of 30 µs a frame on one, 25 of 55 on another.
+Below that ticking costs latency, and what it saves depends on the machine: with 100 calls 1 of
+30 µs a frame on one; with 150 calls 22 of 49 on another (``benchmarks/frame_cost.py --only a,d``).
 """
 
 from __future__ import annotations
