@@ -48,3 +48,21 @@ def test_nothing_else_loads_the_cluster() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_what_processes_of_a_command_write_is_not_on_its_stdout() -> None:
+    """Ray's inherit it. The command's own lines are there, at once, and so is what follows."""
+    code = (
+        "import os, subprocess, time\n"
+        "from mediaserver.cli.commands.cluster.command import own_stdout\n"
+        "print('before')\n"
+        "with own_stdout() as tell:\n"
+        "    tell('own')\n"
+        "    print('of Ray')\n"
+        "    subprocess.run(['echo', 'of a process'], check=True)\n"
+        "    os.write(1, b'of a library\\n')\n"
+        "os.write(1, b'behind\\n')\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == ["before", "own", "behind"]
+    assert sorted(ran.stderr.splitlines()) == ["of Ray", "of a library", "of a process"]

@@ -192,7 +192,9 @@ async def test_the_commands_for_people(world: World) -> None:
 
 async def test_the_demo_shows_calls_that_move() -> None:
     """Each of them: none is left at the node that was killed."""
-    _, before, killed, after = await typed("demo", "--calls", "6")
+    lines = await typed("demo", "--calls", "6")
+    assert len(lines) == 4, lines
+    _, before, killed, after = lines
     assert before == "6 calls: 2 at a, 2 at b, 2 at c"
     assert killed.startswith("node a is killed")
     assert after.endswith("s later: 3 at b, 3 at c")
@@ -201,7 +203,7 @@ async def test_the_demo_shows_calls_that_move() -> None:
 async def typed(*words: str, code: int = 0) -> list[str]:
     """The lines that a command of the cluster prints; where it fails, what it says of it.
 
-    Ray writes to stderr, too, whatever it likes.
+    Whatever Ray writes is on stderr.
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "mediaserver", "cluster", *words),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mediaserver.app import run_process, set_up_logging
@@ -18,6 +19,7 @@ from mediaserver.cli.options import add_flags, add_key_file, settings_of
 from mediaserver.errors import ConfigurationError
 from mediaserver.settings import LOADER, Settings
 
+Tell = Callable[[str], None]
 ADDRESS = "auto"
 SOCKET = "mediaserver-{name}.sock"
 """In the folder of this user's running programs, or else in that for temporary files."""
@@ -39,7 +41,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     _place(words.add_parser("place", help="a place for a call that you dial"))
     demo = words.add_parser("demo", help="three nodes on this machine, one of which is killed")
     demo.add_argument("--calls", type=int, default=12, help="how many calls (12)")
-    demo.set_defaults(run=_checked(_run_demo))
+    demo.set_defaults(run=_checked(_telling(_run_demo)))
 
 
 def _name_a_word(_: argparse.Namespace) -> int:
@@ -55,6 +57,32 @@ def _checked(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Nam
         return run(args)
 
     return checked
+
+
+@contextlib.contextmanager
+def own_stdout() -> Iterator[Tell]:
+    """What writes a line to stdout; all else that Ray and its processes write is on stderr.
+
+    They inherit stdout, and some write to it before they have files of their own.
+    """
+    sys.stdout.flush()
+    with open(os.dup(1), "w", buffering=1, encoding=sys.stdout.encoding) as own:
+        os.dup2(2, 1)
+        try:
+            yield lambda line: print(line, file=own)
+        finally:
+            sys.stdout.flush()
+            os.dup2(own.fileno(), 1)
+
+
+def _telling(run: Callable[[argparse.Namespace, Tell], int]) -> Callable[[argparse.Namespace], int]:
+    """The same, with stdout for what it tells alone."""
+
+    def telling(args: argparse.Namespace) -> int:
+        with own_stdout() as tell:
+            return run(args, tell)
+
+    return telling
 
 
 def _asks(
@@ -134,15 +162,15 @@ def _run_agent(args: argparse.Namespace) -> int:
 
 
 def _status(parser: argparse.ArgumentParser) -> None:
-    _asks(parser, _run_status)
+    _asks(parser, _telling(_run_status))
     parser.add_argument("--buffer", type=int, default=0, help="room for so many more calls (0)")
 
 
-def _run_status(args: argparse.Namespace) -> int:
+def _run_status(args: argparse.Namespace, tell: Tell) -> int:
     from mediaserver.cluster.actors.asking import Cluster, ClusterError, lines_of
 
     try:
-        print("\n".join(lines_of(Cluster(args.address).status(), args.buffer)))
+        tell("\n".join(lines_of(Cluster(args.address).status(), args.buffer)))
     except ClusterError as exc:
         raise ConfigurationError(str(exc)) from exc
     return 0
@@ -150,7 +178,7 @@ def _run_status(args: argparse.Namespace) -> int:
 
 def _drain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("node", help="its name")
-    _asks(parser, _run_drain)
+    _asks(parser, _telling(_run_drain))
     parser.add_argument(
         "--move-after", type=float, metavar="S", help="move what is left after S seconds (never)"
     )
@@ -158,16 +186,16 @@ def _drain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", type=float, metavar="S", help="at most, until it is empty")
 
 
-def _run_drain(args: argparse.Namespace) -> int:
+def _run_drain(args: argparse.Namespace, tell: Tell) -> int:
     from mediaserver.cluster.actors.asking import Cluster, ClusterError
 
     try:
         cluster = Cluster(args.address)
         cluster.drain(args.node, on=not args.undo, move_in_s=args.move_after)
-        print(f"node {args.node} {'takes calls again' if args.undo else 'drains'}")
+        tell(f"node {args.node} {'takes calls again' if args.undo else 'drains'}")
         if args.wait is not None and not args.undo:
             is_empty = cluster.wait_empty(args.node, args.wait)
-            print(f"node {args.node} {'is empty' if is_empty else 'still has calls'}")
+            tell(f"node {args.node} {'is empty' if is_empty else 'still has calls'}")
             return 0 if is_empty else 1
     except ClusterError as exc:
         raise ConfigurationError(str(exc)) from exc
@@ -175,18 +203,18 @@ def _run_drain(args: argparse.Namespace) -> int:
 
 
 def _roll(parser: argparse.ArgumentParser) -> None:
-    _asks(parser, _run_roll)
+    _asks(parser, _telling(_run_roll))
     parser.add_argument(
         "--move-after", type=float, default=0.0, metavar="S", help="then calls are moved (0)"
     )
 
 
-def _run_roll(args: argparse.Namespace) -> int:
+def _run_roll(args: argparse.Namespace, tell: Tell) -> int:
     from mediaserver.cluster.actors.asking import Cluster, ClusterError
 
     try:
         for line in Cluster(args.address).roll(args.move_after):
-            print(line, flush=True)
+            tell(line)
     except ClusterError as exc:
         raise ConfigurationError(str(exc)) from exc
     return 0
@@ -196,12 +224,12 @@ def _place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--call", default="", help="its call_control_id, if it has one")
     parser.add_argument("--zone", default="", help="where it should be")
     parser.add_argument("--label", action="append", default=[], help="what its node should have")
-    _asks(parser, _run_place)
+    _asks(parser, _telling(_run_place))
     add_flags(parser, LOADER, ("auth_token",))
     add_key_file(parser)
 
 
-def _run_place(args: argparse.Namespace) -> int:
+def _run_place(args: argparse.Namespace, tell: Tell) -> int:
     from mediaserver.cluster.actors.asking import Cluster, ClusterError
     from mediaserver.cluster.messages import Asked
     from mediaserver.cluster.node.starting import token_of
@@ -215,16 +243,16 @@ def _run_place(args: argparse.Namespace) -> int:
         placement = cluster.place(asked)
     except ClusterError as exc:
         raise ConfigurationError(str(exc)) from exc
-    print(f"node               {placement.node}")
-    print(f"stream_url         ws{placement.public_url.removeprefix('http')}/media")
-    print(f"stream_auth_token  {token_of(settings.auth_token, placement, time.time())}")
-    print(f"epoch              {placement.epoch}")
+    tell(f"node               {placement.node}")
+    tell(f"stream_url         ws{placement.public_url.removeprefix('http')}/media")
+    tell(f"stream_auth_token  {token_of(settings.auth_token, placement, time.time())}")
+    tell(f"epoch              {placement.epoch}")
     return 0
 
 
-def _run_demo(args: argparse.Namespace) -> int:
+def _run_demo(args: argparse.Namespace, tell: Tell) -> int:
     from mediaserver.cluster.simulation.demo import run_demo
 
     if not 3 <= args.calls <= 60:
         raise ConfigurationError("--calls must be from 3 to 60")
-    return run_demo(args.calls, print)
+    return run_demo(args.calls, tell)
