@@ -47,6 +47,7 @@ COUNTERS: dict[str, str] = {
     "loop_stopped": "times the whole process stood still for 0.1 s or more",
     "lost_hosts": "calls whose processor host was lost; see `on_host_loss`",
     "abandoned_handlers": "handlers that did not end although they were cancelled",
+    "abandoned_sources": "sources of plays that did not end although they were cancelled",
     "refused_token": "sockets or calls refused because their auth token was missing or wrong",
     "tokens.*": "streams by what their auth token was worth at their `start`",
     "refused_origin": "sockets refused because they came from a web page that is not in"
@@ -182,6 +183,7 @@ VALUES: dict[str, dict[str, str]] = {
         "too_many_dtmf": "`dtmf` faster than anybody can press keys",
         "too_many_marks": "`mark` faster than any bot asks for them",
         "too_many_errors": "`error` more often than messages are sent",
+        "too_many_behind_close": "far more behind the server's close frame than was under way",
         "binary": "a binary message; Telnyx sends text only",
         "wrong_stream_id": "the id of another stream",
         "start_before_connected": "`start` without `connected`; obeyed all the same",

@@ -274,6 +274,9 @@ def parse(data: bytes) -> Message:
 
 # ``parse`` in two parts, for `Stream.receive`, which runs 50 times a second for each call.
 decode: Callable[[bytes], Message] = _decoder.decode
+# For what is so long that it can be nothing else: any other kind is refused from its tag, before
+# its lists and objects are made.
+decode_media: Callable[[bytes], Media] = msgspec.json.Decoder(Media, strict=False).decode
 REFUSALS = (msgspec.DecodeError, RecursionError, ValueError, OverflowError)
 
 

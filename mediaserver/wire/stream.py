@@ -34,6 +34,7 @@ from mediaserver.wire.messages import (
     Start,
     Stop,
     decode,
+    decode_media,
     kind_of,
     mend,
 )
@@ -78,6 +79,11 @@ MAX_OTHER_BYTES = 32 * 1024
 """At most so many octets in any message but media: nested JSON takes time by its length."""
 
 _NO_ID = object()
+
+
+def longest_text(max_payload_s: float) -> int:
+    """At most so many octets in a media message: L16 at 48 kHz in base64, and the JSON around."""
+    return 4096 + int(max_payload_s * 48_000 * 2 * 4 / 3)
 
 
 class Stream:
@@ -150,22 +156,20 @@ class Stream:
 
     def receive(self, data: bytes) -> Message | None:
         """The typed message in ``data``, or None if it was refused and counted."""
+        is_long = len(data) > MAX_OTHER_BYTES
         try:
-            message = decode(data)
+            message: Message = decode_media(data) if is_long else decode(data)
         except REFUSALS:
+            if is_long:
+                self.refuse("too_long")
+                return None
             return self._receive_odd(data)
         if type(message) is Media and message.stream_id == self._live_id:
             return message
-        if len(data) > MAX_OTHER_BYTES and type(message) is not Media:
-            self.refuse("too_long")
-            return None
         return self._step(message)
 
     def _receive_odd(self, data: bytes) -> Message | None:
         """The message without its values of a wrong type; None if it cannot be used."""
-        if len(data) > MAX_OTHER_BYTES:
-            self.refuse("too_long")
-            return None
         mended = mend(data)
         if mended is None:
             self.refuse(kind_of(data))

@@ -37,7 +37,7 @@ from typing import Any
 from mediaserver.app import loop_factory
 from mediaserver.server.admission import Upgrade
 from mediaserver.server.service import SingleProcessService
-from mediaserver.server.sockets import media_socket, websocket
+from mediaserver.server.sockets import framing, media_socket, websocket
 from mediaserver.server.sockets.media_socket import MediaSocket
 from mediaserver.settings import Settings
 
@@ -74,7 +74,7 @@ class EchoFrames(websocket.WebSocketFrames):
     def send_binary(self, data: bytes) -> None:
         """Send one binary message."""
         if self.is_open:
-            head = websocket.text_head(len(data))
+            head = framing.text_head(len(data))
             self._write(bytes([head[0] + 1]) + head[1:] + data)
 
 
@@ -95,6 +95,9 @@ class Echo:
         self._socket.send_text(data)
 
     long_text_received = text_received
+
+    def flooded_behind_close(self) -> None:
+        """Nothing to do."""
 
     def binary_received(self, now: float) -> None:
         frames: Any = self._socket._frames

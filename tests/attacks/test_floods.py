@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -64,6 +65,22 @@ def test_media_far_faster_than_a_call_has_it(server: Server) -> None:
         stream = attacker.stream_id
     wait_until(lambda: f"{stream}: refused messages: " in server.log.read_text())
     assert "'too_many_media': 1" in server.log.read_text().partition(f"{stream}: refused")[2]
+
+
+@pytest.mark.parametrize(
+    "octets", [frame(TEXT, b""), text({"event": "connected"})], ids=["empty", "connected"]
+)
+def test_behind_the_close_of_an_ended_call(server: Server, octets: bytes) -> None:
+    """Its peer sends on: no more of it is read, and no other call loses a frame."""
+    with good_calls(server), RawCall(server.port, timeout_s=60) as attacker:
+        attacker.begin()
+        attacker.send(text({"event": "stop", "stop": {}}))
+        assert attacker.close_code() == 1000
+        with contextlib.suppress(OSError):  # nobody reads it
+            attacker.send(octets * sized(20_000, 1_000_000))
+        said = f"{attacker.stream_id}: too many messages behind its close"
+        wait_until(lambda: said in server.log.read_text())
+    wait_until(lambda: "'too_many_behind_close': 1" in server.log.read_text())
 
 
 def test_what_a_call_may_bring_is_no_flood(server: Server) -> None:

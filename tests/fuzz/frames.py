@@ -6,7 +6,8 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, WebSocketFrames, text_head
+from mediaserver.server.sockets.framing import text_head
+from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, WebSocketFrames
 from tests.fuzz.harness import Target, pieces
 
 
@@ -24,6 +25,9 @@ class Heard:
         self.events.append(("text", data))
 
     long_text_received = text_received
+
+    def flooded_behind_close(self) -> None:
+        self.events.append(("flooded", b""))
 
     def binary_received(self, now: float) -> None:
         self.events.append(("binary", b""))

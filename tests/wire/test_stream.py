@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from mediaserver.wire.messages import Media, Start, Stop
@@ -175,6 +177,28 @@ def test_only_media_may_be_long() -> None:
     assert stream.receive(b'{"event":"mark","mark":{"name":"%b"}}' % long) is None
     assert stream.receive(b'["%b"]' % long) is None
     assert stream.violations == {"too_long": 2}
+
+
+@pytest.mark.parametrize(
+    ("head", "tail"),
+    [
+        (b'{"event":"start","start":{"tags":[', b"]}}"),
+        (b'{"event":"media","start":{"tags":[', b']},"event":"start"}'),
+        (b'{"start":{"tags":[', b']},"event":"start"}'),
+        (b'{"event":"connected","tags":[', b"]}"),
+    ],
+)
+def test_what_is_too_long_is_refused_before_it_is_made(head: bytes, tail: bytes) -> None:
+    """Of 43,000 lists in a message that is no media none is made."""
+    data = head + b",".join([b"[]"] * 43_000) + tail
+    stream = stream_in(State.CONNECTED)
+    tracemalloc.start()
+    try:
+        assert stream.receive(data) is None
+        assert tracemalloc.get_traced_memory()[1] < 20_000
+    finally:
+        tracemalloc.stop()
+    assert stream.violations == {"too_long": 1}
 
 
 def test_an_id_that_is_none_is_left_out() -> None:

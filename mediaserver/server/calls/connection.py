@@ -14,8 +14,9 @@ from mediaserver.server.admission import Refused, Upgrade
 from mediaserver.server.calls.session import Session
 from mediaserver.server.calls.starting import Answer, Opened, StartLimits
 from mediaserver.server.sockets.deadline import Deadline
+from mediaserver.server.sockets.framing import text_head
 from mediaserver.server.sockets.media_socket import Socket
-from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, text_head
+from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import (
     CLEAR,
@@ -33,7 +34,7 @@ from mediaserver.wire.messages import (
     mark_text,
 )
 from mediaserver.wire.rates import Rates
-from mediaserver.wire.stream import State, Stream
+from mediaserver.wire.stream import State, Stream, longest_text
 
 limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
@@ -172,6 +173,11 @@ class MediaConnection:
         """From the socket: Telnyx sends no binary messages; it is counted, and the call goes on."""
         self.stream.refuse("binary")
 
+    def flooded_behind_close(self) -> None:
+        """From the socket: its peer goes on sending behind our close frame."""
+        self.stream.refuse("too_many_behind_close")
+        self._warn("floods", "too many messages behind its close", "it is read no more")
+
     @property
     def may_be_silent_s(self) -> float | None:
         """For the socket: longer until the first media, because the call may ring."""
@@ -205,14 +211,11 @@ class MediaConnection:
             limited.info("calls not answered", text)
         elif code not in (1000, 1001):
             self._host.count(f"closed.{code}")
+            if code not in _WENT_AWAY and not self._closed_here:
+                self._warn("sockets closed", f"its socket was closed with {code}", shown(reason))
         if self.stream.violations:
-            limited.warning(
-                "streams with refused messages",
-                "%s: refused messages: %s",
-                self._whose,
-                dict(self.stream.violations),
-                call=self._call_id or None,
-            )
+            refused = str(dict(self.stream.violations))
+            self._warn("streams with refused messages", "refused messages", refused)
         self._host.connection_closed(self)
         self._media_received = _nobody
         self.stream.tell_nobody()
@@ -336,8 +339,7 @@ class MediaConnection:
         """The peer sends too much and takes time from other calls: close its socket."""
         if self.socket is not None and not self._closed_here:
             self._closed_here = True
-            text = "%s: too many messages: its socket is closed"
-            limited.warning("floods", text, self._whose, call=self._call_id or None)
+            self._warn("floods", "too many messages", "its socket is closed")
             self.socket.fail(1008, "too many messages")
 
     def _odd(self, name: str) -> None:
@@ -350,6 +352,10 @@ class MediaConnection:
                 name,
                 call=self._call_id or None,
             )
+
+    def _warn(self, kind: str, what: str, why: str) -> None:
+        call_id = self._call_id or None
+        limited.warning(kind, "%s: %s: %s", self._whose, what, why, call=call_id)
 
     @property
     def _whose(self) -> str:
@@ -375,11 +381,6 @@ class MediaConnection:
         if self._start_timer is not None:
             self._start_timer.cancel()
             self._start_timer = None
-
-
-def longest_text(max_payload_s: float) -> int:
-    """At most so many octets in a media message: L16 at 48 kHz in base64, and the JSON around."""
-    return 4096 + int(max_payload_s * 48_000 * 2 * 4 / 3)
 
 
 def _nobody(body: MediaBody, now: float) -> None:

@@ -317,7 +317,8 @@ class Session:
         try:
             await self.runner.wait(self._host.settings.handler_grace_s)
             await self.runner.close()
-            await self.outbound.closed()
+            for _ in range(await self.outbound.closed()):
+                self.count("abandoned_sources")
             if self.line is not None:
                 self.line.close(1001 if self.end_reason == "shutdown" else 1000)
         except Exception as exc:

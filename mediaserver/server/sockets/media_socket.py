@@ -110,6 +110,9 @@ class Connection(Protocol):
     def long_text_received(self, data: bytes, now: float) -> None:
         """One complete text message of more than ``LONG_TEXT_BYTES``."""
 
+    def flooded_behind_close(self) -> None:
+        """As in ``websocket.Receiver``."""
+
     def binary_received(self, now: float) -> None:
         """One complete binary message."""
 

@@ -21,6 +21,8 @@ from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from mediaserver.server.sockets.framing import frame_end, text_head
+
 try:
     # Compiled. The one in Python gives the same result a hundred times slower.
     from websockets.speedups import apply_mask
@@ -32,6 +34,8 @@ MAX_MESSAGE_BYTES = 1 << 20
 LONG_TEXT_BYTES = (1 << 16) - 1
 MAX_FRAGMENTS = 256
 PINGS_PER_SECOND = 20
+# Behind our close frame the peer may send what it had under way: seconds of media.
+FRAMES_BEHIND_CLOSE = 1000
 
 _BINARY_FIN = 0x82
 _WHOLE = (0x81, _BINARY_FIN)  # text and binary, in one frame
@@ -42,7 +46,6 @@ _MASKED_127 = 0xFF
 _head_of = struct.Struct(">I").unpack_from
 _PLAIN_HEAD = 0x81FE0000 - 8
 _PLAIN_END = 65536 + 8
-_KNOWN_OPCODES = frozenset(Opcode)
 
 
 class Receiver(Protocol):
@@ -56,6 +59,9 @@ class Receiver(Protocol):
 
     def binary_received(self, now: float) -> None:
         """One complete binary message; Telnyx sends none, so its content is dropped."""
+
+    def flooded_behind_close(self) -> None:
+        """Behind our close frame came more than can have been under way; no more is read."""
 
 
 class WebSocketFrames:
@@ -88,8 +94,10 @@ class WebSocketFrames:
         "_has_pinged",
         "_held",
         "_may_be_fast",
+        "_n_behind_close",
         "_need",
         "_on_binary",
+        "_on_flood",
         "_on_long_text",
         "_on_text",
         "_ping_second",
@@ -116,6 +124,7 @@ class WebSocketFrames:
         self._on_text: Callable[[bytes, float], None] = receiver.text_received
         self._on_long_text: Callable[[bytes, float], None] = receiver.long_text_received
         self._on_binary: Callable[[float], None] = receiver.binary_received
+        self._on_flood: Callable[[], None] = receiver.flooded_behind_close
         self._write = write
         self._end = end
         self._closing = closing
@@ -134,6 +143,7 @@ class WebSocketFrames:
         self._fragments_opcode: Opcode | None = None
         self._ping_second = 0.0
         self._pings = 0
+        self._n_behind_close = 0
 
     @property
     def close_code(self) -> int:
@@ -169,6 +179,8 @@ class WebSocketFrames:
 
     def _receive_any(self, data: bytes | bytearray, now: float) -> None:
         """Take a read that may hold several frames, part of one, or any other kind."""
+        if self._is_over():
+            return
         if self._held:
             self._held += data
             if len(self._held) < self._need:
@@ -187,9 +199,13 @@ class WebSocketFrames:
                 self._need = after - at
                 return
             self._slow(data[at:after], now)
-            if self._protocol.eof_sent:
-                return  # closed or failed: RFC 6455, 7.1.7, discards the rest
+            if self._is_over():
+                return
             at = after
+
+    def _is_over(self) -> bool:
+        """Closed or failed: RFC 6455, 7.1.7, discards the rest."""
+        return self._protocol.eof_sent
 
     def receive_eof(self) -> None:
         """The peer sends no more."""
@@ -201,7 +217,8 @@ class WebSocketFrames:
         """The transport is gone: write nothing more, and keep nobody who was told."""
         self._write = self._end = _ignore
         self.receive_eof()
-        self._on_text = self._on_long_text = self._on_binary = self._closing = _ignore
+        self._on_text = self._on_long_text = self._on_binary = _ignore
+        self._on_flood = self._closing = _ignore
 
     def send_text(self, text: bytes) -> bool:
         """Send one text message; False when the connection is closing."""
@@ -277,8 +294,15 @@ class WebSocketFrames:
 
     def _slow(self, frame: bytes | bytearray, now: float) -> None:
         """Give one complete frame to ``ServerProtocol`` and handle its events."""
+        if not self.is_open and frame[0] & 0x0F != Opcode.CLOSE:
+            self._n_behind_close += 1
+            if self._n_behind_close > FRAMES_BEHIND_CLOSE:
+                self._protocol.fail(CloseCode.POLICY_VIOLATION, "too many messages")
+                self._settle()
+                self._on_flood()
+                return
         if frame[0] & 0x0F in (Opcode.PING, Opcode.PONG) and not self._ping_allowed(now):
-            self._fail(CloseCode.POLICY_VIOLATION, "too many pings")
+            self._fail(CloseCode.POLICY_VIOLATION, "too many pings or pongs")
             return
         self._protocol.receive_data(frame)
         self._settle()
@@ -342,41 +366,6 @@ class WebSocketFrames:
             self.is_open = self._fast = self._plain = False
             self._drop_fragments()
             self._closing()
-
-
-def frame_end(data: bytes | bytearray, at: int, end: int, max_bytes: int) -> int:
-    """Where the frame that begins at ``at`` ends; more than ``end`` if octets are missing.
-
-    A head that ``ServerProtocol`` refuses without seeing the payload ends at ``end``, so that it
-    is given over at once: an unknown opcode, no mask, or more than ``max_bytes``.
-
-    Source: RFC 6455, 5.2.
-    """
-    if end - at < 2:
-        return at + 2
-    opcode, second = data[at] & 0x0F, data[at + 1]
-    if opcode not in _KNOWN_OPCODES or not second & 0x80:
-        return end
-    n = second & 0x7F
-    body = at + 6
-    if n >= 126:
-        width = 2 if n == 126 else 8
-        body += width
-        if end < at + 2 + width:
-            return at + 2 + width
-        n = int.from_bytes(data[at + 2 : at + 2 + width], "big")
-    if n > max_bytes:
-        return end
-    return body + n
-
-
-def text_head(n: int) -> bytes:
-    """The head of an unmasked text frame whose payload has ``n`` octets (RFC 6455, 5.2)."""
-    if n < 126:
-        return b"\x81%c" % n
-    if n < 65536:
-        return b"\x81\x7e" + n.to_bytes(2, "big")
-    return b"\x81\x7f" + n.to_bytes(8, "big")
 
 
 def _ignore(*_: object) -> None:

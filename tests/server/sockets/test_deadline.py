@@ -63,6 +63,9 @@ class Heard:
     def long_text_received(self, data: bytes, now: float) -> None:
         self.n_texts += 1
 
+    def flooded_behind_close(self) -> None:
+        """Nothing to do."""
+
     def binary_received(self, now: float) -> None:
         """Nothing to do."""
 

@@ -12,6 +12,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from mediaserver.server.sockets.websocket import (
+    FRAMES_BEHIND_CLOSE,
     LONG_TEXT_BYTES,
     MAX_FRAGMENTS,
     MAX_MESSAGE_BYTES,
@@ -37,6 +38,9 @@ class Heard:
     def long_text_received(self, data: bytes, now: float) -> None:
         assert len(data) > LONG_TEXT_BYTES
         self.events.append(("text", data))
+
+    def flooded_behind_close(self) -> None:
+        self.events.append(("flooded", b""))
 
     def binary_received(self, now: float) -> None:
         self.events.append(("binary", b""))
@@ -368,6 +372,23 @@ def test_long_frames_take_both_paths_alike() -> None:
     bad = frame(Opcode.TEXT, b"\xff" * 100_000)
     assert run([bad], fast=True) == run([bad], fast=False)
     assert run([bad], fast=True)[3] == 1007
+
+
+def test_a_flood_behind_our_close_is_cut() -> None:
+    """What was under way is passed over, and the peer's close is taken; no more is read."""
+    closed = frame(Opcode.CLOSE, b"\x03\xe8")
+    for n_frames in (FRAMES_BEHIND_CLOSE, FRAMES_BEHIND_CLOSE + 1):
+        heard = Heard()
+        frames = WebSocketFrames(open_protocol(), heard, heard.write, heard.end, heard.closing)
+        frames.close(1008, "no token")
+        for _ in range(n_frames):
+            frames.receive(frame(Opcode.TEXT, b""), 0.0)
+        is_flood = n_frames > FRAMES_BEHIND_CLOSE
+        assert heard.eof == is_flood
+        frames.receive(frame(Opcode.TEXT, b"a") * 10_000 * is_flood + closed, 0.0)
+        assert heard.events == [("flooded", b"")] * is_flood
+        assert heard.eof
+        assert (frames.close_code, frames.close_reason) == (1008, "no token")
 
 
 def test_a_failed_connection_hears_no_more() -> None:

@@ -22,6 +22,7 @@ from mediaserver.server.calls.audio.sources import (
     check_resumable,
     is_audio_file,
     no_source,
+    own,
     samples_of_bytes,
     whole,
 )
@@ -194,6 +195,7 @@ class Outbound:
         check_resumable(live=live, resume=resume)
         if resume:
             source, rate = await whole(source, rate, self.rate_hz)
+        source = await own(source, rate or self.rate_hz)
         accepted = self.accept(source, rate, live=live, ahead_s=ahead_s, resume=resume)
         if not live:
             await self.room()
@@ -368,12 +370,11 @@ class Outbound:
             self.block(False)
             self._close("ended")
 
-    async def closed(self) -> None:
-        """Wait until the sources of all plays have let go."""
-        await self._sources.stopped()
+    async def closed(self) -> int:
+        """Wait until the sources of all plays have let go; how many have not, and are left."""
+        return await self._sources.stopped()
 
     async def _room(self, playout: Playout) -> None:
-        """Wait while too much is queued; what is cleared or closed makes room at once."""
         while not playout.is_closed:
             ahead_s = playout.queued_s(monotonic()) - QUEUE_LIMIT_S
             if ahead_s <= 0:

@@ -25,6 +25,10 @@ limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 # A source that was stopped has so long to clean up.
 LET_GO_WITHIN_S = 1.0
 LOOK_EVERY_S = 0.01
+# Sources that took no notice: else they may be collected while they run.
+_ABANDONED: set[asyncio.Task[None]] = set()
+# More samples are copied in such pieces, a millisecond each, between which other calls run.
+PIECE_SAMPLES = 1 << 18
 # A live iterator may be so far ahead of what is heard; then it is read more slowly.
 LIVE_AHEAD_S = 2.0
 # A remainder of less than a message waits for more of its source, and with it less than a block
@@ -93,11 +97,17 @@ class Sources:
         """Whether the source of an open play may bring more."""
         return any(play.is_open for play in self._tasks.values())
 
-    async def stopped(self) -> None:
-        """Wait until all sources have ended, for ``LET_GO_WITHIN_S`` at most; the call is over."""
-        if self._tasks:
-            await asyncio.wait(list(self._tasks), timeout=LET_GO_WITHIN_S)
-        self._changed = _nobody
+    async def stopped(self) -> int:
+        """Wait until all sources have ended; the call is over.
+
+        Returns:
+            how many did not within ``LET_GO_WITHIN_S``: they are left alone.
+        """
+        self._changed, tasks = _nobody, set(self._tasks)
+        if tasks:
+            _, tasks = await asyncio.wait(tasks, timeout=LET_GO_WITHIN_S)
+        abandon(tasks, self._call_id)
+        return len(tasks)
 
     def _start(self, play: Play, feed: Any) -> None:
         task = asyncio.get_running_loop().create_task(feed)
@@ -117,7 +127,11 @@ class Sources:
                 if not play.is_open:  # cleared or cancelled
                     break
                 now = monotonic()
-                playout.feed(play, chunks.samples(chunk, now), now)
+                samples = chunks.samples(chunk, now)
+                playout.feed(play, samples[:PIECE_SAMPLES], now)
+                for at in range(PIECE_SAMPLES, len(samples), PIECE_SAMPLES):
+                    await asyncio.sleep(0)
+                    playout.feed(play, samples[at : at + PIECE_SAMPLES], monotonic())
                 self._changed()
                 # A source may never wait for anything; then other calls would not run.
                 await asyncio.sleep(max(chunks.ahead_s(now) - LIVE_AHEAD_S, 0.0))
@@ -228,6 +242,34 @@ class Chunks:
         return np.frombuffer(octets[:whole], "<i2").astype(np.int16, copy=False)
 
 
+def abandon(sources: set[asyncio.Task[None]], call_id: str) -> None:
+    """Leave sources alone that do not end although they were cancelled, and say so."""
+    for task in sources:
+        text = "call %s: a play's source does not end: it is left alone"
+        limited.error("sources that do not end", text, shown(call_id), call=call_id)
+        _ABANDONED.add(task)
+        task.add_done_callback(_ABANDONED.discard)
+
+
+async def own(source: AudioSource, rate_hz: int) -> AudioSource:
+    """The source; of many samples that their owner may write, a read-only copy, made in pieces.
+
+    Raises:
+        AudioFormatError: an array that is no audio.
+    """
+    if not isinstance(source, np.ndarray) or source.size <= PIECE_SAMPLES:
+        return source
+    check_audio(source, rate_hz)
+    if not source.flags.writeable:
+        return source
+    copied = np.empty_like(source)
+    for at in range(0, len(source), PIECE_SAMPLES):
+        copied[at : at + PIECE_SAMPLES] = source[at : at + PIECE_SAMPLES]
+        await asyncio.sleep(0)
+    copied.flags.writeable = False
+    return copied
+
+
 def check_resumable(*, live: bool, resume: bool) -> None:
     """Refuse to resume live audio.
 
@@ -260,7 +302,9 @@ async def whole(
         return await asyncio.to_thread(samples_of_file, source, rate_hz), rate_hz
     if isinstance(source, np.ndarray):
         check_audio(source, rate or rate_hz)
-        return source.copy() if source.flags.writeable else source, rate
+        owned = await own(source, rate or rate_hz)
+        assert isinstance(owned, np.ndarray)
+        return owned.copy() if owned.flags.writeable else owned, rate
     raise AudioFormatError("resume takes an array, a file or bytes, no iterator")
 
 

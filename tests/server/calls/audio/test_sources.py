@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -17,7 +18,7 @@ from mediaserver.errors import AudioFormatError
 from mediaserver.media.playout import Playout
 from mediaserver.server.calls.audio.alarm import Alarm
 from mediaserver.server.calls.audio.outbound import Outbound
-from mediaserver.server.calls.audio.sources import Chunks, is_audio_file
+from mediaserver.server.calls.audio.sources import PIECE_SAMPLES, Chunks, is_audio_file
 from mediaserver.server.service import SingleProcessService
 from telephony_codecs import codec
 from tests.server.conftest import Serving, bot
@@ -114,6 +115,59 @@ async def test_raw_bytes_with_a_rate_are_samples() -> None:
     assert sink.media[: len(SPEECH) * 2] == SPEECH.tobytes()
     with pytest.raises(AudioFormatError, match="whole int16 samples"):
         await half.play(b"\x00\x01\x02", 8000)
+
+
+@pytest.mark.parametrize("form", ["array", "resumed", "iterator"])
+async def test_while_much_is_copied_other_calls_run(form: str) -> None:
+    """Two minutes at once; what their owner writes there later is not heard."""
+    given = np.tile(SPEECH, 42)
+    assert len(given) > 3 * PIECE_SAMPLES
+    original = given.tobytes()
+
+    async def chunks() -> AsyncIterator[Any]:
+        yield given
+
+    sink = Heard()
+    half = outbound(sink, ahead_s=600)
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    beside = asyncio.create_task(other())
+    source = chunks() if form == "iterator" else given
+    play = asyncio.create_task(half.play(source, None, resume=form == "resumed"))
+    while len(sink.media) < len(original):  # noqa: ASYNC110  # a length has no event
+        await asyncio.sleep(0)
+    given[:] = 0
+    beside.cancel()
+    assert turns >= 3
+    assert sink.media[: len(original)] == original
+    half.end()  # play() waits for room until then
+    await play
+    assert await half.closed() == 0
+
+
+async def test_a_source_that_does_not_end_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """It takes no notice of being cancelled: it is left alone, and the call ends."""
+    may_end = asyncio.Event()
+
+    async def stubborn() -> AsyncIterator[Any]:
+        while not may_end.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await may_end.wait()
+        yield SPEECH
+
+    half = outbound(Heard())
+    await half.play(stubborn(), None)
+    await asyncio.sleep(0)
+    half.end()
+    assert await half.closed() == 1
+    assert "a play's source does not end: it is left alone" in caplog.text
+    may_end.set()
 
 
 @pytest.mark.parametrize("source", [[0] * 160, (1, 2), 5, None, {"a": 1}])
