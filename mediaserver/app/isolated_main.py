@@ -10,7 +10,7 @@ from functools import partial
 import msgspec
 
 from mediaserver.app.log_setup import LogProcess, all_handlers, set_up_logging
-from mediaserver.app.loop import loop_factory
+from mediaserver.app.loop import loop_factory, run_to_end
 from mediaserver.control import encoding
 from mediaserver.errors import ConfigurationError
 from mediaserver.logs import LinesASecond
@@ -67,8 +67,10 @@ def _host(
     gc.enable()
     loop = (loop_factory() or asyncio.new_event_loop)()
     asyncio.set_event_loop(loop)
-    # What still runs then is not waited for: the process ends.
-    loop.run_until_complete(_run(end, settings, specs))
+    task = loop.create_task(_run(end, settings, specs))
+    run_to_end(task, loop.run_until_complete)
+    # What still runs is not waited for: the process ends.
+    task.result()
 
 
 async def _run(end: socket.socket, settings: Settings, specs: dict[object, Spec]) -> None:

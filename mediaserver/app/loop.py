@@ -35,18 +35,25 @@ def run_process(main: Coroutine[Any, Any, None]) -> None:
     """
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         task = runner.get_loop().create_task(main)
-        while not task.done():
-            try:
-                runner.run(_end_of(task))
-            except (SystemExit, KeyboardInterrupt) as exc:
-                if task.done() or is_operators(exc):
-                    raise
-                text = "a task or callback of users' code failed"
-                limited.error("tasks that failed", text, exc_info=exc)
+        run_to_end(task, runner.run)
         code = 1 if task.cancelled() or task.exception() else 0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: os._exit(code))
         task.result()
+
+
+def run_to_end(
+    task: asyncio.Task[None], run: Callable[[Coroutine[Any, Any, None]], object]
+) -> None:
+    """Run a task to its end, whatever other tasks of its loop raise; ``run`` runs the loop."""
+    while not task.done():
+        try:
+            run(_end_of(task))
+        except (SystemExit, KeyboardInterrupt) as exc:
+            if task.done() or is_operators(exc):
+                raise
+            text = "a task or callback of users' code failed"
+            limited.error("tasks that failed", text, exc_info=exc)
 
 
 async def _end_of(task: asyncio.Task[None]) -> None:

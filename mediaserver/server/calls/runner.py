@@ -20,6 +20,7 @@ from mediaserver.logs import LimitedLog, shown
 from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Event, Stop
 from mediaserver.processors.chain import Budget, Chain, FilterStage
+from mediaserver.processors.owners import Owner, note, works_for
 from mediaserver.server.calls.event_hub import EventHub
 from mediaserver.server.calls.selection import Chosen
 from mediaserver.server.calls.view import CallView
@@ -206,8 +207,9 @@ class InlineRunner:
             self._handlers.add(task)
             self._n_running += 1
             task.add_done_callback(self._handlers.discard)
-            loop.call_soon(view.started)  # behind the task's own first step
-        loop.call_soon(self.events.started)
+            # Behind its own first step, and that of the tasks which it starts there.
+            loop.call_soon(loop.call_soon, view.started)
+        loop.call_soon(loop.call_soon, self.events.started)
 
     def publish(self, event: Event) -> None:
         """See ``Runner``."""
@@ -246,6 +248,7 @@ class InlineRunner:
 
     def _adopt(self, view: CallView, task: asyncio.Task[Any]) -> None:
         """A processor has started a task of its own: it ends with the handlers."""
+        note(task, Owner(view.name, view.id))
         self._spawned.add(task)
         task.add_done_callback(self._spawned.discard)
         task.add_done_callback(partial(self._task_done, view))
@@ -279,6 +282,7 @@ class InlineRunner:
 
     async def handle(self, call: RunningCall, view: CallView, choice: Chosen) -> None:
         """Run one handler to its end; by this name a stack tells whose code runs."""
+        works_for(Owner(view.name, view.id))
         failure: BaseException | None = None
         try:
             await choice.spec.target(view, **choice.parameters)
@@ -303,14 +307,9 @@ class InlineRunner:
         """
         if is_operators(exc):
             raise exc
-        limited.error(
-            "processors that failed",
-            "call %s: processor %s failed",
-            shown(self._call_id),
-            name,
-            exc_info=exc,
-            call=self._call_id,
-        )
+        text, call_id = "call %s: processor %s failed", self._call_id
+        whose = shown(call_id), name
+        limited.error("processors that failed", text, *whose, exc_info=exc, call=call_id)
         self.n_errors += 1
         call = self._call
         if call is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -84,6 +85,7 @@ class RemoteCall:
         self._load = RunnerLoad()
         self._unsent_told_s = 0.0  # what ``_stats`` has of ``outbound.unsent_s``
         self._n_abandoned = 0
+        self._is_gone = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.run: Callable[[Frame], None] = self._runner.run
 
@@ -109,7 +111,7 @@ class RemoteCall:
 
     def count(self, name: str) -> None:
         """One more of ``name``."""
-        self._n_abandoned += name == "abandoned_handlers"
+        self._n_abandoned += name.startswith("abandoned_")
         self._say(messages.Counted(name))
 
     def end(self, reason: str) -> None:
@@ -126,7 +128,8 @@ class RemoteCall:
 
     async def hangup(self, *, after_playout: bool = False) -> None:
         """See ``Call.hangup``."""
-        await self._request("hangup_after_playout" if after_playout else "hangup")
+        with contextlib.suppress(CallEndedError):  # it is no error to be late
+            await self._request("hangup_after_playout" if after_playout else "hangup")
 
     async def perform(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Have a command to the phone call carried out; see ``Call.control``."""
@@ -205,12 +208,19 @@ class RemoteCall:
         self._tell_load()
         self._say(messages.HandlersDone())
 
-    async def _close(self) -> None:
+    def _refuse_all(self) -> None:
         for reply in self._replies.values():
             if not reply.done():
                 reply.set_exception(CallEndedError("the call has ended"))
+
+    async def _close(self) -> None:
+        self._refuse_all()
         await self._runner.close()
-        await self.outbound.closed()
+        for _ in range(await self.outbound.closed()):
+            self.count("abandoned_sources")
+        # From now on the other side knows of no such call, and answers nothing.
+        self._is_gone = True
+        self._refuse_all()
         self._tell_load()
         self._say(messages.CallDone(self._n_abandoned))
         call_over(self.facts.call_id)
@@ -228,7 +238,13 @@ class RemoteCall:
             reply.set_result(message.result)
 
     async def _request(self, what: Any, data: bytes = b"", method: str = "") -> Any:
-        """Have something done, and wait for what becomes of it."""
+        """Have something done, and wait for what becomes of it.
+
+        Raises:
+            CallEndedError: the call is over, and nothing of it is left.
+        """
+        if self._is_gone:
+            raise CallEndedError("the call has ended")
         number = next(self._requests)
         reply = self._replies[number] = asyncio.get_running_loop().create_future()
         try:

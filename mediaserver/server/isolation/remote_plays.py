@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
@@ -33,9 +32,12 @@ from mediaserver.processors.api import (
     PlayReason,
     PlayState,
 )
+from mediaserver.processors.owners import Owner, note
 from mediaserver.server.calls.audio.sources import (
     Chunks,
+    abandon,
     check_resumable,
+    close_source,
     is_audio_file,
     no_source,
     samples_of_bytes,
@@ -224,7 +226,7 @@ class RemotePlays:
         head = messages.LIVE_HEAD.pack(rate or 0)
         for at in range(0, len(samples), PIECE_SAMPLES):
             piece = samples[at : at + PIECE_SAMPLES]
-            self._link.send(messages.LIVE, self._call, head, _octets(piece))
+            self._link.send(messages.LIVE, self._call, head, piece.tobytes())
 
     def mark(self, name: str) -> Mark:
         """See ``Call.mark``."""
@@ -279,10 +281,13 @@ class RemotePlays:
         for play in list(self._plays.values()):
             self.learn(messages.PlayNews(play.number, "cleared", "ended", play.heard))
 
-    async def closed(self) -> None:
-        """Wait until the sources have let go; those that do not in time are left alone."""
-        if self._sources:
-            await asyncio.wait(list(self._sources.values()), timeout=LET_GO_WITHIN_S)
+    async def closed(self) -> int:
+        """Wait until the sources have let go; how many have not in time, and are left alone."""
+        tasks = set(self._sources.values())
+        if tasks:
+            _, tasks = await asyncio.wait(tasks, timeout=LET_GO_WITHIN_S)
+        abandon(tasks, self._call_id)
+        return len(tasks)
 
     # Parts.
 
@@ -330,7 +335,7 @@ class RemotePlays:
 
     def _send_piece(self, number: int, rate: int, flags: int, piece: Int16Array) -> None:
         head = messages.PLAY_HEAD.pack(number, rate, flags)
-        self._link.send(messages.PLAY, self._call, head, _octets(piece))
+        self._link.send(messages.PLAY, self._call, head, piece.tobytes())
 
     def _start(
         self,
@@ -347,6 +352,7 @@ class RemotePlays:
         self._say(messages.StartSource(number, rate, live, ahead_s, clip))
         task = asyncio.get_running_loop().create_task(self._feed(number, source, rate))
         self._sources[number] = task
+        note(task, Owner(call_id=self._call_id))
         task.add_done_callback(lambda _: self._forget(number))
         return play
 
@@ -366,27 +372,23 @@ class RemotePlays:
                 for at in range(0, len(samples) or 1, PIECE_SAMPLES):
                     piece = samples[at : at + PIECE_SAMPLES]
                     head = messages.FEED_HEAD.pack(number)
-                    self._link.send(messages.FEED, self._call, head, _octets(piece))
+                    self._link.send(messages.FEED, self._call, head, piece.tobytes())
                     await self._pulls[number].acquire()
-        except Exception as exc:  # the border to a user's source
-            text, call_id = "call %s: a play's source failed", self._call_id
-            limited.error("plays that failed", text, shown(call_id), exc_info=exc, call=call_id)
-            failed = type(exc).__name__
         except asyncio.CancelledError:  # ours, or of a task that the source waited for
             failed = "cancelled"
             raise
+        except BaseException as exc:  # the border to a user's source: sys.exit() as well
+            failed = type(exc).__name__
+            self._failed("its source failed", exc)
         finally:
             self._ending.add(number)
             self._say(messages.SourceEnded(number, failed))
-            aclose = getattr(source, "aclose", None)
-            if aclose is not None:
-                with contextlib.suppress(Exception):
-                    await aclose()
+            await close_source(source, self._failed)
+
+    def _failed(self, what: str, exc: BaseException) -> None:
+        text, call_id = "call %s: a play failed: %s", self._call_id
+        limited.error("plays that failed", text, shown(call_id), what, exc_info=exc, call=call_id)
 
 
 async def _pieces_of_file(source: Path | str | bytes, rate_hz: int) -> AsyncIterator[Int16Array]:
     yield await asyncio.to_thread(samples_of_file, source, rate_hz)
-
-
-def _octets(samples: Int16Array) -> bytes:
-    return samples.tobytes()

@@ -129,6 +129,7 @@ class Spawner:
                 self._say(messages.Heartbeat())
         for pid in self._pids.values():
             os.kill(pid, signal.SIGKILL)
+            _kill_group(pid)
 
     def _serve(self) -> bool:
         """Deal with one message; False if it is over."""
@@ -197,6 +198,8 @@ class Spawner:
         code = 1
         try:
             self._let_go(host)
+            # What its processors send to their process group is for this host alone.
+            os.setsid()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             stderr = redirect(output, self._life[0])
@@ -236,8 +239,9 @@ class Spawner:
 
     def _reap(self) -> None:
         for host, pid in list(self._pids.items()):
-            done, status = os.waitpid(pid, os.WNOHANG)
-            if done:
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                _kill_group(pid)
+                _, status = os.waitpid(pid, 0)
                 del self._pids[host]
                 self._to_kill.pop(host, None)
                 output = self._outputs.pop(host)
@@ -257,6 +261,13 @@ class Spawner:
     def _say(self, message: msgspec.Struct) -> None:
         with contextlib.suppress(OSError):  # the next read says so
             send_blocking(self._end, message)
+
+
+def _kill_group(pid: int) -> None:
+    """Kill what a host's processors have started. **Before it is waited for**: its number is
+    nobody else's until then."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _printed(host: int, line: str) -> None:

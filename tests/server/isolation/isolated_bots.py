@@ -6,6 +6,8 @@ import asyncio
 import ctypes
 import json
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -426,3 +428,83 @@ async def stuck(call: Call) -> None:
         n += 1
         if n == 10:
             ctypes.PyDLL(None).sleep(600)
+
+
+@processor
+async def events_of_a_task(call: Call, notes: Path) -> None:
+    """They are read by a task that the handler starts."""
+    note = Notes(notes, call)
+
+    async def read() -> None:
+        async for event in call.events():
+            note(type(event).__name__)
+
+    await call.spawn(read())
+
+
+@processor
+async def exits(call: Call, notes: Path, by: str) -> None:
+    """Users' code that wants to end the program, but not in the handler itself."""
+
+    async def source() -> AsyncIterator[Int16Array]:
+        yield tone(0.1)
+        sys.exit(3)
+
+    async def closing() -> AsyncIterator[Int16Array]:
+        try:
+            while True:
+                yield tone(0.1)
+        finally:
+            sys.exit(3)
+
+    async def task() -> None:
+        raise KeyboardInterrupt
+
+    if by == "source":
+        await call.play(source())
+    elif by == "closing":
+        await call.play(closing())
+        await asyncio.sleep(0.1)
+        await call.clear()
+    elif by == "task":
+        call.state["task"] = asyncio.create_task(task())
+    elif by == "spawn":
+        call.spawn(task())
+    else:
+        asyncio.get_running_loop().call_soon(sys.exit)
+    await asyncio.sleep(0.3)
+    Notes(notes, call)(os.getpid())
+    async for _ in call.frames():
+        pass
+
+
+KEPT: list[Call] = []
+
+
+@processor
+async def asks_an_ended_one(call: Call, notes: Path) -> None:
+    """The second call hangs up the first one, which is over, and asks for more."""
+    KEPT.append(call)
+    if len(KEPT) > 1:
+        note = Notes(notes, call)
+        async with asyncio.timeout(2.0):
+            await KEPT[0].hangup()
+            await KEPT[0].hangup(after_playout=True)
+            note("hung up")
+            try:
+                await KEPT[0].control.speak("too late")
+            except MediaServerError:
+                note("refused")
+    async for _ in call.frames():
+        pass
+
+
+@processor
+async def starts_programs(call: Call, notes: Path) -> None:
+    """A program goes on, and a shell cleans up its process group."""
+    child = subprocess.Popen(["sleep", "60"])  # noqa: ASYNC220  # as users do it
+    Notes(notes, call)(child.pid)
+    await asyncio.sleep(0.2)
+    await asyncio.to_thread(subprocess.run, "sleep 60 & kill 0", shell=True, check=False)
+    async for _ in call.frames():
+        pass

@@ -64,6 +64,38 @@ async def test_a_lost_chain_starts_again(serving: Serving, tmp_path: Path) -> No
     assert kinds == ["ProcessorRestarted", "Stop"]
 
 
+async def test_a_task_hears_of_the_new_start(serving: Serving, tmp_path: Path) -> None:
+    """The handler's own first step only starts the task that reads events."""
+    plan = CallPlan(seconds=2.5)
+    async with serving(bot("events_of_a_task", "process", tmp_path)) as server:
+        await call_with(server, plan)
+    assert noted(tmp_path, plan) == [["ProcessorRestarted"], ["Stop"]]
+
+
+@pytest.mark.parametrize("by", ["source", "closing", "task", "spawn", "callback"])
+async def test_what_wants_to_end_the_program_ends_no_host(
+    serving: Serving, tmp_path: Path, by: str
+) -> None:
+    """As in the server itself: the play or the task has failed, and the calls go on."""
+    plans = [CallPlan(seconds=1.0), CallPlan(seconds=1.0)]
+    async with serving(bot("exits", "process", tmp_path, by=by)) as server:
+        reports = await asyncio.gather(*(place_call(server.url, plan) for plan in plans))
+        assert server.service.counters["lost_hosts"] == 0
+    assert [report.problem for report in reports] == [None, None]
+    assert noted(tmp_path, plans[0]) == noted(tmp_path, plans[1]) != []
+
+
+async def test_a_group_of_processes_is_one_hosts(serving: Serving, tmp_path: Path) -> None:
+    """A signal to the group does not reach the server; a host's programs end with it."""
+    plan = CallPlan(seconds=2.5)
+    async with serving(bot("starts_programs", "process", tmp_path)) as server:
+        _, (killed,) = await call_with(server, plan)
+        assert killed != os.getpgid(0)
+        first, *_ = noted(tmp_path, plan)
+        await soon(lambda: not Path(f"/proc/{first[0]}/root").exists(), 5)
+        assert (await place_call(server.url, CallPlan(seconds=0.3))).problem is None
+
+
 async def test_three_losses_in_a_minute_are_enough(serving: Serving, tmp_path: Path) -> None:
     """Then the call follows `on_error`."""
     plan = CallPlan(seconds=20.0)

@@ -367,6 +367,16 @@ async def refusing() -> AsyncIterator[str]:
             await writer.wait_closed()
 
 
+async def test_a_call_that_is_over_answers(serving: Serving, where: Where, tmp_path: Path) -> None:
+    """Another call hangs it up, which is no error, and a command is refused."""
+    plans = [CallPlan(seconds=0.3), CallPlan(seconds=0.5)]
+    async with serving(bot("asks_an_ended_one", where, tmp_path)) as server:
+        for plan in plans:
+            await place_call(server.url, plan)
+            await soon(lambda: server.service.n_calls == 0)
+    assert noted(tmp_path, plans[1]) == [["hung up"], ["refused"]]
+
+
 async def test_tasks_end_with_their_call(
     serving: Serving, where: Where, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ from mediaserver.logs import LimitedLog, shown
 from mediaserver.media.frames import Int16Array, check_audio, check_length
 from mediaserver.media.playout import Play, Playout
 from mediaserver.processors.api import AudioSource
+from mediaserver.processors.owners import Owner, note
 from mediaserver.wire.rates import Bucket, Limit
 from telephony_codecs import open_audio, resample_clip
 
@@ -112,6 +113,7 @@ class Sources:
     def _start(self, play: Play, feed: Any) -> None:
         task = asyncio.get_running_loop().create_task(feed)
         self._tasks[task] = play
+        note(task, Owner(call_id=self._call_id))
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
@@ -146,18 +148,7 @@ class Sources:
             playout.end(play, monotonic())
         finally:
             self._ending.add(play)
-            await self._close(source)
-
-    async def _close(self, source: object) -> None:
-        """Close a user's source."""
-        try:
-            aclose = getattr(source, "aclose", None)
-            if aclose is not None:
-                await aclose()
-        except asyncio.CancelledError:
-            raise
-        except BaseException as exc:  # as above
-            self._say("its source failed while it was closed", exc)
+            await close_source(source, self._say)
 
     async def _feed_file(
         self, playout: Playout, play: Play, source: Path | str | bytes, rate_hz: int
@@ -240,6 +231,18 @@ class Chunks:
         whole = len(octets) & ~1
         self._odd = octets[whole:]
         return np.frombuffer(octets[:whole], "<i2").astype(np.int16, copy=False)
+
+
+async def close_source(source: object, failed: Callable[[str, BaseException], None]) -> None:
+    """Close a user's source; ``failed`` is told of what it raises."""
+    try:
+        aclose = getattr(source, "aclose", None)
+        if aclose is not None:
+            await aclose()
+    except asyncio.CancelledError:
+        raise
+    except BaseException as exc:  # the border to a user's source: sys.exit() as well
+        failed("its source failed while it was closed", exc)
 
 
 def abandon(sources: set[asyncio.Task[None]], call_id: str) -> None:

@@ -29,6 +29,7 @@ import msgspec
 
 from mediaserver.logs import LimitedLog, shown
 from mediaserver.processors.chain import Chain
+from mediaserver.processors.owners import Owner, owner_of
 from mediaserver.server.calls.runner import InlineRunner
 from mediaserver.server.calls.view import CallView
 from mediaserver.server.calls.watching.overdue import Overdue, overdue
@@ -42,6 +43,7 @@ BUSY_S = 0.05
 # The same line is named again only behind so long.
 AGAIN_S = 10.0
 ENDS_WITHIN_S = 1.0
+NOBODY = Owner()
 _OWN = str(Path(__file__).parents[3]) + "/"
 
 
@@ -240,7 +242,9 @@ class LoopWatch:
         if own_late_s > late_s / 2 and ran_s + waited_s < late_s / 2:
             return Culprit("stopped")
         frame = sys_frame(self._thread_id)
-        return Culprit("unknown") if frame is None else culprit_of(frame)
+        if frame is None:
+            return Culprit("unknown")
+        return culprit_of(frame, owner_of(asyncio.current_task(self._loop)))
 
     def _say(self, culprit: Culprit, late_s: float) -> None:
         now = monotonic()
@@ -255,7 +259,11 @@ class LoopWatch:
 
 
 # Whose variable ``stage`` is what runs now.
-CHAINS = (Chain.run.__code__, Chain.run_timed.__code__)
+CHAINS = (Chain.run.__code__, Chain.run_timed.__code__, Chain.close.__code__)
+# Whose variable ``view`` is the call of the processor that runs now.
+_VIEWS = (InlineRunner.handle.__code__, InlineRunner._make_stage.__code__)
+# Where the loop's own frames begin: what is outside started the loop, and has no part in this.
+_LOOPS = frozenset({"run", "run_forever", "run_until_complete"})
 
 
 def sys_frame(thread_id: int) -> FrameType | None:
@@ -265,9 +273,10 @@ def sys_frame(thread_id: int) -> FrameType | None:
     return sys._current_frames().get(thread_id)
 
 
-def culprit_of(innermost: FrameType) -> Culprit:
-    """Whose code runs, by the stack from its innermost frame outwards."""
+def culprit_of(innermost: FrameType, owner: Owner = NOBODY) -> Culprit:
+    """Whose code runs, by the stack from its innermost frame outwards, and by the task's owner."""
     processor = call_id = where = ""
+    found = NOBODY
     frame: FrameType | None = innermost
     own_where = _where(innermost)
     while frame is not None:
@@ -280,27 +289,31 @@ def culprit_of(innermost: FrameType) -> Culprit:
             processor = getattr(stage, "name", "")
             call_id = call_id or getattr(getattr(stage, "call", None), "id", "")
             break
-        if code is InlineRunner.handle.__code__:
+        if code in _VIEWS:
             view = _locals_of(frame).get("view")
             if isinstance(view, CallView):
                 processor, call_id = view.name, view.id
             break
         if not code.co_filename.startswith(_OWN):
+            if code.co_name in _LOOPS and code.co_filename.startswith(_ASYNCIO):
+                break
             if not where and not _is_library(code.co_filename):
                 where = _where(frame)
-            call_id = call_id or _call_in(frame)
+            found = found if found.call_id else _call_in(frame)
         frame = frame.f_back
-    kind = "processor" if processor else "code"
-    is_theirs = bool(where and (processor or call_id))
-    return Culprit(kind, where if is_theirs else own_where, processor, call_id)
+    if not call_id:  # a task, or a callback, that a processor has started
+        processor, call_id = owner if owner.call_id else found
+    return Culprit("processor" if processor else "code", where or own_where, processor, call_id)
 
 
-def _call_in(frame: FrameType) -> str:
-    """The id of a call among a function's variables: of a task that a handler has started."""
-    for value in _locals_of(frame).values():
+def _call_in(frame: FrameType) -> Owner:
+    """Whose call is among a function's variables, or among those of its object."""
+    variables = _locals_of(frame)
+    own = getattr(variables.get("self"), "__dict__", None)
+    for value in [*variables.values(), *(dict(own).values() if isinstance(own, dict) else ())]:
         if isinstance(value, CallView):
-            return value.id
-    return ""
+            return Owner(value.name, value.id)
+    return NOBODY
 
 
 def _locals_of(frame: FrameType) -> dict[str, Any]:
@@ -325,4 +338,5 @@ def _is_library(filename: str) -> bool:
     return "site-packages" in filename or filename.startswith(_LIBRARY) or filename[:1] == "<"
 
 
+_ASYNCIO = str(Path(asyncio.__file__).parent) + "/"
 _LIBRARY = str(Path(asyncio.__file__).parents[1]) + "/"

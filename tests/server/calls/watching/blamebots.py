@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
+import subprocess
 import time
+from collections.abc import AsyncIterator
+
+import numpy as np
 
 from mediaserver import Call, Filter, Frame, processor
+from mediaserver.media.frames import Int16Array
 
 
 class Sleepy(Filter):
@@ -70,6 +75,60 @@ async def in_c(call: Call) -> None:
     re.match(r"(a+)+$", "a" * 25 + "b")
     async for _ in call.frames():
         pass
+
+
+@processor
+async def spawned(call: Call) -> None:
+    """A task of the call's, in a library."""
+    call.spawn(in_a_library())
+    async for _ in call.frames():
+        pass
+
+
+async def in_a_library() -> None:
+    subprocess.run(["sleep", "0.4"], check=True)  # noqa: ASYNC221  # the task's line: it blocks
+
+
+@processor
+async def sourced(call: Call) -> None:
+    """A source of a play."""
+
+    async def source() -> AsyncIterator[Int16Array]:
+        yield np.zeros(160, np.int16)
+        time.sleep(0.4)  # noqa: ASYNC251  # the source's line: it blocks
+
+    await call.play(source())
+    async for _ in call.frames():
+        pass
+
+
+class Later:
+    """Keeps its call, for a callback."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+
+    def act(self) -> None:
+        time.sleep(0.4)  # the callback's line
+
+
+@processor
+async def later(call: Call) -> None:
+    """A callback of the loop's."""
+    asyncio.get_running_loop().call_later(0.1, Later(call).act)
+    async for _ in call.frames():
+        pass
+
+
+class Opening(Filter):
+    """At the beginning of its call."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call)
+        time.sleep(0.4)  # the filter's line
+
+    def process(self, frame: Frame) -> Frame:
+        return frame
 
 
 class Slow(Filter):

@@ -31,12 +31,16 @@ def line_of(text: str) -> int:
         ("Sleepy", "rest", "# the line"),
         ("busy", "busy", ""),
         ("child", "rest", "# the line"),
+        ("spawned", "in_a_library", "# the task's line"),
+        ("sourced", "source", "# the source's line"),
+        ("later", "act", "# the callback's line"),
+        ("Opening", "__init__", "# the filter's line"),
     ],
 )
 async def test_a_processor_is_named_with_its_call_and_line(
     serving: Serving, caplog: pytest.LogCaptureFixture, name: str, function: str, text: str
 ) -> None:
-    """A filter, a handler, and a task that a handler has started."""
+    """A filter, a handler, and what a handler has started: tasks, sources, callbacks."""
     caplog.set_level(logging.INFO)
     plan = CallPlan(seconds=1.0)
     async with serving(bot(name)) as server:
@@ -50,8 +54,7 @@ async def test_a_processor_is_named_with_its_call_and_line(
     assert found is not None
     if text:
         assert int(found[1]) == line_of(text)
-    if name != "child":
-        assert f"processor {BOTS}:{name} of call" in said
+    assert f"processor {BOTS}:{name} of call" in said
 
 
 @pytest.mark.parametrize(("name", "word"), [("collecting", "garbage"), ("in_c", "in C")])
