@@ -33,7 +33,7 @@ from pybase64 import b64encode
 from benchmarks.parts import command
 from mediaserver.bench.load import wire
 from mediaserver.bench.load.voices import voice
-from mediaserver.server.sockets.websocket import apply_mask
+from mediaserver.server.sockets.frames.websocket import apply_mask
 from mediaserver.wire.messages import MEDIA_HEAD, MEDIA_TAIL, decode
 from telephony_codecs import codec
 

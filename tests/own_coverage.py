@@ -54,7 +54,7 @@ NAMED = (
     "mediaserver.processors.routing",
     "mediaserver.processors.utterances",
     "mediaserver.processors.builtin.wav",
-    "mediaserver.server.sockets.websocket",
+    "mediaserver.server.sockets.frames.websocket",
     "mediaserver.testing.ear",
     "mediaserver.testing.shapes",
 )

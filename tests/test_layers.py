@@ -258,7 +258,7 @@ PURE_MODULES = {
     "mediaserver.processors.routing",
     "mediaserver.processors.spec",
     "mediaserver.processors.utterances",
-    "mediaserver.server.sockets.websocket",
+    "mediaserver.server.sockets.frames.websocket",
     "mediaserver.testing.ear",
     "mediaserver.testing.realtime_shapes",
     "mediaserver.testing.shapes",

@@ -144,19 +144,25 @@ LIMITS: dict[str, tuple[Limit, ...]] = {
     "On a media socket": (
         Limit(
             "size of a message, fragments together",
-            f"{SOCKETS}.websocket.MAX_MESSAGE_BYTES",
+            f"{SOCKETS}.frames.websocket.MAX_MESSAGE_BYTES",
             "1009, from its head alone",
             "24 s of L16 at 16 kHz fit in it as base64; 20 ms are usual",
         ),
         Limit(
             "fragments of a message",
-            f"{SOCKETS}.websocket.MAX_FRAGMENTS",
+            f"{SOCKETS}.frames.websocket.MAX_FRAGMENTS",
             "1009",
             "Telnyx sends none; each costs more memory than its octets",
         ),
         Limit(
+            "frames behind the server's close",
+            f"{SOCKETS}.frames.websocket.FRAMES_BEHIND_CLOSE",
+            "no more is read",
+            "seconds of media may be under way",
+        ),
+        Limit(
             "pings a second",
-            f"{SOCKETS}.websocket.PINGS_PER_SECOND",
+            f"{SOCKETS}.frames.websocket.PINGS_PER_SECOND",
             "1008",
             "each costs a pong",
         ),

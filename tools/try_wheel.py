@@ -43,7 +43,7 @@ OLDER = {
 }
 CONTRACT = (
     "tests/server/sockets/test_http.py",
-    "tests/server/sockets/test_websocket.py",
+    "tests/server/sockets/frames/test_websocket.py",
     "tests/server/sockets/test_early_bytes.py",
     "tests/server/sockets/test_hostile_heads.py",
     "tests/carrier/test_call.py",

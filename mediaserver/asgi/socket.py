@@ -12,6 +12,7 @@ from starlette.types import Receive, Send
 
 from mediaserver.logs import address
 from mediaserver.server.sockets.deadline import Deadline
+from mediaserver.server.sockets.frames.websocket import LONG_TEXT_BYTES, MAX_MESSAGE_BYTES
 from mediaserver.server.sockets.media_socket import (
     BLOCKED_FOR_S,
     CLOSE_WITHIN_S,
@@ -19,7 +20,6 @@ from mediaserver.server.sockets.media_socket import (
     Connection,
     Pings,
 )
-from mediaserver.server.sockets.websocket import LONG_TEXT_BYTES, MAX_MESSAGE_BYTES
 
 # Behind it the host has a buffer of its own.
 QUEUE_HIGH_BYTES = WRITE_HIGH_BYTES // 2

@@ -37,7 +37,8 @@ from typing import Any
 from mediaserver.app import loop_factory
 from mediaserver.server.admission import Upgrade
 from mediaserver.server.service import SingleProcessService
-from mediaserver.server.sockets import framing, media_socket, websocket
+from mediaserver.server.sockets import media_socket
+from mediaserver.server.sockets.frames import framing, websocket
 from mediaserver.server.sockets.media_socket import MediaSocket
 from mediaserver.settings import Settings
 

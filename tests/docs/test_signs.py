@@ -123,7 +123,7 @@ def test_where_does_x_go() -> None:
 # What a newcomer asks first → file and name, as the table must give them.
 QUESTIONS = {
     "reconnect grace": ("settings/server.py", "reconnect_grace_s"),
-    "size of a WebSocket message": ("server/sockets/websocket.py", "MAX_MESSAGE_BYTES"),
+    "size of a WebSocket message": ("server/sockets/frames/websocket.py", "MAX_MESSAGE_BYTES"),
     "late chunk": ("media/reorder.py", "Reorder._drop"),
     "retry of a command (408, 409, 429": ("control/rest/retry.py", "RetryPolicy.wait_s"),
     "which worker gets a new call": ("server/workers/process.py", "WorkerSupervisor.least_loaded"),

@@ -6,8 +6,8 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from mediaserver.server.sockets.framing import text_head
-from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, WebSocketFrames
+from mediaserver.server.sockets.frames.framing import text_head
+from mediaserver.server.sockets.frames.websocket import MAX_MESSAGE_BYTES, WebSocketFrames
 from tests.fuzz.harness import Target, pieces
 
 

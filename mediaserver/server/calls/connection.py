@@ -14,9 +14,9 @@ from mediaserver.server.admission import Refused, Upgrade
 from mediaserver.server.calls.session import Session
 from mediaserver.server.calls.starting import Answer, Opened, StartLimits
 from mediaserver.server.sockets.deadline import Deadline
-from mediaserver.server.sockets.framing import text_head
+from mediaserver.server.sockets.frames.framing import text_head
+from mediaserver.server.sockets.frames.websocket import MAX_MESSAGE_BYTES
 from mediaserver.server.sockets.media_socket import Socket
-from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import (
     CLEAR,
@@ -176,7 +176,7 @@ class MediaConnection:
     def flooded_behind_close(self) -> None:
         """From the socket: its peer goes on sending behind our close frame."""
         self.stream.refuse("too_many_behind_close")
-        self._warn("floods", "too many messages behind its close", "it is read no more")
+        self._log("floods", "too many messages behind its close", "it is read no more")
 
     @property
     def may_be_silent_s(self) -> float | None:
@@ -212,10 +212,10 @@ class MediaConnection:
         elif code not in (1000, 1001):
             self._host.count(f"closed.{code}")
             if code not in _WENT_AWAY and not self._closed_here:
-                self._warn("sockets closed", f"its socket was closed with {code}", shown(reason))
+                self._log("sockets closed", f"its socket was closed with {code}", shown(reason))
         if self.stream.violations:
             refused = str(dict(self.stream.violations))
-            self._warn("streams with refused messages", "refused messages", refused)
+            self._log("streams with refused messages", "refused messages", refused)
         self._host.connection_closed(self)
         self._media_received = _nobody
         self.stream.tell_nobody()
@@ -339,7 +339,7 @@ class MediaConnection:
         """The peer sends too much and takes time from other calls: close its socket."""
         if self.socket is not None and not self._closed_here:
             self._closed_here = True
-            self._warn("floods", "too many messages", "its socket is closed")
+            self._log("floods", "too many messages", "its socket is closed")
             self.socket.fail(1008, "too many messages")
 
     def _odd(self, name: str) -> None:
@@ -353,7 +353,7 @@ class MediaConnection:
                 call=self._call_id or None,
             )
 
-    def _warn(self, kind: str, what: str, why: str) -> None:
+    def _log(self, kind: str, what: str, why: str) -> None:
         call_id = self._call_id or None
         limited.warning(kind, "%s: %s: %s", self._whose, what, why, call=call_id)
 

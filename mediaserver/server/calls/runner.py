@@ -17,10 +17,10 @@ from typing import Any, Protocol
 from mediaserver.errors import CallEndedError
 from mediaserver.interrupts import is_operators
 from mediaserver.logs import LimitedLog, shown
+from mediaserver.logs.owners import Owner, note, works_for
 from mediaserver.media.frames import Frame
 from mediaserver.processors.api import Event, Stop
 from mediaserver.processors.chain import Budget, Chain, FilterStage
-from mediaserver.processors.owners import Owner, note, works_for
 from mediaserver.server.calls.event_hub import EventHub
 from mediaserver.server.calls.selection import Chosen
 from mediaserver.server.calls.view import CallView

@@ -17,7 +17,7 @@ from mediaserver.server.admission import Upgrade
 from mediaserver.server.calls.connection import MediaConnection, StreamHost
 from mediaserver.server.calls.starting import Answer, HandOff, StartLimits
 from mediaserver.server.handover.passing import PassedOn
-from mediaserver.server.sockets.framing import frame_end
+from mediaserver.server.sockets.frames.framing import frame_end
 from mediaserver.server.sockets.media_socket import MediaSocket, Pings
 from mediaserver.server.sockets.poller import SocketPoller
 from mediaserver.server.sockets.relay import is_encrypted, relayed

@@ -21,6 +21,7 @@ from mediaserver.errors import (
     ListenOnlyError,
 )
 from mediaserver.logs import LimitedLog, shown
+from mediaserver.logs.owners import Owner, note
 from mediaserver.media.frames import Int16Array, check_audio
 from mediaserver.media.playout.convert import Converter
 from mediaserver.processors.api import (
@@ -32,7 +33,6 @@ from mediaserver.processors.api import (
     PlayReason,
     PlayState,
 )
-from mediaserver.processors.owners import Owner, note
 from mediaserver.server.calls.audio.sources import (
     Chunks,
     abandon,

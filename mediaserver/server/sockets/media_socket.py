@@ -16,9 +16,9 @@ from websockets.server import ServerProtocol
 
 from mediaserver.logs import address
 from mediaserver.server.sockets.deadline import Deadline
+from mediaserver.server.sockets.frames.websocket import MAX_MESSAGE_BYTES, WebSocketFrames
 from mediaserver.server.sockets.poller import SocketPoller
 from mediaserver.server.sockets.relay import is_encrypted
-from mediaserver.server.sockets.websocket import MAX_MESSAGE_BYTES, WebSocketFrames
 from mediaserver.settings import Settings
 
 CLOSE_WITHIN_S = 5.0
@@ -169,7 +169,12 @@ class MediaSocket(asyncio.Protocol):
         self._poller = poller
         self._pings = pings
         self._frames = WebSocketFrames(
-            protocol, connection, self.write, self._end, connection.closing
+            protocol,
+            connection,
+            self.write,
+            self._end,
+            connection.closing,
+            has_ponged=pings.answered,
         )
         self._heard_at = monotonic()
         self._closed = False
@@ -179,7 +184,6 @@ class MediaSocket(asyncio.Protocol):
         self.send_text: Callable[[bytes], bool] = self._frames.send_text
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         self._polled: int | None = None
-        self._frames.has_ponged = pings.answered
         self._n_pings = 0
         self._ping_at = self._heard_at + pings.every_s
         self._later("look", pings.every_s, self._look)

@@ -14,10 +14,10 @@ import numpy as np
 from mediaserver.errors import AudioFormatError
 from mediaserver.interrupts import is_operators
 from mediaserver.logs import LimitedLog, shown
+from mediaserver.logs.owners import Owner, note
 from mediaserver.media.frames import Int16Array, check_audio, check_length
 from mediaserver.media.playout import Play, Playout
 from mediaserver.processors.api import AudioSource
-from mediaserver.processors.owners import Owner, note
 from mediaserver.wire.rates import Bucket, Limit
 from telephony_codecs import open_audio, resample_clip
 
@@ -269,7 +269,7 @@ async def own(source: AudioSource, rate_hz: int) -> AudioSource:
     for at in range(0, len(source), PIECE_SAMPLES):
         copied[at : at + PIECE_SAMPLES] = source[at : at + PIECE_SAMPLES]
         await asyncio.sleep(0)
-    copied.flags.writeable = False
+    copied.setflags(write=False)
     return copied
 
 

@@ -28,8 +28,8 @@ from typing import Any, Protocol
 import msgspec
 
 from mediaserver.logs import LimitedLog, shown
+from mediaserver.logs.owners import Owner, owner_of
 from mediaserver.processors.chain import Chain
-from mediaserver.processors.owners import Owner, owner_of
 from mediaserver.server.calls.runner import InlineRunner
 from mediaserver.server.calls.view import CallView
 from mediaserver.server.calls.watching.overdue import Overdue, overdue

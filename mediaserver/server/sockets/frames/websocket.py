@@ -21,7 +21,7 @@ from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from mediaserver.server.sockets.framing import frame_end, text_head
+from mediaserver.server.sockets.frames.framing import frame_end, text_head
 
 try:
     # Compiled. The one in Python gives the same result a hundred times slower.
@@ -76,6 +76,7 @@ class WebSocketFrames:
         write: called with octets for the peer.
         end: called once, when nothing more will be written.
         closing: called once, when no message can be sent any more.
+        has_ponged: it has already, on a connection that another process began.
         fast: False takes the slow path for every frame; for the differential test.
 
     Attributes:
@@ -119,6 +120,7 @@ class WebSocketFrames:
         closing: Callable[[], None],
         *,
         fast: bool = True,
+        has_ponged: bool = False,
     ) -> None:
         self._protocol = protocol
         self._on_text: Callable[[bytes, float], None] = receiver.text_received
@@ -134,7 +136,7 @@ class WebSocketFrames:
         self._fast = self._plain = fast
         self.is_open: bool = True
         self._has_pinged = False
-        self.has_ponged: bool = False
+        self.has_ponged: bool = has_ponged
         self.max_message_bytes: int = MAX_MESSAGE_BYTES
         self._held = bytearray()  # an incomplete frame
         self._need = 0  # its length, as far as known

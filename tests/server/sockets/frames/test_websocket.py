@@ -11,7 +11,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from mediaserver.server.sockets.websocket import (
+from mediaserver.server.sockets.frames.websocket import (
     FRAMES_BEHIND_CLOSE,
     LONG_TEXT_BYTES,
     MAX_FRAGMENTS,

@@ -1,0 +1,1 @@
+"""WebSocket frames: where they end, what they say."""
