@@ -137,6 +137,9 @@ class HttpHost:
         app: answers the requests.
         count: counts by name: ``gave_way``, a connection that goes because of another;
             ``refused_requests``, one that goes because it brings too many requests a second.
+
+    Attributes:
+        count: as given.
     """
 
     def __init__(self, app: Starlette, count: Callable[[str], None]) -> None:
@@ -154,7 +157,7 @@ class HttpHost:
         config.load()
         self._config = config
         self._state = ServerState()
-        self._count = count
+        self.count = count
         self._is_retired = False
         self._room: Room[BoundedProtocol] = Room(MAX_CONNECTIONS, MAX_OF_ADDRESS)
 
@@ -165,7 +168,7 @@ class HttpHost:
             asyncio.get_running_loop().call_soon(protocol.retire)
         goes = self._room.enter(protocol, address, lambda each: each.is_idle)
         if goes is not None:
-            self._count("gave_way")
+            self.count("gave_way")
             goes.abort()
         return protocol
 
@@ -196,7 +199,7 @@ class _Bounded:
 
     def __init__(self, app: ASGIApp, count: Callable[[str], None]) -> None:
         self._app = app
-        self._count = count
+        self.count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection: BoundedProtocol = scope["state"]["connection"]
@@ -215,7 +218,7 @@ class _Bounded:
         self, connection: BoundedProtocol, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """End the connection; a peer that does not read the answer is not waited for long."""
-        self._count("refused_requests")
+        self.count("refused_requests")
         text = "a connection from %s was closed: it brought more than %d HTTP requests in a second"
         limited.warning("connections closed", text, address(scope["client"]), REQUESTS_PER_SECOND)
         connection.retire()
