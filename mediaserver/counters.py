@@ -54,6 +54,7 @@ COUNTERS: dict[str, str] = {
     " `allowed_origins`",
     "refused_source": "sockets refused because their address is not in `media_sources`",
     "refused_admin": "requests for admin pages refused: no right `admin_token`, or of a web page",
+    "refused_requests": "HTTP connections closed because they brought too many requests a second",
     "live_viewers": "times somebody began to look at live calls, or at one, on the page `/live`",
     "listens": "times somebody began to listen in to a call; the log names the call",
     "recordings_fetched": "times somebody fetched a recording of an ended call; the log names the"

@@ -101,13 +101,13 @@ LIMITS: dict[str, tuple[Limit, ...]] = {
         Limit(
             "HTTP connections",
             f"{SOCKETS}.http.MAX_CONNECTIONS",
-            "503",
+            "the oldest idle one gives way, else the oldest",
             "webhooks and health need few",
         ),
         Limit(
             "the same from one address",
             f"{SOCKETS}.http.MAX_OF_ADDRESS",
-            "503",
+            "its oldest idle one gives way, else its oldest",
             "one address must not take the room of all",
         ),
         Limit(
@@ -115,6 +115,18 @@ LIMITS: dict[str, tuple[Limit, ...]] = {
             f"{SOCKETS}.http.CONNECTION_S",
             "closed behind its last response",
             "a slow sender has no other deadline",
+        ),
+        Limit(
+            "requests on one",
+            f"{SOCKETS}.http.MAX_REQUESTS",
+            "closed behind its last response, which says so",
+            "whoever has more to ask connects again",
+        ),
+        Limit(
+            "requests in a second on one",
+            f"{SOCKETS}.http.REQUESTS_PER_SECOND",
+            "429, closed, counted as `refused_requests`",
+            "health checks are a few; webhooks behind a proxy may be hundreds",
         ),
         Limit(
             "time from the upgrade to `connected`",

@@ -120,7 +120,7 @@ class MediaServer:
         admin_routes = self._all_admin_routes()
         on_media_port = access.on_media_port(admin_routes, settings)
         self.service: Service = self._make_service(limits, on_media_port, make_listener)
-        self._admin_port = access.on_own_port(admin_routes, settings)
+        self._admin_port = access.on_own_port(admin_routes, settings, self._count)
         self._signals: StopSignals | None = None
 
     def _all_admin_routes(self) -> list[BaseRoute]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
@@ -12,13 +13,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from mediaserver.logs.numbers import Numbers
-from mediaserver.logs.texts import shown
+from mediaserver.logs.texts import indented, shown, without_middle
 
 Format = Literal["text", "json"]
 
 # A line of JSON holds no more characters of its message and of its exception.
 MAX_MESSAGE = 8_000
 MAX_EXCEPTION = 32_000
+# Nor of what is given as fields, where the whole line is longer than MAX_LINE.
+MAX_FIELDS = 32_000
+MAX_LINE = 64_000
+# A readable record holds no more characters, with its traceback: half of them its begin, half its
+# end.
+MAX_RECORD = 16_000
 # Of what users give as fields: entries of a table or list, levels, characters of a text.
 MAX_ENTRIES = 100
 MAX_DEPTH = 4
@@ -63,10 +70,39 @@ class JsonFormatter(logging.Formatter):
         if given:
             line["fields"] = given
         if record.exc_info and record.exc_info[0] is not None:
-            line["exception"] = _last_of(self.formatException(record.exc_info))
+            line["exception"] = _cut_inside(self.formatException(record.exc_info))
         if record.stack_info:
-            line["stack"] = _last_of(record.stack_info)
-        return json.dumps({name: _as_json(each) for name, each in line.items()}, allow_nan=False)
+            line["stack"] = _cut_inside(record.stack_info)
+        ready = {name: _as_json(each) for name, each in line.items()}
+        text = json.dumps(ready, allow_nan=False)
+        if len(text) <= MAX_LINE or not given:
+            return text
+        n = len(json.dumps(ready["fields"]))
+        if n > MAX_FIELDS:
+            ready["fields"] = {"too_long": n}
+        return json.dumps(ready, allow_nan=False)
+
+
+class TextFormatter(logging.Formatter):
+    """A readable record, in which no text can look like another record.
+
+    Only its first line begins where a line does. What does not print is escaped, and a long
+    record has its middle left out.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See ``logging.Formatter``."""
+        try:
+            text = super().format(record)
+        except Exception:  # a plugin's arguments, which do not fit or cannot be printed
+            told = copy.copy(record)
+            told.msg, told.args = _message(record), None
+            text = super().format(told)
+        if len(text) <= MAX_RECORD and text.isprintable():
+            return text
+        # Escapes and indents are longer than what they stand for: it is cut once more.
+        lines = indented(without_middle(text, MAX_RECORD))
+        return without_middle(lines, MAX_RECORD, len(text))
 
 
 class WithoutNumbers(logging.Formatter):
@@ -122,7 +158,7 @@ class LineHandler(logging.Handler):
 def text_formatter(label: str = "") -> logging.Formatter:
     """The readable form; ``label`` says which process it is."""
     begin = f"{label} " if label else ""
-    return logging.Formatter(f"%(asctime)s %(levelname)s {begin}%(name)s: %(message)s")
+    return TextFormatter(f"%(asctime)s %(levelname)s {begin}%(name)s: %(message)s")
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -140,9 +176,9 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
 
 
-def _last_of(text: str) -> str:
-    """Of a traceback the end says most."""
-    return text if len(text) <= MAX_EXCEPTION else f"…{text[-MAX_EXCEPTION:]}"
+def _cut_inside(text: str) -> str:
+    """Of a traceback the begin says where it was, and the end what it was."""
+    return without_middle(text, MAX_EXCEPTION)
 
 
 def _text(value: object) -> str:
@@ -163,7 +199,8 @@ def _as_json(value: object, depth: int = 0) -> Any:
             return float(value)
         case str():
             # Half of a pair of surrogates is no character: many readers would refuse the line.
-            most = MAX_TEXT if depth else MAX_EXCEPTION + 1
+            # At the top are texts that were cut already, with a few words that say so.
+            most = MAX_TEXT if depth else MAX_EXCEPTION + MAX_TEXT
             return _cut(value, most).encode("utf-8", "backslashreplace").decode()
         case Mapping() if depth < MAX_DEPTH:
             entries = list(value.items())[:MAX_ENTRIES]

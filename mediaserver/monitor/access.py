@@ -146,10 +146,12 @@ def on_media_port(routes: Sequence[BaseRoute], settings: Settings) -> Sequence[B
     return routes if is_there else ()
 
 
-def on_own_port(routes: Sequence[BaseRoute], settings: Settings) -> HttpPort | None:
+def on_own_port(
+    routes: Sequence[BaseRoute], settings: Settings, count: Callable[[str], None]
+) -> HttpPort | None:
     """The port that serves these guarded routes alone; None: there is none."""
     if settings.admin_port is None:
         return None
     is_open = settings.admin_token is None
     app = Starlette(routes=routes)
-    return HttpPort(app, settings.admin_host, settings.admin_port, is_open=is_open)
+    return HttpPort(app, settings.admin_host, settings.admin_port, count, is_open=is_open)

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import ipaddress
 import logging
+from collections.abc import Callable
 
 from starlette.applications import Starlette
 
@@ -30,11 +31,14 @@ class HttpPort:
         app: answers the requests.
         host: address to listen on.
         port: TCP port; 0 takes a free one.
+        count: see ``HttpHost``.
         is_open: it answers without a token; a warning is logged if other machines can reach it.
     """
 
-    def __init__(self, app: Starlette, host: str, port: int, *, is_open: bool) -> None:
-        self._http = HttpHost(app, lambda: None)
+    def __init__(
+        self, app: Starlette, host: str, port: int, count: Callable[[str], None], *, is_open: bool
+    ) -> None:
+        self._http = HttpHost(app, count)
         self._host = host
         self._wanted = port
         self._is_open = is_open

@@ -137,7 +137,7 @@ class Listener:
         self._late: Room[Waiting] = Room(LATE_TOGETHER, LATE_TOGETHER)
         self._unproven: Room[MediaConnection] = Room(MAX_UNPROVEN, MAX_UNPROVEN_OF_ADDRESS)
         app = make_app(host, lambda: self.is_short, routes, settings.path_prefix)
-        self._http = HttpHost(app, lambda: self.count("gave_way"))
+        self._http = HttpHost(app, self.count)
         self._acceptor: Acceptor | None = None
         self._certificate: Certificate | None = None
         if settings.tls_cert is not None and settings.tls_key is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from typing import Any
 
@@ -16,6 +17,7 @@ from mediaserver.logs import MASKED, LimitedLog, call_over, call_streams
 from mediaserver.logs.formats import (
     MAX_EXCEPTION,
     MAX_MESSAGE,
+    MAX_RECORD,
     JsonFormatter,
     LineHandler,
     WithoutNumbers,
@@ -112,7 +114,7 @@ def test_any_text_is_one_line(text: str, value: object) -> None:
 
 
 def test_long_texts_are_cut() -> None:
-    """Ids as everywhere; of a traceback the end is kept."""
+    """Ids as everywhere; of a traceback begin and end are kept."""
     found = read(record("m" * 900_000, call_id="c" * 900_000))
     assert found["message"] == "m" * MAX_MESSAGE + "… (900000 characters)"
     assert found["call"] == "c" * 128 + "… (900000 characters)"
@@ -122,8 +124,13 @@ def test_long_texts_are_cut() -> None:
     except ValueError:
         made.exc_info = sys.exc_info()
     exception = read(made)["exception"]
-    assert len(exception) == MAX_EXCEPTION + 1
+    assert len(exception) == MAX_EXCEPTION + len("… (900123 characters) …")
+    assert exception.startswith("Traceback (most recent call last):\n  File ")
     assert exception.endswith("the end")
+    many = {str(n): "f" * 1000 for n in range(99)}
+    assert read(record(fields=many))["fields"]["too_long"] > 99_000
+    few = {"n": "f" * 1000}
+    assert read(record("\x00" * 20_000, fields=few))["fields"] == few
 
 
 def test_exceptions_are_a_field() -> None:
@@ -150,6 +157,71 @@ def test_arguments_that_do_not_fit_lose_nothing() -> None:
     )
     assert read(record("%s", Bad()))["message"] == "%s (its arguments do not fit: RuntimeError)"
     assert read(record(Bad()))["message"] == "<Bad> (its arguments do not fit: RuntimeError)"
+
+
+FORGED = "2026-01-01 00:00:00,000 ERROR forged"
+LINE_ENDS = ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"]
+
+
+def failed(text: str) -> logging.LogRecord:
+    """A record with an exception of this text."""
+    made = record("failed")
+    try:
+        raise ValueError(text)
+    except ValueError:
+        made.exc_info = sys.exc_info()
+    return made
+
+
+def test_a_readable_line_is_as_ever() -> None:
+    """One that prints has nothing changed, also where it is not ASCII or has a backslash."""
+    made = record("to %s", r"ü 漢 \n …94")
+    plain = logging.Formatter("%(asctime)s %(levelname)s worker 1 %(name)s: %(message)s")
+    assert text_formatter("worker 1").format(made) == plain.format(made)
+
+
+@pytest.mark.parametrize("end", LINE_ENDS, ids=ascii)
+def test_no_text_looks_like_a_record(end: str) -> None:
+    """Neither a message nor an exception, by whatever somebody takes for the end of a line."""
+    for made in (record("customer %s", f"x{end}{FORGED}"), failed(f"x{end}{FORGED}")):
+        lines = text_formatter().format(made).splitlines()
+        assert FORGED in lines[-1]
+        assert not any(line.startswith("2026-01-01") for line in lines)
+        assert all(line.startswith("    ") for line in lines[1:])
+
+
+@given(st.text())
+def test_any_text_prints(text: str) -> None:
+    """Newlines and tabs are left, and all but the first line are indented."""
+    first, *others = text_formatter().format(record("%s", text)).split("\n")
+    assert all(line.startswith("    ") for line in others)
+    assert len(others) == text.count("\n")
+    assert "".join([first, *others]).replace("\t", "").isprintable()
+
+
+def test_what_does_not_print_is_escaped() -> None:
+    """As in a text that is shown: nothing clears a screen or turns a line round."""
+    line = text_formatter().format(failed("a\x1b[2J\0\u202eb\tc"))
+    assert line.endswith("    ValueError: a\\x1b[2J\\x00\\u202eb\tc")
+
+
+@pytest.mark.parametrize("character", ["v", "\n", "\0"], ids=ascii)
+def test_a_long_readable_record_is_cut(character: str) -> None:
+    """Its begin and its end are kept: where it was, and what it was."""
+    found = text_formatter().format(failed(character * 5_000_000 + "the end"))
+    assert len(found) < MAX_RECORD + 50
+    assert "INFO mediaserver.x: failed\n    Traceback (most recent call last):\n" in found
+    assert re.search(r"… \(50\d{5} characters\) …", found)
+    assert found.endswith("the end")
+    assert not any(line[:1].isdigit() for line in found.split("\n")[1:])
+
+
+def test_readable_arguments_that_do_not_fit_lose_nothing() -> None:
+    """As in JSON; before, logging itself wrote the whole text to stderr."""
+    line = text_formatter().format(record("%d lines", "x"))
+    assert line.endswith(": %d lines (its arguments do not fit: TypeError)")
+    line = text_formatter().format(record("%s", Bad()))
+    assert line.endswith(": %s (its arguments do not fit: RuntimeError)")
 
 
 def test_numbers_are_hidden_in_any_form() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Protocol
 
 from starlette.applications import Starlette
@@ -21,6 +22,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from mediaserver.logs import LimitedLog, address
 from mediaserver.server.sockets.heads import MAX_HEAD_BYTES, problem_of_framing
 from mediaserver.server.sockets.peers.room import Room
 
@@ -30,6 +32,12 @@ CONNECTION_S = 60.0
 LAST_RESPONSE_S = 10.0
 MAX_CONNECTIONS = 512
 MAX_OF_ADDRESS = 128
+# A peer that sends its requests without waiting for answers would take all of the loop's time.
+# Webhooks may be hundreds a second, and a proxy may send them all on one connection.
+MAX_REQUESTS = 1_000
+REQUESTS_PER_SECOND = 500
+
+limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 
 # It has a line for each malformed request: as many as strangers like.
 _quiet = logging.getLogger(f"{__name__}.uvicorn")
@@ -72,11 +80,27 @@ class BoundedProtocol(H11Protocol):
         self.logger: logging.Logger = _quiet
         self._over = over
         self._timer = self.loop.call_later(CONNECTION_S, self.retire)
+        self._requests = 0
+        self._second = 0.0
+        self._requests_in_second = 0
 
     @property
     def is_idle(self) -> bool:
         """No request is being answered."""
         return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def is_used_up(self) -> bool:
+        """It has brought as many requests as a connection may."""
+        return self._requests >= MAX_REQUESTS
+
+    def may_ask(self, now: float) -> bool:
+        """Whether one more request is answered; call it once for each."""
+        if now - self._second >= 1.0:
+            self._second, self._requests_in_second = now, 0
+        self._requests += 1
+        self._requests_in_second += 1
+        return self._requests_in_second <= REQUESTS_PER_SECOND
 
     def keep_open(self) -> None:
         """The response under way has no end of its own: the connection lives until ``retire``.
@@ -106,17 +130,21 @@ class BoundedProtocol(H11Protocol):
 class HttpHost:
     """Makes and ends the HTTP protocols of one server.
 
-    There is always room for one more: where there is not, the one that has been idle longest
-    goes, else the oldest.
+    There is always room for one more: where there is not, the oldest that is idle goes, else the
+    oldest.
 
     Args:
         app: answers the requests.
-        gave_way: called for each connection that goes because of another.
+        count: counts by name: ``gave_way``, a connection that goes because of another;
+            ``refused_requests``, one that goes because it brings too many requests a second.
+
+    Attributes:
+        count: as given.
     """
 
-    def __init__(self, app: Starlette, gave_way: Callable[[], None]) -> None:
+    def __init__(self, app: Starlette, count: Callable[[str], None]) -> None:
         config = Config(
-            _Sound(app),
+            _Bounded(_Sound(app), count),
             http=H11Protocol,
             ws="none",
             lifespan="off",
@@ -129,7 +157,7 @@ class HttpHost:
         config.load()
         self._config = config
         self._state = ServerState()
-        self._gave_way = gave_way
+        self.count = count
         self._is_retired = False
         self._room: Room[BoundedProtocol] = Room(MAX_CONNECTIONS, MAX_OF_ADDRESS)
 
@@ -140,7 +168,7 @@ class HttpHost:
             asyncio.get_running_loop().call_soon(protocol.retire)
         goes = self._room.enter(protocol, address, lambda each: each.is_idle)
         if goes is not None:
-            self._gave_way()
+            self.count("gave_way")
             goes.abort()
         return protocol
 
@@ -164,6 +192,38 @@ class HttpHost:
             await asyncio.wait(self._state.tasks, timeout=1.0)
         for connection in list(self._room):
             connection.abort()
+
+
+class _Bounded:
+    """Bounds how many requests one connection may bring, and how many a second."""
+
+    def __init__(self, app: ASGIApp, count: Callable[[str], None]) -> None:
+        self._app = app
+        self.count = count
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection: BoundedProtocol = scope["state"]["connection"]
+        if not connection.may_ask(monotonic()):
+            await self._refuse(connection, scope, receive, send)
+            return
+
+        async def send_last(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, receive, send_last if connection.is_used_up else send)
+
+    async def _refuse(
+        self, connection: BoundedProtocol, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """End the connection; a peer that does not read the answer is not waited for long."""
+        self.count("refused_requests")
+        text = "a connection from %s was closed: it brought more than %d HTTP requests in a second"
+        limited.warning("connections closed", text, address(scope["client"]), REQUESTS_PER_SECOND)
+        connection.retire()
+        reason = "Too many requests on one connection.\n"
+        await PlainTextResponse(reason, 429, {"Connection": "close"})(scope, receive, send)
 
 
 class _Sound:

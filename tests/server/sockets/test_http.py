@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -40,6 +42,7 @@ class Running(NamedTuple):
     host: HttpHost
     port: int
     health: Wellbeing
+    counts: list[str]
 
 
 class Answer(NamedTuple):
@@ -55,13 +58,14 @@ async def running(prefix: str = "", **endpoints: Endpoint) -> AsyncIterator[Runn
     """Serve the health routes and ``/NAME`` for each endpoint."""
     routes = [Route(f"/{name}", each, methods=["GET", "POST"]) for name, each in endpoints.items()]
     health = Wellbeing()
-    host = HttpHost(make_app(health, lambda: False, routes, prefix), lambda: None)
+    counts: list[str] = []
+    host = HttpHost(make_app(health, lambda: False, routes, prefix), counts.append)
     listener = await asyncio.get_running_loop().create_server(
         lambda: host.protocol(None), "127.0.0.1", 0
     )
     async with asyncio.timeout(PATIENCE_S):
         async with listener:
-            yield Running(host, listener.sockets[0].getsockname()[1], health)
+            yield Running(host, listener.sockets[0].getsockname()[1], health, counts)
             await host.close()
 
 
@@ -166,6 +170,76 @@ async def test_where_connections_are_too_many_the_oldest_gives_way(
         assert await idle[0][0].read() == b""
         for _, writer in idle:
             writer.close()
+
+
+async def test_a_connection_ends_behind_its_last_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The response says so; nothing is counted, as the peer may connect again."""
+    monkeypatch.setattr(http, "MAX_REQUESTS", 3)
+    async with running() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(get("/healthz") * 5)
+        answers = [await answer(reader) for _ in range(3)]
+        assert [each.body for each in answers] == [HEALTHY] * 3
+        assert [each.headers.get("connection") for each in answers] == [None, None, "close"]
+        assert await reader.read() == b""
+        assert server.counts == []
+        writer.close()
+
+
+async def test_a_connection_that_asks_without_pause_is_closed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """429 is its last answer; it is counted and said; others are answered."""
+    monkeypatch.setattr(http, "monotonic", lambda: 100.0)
+    many = http.REQUESTS_PER_SECOND + 100
+    async with running() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(get("/healthz") * many)
+        statuses = []
+        while not statuses or statuses[-1] == 200:
+            statuses.append((await answer(reader)).status)
+        assert statuses == [200] * http.REQUESTS_PER_SECOND + [429]
+        with contextlib.suppress(ConnectionResetError):  # for what was not read
+            assert await reader.read() == b""
+        assert server.counts == ["refused_requests"]
+        assert "was closed: it brought more than 500 HTTP requests in a second" in caplog.text
+        assert (await ask(server, get("/healthz"))).status == 200
+        writer.close()
+
+
+async def test_webhooks_at_a_high_pace_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds a second for as long as a connection lives; then it ends without a loss."""
+    clock = itertools.count(100.0, 1.0 / (http.REQUESTS_PER_SECOND - 1))
+    monkeypatch.setattr(http, "monotonic", lambda: next(clock))
+    async with running(size=size) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        post = b"POST /size HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"
+        for _ in range(http.MAX_REQUESTS):
+            writer.write(post)
+            assert (await answer(reader)).body == b"3"
+        assert await reader.read() == b""
+        assert server.counts == []
+        writer.close()
+
+
+async def test_a_connection_that_never_reads_is_closed_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is not waited for until it has taken its last answer."""
+    monkeypatch.setattr(http, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(http, "REQUESTS_PER_SECOND", 1)
+    monkeypatch.setattr(http, "LAST_RESPONSE_S", 0.1)
+
+    async def large(_: Request) -> Response:
+        return Response(bytes(16 << 20))
+
+    async with running(large=large) as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
+        writer.write(get("/large") * 2)
+        while not writer.transport.is_closing():  # what is written to a cut connection shows it
+            writer.write(b"x")
+            await asyncio.sleep(0.02)
+        assert server.counts == ["refused_requests"]
 
 
 async def test_a_connection_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
