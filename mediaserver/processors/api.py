@@ -176,7 +176,7 @@ class Call(Protocol):
 
         What came before is gone, unless ``since`` is ``start``: then the frames of the last
         ``history_s`` seconds come first, as declared by ``@processor(history_s=…)``; without
-        that, this raises a ValueError.
+        that, this raises a ValueError, as it does for a track that there is not.
 
         Frames queue from the first use on; when the reader is 10 s behind, the
         oldest are dropped and counted.
@@ -267,7 +267,12 @@ class Call(Protocol):
         """Silence the caller's ear now; seconds heard of each outstanding play."""
 
     async def mark(self, name: str) -> Mark:
-        """A mark behind everything queued so far."""
+        """A mark behind everything queued so far.
+
+        Raises:
+            CallEndedError: the call is over.
+            ConfigurationError: the name is no text that can be sent.
+        """
 
     async def send(self, message: Mapping[str, Any]) -> bool:
         """Send a message of one's own on the call's socket; False where there is none now.
@@ -361,7 +366,7 @@ def processor(
 
     Args:
         handler: ``async def handler(call, **parameters)``, one run a call.
-        rate: the sample rate its frames are wanted at, in Hz.
+        rate: the sample rate its frames are wanted at, in Hz; one of ``RESAMPLE_RATES_HZ``.
         requires: importable packages it needs.
         tap: it only listens: where its chain runs in a process apart, it stays with the server.
         history_s: seconds of frames that are kept for ``frames(since="start")``; at most 60.

@@ -65,6 +65,7 @@ class RateConverter:
         if resampler is None:
             resampler = self._resamplers[key] = Resampler(frame.rate, self._rate_hz)
         samples = resampler.process(frame.samples)
+        samples.flags.writeable = False  # a new array: several readers get this frame
         return Frame(
             samples, self._rate_hz, frame.track, frame.index, frame.start, frame.lost, frame.lag
         )
@@ -160,7 +161,7 @@ class Chain:
             try:
                 following = process(frame)
                 if following is not frame and following is not None:
-                    _check(following)
+                    following = _checked(following)
             except BaseException as exc:  # the border to a user's code: sys.exit() as well
                 self._fail(stage, exc)
                 continue
@@ -177,7 +178,7 @@ class Chain:
             try:
                 following = stage.process(frame)
                 if following is not frame and following is not None:
-                    _check(following)
+                    following = _checked(following)
             except BaseException as exc:  # as above
                 self._fail(stage, exc)
                 continue
@@ -209,7 +210,8 @@ def _nobody(_: str, __: BaseException) -> None:
     """Nobody wants to know: no stage is left that could fail."""
 
 
-def _check(result: object) -> None:
+def _checked(result: object) -> Frame:
+    """The frame that a filter returned, read-only for those behind it."""
     if not isinstance(result, Frame):
         raise BadFrameError(f"a filter must return a Frame or None, not {type(result).__name__}")
     if not is_audio(result.samples):
@@ -218,3 +220,11 @@ def _check(result: object) -> None:
         raise BadFrameError(f"a frame's rate must be {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
     if result.track not in ("inbound", "outbound"):
         raise BadFrameError("a frame's track must be inbound or outbound")
+    if not result.samples.flags.writeable:
+        return result
+    # A view: the filter may want to write into its own array again.
+    samples = result.samples.view()
+    samples.flags.writeable = False
+    return Frame(
+        samples, result.rate, result.track, result.index, result.start, result.lost, result.lag
+    )

@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from mediaserver.errors import ConfigurationError
+from mediaserver.interrupts import is_operators
 from mediaserver.logs import LimitedLog
-from mediaserver.processors.spec import Spec, spec_of
+from mediaserver.processors.parameters import check_signature
+from mediaserver.processors.spec import Spec, check_rate, spec_of
 from mediaserver.settings import ProcessorSetting, Settings, name_of, without_partial
 
 limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
@@ -40,7 +42,8 @@ def find(processor: str | Callable[..., Any]) -> Spec:
             processor itself.
 
     Raises:
-        ConfigurationError: no such processor, it cannot be imported, or it is none.
+        ConfigurationError: no such processor, it cannot be imported, it is none, or no call could
+            have it run.
     """
     name = name_of(processor)
     spec = spec_of(name, _load(processor) if isinstance(processor, str) else processor)
@@ -52,6 +55,8 @@ def find(processor: str | Callable[..., Any]) -> Spec:
     for package in spec.requires:
         if importlib.util.find_spec(package) is None:
             raise ConfigurationError(f"processor {name}: needs the package {package!r}")
+    check_rate(name, spec.rate)
+    check_signature(spec)
     return spec
 
 
@@ -146,8 +151,11 @@ def _load(name: str) -> object:
     try:
         module = _module_of_file(Path(place)) if place.endswith(".py") else _module(place)
     # The border to foreign code: whatever it raises is its fault, also that it wants to exit.
-    except (Exception, SystemExit) as exc:
-        raise ConfigurationError(f"processor {name}: {type(exc).__name__}: {exc}") from exc
+    except BaseException as exc:
+        if is_operators(exc):
+            raise
+        said = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+        raise ConfigurationError(f"processor {name}: {said}") from exc
     found: object = module
     for part in attribute.split("."):
         found = getattr(found, part, None)

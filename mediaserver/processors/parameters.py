@@ -75,6 +75,26 @@ def from_call(
     return bind(spec, {**given, **outside}, outside)
 
 
+def check_signature(spec: Spec) -> None:
+    """Refuse a processor that cannot be made or run for a call.
+
+    Raises:
+        ConfigurationError: it does not take the call, or wants what nobody can give it by name.
+    """
+    signature = inspect.signature(spec.target)
+    call = () if spec.is_batch else (None,)
+    try:
+        signature.bind_partial(*call)
+    except TypeError as exc:
+        raise ConfigurationError(
+            f"processor {spec.name}: its first argument must be the call, not {signature}"
+        ) from exc
+    try:
+        signature.bind(*call, **dict.fromkeys(parameters_of(spec)))
+    except TypeError as exc:
+        raise ConfigurationError(f"processor {spec.name}: cannot be called: {exc}") from exc
+
+
 @functools.lru_cache(KEPT)
 def _hints(spec: Spec) -> Mapping[str, Any]:
     is_class = spec.is_filter or spec.is_batch

@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
+from mediaserver.errors import ConfigurationError
 from mediaserver.processors.api import Filter
 from mediaserver.processors.batch import BatchProcessor
+from telephony_codecs import RESAMPLE_RATES_HZ
 
 
 class Spec(msgspec.Struct, frozen=True):
@@ -66,3 +68,14 @@ def spec_of(name: str, target: object) -> Spec | None:
             getattr(target, "mediaserver_history_s", 0.0),
         )
     return None
+
+
+def check_rate(name: str, rate: object) -> None:
+    """Refuse a rate to which no frame can be resampled; None leaves them as they are.
+
+    Raises:
+        ConfigurationError: it is none of ``RESAMPLE_RATES_HZ``.
+    """
+    if rate is not None and not (isinstance(rate, int) and rate in RESAMPLE_RATES_HZ):
+        rates = ", ".join(map(str, RESAMPLE_RATES_HZ))
+        raise ConfigurationError(f"processor {name}: rate is one of {rates}, not {rate!r}")

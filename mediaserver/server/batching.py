@@ -32,7 +32,7 @@ from mediaserver.processors.batch import BatchCall, BatchProcessor, Collector, R
 from mediaserver.processors.chain import RateConverter, Stage
 from mediaserver.processors.discovery import find, is_isolated
 from mediaserver.processors.parameters import bind
-from mediaserver.processors.spec import Spec
+from mediaserver.processors.spec import Spec, check_rate
 from mediaserver.server.calls.view import CallView
 from mediaserver.settings import Settings
 
@@ -98,6 +98,7 @@ class Batching:
             except Exception as exc:  # the border to a user's code
                 problem = f"processor {spec.name}: {type(exc).__name__}: {exc}"
                 raise ConfigurationError(problem) from exc
+            check_rate(spec.name, processor.rate)
             batch = self._batches[key] = Batch(spec.name, processor)
         return batch
 

@@ -6,13 +6,22 @@ import logging
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from mediaserver.app import isolated_main
 from mediaserver.logs import LinesASecond
 from mediaserver.processes.channel import receive_blocking, send_blocking
 from mediaserver.server.isolation import messages
-from mediaserver.server.isolation.setup import HostSetup, secret_names
+from mediaserver.server.isolation.setup import (
+    NO_SECRETS,
+    SECRET_PARTS,
+    SECRET_WORDS,
+    HostSetup,
+    secret_names,
+)
 from mediaserver.settings import ProcessorSetting, Settings
 
 
@@ -143,3 +152,53 @@ def test_what_looks_like_a_secret_is_withheld() -> None:
     assert {"OPENAI_API_KEY", "db_password", "AUTHOR"} <= found
     assert "TELNYX_API_KEY" in found, "also where it is set later"
     assert not {"HOME", "MY_TOKEN"} & found
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("SSH_PASSPHRASE", "GITHUB_PAT", "SENTRY_DSN", "DSN", "PGPASS", "MY_PWD", "DB_PASS"),
+        *("SESSION_COOKIE", "PRIVATE_PEM", "github_pat_2", "APP_CREDS", "JWT"),
+    ],
+)
+def test_a_name_of_a_secret(name: str) -> None:
+    """By a part, or by a whole word."""
+    assert name in secret_names({name: "x"}, [])
+    assert name not in secret_names({name: "x"}, [name])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "PWD", "OLDPWD", "COMPASS", "PATTERN"),
+        *("XDG_SESSION_ID", "LANG", "DATABASE_URL"),
+    ],
+)
+def test_a_name_of_no_secret(name: str) -> None:
+    """Short words count only as a whole."""
+    assert name not in secret_names({name: "https://example.com:80/a@b"}, [])
+
+
+@pytest.mark.parametrize(
+    ("value", "is_secret"),
+    [
+        ("postgres://u:pw@h", True),
+        ("redis://:pw@h:6379/0", True),
+        ("first http://h, then https://u:p@ss@h/path", True),
+        ("https://u@h/", False),
+        ("https://h:80/a@b", False),
+        ("http://[::1]:80/?a=b@c", False),
+        ("a:b@c", False),
+    ],
+)
+def test_a_url_with_a_password_is_withheld(value: str, is_secret: bool) -> None:
+    """Whatever the variable is called, unless it is allowed by its name."""
+    assert ("DATABASE_URL" in secret_names({"DATABASE_URL": value}, [])) == is_secret
+    assert "DATABASE_URL" not in secret_names({"DATABASE_URL": value}, ["DATABASE_URL"])
+
+
+def test_the_docs_list_what_names_a_secret() -> None:
+    """Each part and each word."""
+    page = Path("docs/processors.md").read_text()
+    for text in (*SECRET_PARTS, *SECRET_WORDS, *NO_SECRETS):
+        assert f"`{text}`" in page

@@ -131,7 +131,11 @@ def test_processors_says_why_one_is_not_available() -> None:
     assert "not available" in run("processors", "no.such.module:thing").stdout
 
 
-def test_a_broken_plugin_is_listed_and_stops_nobody(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("raise SystemExit(3)", "SystemExit: 3"), ("raise KeyboardInterrupt", "KeyboardInterrupt")],
+)
+def test_a_broken_plugin_is_listed_and_stops_nobody(tmp_path: Path, code: str, said: str) -> None:
     """It is installed, and wants to exit when it is imported: the list says so, and goes on."""
     about = tmp_path / "broken-1.0.dist-info"
     about.mkdir()
@@ -139,11 +143,11 @@ def test_a_broken_plugin_is_listed_and_stops_nobody(tmp_path: Path) -> None:
     (about / "entry_points.txt").write_text(
         "[mediaserver.processors]\nabroken = broken_plugin:thing\n"
     )
-    (tmp_path / "broken_plugin.py").write_text("raise SystemExit(3)\n")
+    (tmp_path / "broken_plugin.py").write_text(f"{code}\n")
     ran = run("processors", env={"PYTHONPATH": str(tmp_path)})
     assert ran.returncode == 0
     lines = ran.stdout.splitlines()
-    assert lines[0] == "abroken      not available: processor abroken: SystemExit: 3"
+    assert lines[0] == f"abroken      not available: processor abroken: {said}"
     names = [line.split()[0] for line in lines]
     assert names == ["abroken", "barge_in", "beep_detect", "echo", "player", "record", "vad"]
 

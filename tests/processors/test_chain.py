@@ -84,6 +84,26 @@ def test_filters_run_in_order() -> None:
     assert failures == []
 
 
+def test_frames_behind_a_filter_are_read_only() -> None:
+    """One reader cannot change what another gets; the filter may write into its array again."""
+
+    class Reuses(Filter):
+        def __init__(self, call: Call) -> None:
+            super().__init__(call)
+            self.own = np.zeros(160, np.int16)
+
+        def process(self, frame: Frame) -> Frame:
+            self.own += 1
+            return frame.with_samples(self.own)
+
+    run, tap, failures = chain(Reuses)
+    for index in range(TIMED_EVERY + 1):
+        run.run(frame(index))
+    assert failures == []
+    assert not any(seen.samples.flags.writeable for seen in tap.seen)
+    assert [seen.index for seen in tap.seen] == list(range(TIMED_EVERY + 1))
+
+
 def test_none_ends_a_frame() -> None:
     """A swallowed frame reaches nobody behind."""
     run, tap, _ = chain(Swallow)
@@ -272,3 +292,11 @@ def test_frames_between_the_timed_ones_are_treated_alike(filter_: type[Filter]) 
     assert [each.index for each in tap.seen] == [0, 1]
     assert [each.index for each in behind.seen] == ([] if filter_ is Swallow else [1])
     assert failures == ([] if filter_ is Swallow else ["added: mine"])
+
+
+def test_resampled_frames_are_read_only() -> None:
+    """Several readers get the same array; one at the wanted rate already is left as it is."""
+    converter, own = RateConverter(16000), frame(rate=16000)
+    assert not converter.convert(frame()).samples.flags.writeable
+    assert converter.convert(own) is own
+    assert own.samples.flags.writeable

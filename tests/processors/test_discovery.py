@@ -42,6 +42,36 @@ class Unfinished(Filter):
 async def greedy(call):
     """Needs what is not there."""
 
+@processor(rate=11025)
+async def odd_rate(call): ...
+
+@processor(rate=0)
+async def no_rate(call): ...
+
+@processor(rate="x")
+async def text_rate(call): ...
+
+@processor(rate=16000.0)
+async def float_rate(call): ...
+
+class OddRate(Filter):
+    rate = 11025
+    def process(self, frame):
+        return frame
+
+async def without_call(): ...
+
+async def call_by_name(*, call): ...
+
+async def without_name(call, value, /): ...
+
+class WithoutCall(Filter):
+    def __init__(self): ...
+    def process(self, frame):
+        return frame
+
+async def any_arguments(*args, **kwargs): ...
+
 number = 7
 '''
 
@@ -67,6 +97,7 @@ def test_file_and_attribute(bot: Path) -> None:
     louder = find(f"{bot}:Louder")
     assert (louder.rate, louder.is_filter) == (8000, True)
     assert find(f"{bot}:plain").rate is None
+    assert find(f"{bot}:any_arguments").kind == "handler"
     assert find(f"{bot}:talk").target is talk.target, "one file is loaded once"
 
 
@@ -89,6 +120,15 @@ def test_module_and_attribute() -> None:
         ("{bot}:number", "neither an async function nor a Filter"),
         ("{bot}:Unfinished", "neither an async function nor a Filter"),
         ("{bot}:greedy", "needs the package 'no_such_package_at_all'"),
+        ("{bot}:odd_rate", "rate is one of 8000, 16000, 22050, 24000, 44100, 48000, not 11025"),
+        ("{bot}:no_rate", "48000, not 0"),
+        ("{bot}:text_rate", "48000, not 'x'"),
+        ("{bot}:float_rate", "48000, not 16000.0"),
+        ("{bot}:OddRate", "48000, not 11025"),
+        ("{bot}:without_call", "its first argument must be the call, not ()"),
+        ("{bot}:call_by_name", "its first argument must be the call, not (*, call)"),
+        ("{bot}:WithoutCall", "its first argument must be the call, not ()"),
+        ("{bot}:without_name", "cannot be called: missing a required argument: 'value'"),
     ],
 )
 def test_what_cannot_be_used_is_one_clear_line(name: str, said: str, bot: Path) -> None:
@@ -106,6 +146,31 @@ def test_a_file_that_raises_is_its_own_fault(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(ConfigurationError, match="ZeroDivisionError"):
             find(f"{path}:x")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("raise GeneratorExit", "GeneratorExit"),
+    ],
+)
+def test_a_file_that_wants_to_exit_ends_nothing(tmp_path: Path, code: str, said: str) -> None:
+    """It cannot be used, as one that raises anything else."""
+    path = tmp_path / "leaving.py"
+    path.write_text(code)
+    with pytest.raises(ConfigurationError) as caught:
+        find(f"{path}:x")
+    assert str(caught.value) == f"processor {path}:x: {said}"
+
+
+def test_the_operators_interrupt_at_an_import_ends_it(tmp_path: Path) -> None:
+    """What a signal's handler raises is not the file's."""
+    path = tmp_path / "interrupted.py"
+    path.write_text("import signal; signal.raise_signal(signal.SIGINT)")
+    with pytest.raises(KeyboardInterrupt):
+        find(f"{path}:x")
 
 
 def test_a_files_module_has_its_name(tmp_path: Path) -> None:

@@ -229,6 +229,11 @@ async def test_what_cannot_be_made_is_said(batching: Batching) -> None:
 
     with pytest.raises(ConfigurationError, match="processor tested: ZeroDivisionError"):
         joined(batching, FakeView(0), spec(Unmade))
+    for rate in (0, 11025):
+        Unmade.rate = rate
+        with pytest.raises(ConfigurationError, match=f"processor tested: rate is one of .* {rate}"):
+            joined(batching, FakeView(0), spec(Unmade), size=2)
+    Unmade.rate = 8000
     with pytest.raises(LookupError):
         joined(batching, FakeView(0), spec(Unmade), size=1)
     (batch,) = batching._batches.values()

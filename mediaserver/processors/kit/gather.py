@@ -61,7 +61,7 @@ async def gather(
         fresh: discard the keys that were pressed before.
 
     Raises:
-        CallEndedError: the call was already over.
+        CallEndedError: the call was already over, and the keys pressed before were not enough.
         ValueError: a number of digits, a time or a terminator is not valid.
     """
     wanted = _Wanted(call.pressed, digits, terminator, timeout_s, between_s)

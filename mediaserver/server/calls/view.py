@@ -13,8 +13,9 @@ from time import monotonic
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 
-from mediaserver.errors import CallEndedError
+from mediaserver.errors import AudioFormatError, CallEndedError, ConfigurationError
 from mediaserver.logs import CallLogger
 from mediaserver.media.align import PairAligner
 from mediaserver.media.frames import Frame, Int16Array, Track
@@ -27,6 +28,7 @@ from mediaserver.server.calls.audio.queue import DropOldest
 from mediaserver.server.calls.audio.stream import WrittenPlay
 from mediaserver.server.calls.event_hub import EventHub
 from mediaserver.server.calls.views.viewed import ViewedCall
+from telephony_codecs import RESAMPLE_RATES_HZ
 from telephony_codecs.l16 import ByteOrder
 
 _CALL_LOGGER = logging.getLogger("mediaserver.call")
@@ -201,6 +203,10 @@ class CallView:
         self, track: Track | None = "inbound", *, since: Literal["now", "start"] = "now"
     ) -> AsyncIterator[Frame]:
         """See ``Call.frames``."""
+        if track not in ("inbound", "outbound", None):
+            raise ValueError(f"a track is inbound, outbound or None, not {track!r}")
+        if since not in ("now", "start"):
+            raise ValueError(f"since is now or start, not {since!r}")
         if since == "start" and not self._has_history:
             raise ValueError("frames since the start: declare @processor(history_s=…)")
         former = (self._kept or ()) if since == "start" or self._is_starting else ()
@@ -253,6 +259,8 @@ class CallView:
         resume: bool = False,
     ) -> Coroutine[Any, Any, Play]:
         """See ``Call.play``."""
+        if rate is not None:
+            rate = _checked_rate(rate)
         # A file, or bytes without a rate, say themselves at which rate they are.
         if rate is None and not isinstance(source, Path | str | bytes):
             rate = self.rate
@@ -260,7 +268,7 @@ class CallView:
 
     def stream(self, rate: int | None = None, *, ahead_s: float | None = None) -> WrittenPlay:
         """See ``Call.stream``."""
-        rate_hz = self.rate if rate is None else rate
+        rate_hz = self.rate if rate is None else _checked_rate(rate)
         is_mp3 = self._call.facts.formats.send_mode == "mp3"
         accept = partial(self._call.outbound.accept, rate=rate_hz, ahead_s=ahead_s, clip=is_mp3)
         return WrittenPlay(rate_hz, accept, at_once=is_mp3)
@@ -268,7 +276,10 @@ class CallView:
     def play_live(self, samples: Int16Array, rate: int | None = None) -> None:
         """See ``Call.play_live``."""
         play_live = self._play_live  # hot path: bound once, see docs/architecture.md
-        play_live(samples, self.rate if rate is None else rate)
+        if rate is None:
+            play_live(samples, self.rate)
+        else:
+            play_live(samples, _checked_rate(rate))
 
     def takes(self, rate_hz: int | None) -> None:
         """A filter's instance says at which rate it wants its frames."""
@@ -280,6 +291,12 @@ class CallView:
 
     async def mark(self, name: str) -> Mark:
         """See ``Call.mark``."""
+        if not isinstance(name, str):
+            raise ConfigurationError(f"a mark's name is text, not {type(name).__name__}")
+        try:
+            name.encode()
+        except UnicodeEncodeError as exc:
+            raise ConfigurationError(f"a mark's name cannot be sent: {exc.reason}") from exc
         return self._call.outbound.mark(name)
 
     async def send(self, message: Mapping[str, Any]) -> bool:
@@ -345,3 +362,15 @@ class CallView:
     def _forget(self, gone: weakref.ref[DropOldest[Frame]]) -> None:
         # A new list: the old one may be in use by process().
         self._readers = [entry for entry in self._readers if entry[1] is not gone]
+
+
+def _checked_rate(rate: object) -> int:
+    """A rate that audio has here; numpy's integers are numbers, too.
+
+    Raises:
+        AudioFormatError: it is none of those that can be resampled.
+    """
+    if not isinstance(rate, int | np.integer) or rate not in RESAMPLE_RATES_HZ:
+        rates = ", ".join(map(str, RESAMPLE_RATES_HZ))
+        raise AudioFormatError(f"audio is played at one of the rates {rates}, not {rate!r}")
+    return int(rate)

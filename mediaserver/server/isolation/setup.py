@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -10,8 +11,17 @@ from mediaserver.processes.child import SECRETS
 from mediaserver.server.handed_settings import HandedSettings
 from mediaserver.settings import Settings
 
-# Names of variables that hold secrets, by a part of them.
-_SECRET_PARTS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "AUTH")
+# Names of variables that hold secrets: by a part of them; by a word, for what is part of harmless
+# names, such as PATH and COMPASS. docs/processors.md lists them.
+SECRET_PARTS = (
+    *("AUTH", "COOKIE", "CREDENTIAL", "KEY", "PASSPHRASE", "PASSWD", "PASSWORD", "PRIVATE"),
+    *("SECRET", "TOKEN"),
+)
+SECRET_WORDS = frozenset({"CREDS", "DSN", "JWT", "PASS", "PAT", "PGPASS", "PWD"})
+# These are of the shell, and name folders.
+NO_SECRETS = frozenset({"OLDPWD", "PWD"})
+# A URL with a password: https://user:password@host.
+_URL_WITH_PASSWORD = re.compile(r"://[^/?#\s]*:[^/?#\s]+@")
 
 
 class HostSetup(msgspec.Struct, frozen=True, tag=True):
@@ -44,5 +54,13 @@ class HostSetup(msgspec.Struct, frozen=True, tag=True):
 
 def secret_names(environment: Mapping[str, str], allowed: Iterable[str]) -> frozenset[str]:
     """Variables that no processor host gets: what looks like a secret and is not allowed."""
-    looks = {n for n in environment if any(part in n.upper() for part in _SECRET_PARTS)}
+    looks = {n for n, v in environment.items() if _names_secret(n) or _URL_WITH_PASSWORD.search(v)}
     return (SECRETS | looks) - frozenset(allowed)
+
+
+def _names_secret(name: str) -> bool:
+    upper = name.upper()
+    if upper in NO_SECRETS:
+        return False
+    words = re.split("[^A-Z]+", upper)
+    return any(part in upper for part in SECRET_PARTS) or not SECRET_WORDS.isdisjoint(words)

@@ -114,7 +114,7 @@ async def test_the_time_runs_from_the_prompts_end(serving: Serving) -> None:
 
 
 async def test_the_calls_end_ends_it(serving: Serving) -> None:
-    """With what was pressed until then; one that is over before raises."""
+    """With what was pressed until then; one that is over before raises, once the keys are taken."""
     of = plan()
     async with serving(HELD) as server:
         async with FakeCall.connect(server.url, of) as fake:
@@ -124,6 +124,12 @@ async def test_the_calls_end_ends_it(serving: Serving) -> None:
             await soon(lambda: not call.pressed, 10)
         found = await asyncio.wait_for(gathering, 10)
         assert (found, found.reason) == ("12", "ended")
+        call.pressed.extend("34#")
+        prompt = level(1, 8000, 0.1)
+        found = await asyncio.wait_for(gather(call, prompt, digits=1), 10)
+        assert (found, found.reason) == ("3", "digits")
+        found = await asyncio.wait_for(gather(call), 10)
+        assert (found, found.reason) == ("4", "terminator")
         for prompt in (None, level(1, 8000, 0.1)):
             with pytest.raises(CallEndedError):
                 await asyncio.wait_for(gather(call, prompt), 10)

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +184,34 @@ async def plays(call: Call, notes: Path, clip: Path) -> None:
         await call.play(tone(0.1))
     except CallEndedError:
         note("CallEndedError")
+
+
+@processor(rate=16000)
+async def asks_oddly(call: Call, notes: Path) -> None:
+    """Marks, rates and tracks that there are not; the first frame, which nobody can change."""
+    note = Notes(notes, call)
+
+    async def said(ask: Callable[[], Any]) -> None:
+        try:
+            result = ask()
+            await result if asyncio.iscoroutine(result) else None
+        except Exception as exc:
+            note(type(exc).__name__)
+        else:
+            note("accepted")
+
+    names: list[Any] = [None, 5, b"x", "a\udcffb"]
+    for name in names:
+        await said(lambda name=name: call.mark(name))
+    rates: list[Any] = [0, -8000, 8000.0, "8000", 11025, True]
+    for rate in rates:
+        await said(lambda rate=rate: call.play(tone(0.02), rate))
+        await said(lambda rate=rate: call.stream(rate))
+        await said(lambda rate=rate: call.play_live(tone(0.02), rate))
+    await said(lambda: call.frames("inbuond"))  # type: ignore[arg-type]
+    await said(lambda: call.frames(since="yesterday"))  # type: ignore[arg-type]
+    frame = await anext(call.frames())
+    note(frame.rate, frame.samples.flags.writeable)
 
 
 @processor

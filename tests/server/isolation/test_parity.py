@@ -129,6 +129,21 @@ async def test_every_kind_of_source_ends_as_it_should(
     assert report.returned_s == pytest.approx(0.92, abs=0.1)
 
 
+async def test_what_there_is_not_is_refused_at_once(
+    serving: Serving, where: Where, tmp_path: Path
+) -> None:
+    """Names of marks, rates and tracks; and nobody can change a frame that others read."""
+    plan = CallPlan(seconds=1.0)
+    async with serving(bot("asks_oddly", where, tmp_path)) as server:
+        await place_call(server.url, plan)
+    assert noted(tmp_path, plan) == [
+        *[["ConfigurationError"]] * 4,
+        *[["AudioFormatError"]] * 18,
+        *[["ValueError"]] * 2,
+        [16000, False],
+    ]
+
+
 async def test_barge_in_tells_what_was_heard(
     serving: Serving, where: Where, tmp_path: Path
 ) -> None:
