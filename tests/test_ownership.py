@@ -26,6 +26,8 @@ MAY_STAY = {
     ("media/playout/catchup.py", "mixed.flags.writeable"): "as before",
     ("media/playout/catchup.py", "out.flags.writeable"): "as before",
     ("logs/limits.py", "record.msg"): "a logging filter changes the record it is given",
+    ("logs/formats.py", "told.msg"): "a copy of the record that it was given",
+    ("logs/formats.py", "told.args"): "as before",
     ("processors/api.py", "marked.mediaserver_rate"): "the mark of @processor on a user's function",
     ("processors/api.py", "marked.mediaserver_tap"): "the mark of @processor on a user's function",
     ("processors/api.py", "marked.mediaserver_requires"): "as before",

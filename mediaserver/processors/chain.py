@@ -65,7 +65,7 @@ class RateConverter:
         if resampler is None:
             resampler = self._resamplers[key] = Resampler(frame.rate, self._rate_hz)
         samples = resampler.process(frame.samples)
-        samples.flags.writeable = False  # a new array: several readers get this frame
+        samples.setflags(write=False)  # a new array: several readers get this frame
         return Frame(
             samples, self._rate_hz, frame.track, frame.index, frame.start, frame.lost, frame.lag
         )
@@ -224,7 +224,7 @@ def _checked(result: object) -> Frame:
         return result
     # A view: the filter may want to write into its own array again.
     samples = result.samples.view()
-    samples.flags.writeable = False
+    samples.setflags(write=False)
     return Frame(
         samples, result.rate, result.track, result.index, result.start, result.lost, result.lag
     )

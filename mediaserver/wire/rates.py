@@ -1,4 +1,4 @@
-"""How many messages of each kind one stream may bring. Pure.
+"""How many messages of each kind one call may bring, on all its sockets. Pure.
 
 Rules:
 - Each kind has a rate and a burst. The burst is for messages that come together: after a stall,
@@ -63,7 +63,7 @@ class Bucket:
 
 
 class Rates:
-    """The limits of one stream: one bucket for each kind that has come."""
+    """The limits of one call: one bucket for each kind that has come."""
 
     __slots__ = ("_buckets",)
 

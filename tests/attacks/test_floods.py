@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.attacks.attacking import flood, good_calls, sized, wait_until
+from tests.attacks.attacking import SPOKEN, flood, good_calls, sized, wait_until
 from tests.server.rawclient import PONG, TEXT, RawCall, Server, frame, text
 
 pytestmark = pytest.mark.xdist_group("attacks")  # they share a server
@@ -46,6 +46,20 @@ def test_a_flood_is_counted_and_then_closed(server: Server, kind: str) -> None:
     wait_until(lambda: f"stream {stream}: refused messages: " in server.log.read_text())
     assert f"'{kind}': " in server.log.read_text().partition(f"{stream}: refused messages: ")[2]
     assert server.log.read_text().count(stream) == 2
+
+
+def test_the_rates_are_the_calls(server: Server) -> None:
+    """Behind a flood, another socket of the call gets no rates of its own."""
+    with good_calls(server):
+        with RawCall(server.port, timeout_s=60) as attacker:
+            attacker.begin()
+            attacker.echoed(SPOKEN)  # a call without media has no second socket
+            assert flood(attacker, FLOODS["too_many_dtmf"], sized(5_000, 200_000)) == 1008
+        wait_until(lambda: f"{attacker.stream_id}: refused messages" in server.log.read_text())
+        with RawCall(server.port, timeout_s=60) as again:
+            again.call_control_id = attacker.call_control_id
+            again.begin()
+            assert flood(again, FLOODS["too_many_dtmf"], 1_500) == 1008
 
 
 def test_pongs_that_nobody_asked_for(server: Server) -> None:

@@ -295,6 +295,7 @@ class MediaConnection:
         self._prove(MAX_MESSAGE_BYTES)
         if isinstance(answer, Opened):
             self.session = answer.session
+            self._rates = self.session.rates  # another socket gets no new ones
             self._media_received = self.session.inbound.receive
 
     def refused(self, code: int, reason: str) -> None:
@@ -354,8 +355,7 @@ class MediaConnection:
             )
 
     def _log(self, kind: str, what: str, why: str) -> None:
-        call_id = self._call_id or None
-        limited.warning(kind, "%s: %s: %s", self._whose, what, why, call=call_id)
+        limited.warning(kind, "%s: %s: %s", self._whose, what, why, call=self._call_id or None)
 
     @property
     def _whose(self) -> str:

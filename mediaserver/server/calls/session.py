@@ -26,6 +26,7 @@ from mediaserver.server.calls.runner import Runner
 from mediaserver.server.calls.watching.watch import Watch
 from mediaserver.settings import Settings
 from mediaserver.wire.messages import ErrorBody, Start
+from mediaserver.wire.rates import Rates
 from telephony_codecs import Decoder
 
 # If the loop is so late for a timer, it has read no socket meanwhile.
@@ -130,6 +131,7 @@ class Session:
         self.outbound: Outbound = halves.make_outbound(
             parts.playout, self._alarm, host.settings.play_ahead_s, facts.call_id
         )
+        self.rates: Rates = Rates()
         self.dtmf: DtmfEvents = DtmfEvents(runner.publish, self._alarm)
         self.inbound: Inbound = halves.make_inbound(
             parts, runner.run, now, self._refuse, self._alarm
