@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,7 @@ from msgspec import Meta
 from mediaserver.errors import ConfigurationError
 from mediaserver.processors.api import Call, Filter
 from mediaserver.processors.batch import BatchProcessor
-from mediaserver.processors.parameters import bind, from_call, parameters_of
+from mediaserver.processors.parameters import bind, check_signature, from_call, parameters_of
 from mediaserver.processors.spec import Spec, spec_of
 from mediaserver.settings import ProcessorSetting
 
@@ -194,3 +195,35 @@ def test_a_batch_processor_has_no_call_before_its_parameters() -> None:
     spec = spec_of("together", Together)
     assert spec is not None
     assert bind(spec, {"size": "3"}) == {"size": 3}
+
+
+async def takes_a_call(call: Call, level: int = 1) -> None: ...
+
+
+async def takes_nothing() -> None: ...
+
+
+async def takes_no_names(call: Call, level: int, /) -> None: ...
+
+
+class Batched(BatchProcessor):
+    def process(self, windows: Any, calls: Any, state: Any) -> Any: ...
+
+
+@pytest.mark.parametrize("target", [takes_a_call, Batched])
+def test_what_a_call_can_run(target: Any) -> None:
+    """A batch processor is made for all calls, and is given none."""
+    check_signature(Spec("a", target))
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        (takes_nothing, "its first argument must be the call, not ()"),
+        (takes_no_names, "cannot be called: missing a required argument: 'level'"),
+    ],
+)
+def test_what_no_call_can_run(target: Any, why: str) -> None:
+    """It is refused before a call comes."""
+    with pytest.raises(ConfigurationError, match=re.escape(f"processor a: {why}")):
+        check_signature(Spec("a", target))

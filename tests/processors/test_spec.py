@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from mediaserver.errors import ConfigurationError
 from mediaserver.processors.api import Call, Filter, processor
 from mediaserver.processors.batch import BatchProcessor
 from mediaserver.processors.parameters import bind
-from mediaserver.processors.spec import Spec, spec_of
+from mediaserver.processors.spec import Spec, check_rate, spec_of
 
 
 async def plain(call: Call) -> None: ...
@@ -87,3 +88,16 @@ def test_a_bare_filter_is_none() -> None:
     spec = spec_of("hints", Hints)
     assert spec is not None
     assert bind(spec, {"other": "as it is"}) == {"other": "as it is"}
+
+
+@pytest.mark.parametrize("rate", [None, 8000, 16000, 22050, 24000, 44100, 48000])
+def test_rates_that_frames_can_have(rate: int | None) -> None:
+    """None leaves them as they are."""
+    check_rate("a", rate)
+
+
+@pytest.mark.parametrize("rate", [0, -8000, 11025, 8000.0, "8000", (8000,)])
+def test_rates_that_no_frame_can_have(rate: Any) -> None:
+    """They are refused before a call comes, and the message has those there are."""
+    with pytest.raises(ConfigurationError, match="processor a: rate is one of 8000, "):
+        check_rate("a", rate)
