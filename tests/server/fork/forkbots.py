@@ -22,6 +22,7 @@ async def talker(call: Call, notes: Path) -> None:
 @processor
 async def forker(call: Call, notes: Path) -> None:
     """Has its own call forked to this server, and given to another processor."""
+    events = call.events()  # from now on: the stream may end before the answer is here
     with notes.open("a") as file:
         try:
             result = await call.control.start_forking(
@@ -30,6 +31,6 @@ async def forker(call: Call, notes: Path) -> None:
             file.write(f"{result.result}\n")
         except Exception as exc:
             file.write(f"{type(exc).__name__} {exc}\n")
-    async for event in call.events():
+    async for event in events:
         with notes.open("a") as file:
             file.write(f"{event}\n")
