@@ -35,7 +35,7 @@ from mediaserver.processors.api import (
 )
 from mediaserver.server.calls.audio.sources import (
     Chunks,
-    abandon,
+    all_ended,
     check_resumable,
     close_source,
     is_audio_file,
@@ -54,8 +54,6 @@ limited: LimitedLog = LimitedLog(logging.getLogger(__name__))
 PIECE_SAMPLES = 16 * 1024
 # play() asks for room once so much of its call's audio is outstanding.
 ASK_FROM_S = 50.0
-# For a source that was stopped to clean up.
-LET_GO_WITHIN_S = 1.0
 
 
 class RemotePlay:
@@ -283,11 +281,7 @@ class RemotePlays:
 
     async def closed(self) -> int:
         """Wait until the sources have let go; how many have not in time, and are left alone."""
-        tasks = set(self._sources.values())
-        if tasks:
-            _, tasks = await asyncio.wait(tasks, timeout=LET_GO_WITHIN_S)
-        abandon(tasks, self._call_id)
-        return len(tasks)
+        return await all_ended(set(self._sources.values()), self._call_id)
 
     # Parts.
 

@@ -63,7 +63,7 @@ def _checked(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Nam
 def own_stdout() -> Iterator[Tell]:
     """What writes a line to stdout; all else that Ray and its processes write is on stderr.
 
-    They inherit stdout, and some write to it before they have files of their own.
+    Ray prints what befalls the cluster, such as a node's death, in the process that joined it.
     """
     sys.stdout.flush()
     with open(os.dup(1), "w", buffering=1, encoding=sys.stdout.encoding) as own:

@@ -104,11 +104,8 @@ class Sources:
         Returns:
             how many did not within ``LET_GO_WITHIN_S``: they are left alone.
         """
-        self._changed, tasks = _nobody, set(self._tasks)
-        if tasks:
-            _, tasks = await asyncio.wait(tasks, timeout=LET_GO_WITHIN_S)
-        abandon(tasks, self._call_id)
-        return len(tasks)
+        self._changed = _nobody
+        return await all_ended(set(self._tasks), self._call_id)
 
     def _start(self, play: Play, feed: Any) -> None:
         task = asyncio.get_running_loop().create_task(feed)
@@ -245,13 +242,20 @@ async def close_source(source: object, failed: Callable[[str, BaseException], No
         failed("its source failed while it was closed", exc)
 
 
-def abandon(sources: set[asyncio.Task[None]], call_id: str) -> None:
-    """Leave sources alone that do not end although they were cancelled, and say so."""
+async def all_ended(sources: set[asyncio.Task[None]], call_id: str) -> int:
+    """Wait for sources that were cancelled.
+
+    Returns:
+        how many have not ended within ``LET_GO_WITHIN_S``: they are named, and left alone.
+    """
+    if sources:
+        _, sources = await asyncio.wait(sources, timeout=LET_GO_WITHIN_S)
     for task in sources:
         text = "call %s: a play's source does not end: it is left alone"
         limited.error("sources that do not end", text, shown(call_id), call=call_id)
         _ABANDONED.add(task)
         task.add_done_callback(_ABANDONED.discard)
+    return len(sources)
 
 
 async def own(source: AudioSource, rate_hz: int) -> AudioSource:
